@@ -1,0 +1,117 @@
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+#include "options.hpp"
+#include "weir/error.hpp"
+#include "weir/stream/reader.hpp"
+#include "weir/stream/writer.hpp"
+
+namespace weir::app {
+
+namespace {
+
+struct ConvertOptions {
+  std::vector<std::string> inputs;
+  std::string output;
+  std::optional<EventFormat> format;
+  std::optional<std::string> model;
+  std::optional<std::uint64_t> n;
+  std::optional<std::uint64_t> d;
+  std::optional<Operand> operand;
+  OnError on_error = OnError::stop;
+};
+
+ReadOptions reading(const ConvertOptions& options) {
+  constexpr std::uint64_t any = std::uint64_t{1} << 63;
+  if (!options.model && (options.n || options.d)) throw UsageError("--n and --d need --model");
+  ReadOptions read;
+  read.on_error = options.on_error;
+  const bool product = options.model == "product";
+  if (product) {
+    read.shapes = {{Operand::A, options.n.value_or(any), options.d.value_or(any)},
+                   {Operand::x, options.d.value_or(any), 1}};
+  } else if (options.model) {
+    if (options.d) throw UsageError("--d needs --model product");
+    read.shapes = {{Operand::y, options.n.value_or(any), 1}};
+  }
+  read.default_operand = options.operand.value_or(product ? Operand::A : Operand::y);
+  return read;
+}
+
+int convert(const ConvertOptions& options) {
+  EventReader reader(options.inputs, reading(options));
+  EventWriter writer(options.output, options.format.value_or(format_of_name(options.output)));
+  EventBatch batch;
+  while (reader.next(batch)) writer.write(batch);
+  writer.close();
+  if (reader.skipped() > 0) fmt::print(stderr, "weir: skipped {} bad lines\n", reader.skipped());
+  return done;
+}
+
+}  // namespace
+
+void add_convert_command(CLI::App& app, std::function<int()>& action) {
+  CLI::App& command = *app.add_subcommand("convert", "Convert event files between text and the binary format");
+  const auto options = std::make_shared<ConvertOptions>();
+  command
+      .add_option("IN", options->inputs,
+                  "Event files: text, binary, Matrix Market (told by content), gzip of them, or - for standard input; "
+                  "several are "
+                  "concatenated")
+      ->required();
+  command.add_option("-o,--output", options->output, "File to write, or - for standard output")
+      ->required()
+      ->type_name("FILE");
+  command
+      .add_option_function<std::string>(
+          "--to",
+          [options](const std::string& to) {
+            options->format = to == "text" ? EventFormat::text : EventFormat::binary;
+          },
+          "text or binary; otherwise the name decides: text for .csv, .tsv and .txt, else binary")
+      ->check(CLI::IsMember({"text", "binary"}))
+      ->type_name("FORMAT");
+  command
+      .add_option_function<std::string>(
+          "--operand",
+          [options](const std::string& name) {
+            for (const Operand operand : {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X}) {
+              if (name == to_string(operand)) options->operand = operand;
+            }
+          },
+          "What Matrix Market files mean, and i,delta lines if it is a vector (y; A for --model product)")
+      ->check(CLI::IsMember({"y", "x", "A", "A1", "A2", "X"}))
+      ->type_name("NAME");
+  const std::string group = "Checks (without --model: any operand, any index below 2^63)";
+  command
+      .add_option_function<std::string>(
+          "--model", [options](const std::string& model) { options->model = model; },
+          "Accept only this model's operands: vector (y), product (A, x)")
+      ->check(CLI::IsMember({"vector", "product"}))
+      ->type_name("MODEL")
+      ->group(group);
+  constexpr WholeRange dimensions{1, std::uint64_t{1} << 63};
+  add_whole(
+      command, "--n", dimensions, [options](std::uint64_t n) { options->n = n; }, "Length of y, rows of A (2^63)")
+      ->group(group);
+  add_whole(
+      command, "--d", dimensions, [options](std::uint64_t d) { options->d = d; }, "Columns of A, length of x (2^63)")
+      ->group(group);
+  command
+      .add_option_function<std::string>(
+          "--on-error",
+          [options](const std::string& what) { options->on_error = what == "skip" ? OnError::skip : OnError::stop; },
+          "At a bad line: stop and write nothing, or skip and count it (stop)")
+      ->check(CLI::IsMember({"stop", "skip"}))
+      ->type_name("stop|skip")
+      ->group(group);
+  command.callback([options, &action] { action = [options] { return convert(*options); }; });
+}
+
+}  // namespace weir::app

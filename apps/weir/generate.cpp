@@ -1,0 +1,152 @@
+#include "weir/stream/generate.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+
+#include "commands.hpp"
+#include "options.hpp"
+#include "weir/error.hpp"
+#include "weir/stream/writer.hpp"
+
+namespace weir::app {
+
+namespace {
+
+struct GenerateOptions {
+  GeneratorOptions generator;
+  std::optional<std::uint64_t> seed;
+  std::string output;
+  std::optional<EventFormat> format;
+  std::string final_vector;
+};
+
+int generate(GenerateOptions options) {
+  if (options.seed) {
+    options.generator.seed = *options.seed;
+  } else {
+    std::random_device entropy;
+    options.generator.seed = std::uint64_t{entropy()} << 32 | entropy();
+    fmt::print(stderr, "weir: --seed {}\n", options.generator.seed);
+  }
+  const EventGenerator generator(options.generator);
+  const std::string& final_vector = options.final_vector;
+  if (!final_vector.empty() && options.generator.kind != StreamKind::insert_delete) {
+    throw UsageError("--final-vector needs the kind insert-delete");
+  }
+  EventWriter writer(options.output, options.format.value_or(format_of_name(options.output)));
+  EventBatch batch;
+  for (std::uint64_t first = 0; first < options.generator.events; first += batch.size()) {
+    batch.resize(static_cast<std::size_t>(std::min<std::uint64_t>(8192, options.generator.events - first)));
+    generator.fill(first, batch);
+    writer.write(batch);
+  }
+  writer.close();
+  if (!final_vector.empty()) {
+    EventWriter out(final_vector, format_of_name(final_vector));
+    out.write(generator.final_vector());
+    out.close();
+  }
+  return done;
+}
+
+template <class Value>
+CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value,
+                        const std::map<std::string, Value>& choices, const std::string& description) {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.push_back(choice.first);
+  return command
+      .add_option_function<std::string>(
+          name, [&value, choices](const std::string& chosen) { value = choices.at(chosen); }, description)
+      ->check(CLI::IsMember(names))
+      ->type_name("NAME");
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, std::function<int()>& action) {
+  CLI::App& command = *app.add_subcommand("generate", "Write a synthetic stream of changes of y");
+  const auto options = std::make_shared<GenerateOptions>();
+  GeneratorOptions& generator = options->generator;
+  add_choice<StreamKind>(
+      command, "KIND", generator.kind,
+      {{"flat", StreamKind::flat},
+       {"zipf", StreamKind::zipf},
+       {"planted", StreamKind::planted},
+       {"insert-delete", StreamKind::insert_delete},
+       {"structured", StreamKind::structured}},
+      "flat: uniform indices; zipf: index k has probability ~ (k+1)^-exponent; planted: a few heavy indices over a "
+      "flat "
+      "background; insert-delete: all insertions but a few are deleted again; structured: regular indices in turn")
+      ->required();
+  add_whole(
+      command, "--n", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t n) { generator.n = n; },
+      "Length of y; indices lie in [0, n)")
+      ->required();
+  add_whole(
+      command, "--events", {1, UINT64_MAX}, [&generator](std::uint64_t events) { generator.events = events; },
+      "Number of events")
+      ->required();
+  add_whole(
+      command, "--seed", {}, [options](std::uint64_t seed) { options->seed = seed; },
+      "The same seed gives the same events (drawn from the operating system and printed)");
+  command.add_option("-o,--output", options->output, "File to write, or - for standard output")
+      ->required()
+      ->type_name("FILE");
+  command
+      .add_option_function<std::string>(
+          "--to",
+          [options](const std::string& to) {
+            options->format = to == "text" ? EventFormat::text : EventFormat::binary;
+          },
+          "text or binary; otherwise the name decides: text for .csv, .tsv and .txt, else binary")
+      ->check(CLI::IsMember({"text", "binary"}))
+      ->type_name("FORMAT");
+  add_choice<DeltaLaw>(command, "--delta", generator.deltas,
+                       {{"one", DeltaLaw::one}, {"sign", DeltaLaw::sign}, {"real", DeltaLaw::real}},
+                       "1, or -1 and 1 evenly, or uniform on [-1, 1); insert-delete has its own (one)");
+  const std::string group = "Options of one kind";
+  add_real(
+      command, "--exponent", {0, 16, true, false}, [&generator](double exponent) { generator.exponent = exponent; },
+      "zipf (1.1)")
+      ->group(group);
+  add_whole(
+      command, "--heavy", {1, std::uint64_t{1} << 20}, [&generator](std::uint64_t heavy) { generator.heavy = heavy; },
+      "planted: number of heavy indices (8)")
+      ->group(group);
+  add_real(
+      command, "--heavy-share", {0, 1}, [&generator](double share) { generator.heavy_share = share; },
+      "planted: share of the events that go to heavy indices (0.5)")
+      ->group(group);
+  add_whole(
+      command, "--survivors", {0, std::uint64_t{1} << 20},
+      [&generator](std::uint64_t survivors) { generator.survivors = survivors; },
+      "insert-delete: non-zeros of the final vector (16, or 15 when --events is odd)")
+      ->group(group);
+  command
+      .add_option("--final-vector", options->final_vector,
+                  "insert-delete: also write the final vector to this file, as events")
+      ->type_name("FILE")
+      ->group(group);
+  add_choice<IndexPattern>(
+      command, "--pattern", generator.pattern,
+      {{"sequential", IndexPattern::sequential},
+       {"stride", IndexPattern::stride},
+       {"powers", IndexPattern::powers},
+       {"high", IndexPattern::high}},
+      "structured: 0, 1, 2, ...; multiples of --stride; powers of two; multiples of 2^32 (sequential)")
+      ->group(group);
+  add_whole(
+      command, "--stride", {1, std::uint64_t{1} << 63},
+      [&generator](std::uint64_t stride) { generator.stride = stride; },
+      "structured, stride: distance of two indices (4096)")
+      ->group(group);
+  command.callback([options, &action] { action = [options] { return generate(*options); }; });
+}
+
+}  // namespace weir::app

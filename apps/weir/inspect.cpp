@@ -1,0 +1,157 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "measure.hpp"
+#include "weir/io/file.hpp"
+#include "weir/io/state_file.hpp"
+#include "weir/stream/binary.hpp"
+#include "weir/stream/reader.hpp"
+
+namespace weir::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct InspectOptions {
+  std::string path;
+  OnError on_error = OnError::stop;
+  bool json = false;
+};
+
+bool is_state(const InputFile& file) {
+  constexpr std::string_view magic = "\x89WEIR";
+  std::array<std::byte, magic.size()> start{};
+  return file.read_some_at(0, start) == start.size() &&
+         std::equal(start.begin(), start.end(), magic.begin(),
+                    [](std::byte a, char b) { return a == static_cast<std::byte>(b); });
+}
+
+/// Loading a state verifies all of it, checksums first.
+Json describe_state(const std::string& path, std::uint64_t bytes) {
+  const State state = load_state(path);
+  const SketchConfig& config = state.sketch.config();
+  return {{"kind", "state"},
+          {"version", state_format_version},
+          {"checksum", "holds"},
+          {"bytes", bytes},
+          {"model", state.description.model},
+          {"n", config.dimension},
+          {"updates", state.description.updates},
+          {"ranks", state.description.ranks},
+          {"rows", config.rows},
+          {"buckets", config.buckets},
+          {"lanes", config.lanes},
+          {"levels", config.levels},
+          {"law", to_string(config.law)},
+          {"p", config.p},
+          {"randomness", to_string(config.randomness)},
+          {"independence", config.independence},
+          {"seed", config.seed},
+          {"fingerprint", fmt::format("{:016x}", config.fingerprint())},
+          {"zero", state.sketch.is_zero()},
+          {"norm", std::sqrt(std::max(0.0, state.sketch.f2().value))}};
+}
+
+/// What a stream does to one operand.
+struct OperandSummary {
+  std::uint64_t events = 0;
+  std::uint64_t lowest_i = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t highest_i = 0;
+  std::uint64_t lowest_j = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t highest_j = 0;
+  bool whole = true;  ///< All deltas are whole numbers: the sketch will be exact to the bit.
+
+  void add(const Event& event) {
+    ++events;
+    lowest_i = std::min(lowest_i, event.i);
+    highest_i = std::max(highest_i, event.i);
+    lowest_j = std::min(lowest_j, event.j);
+    highest_j = std::max(highest_j, event.j);
+    whole = whole && event.delta == std::trunc(event.delta);
+  }
+};
+
+Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
+  const StreamFormat format = stream_format(options.path);
+  Json json = {{"kind", "events"}, {"format", to_string(format)}, {"bytes", bytes}};
+  if (format == StreamFormat::binary) json["version"] = summarise_binary(options.path).version;
+
+  std::array<OperandSummary, 6> summaries;
+  ReadOptions reading;
+  reading.on_error = options.on_error;
+  if (format == StreamFormat::matrix_market) reading.default_operand = Operand::A;
+  EventReader reader({options.path}, reading);
+  std::uint64_t events = 0;
+  for (EventBatch batch; reader.next(batch);) {
+    events += batch.size();
+    for (std::size_t t = 0; t < batch.size(); ++t) summaries[static_cast<std::size_t>(batch.operands[t])].add(batch[t]);
+  }
+  json["events"] = events;
+  json["skipped"] = reader.skipped();
+  json["operands"] = Json::array();
+  for (std::size_t k = 0; k < summaries.size(); ++k) {
+    const OperandSummary& summary = summaries[k];
+    if (summary.events == 0) continue;
+    const auto operand = static_cast<Operand>(k);
+    Json item = {
+        {"operand", to_string(operand)}, {"events", summary.events}, {"i", {summary.lowest_i, summary.highest_i}}};
+    if (has_column(operand)) item["j"] = {summary.lowest_j, summary.highest_j};
+    item["whole_deltas"] = summary.whole;
+    json["operands"].push_back(std::move(item));
+  }
+  return json;
+}
+
+void print_lines(const Json& json) {
+  for (const auto& [key, value] : json.items()) {
+    if (key == "operands") {
+      for (const Json& operand : value) {
+        fmt::print("{:<12} {} events, i from {} to {}", "operand " + operand["operand"].get<std::string>(),
+                   operand["events"].dump(), operand["i"][0].dump(), operand["i"][1].dump());
+        if (operand.contains("j")) fmt::print(", j from {} to {}", operand["j"][0].dump(), operand["j"][1].dump());
+        fmt::print(", {}\n", operand["whole_deltas"].get<bool>() ? "whole deltas" : "real deltas");
+      }
+    } else {
+      fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+}
+
+int inspect(const InspectOptions& options) {
+  const InputFile file(options.path);
+  const Json json = is_state(file) ? describe_state(options.path, file.size()) : describe_events(options, file.size());
+  if (options.json) {
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    print_lines(json);
+  }
+  return done;
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app, std::function<int()>& action) {
+  CLI::App* command = app.add_subcommand("inspect", "What a state or event file holds, and whether it is whole");
+  auto options = std::make_shared<InspectOptions>();
+  command
+      ->add_option("FILE", options->path,
+                   "A state (.weir) or a file of events in any format that weir reads; told apart by content")
+      ->required()
+      ->type_name("");
+  add_on_error_option(*command, options->on_error);
+  command->add_flag("--json", options->json, "One JSON object instead of lines");
+  command->footer("A damaged file is an error that names the byte or the line, exit code 1.");
+  command->callback([options, &action] { action = [options] { return inspect(*options); }; });
+}
+
+}  // namespace weir::app

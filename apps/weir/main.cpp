@@ -1,0 +1,82 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <new>
+#include <string>
+
+#include "options.hpp"
+#include "weir/error.hpp"
+
+namespace weir::app {
+namespace {
+
+/// Before MPI_Init every process of an mpirun parses the same command line; only the first may speak. Launchers say
+/// which that is.
+bool first_process() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
+  return true;
+}
+
+int usage_failure(const std::string& message, const std::string& command) {
+  if (first_process()) {
+    report_error(usage_error, message);
+    fmt::print(stderr, "Run \"{} --help\" for the options.\n", command);
+  }
+  return usage_error;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Linear sketches of a turnstile stream, over MPI ranks: draw indices i with probability |y_i|^p / sum |y|^p.",
+      "weir");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "weir " WEIR_VERSION);
+  app.get_formatter()->column_width(38);
+  app.footer(
+      "Run \"weir COMMAND --help\" for the options of a command.\n\n"
+      "Exit codes: 0 done; 1 bad input or a failure at run time; 2 wrong usage; 3 nothing could be drawn.");
+
+  std::function<int()> action;
+  add_sample_command(app, action);
+  add_query_command(app, action);
+  add_convert_command(app, action);
+  add_generate_command(app, action);
+  add_inspect_command(app, action);
+  add_combine_command(app, action);
+
+  const auto command = [&app] {
+    const auto parsed = app.get_subcommands();
+    return parsed.empty() ? std::string("weir") : "weir " + parsed.front()->get_name();
+  };
+  try {
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr)
+      throw UsageError(fmt::format("unknown command '{}'", argv[1]));
+    app.parse(argc, argv);
+    return action();
+  } catch (const CLI::Success& success) {
+    return first_process() ? app.exit(success) : done;
+  } catch (const CLI::ParseError& error) {
+    return usage_failure(error.what(), command());
+  } catch (const UsageError& error) {
+    return usage_failure(error.what(), command());
+  } catch (const Error& error) {
+    return first_process() ? report_error(input_error, error.what()) : input_error;
+  } catch (const std::bad_alloc&) {
+    return report_error(input_error, "out of memory");
+  }
+}
+
+}  // namespace
+}  // namespace weir::app
+
+int main(int argc, char** argv) {
+  try {
+    return weir::app::run(argc, argv);
+  } catch (const std::exception& error) {
+    return weir::app::report_error(weir::app::input_error, error.what());
+  }
+}

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+
+#include "options.hpp"
+#include "weir/engine/vector_job.hpp"
+#include "weir/io/report.hpp"
+#include "weir/io/state_file.hpp"
+
+namespace weir::app {
+
+/// What `sample` and `query` have in common: which y they look at, and with what.
+struct MeasureOptions {
+  engine::StreamSource source;
+  ModelOptions model;
+  SketchOptions sketch;
+  std::string state_path;  ///< A saved state to start from; with streams as well they go on top of it.
+  std::string save_path;   ///< Where the merged state goes.
+  bool keep_sketch = true;
+  bool keep_dense = false;  ///< y itself too, for exact answers.
+
+  /// What can be found wrong before anything is read. Throws UsageError.
+  void check() const;
+};
+/// STREAM..., --model and its shape, --state, --save, and the options of the sketch.
+void add_measure_options(CLI::App& app, MeasureOptions& options);
+
+/// y after the stream, complete on rank 0.
+struct Measured {
+  engine::VectorJobResult job;
+  StateDescription description;
+  std::uint64_t dimension = 0;
+  std::uint64_t seed = 0;
+};
+
+/// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for.
+/// Throws the same error on all ranks.
+[[nodiscard]] Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options);
+
+/// Its account for a report, except for the time of the query.
+[[nodiscard]] RunReport run_report(const mpi::Communicator& communicator, const Measured& measured);
+
+/// --labels, --json.
+void add_output_options(CLI::App& app, std::string& labels_path, bool& json);
+/// The names of `indices` in the file of labels; none when `path` is empty.
+[[nodiscard]] std::map<std::uint64_t, std::string> find_labels(const std::string& path,
+                                                               std::span<const std::uint64_t> indices);
+/// Writes `text` to standard output, whole. Throws InputError when that fails (a full disk).
+void print_answer(const std::string& text);
+
+}  // namespace weir::app

@@ -1,0 +1,269 @@
+#include "options.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string_view>
+#include <utility>
+
+#include "weir/engine/together.hpp"
+#include "weir/error.hpp"
+#include "weir/io/operand.hpp"
+#include "weir/sample/sizing.hpp"
+
+namespace weir::app {
+namespace {
+
+constexpr std::uint64_t max_dimension = std::uint64_t{1} << 63;
+
+std::uint64_t parse_whole(const std::string& option, std::string_view text, WholeRange range) {
+  const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+  const std::string_view digits = hexadecimal ? text.substr(2) : text;
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, hexadecimal ? 16 : 10);
+  if (error != std::errc() || end != digits.data() + digits.size() || value < range.lowest || value > range.highest)
+    throw CLI::ValidationError(
+        option, fmt::format("'{}' given, expected a whole number from {} to {}", text, range.lowest, range.highest));
+  return value;
+}
+
+}  // namespace
+
+double parse_real(const std::string& option, const std::string& text, RealRange range) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool inside = (range.without_lowest ? value > range.lowest : value >= range.lowest) &&
+                      (range.without_highest ? value < range.highest : value <= range.highest);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || !inside)
+    throw CLI::ValidationError(option, fmt::format("'{}' given, expected a number {} {} and {} {}", text,
+                                                   range.without_lowest ? "above" : "from", range.lowest,
+                                                   range.without_highest ? "below" : "up to", range.highest));
+  return value;
+}
+
+CLI::Option* add_whole(CLI::App& app, const std::string& name, WholeRange range,
+                       const std::function<void(std::uint64_t)>& assign, const std::string& description) {
+  return app
+      .add_option_function<std::string>(
+          name, [=](const std::string& text) { assign(parse_whole(name, text, range)); }, description)
+      ->type_name("N");
+}
+
+CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
+                      const std::function<void(double)>& assign, const std::string& description) {
+  return app
+      .add_option_function<std::string>(
+          name, [=](const std::string& text) { assign(parse_real(name, text, range)); }, description)
+      ->type_name("NUMBER");
+}
+
+std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range) {
+  std::vector<std::uint64_t> values;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', start), text.size());
+    values.push_back(parse_whole(option, std::string_view(text).substr(start, comma - start), range));
+    start = comma + 1;
+  }
+  return values;
+}
+
+CLI::Validator one_of(const std::set<std::string>& names) {
+  CLI::Validator validator = CLI::IsMember(names);
+  validator.description("");
+  return validator;
+}
+
+void add_on_error_option(CLI::App& app, OnError& on_error) {
+  app.add_option_function<std::string>(
+         "--on-error",
+         [&on_error](const std::string& text) { on_error = text == "skip" ? OnError::skip : OnError::stop; },
+         "What a bad line does: stop the job with nothing emitted, or be skipped and counted")
+      ->check(one_of({"stop", "skip"}))
+      ->type_name("stop|skip")
+      ->default_str("stop")
+      ->group("Stream");
+}
+
+void add_stream_options(CLI::App& app, engine::StreamSource& source) {
+  app.add_option(
+         "STREAM", source.paths,
+         "Event files, in any number: .csv .tsv .txt, .gz of them, binary records, Matrix Market; - is standard input")
+      ->type_name("");
+  add_on_error_option(app, source.on_error);
+  add_real(
+      app, "--progress", {0, 1e6, true, false}, [&source](double value) { source.progress_seconds = value; },
+      "Write a line to standard error every so often; without it there are none")
+      ->type_name("SECONDS")
+      ->group("Stream");
+}
+
+void ModelOptions::check() const {
+  for (const std::string& operand : fixed) {
+    const std::size_t equals = operand.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == operand.size())
+      throw UsageError(fmt::format("--fixed: '{}' given, expected NAME=FILE", operand));
+    if (name != ProductModel::name || operand.substr(0, equals) != "x")
+      throw UsageError(fmt::format("--fixed: the operand '{}' cannot be fixed in the model {}; {}",
+                                   operand.substr(0, equals), name,
+                                   name == ProductModel::name ? "expected x" : "it has none to fix"));
+  }
+  if (name == ProductModel::name && fixed.empty())
+    throw UsageError("--model product needs the vector x: --fixed x=FILE");
+  if (fixed.size() > 1) throw UsageError("--fixed: the operand 'x' is given more than once");
+  if (name == VectorModel::name && d) throw UsageError("--d is the length of x; the model vector has none");
+}
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  const std::string group = "Model";
+  app.add_option("--model", options.name,
+                 "vector: y is the stream of events i,delta. product: y = A x, x fixed, events A,i,j,delta")
+      ->check(one_of({"vector", "product"}))
+      ->type_name("vector|product")
+      ->default_str("vector")
+      ->group(group);
+  add_whole(
+      app, "--n", {1, max_dimension}, [&options](std::uint64_t value) { options.n = value; },
+      "Length of y: indices are 0 .. N-1; costs no memory")
+      ->group(group);
+  add_whole(
+      app, "--d", {1, max_dimension}, [&options](std::uint64_t value) { options.d = value; },
+      "Length of x; without it that of the operand file")
+      ->type_name("D")
+      ->group(group);
+  app.add_option("--fixed", options.fixed, "An operand loaded once instead of streamed: x=FILE, .npy or .mtx")
+      ->type_name("NAME=FILE")
+      ->allow_extra_args(false)
+      ->group(group);
+}
+
+Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension) const {
+  if (name == VectorModel::name) return VectorModel(dimension);
+  std::vector<double> x;
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!communicator.local_is_root()) return;
+    const std::string path = fixed.front().substr(fixed.front().find('=') + 1);
+    DenseMatrix operand = load_operand(path);
+    if (operand.rows != 1 && operand.columns != 1)
+      throw InputError(fmt::format("{}: {} x {} numbers, expected a vector x", path, operand.rows, operand.columns));
+    if (d && *d != operand.values.size())
+      throw InputError(fmt::format("{}: a vector of length {}, but --d is {}", path, operand.values.size(), *d));
+    x = std::move(operand.values);
+  });
+  std::vector<std::byte> bytes(x.size() * sizeof(double));
+  std::memcpy(bytes.data(), x.data(), bytes.size());
+  communicator.broadcast(bytes);
+  x.resize(bytes.size() / sizeof(double));
+  std::memcpy(x.data(), bytes.data(), bytes.size());
+  return ProductModel(dimension, std::move(x));
+}
+
+SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
+  SamplingRequest request;
+  request.dimension = dimension;
+  request.samples = samples;
+  request.failure = failure;
+  request.epsilon = epsilon;
+  request.p = p.value_or(request.p);
+  request.threshold = threshold.value_or(request.threshold);
+  request.without_replacement = without_replacement;
+  SketchConfig config = suggest_config(request);
+  config.rows = rows.value_or(config.rows);
+  config.buckets = buckets.value_or(config.buckets);
+  config.lanes = lanes.value_or(config.lanes);
+  config.levels = levels.value_or(config.levels);
+  config.randomness = randomness.value_or(config.randomness);
+  config.seed = seed.value_or(config.seed);
+  config.validate();
+  return config;
+}
+
+void SketchOptions::require_consistent(const SketchConfig& saved) const {
+  const auto require = [](std::string_view option, const auto& given, auto held) {
+    if (given && *given != held)
+      throw UsageError(fmt::format("{} {} contradicts the saved state, which has {}", option, *given, held));
+  };
+  require("--rows", rows, saved.rows);
+  require("--buckets", buckets, saved.buckets);
+  require("--lanes", lanes, saved.lanes);
+  require("--levels", levels, saved.levels);
+  require("--p", p, saved.p);
+  require("--seed", seed, saved.seed);
+  if (randomness && *randomness != saved.randomness)
+    throw UsageError(fmt::format("--randomness {} contradicts the saved state, which has {}", to_string(*randomness),
+                                 to_string(saved.randomness)));
+}
+
+void add_sketch_options(CLI::App& app, SketchOptions& options) {
+  const std::string group = "Sketch (overrides of what epsilon and failure choose)";
+  add_whole(
+      app, "--rows", {1, 15}, [&options](std::uint64_t value) { options.rows = static_cast<std::uint32_t>(value); },
+      "Independent repetitions, medians are taken over them; odd")
+      ->group(group);
+  add_whole(
+      app, "--buckets", {2, std::uint64_t{1} << 32}, [&options](std::uint64_t value) { options.buckets = value; },
+      "Cells of a row; a power of two")
+      ->group(group);
+  add_whole(
+      app, "--lanes", {1, 4096}, [&options](std::uint64_t value) { options.lanes = static_cast<std::uint32_t>(value); },
+      "Doubles of a cell: lane 0 measures y, every other one draws once; 1, 2 or a multiple of 8")
+      ->group(group);
+  add_whole(
+      app, "--levels", {1, 3}, [&options](std::uint64_t value) { options.levels = static_cast<std::uint32_t>(value); },
+      "1: a query scans all n items; 2, 3: groups of items make it O(n^(1/2)), O(n^(1/3)) at that many times the cost "
+      "of an update")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--randomness", [&options](const std::string& text) { options.randomness = parse_randomness(text); },
+         "Hash functions: mix, a strong keyed mixer; kwise, polynomials over 2^61 - 1, as the theorems ask")
+      ->check(one_of({"mix", "kwise"}))
+      ->type_name("mix|kwise")
+      ->default_str("mix")
+      ->group(group);
+  add_whole(
+      app, "--seed", {}, [&options](std::uint64_t value) { options.seed = value; },
+      "Same seed and same integer stream: the same answer to the bit for any number of ranks; decimal or 0x "
+      "hexadecimal; "
+      "drawn from the operating system unless given")
+      ->type_name("U64")
+      ->group(group);
+}
+
+int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
+  int argc = 0;
+  char** argv = nullptr;
+  const mpi::Environment environment(argc, argv);
+  const mpi::Communicator communicator;
+  const auto fail = [&](ExitCode code, const Error& error) {
+    return communicator.local_is_root() ? report_error(code, error.what()) : static_cast<int>(code);
+  };
+  try {
+    return job(communicator);
+  } catch (const UsageError& error) {
+    return fail(usage_error, error);
+  } catch (const InputError& error) {
+    return fail(input_error, error);
+  } catch (const std::exception& error) {
+    // Not agreed on: other ranks may wait for this one for ever.
+    const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    report_error(input_error,
+                 fmt::format("rank {}: {}", communicator.local_rank(), memory ? "out of memory" : error.what()));
+    communicator.local_abort(input_error);
+  }
+}
+
+int report_error(ExitCode code, const std::string& message) {
+  std::string line = message;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  std::fflush(stdout);
+  fmt::print(stderr, "weir: error: {}\n", line);
+  return code;
+}
+
+}  // namespace weir::app

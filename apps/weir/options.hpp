@@ -1,0 +1,98 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+#include "weir/engine/ingest.hpp"
+#include "weir/model/model.hpp"
+#include "weir/mpi/communicator.hpp"
+#include "weir/sketch/config.hpp"
+
+namespace weir::app {
+
+/// Inclusive range of a whole number.
+struct WholeRange {
+  std::uint64_t lowest = 0;
+  std::uint64_t highest = UINT64_MAX;
+};
+/// Range of a real number; the ends belong to it unless said otherwise.
+struct RealRange {
+  double lowest = 0;
+  double highest = 0;
+  bool without_lowest = false;
+  bool without_highest = false;
+};
+
+/// An option that takes a whole number, decimal or hexadecimal with 0x, and hands it to `assign`. Anything else is a
+/// usage error.
+CLI::Option* add_whole(CLI::App& app, const std::string& name, WholeRange range,
+                       const std::function<void(std::uint64_t)>& assign, const std::string& description);
+/// The same for a real number. Neither infinities nor NaN lie in any range.
+CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
+                      const std::function<void(double)>& assign, const std::string& description);
+/// The number that `text`, given for `option`, stands for. Throws CLI::ValidationError.
+double parse_real(const std::string& option, const std::string& text, RealRange range);
+/// Whole numbers of `text`, separated by commas. The same.
+std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range);
+
+/// Accepts the given names only, and lists them in its message. The help does not repeat them after the type name.
+CLI::Validator one_of(const std::set<std::string>& names);
+
+/// --on-error.
+void add_on_error_option(CLI::App& app, OnError& on_error);
+/// STREAM..., --on-error, --progress.
+void add_stream_options(CLI::App& app, engine::StreamSource& source);
+
+/// --model, --n, --d, --fixed.
+struct ModelOptions {
+  std::string name = "vector";
+  std::optional<std::uint64_t> n;
+  std::optional<std::uint64_t> d;
+  std::vector<std::string> fixed;  ///< NAME=FILE
+
+  /// What can be checked before anything is read. `streams_given` is false when the model comes from a saved state
+  /// alone.
+  void check() const;
+  /// Collective: the root reads the operand files. Throws UsageError or InputError on all ranks.
+  [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension) const;
+};
+void add_model_options(CLI::App& app, ModelOptions& options);
+
+/// The options that shape the operator Phi; what is not given is chosen from epsilon and failure.
+struct SketchOptions {
+  std::uint32_t samples = 8;
+  double failure = 0.05;
+  double epsilon = 0.1;
+  bool without_replacement = false;
+  std::optional<double> p;
+  std::optional<Randomness> randomness;
+  std::optional<std::uint32_t> rows;
+  std::optional<std::uint64_t> buckets;
+  std::optional<std::uint32_t> lanes;
+  std::optional<std::uint32_t> levels;
+  std::optional<double> threshold;
+  std::optional<std::uint64_t> seed;
+
+  /// The configuration for y of length `dimension`. Throws UsageError when it is impossible.
+  [[nodiscard]] SketchConfig configuration(std::uint64_t dimension) const;
+  /// Throws UsageError naming the first option that contradicts `saved`.
+  void require_consistent(const SketchConfig& saved) const;
+};
+/// --rows, --buckets, --lanes, --levels, --randomness, --seed, --p, --epsilon.
+void add_sketch_options(CLI::App& app, SketchOptions& options);
+
+/// Initialises MPI, runs `job` on every rank and returns its exit code. An exception becomes one line on stderr, once,
+/// and the code that belongs to it. `job` throws the errors that all ranks agreed on, and those of work that the root
+/// does alone after its last collective operation.
+int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job);
+
+/// Prints "weir: error: ..." and returns `code`.
+int report_error(ExitCode code, const std::string& message);
+
+}  // namespace weir::app

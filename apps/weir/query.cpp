@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "measure.hpp"
+#include "weir/error.hpp"
+#include "weir/io/report.hpp"
+#include "weir/sample/sampler.hpp"
+
+namespace weir::app {
+namespace {
+
+void require_inside(std::uint64_t index, std::uint64_t dimension) {
+  if (index >= dimension)
+    throw UsageError(fmt::format("--point: index {} is outside y of length {}", index, dimension));
+}
+
+struct QueryOptions {
+  MeasureOptions measure;
+  double epsilon = 0.1;
+  bool norm = false;
+  std::uint64_t top = 0;
+  std::vector<std::uint64_t> points;
+  std::vector<std::string> others;
+  std::string labels_path;
+  bool json = false;
+
+  /// Sizes the sketch of a stream; a saved state has its size.
+  void settle() {
+    if (!measure.state_path.empty()) return;
+    SketchOptions& sketch = measure.sketch;
+    // A point estimate is within 3.1 sqrt(F2/B) of the truth except with probability 0.01, the median of five rows.
+    if (!sketch.buckets)
+      sketch.buckets = std::bit_ceil(static_cast<std::uint64_t>(std::ceil(10 / (epsilon * epsilon))));
+    if (!sketch.lanes) sketch.lanes = 1;
+  }
+  void check() const {
+    measure.check();
+    if (!measure.model.n) return;
+    for (const std::uint64_t index : points) require_inside(index, *measure.model.n);
+  }
+};
+
+/// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
+Estimate norm_of(const Estimate& f2) {
+  const double norm = std::sqrt(std::max(0.0, f2.value));
+  return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
+}
+
+void answer(const VectorSketch& sketch, const QueryOptions& options, QueryReport& report) {
+  if (options.norm) report.norm = norm_of(sketch.f2());
+  if (options.top > 0) report.top = heavy_coordinates(sketch, static_cast<std::size_t>(options.top));
+  for (const std::uint64_t index : options.points) {
+    require_inside(index, sketch.config().dimension);
+    report.points.push_back({index, sketch.point(index)});
+  }
+  for (const std::string& path : options.others) {
+    const State other = load_state(path);
+    const std::string difference = describe_difference(sketch.config(), other.sketch.config());
+    if (!difference.empty())
+      throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
+    report.inner.push_back({path, sketch.inner_product(other.sketch)});
+  }
+}
+
+int query(const mpi::Communicator& communicator, const QueryOptions& options) {
+  const Measured measured = measure(communicator, options.measure);
+  if (!communicator.local_is_root()) return done;
+  QueryReport report;
+  report.run = run_report(communicator, measured);
+  const auto start = std::chrono::steady_clock::now();
+  answer(*measured.job.y.sketch, options, report);
+  report.run.seconds.query = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::vector<std::uint64_t> indices = options.points;
+  if (report.top)
+    for (const HeavyCoordinate& coordinate : *report.top) indices.push_back(coordinate.index);
+  report.labels = find_labels(options.labels_path, indices);
+  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+  return done;
+}
+
+}  // namespace
+
+void add_query_command(CLI::App& app, std::function<int()>& action) {
+  CLI::App* command =
+      app.add_subcommand("query", "Ingest a stream, or load a state, and answer: norm, points, heavy coordinates");
+  auto options = std::make_shared<QueryOptions>();
+  const std::string group = "Questions (--norm when none is asked)";
+  command->add_flag("--norm", options->norm, "The l2 norm of y")->group(group);
+  add_whole(
+      *command, "--top", {1, 1000000}, [options](std::uint64_t value) { options->top = value; },
+      "The K coordinates that are largest in magnitude")
+      ->type_name("K")
+      ->group(group);
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--point",
+          [options](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts)
+              for (const std::uint64_t index : parse_whole_list("--point", text, {0, (std::uint64_t{1} << 63) - 1}))
+                options->points.push_back(index);
+          },
+          "The values at these indices")
+      ->allow_extra_args(false)
+      ->type_name("I[,I...]")
+      ->group(group);
+  command
+      ->add_option("--inner", options->others,
+                   "The inner product with the vector of another saved state of the same sketch")
+      ->allow_extra_args(false)
+      ->type_name("FILE")
+      ->group(group);
+  add_output_options(*command, options->labels_path, options->json);
+  add_real(
+      *command, "--epsilon", {0, 1, true, true}, [options](double value) { options->epsilon = value; },
+      "Error of a point estimate as a fraction of the norm, except with probability 0.01: sizes the buckets")
+      ->type_name("EPS")
+      ->default_str("0.1")
+      ->group("Accuracy");
+  add_measure_options(*command, options->measure);
+  command->footer("Example: weir query --state S.weir --norm --top 10 --point 3,17");
+  command->callback([options, &action] {
+    if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty()) options->norm = true;
+    options->settle();
+    action = [options] {
+      options->check();
+      return run_over_mpi([&](const mpi::Communicator& communicator) { return query(communicator, *options); });
+    };
+  });
+}
+
+}  // namespace weir::app

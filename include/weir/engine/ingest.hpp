@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "weir/mpi/communicator.hpp"
+#include "weir/stream/event.hpp"
+#include "weir/stream/reader.hpp"
+
+namespace weir::engine {
+
+/// Where events come from and how they are read.
+struct StreamSource {
+  std::vector<std::string>
+      paths;  ///< Files, read by slices on all ranks; "-" is standard input, read by the root and scattered.
+  OnError on_error = OnError::stop;
+  double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
+};
+
+/// What went in, over all ranks.
+struct IngestStatistics {
+  std::uint64_t updates = 0;  ///< Events handed to a consumer.
+  std::uint64_t skipped = 0;  ///< Bad events left out (OnError::skip).
+  double seconds = 0;         ///< Of the slowest rank.
+};
+
+/// Collective: reads every event of `source` exactly once, on one rank or another, and hands it there to `consume`, a
+/// batch at a time. `shapes` and `default_operand` are what the model takes. Throws on all ranks the InputError of the
+/// first rank that fails, be it in reading or in `consume`; the others stop within a batch.
+IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
+                        const std::vector<OperandShape>& shapes, Operand default_operand,
+                        const std::function<void(const EventBatch&)>& consume);
+
+}  // namespace weir::engine

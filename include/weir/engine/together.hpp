@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "weir/mpi/failure_signal.hpp"
+
+namespace weir::engine {
+
+/// Collective: runs `work` on every rank. When it throws on any rank, every rank throws the same error, with the
+/// message of the lowest rank that failed: UsageError if it was one there, InputError otherwise. Running out of memory
+/// counts as a failure. Work that lasts polls `signal.local_raised()` and returns early when it is true.
+void together(const mpi::Communicator& communicator, const std::function<void(mpi::FailureSignal& signal)>& work);
+
+/// Collective: throws InputError on all ranks when `bytes` on each of them would not fit into the memory of some
+/// machine, all its ranks counted. Linux hands out memory that it does not have, and ends the process later: ask first.
+void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, const std::string& what);
+
+}  // namespace weir::engine

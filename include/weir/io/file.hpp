@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace weir {
+
+/// A regular file that is open for reading at any offset. Move-only; closes itself.
+class InputFile {
+ public:
+  /// Throws InputError "PATH: reason" for a missing or unreadable file, a directory, a pipe or a device.
+  explicit InputFile(std::string path);
+  InputFile(InputFile&& other) noexcept;
+  InputFile& operator=(InputFile&& other) noexcept;
+  ~InputFile();
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  /// Size in bytes when the file was opened.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// For interfaces that want a descriptor (gzdopen after dup, mmap); stays owned by this object.
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
+  /// Fills `out` with the bytes from `offset` on; fewer only at the end of the file. Returns how many. Throws
+  /// InputError.
+  std::size_t read_some_at(std::uint64_t offset, std::span<std::byte> out) const;
+  /// Fills `out`, or throws InputError that says at which byte the file ended.
+  void read_exactly_at(std::uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::string path_;
+  std::uint64_t size_ = 0;
+  int descriptor_ = -1;
+};
+
+/// The whole file as a string. Throws InputError.
+[[nodiscard]] std::string read_whole_file(const InputFile& file);
+
+/// Writes a file that appears under its name only when it is complete: a temporary name in the same directory, then
+/// fsync, rename, and fsync of the directory. A symbolic link is followed. A device or a pipe ("/dev/stdout") is
+/// written to directly.
+class OutputFile {
+ public:
+  /// Throws InputError "PATH: reason" when it cannot be created.
+  explicit OutputFile(std::string path);
+  /// Without commit(): removes the temporary file and leaves what was under the name before.
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+  /// Appends. Unbuffered: hand over large pieces. Throws InputError (no space left on device, ...).
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  /// Overwrites bytes that were written before (a header whose counts are known only at the end). Not for devices and
+  /// pipes.
+  void overwrite_at(std::uint64_t offset, std::span<const std::byte> bytes);
+  /// The last call: afterwards the file is on disk under its name. Throws InputError; then nothing has changed under
+  /// the name.
+  void commit();
+
+ private:
+  [[nodiscard]] bool is_direct() const noexcept { return temporary_.empty(); }
+
+  std::string path_;       ///< As given, for messages.
+  std::string target_;     ///< With symbolic links resolved.
+  std::string temporary_;  ///< Empty: writing directly.
+  int descriptor_ = -1;
+};
+
+}  // namespace weir

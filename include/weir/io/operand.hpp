@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "weir/io/dense_matrix.hpp"
+
+namespace weir {
+
+/// Loads an operand that is fixed rather than streamed. By content: .npy, Matrix Market, or plain text with one number
+/// per line (blank lines and lines that begin with '#' are skipped), which gives one column. Throws InputError naming
+/// the file and the place.
+[[nodiscard]] DenseMatrix load_operand(const std::string& path);
+
+}  // namespace weir

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "weir/sample/draw.hpp"
+#include "weir/sample/sampler.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+/// Wall-clock time of the phases of a job, the slowest rank's.
+struct PhaseSeconds {
+  double ingest = 0;
+  double merge = 0;
+  double query = 0;
+};
+
+/// What was done, apart from the answer.
+struct RunReport {
+  std::string model = "vector";
+  std::vector<std::uint64_t> shape;  ///< Of y: {n}, or {n1, n2} when the index i1 * n2 + i2 stands for a pair.
+  std::uint64_t ranks = 1;
+  std::uint64_t updates = 0;           ///< Events that were ingested, by all ranks.
+  std::uint64_t skipped = 0;           ///< Bad lines that were skipped.
+  std::optional<SketchConfig> sketch;  ///< None when the answer comes from a dense reference.
+  std::uint64_t seed = 0;
+  PhaseSeconds seconds;
+};
+
+/// The true value of an entry of y and its share |y_i|^p / sum |y|^p.
+struct ExactEntry {
+  double value = 0;
+  double probability = 0;
+};
+
+/// The answer of `weir sample`.
+struct SampleReport {
+  RunReport run;
+  SampleResult result;
+  std::map<std::uint64_t, std::string> labels;
+  std::optional<double> exact_norm;           ///< Of the same stream, to be shown beside the estimate.
+  std::map<std::uint64_t, ExactEntry> exact;  ///< Of drawn indices, to be shown beside their estimates.
+};
+
+/// An estimate of one inner product <y, z>.
+struct InnerProductReport {
+  std::string other;  ///< Where z comes from: the path of its state.
+  Estimate estimate;
+};
+
+/// The answer of `weir query`: whatever was asked for.
+struct QueryReport {
+  RunReport run;
+  std::optional<Estimate> norm;  ///< ||y||_2
+  std::optional<std::vector<HeavyCoordinate>> top;
+  std::vector<HeavyCoordinate> points;
+  std::vector<InnerProductReport> inner;
+  std::map<std::uint64_t, std::string> labels;
+};
+
+/// One JSON object, indented, without a newline at the end. 64-bit integers are exact; bytes of labels that are not
+/// UTF-8 become U+FFFD. Throws InputError naming the field when a number is not finite (entries so large that their
+/// squares overflow).
+[[nodiscard]] std::string to_json(const SampleReport& report);
+[[nodiscard]] std::string to_json(const QueryReport& report);
+
+/// A heading and an aligned table for a terminal of `width` columns (80 or more); labels are cut to fit. Ends with a
+/// newline.
+[[nodiscard]] std::string to_table(const SampleReport& report, std::size_t width = 100);
+[[nodiscard]] std::string to_table(const QueryReport& report, std::size_t width = 100);
+
+}  // namespace weir

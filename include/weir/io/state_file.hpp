@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+// The `.weir` format, version 1. All numbers are little-endian.
+//
+//     byte  size  header
+//        0     8  magic: 89 57 45 49 52 0D 0A 1A ("\x89WEIR\r\n\x1a": a transfer as text damages it visibly)
+//        8     4  format version: 1
+//       12     4  size of this header: 48
+//       16     4  kind of the payload: 1 = vector sketch
+//       20     4  0
+//       24     8  length of the payload; the file ends with the payload
+//       32     8  XXH64 of the payload, seed state_checksum_seed
+//       40     8  XXH64 of the bytes 0 to 39, seed state_checksum_seed
+//
+//     byte  size  payload of kind 1: a cereal portable binary archive
+//        0     1  1: the archive is little-endian
+//        1     4  M: length of the name of the model
+//        5     M  name of the model
+//      M+5     8  updates
+//     M+13     8  ranks
+//     M+21     8  dimension
+//     M+29     4  rows
+//     M+33     8  buckets
+//     M+41     4  lanes
+//     M+45     4  levels
+//     M+49     1  law (the value of ScaleLaw)
+//     M+50     8  p, binary64
+//     M+58     1  randomness (the value of Randomness)
+//     M+59     4  independence
+//     M+63     8  seed
+//     M+71     8  SketchConfig::fingerprint() of the above: another value means another construction of the hashes
+//     M+79   8*m  table, m = levels * rows * buckets * lanes binary64 values in the order of VectorSketch::table()
+//
+// The checksums find damage, not malice: a forged file is still read safely, but its cells are whatever its author
+// wrote.
+
+/// Highest format version that is read, and the one that is written.
+inline constexpr std::uint32_t state_format_version = 1;
+/// Seed of the checksums, apart from all seeds of sketches.
+inline constexpr std::uint64_t state_checksum_seed = 0x77656972'73746174;
+
+/// What a saved state says about the stream it came from, besides the sketch itself.
+struct StateDescription {
+  std::string model = "vector";  ///< "vector" or "product".
+  std::uint64_t updates = 0;     ///< Events that went in (sum over ranks; combine adds them up).
+  std::uint64_t ranks = 1;       ///< Ranks that wrote it.
+
+  bool operator==(const StateDescription&) const = default;
+};
+
+/// A merged state: all that is needed to go on sampling, adding and subtracting.
+struct State {
+  StateDescription description;
+  VectorSketch sketch;
+};
+
+/// The bytes of a `.weir` file. Throws UsageError for an unknown model, InputError when a cell is not finite.
+[[nodiscard]] std::vector<std::byte> serialise(const State& state);
+/// Inverse. `name` is used in messages. Throws InputError for anything but exactly one whole, unharmed state of a known
+/// version and model with finite cells. Allocates nothing before the length and the checksums have been verified, then
+/// only the sketch, after its size has been found equal to the bytes that are there.
+[[nodiscard]] State deserialise(std::span<const std::byte> bytes, const std::string& name);
+
+/// Writes to a temporary name beside `path`, flushes to disk, renames (see OutputFile), without a copy of the table in
+/// memory. Throws as serialise does, and InputError naming the file.
+void save_state(const std::string& path, const State& state);
+/// Reads a regular file in two passes, one for the checksum, so that the sketch is all the memory that is needed.
+/// Throws as deserialise does, and InputError for a missing file, a directory, ...
+[[nodiscard]] State load_state(const std::string& path);
+
+}  // namespace weir

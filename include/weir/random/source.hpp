@@ -1,0 +1,76 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace weir {
+
+/// Where random words come from.
+enum class Randomness : std::uint8_t {
+  mix = 0,    ///< Strong keyed 64-bit mixer: the fast default.
+  kwise = 1,  ///< Polynomials over the prime field of 2^61 - 1: k-wise independent words, the independence that
+              ///< theorems ask for.
+};
+
+/// "mix", "kwise".
+[[nodiscard]] std::string_view to_string(Randomness kind) noexcept;
+/// Inverse of to_string. Throws UsageError that lists the known names.
+[[nodiscard]] Randomness parse_randomness(std::string_view name);
+
+/// What a word is used for: words for different purposes are independent.
+enum class Purpose : std::uint32_t {
+  row = 1,    ///< Buckets and signs of the rows; `number` = 16 * level + number of the word.
+  scale = 2,  ///< Scales; `number` = lane.
+  draw = 3,   ///< Draws from the dense reference.
+};
+
+// The construction, to the bit. All arithmetic is modulo 2^64; >> is logical; golden vectors are in tests/random.
+//
+//   finalise(z):  z ^= z >> 30; z *= BF58476D1CE4E5B9; z ^= z >> 27; z *= 94D049BB133111EB; z ^= z >> 31   (splitmix64)
+//   subkey(seed, purpose, number, part) =
+//     finalise(finalise(finalise(finalise(seed + G) + purpose * G) + number * G) + part * G),  G = 9E3779B97F4A7C15
+//
+// mix:    k0, k1, k2 = subkey(seed, purpose, number, 0 | 1 | 2);
+//         z = key ^ k0; z ^= z >> 32; z *= D6E8FEB86659FD93; z += k1; z ^= z >> 29; z *= A0761D6478BD642F; z ^= z >>
+//         32; z += k2; z *= 3C79AC492BA7B653; z ^= z >> 31 is the word for purposes row and draw. For scale, the lanes
+//         of an item share one such z, with number 0, and lane l's word is (z ^ a_l) * c_l, a_l = subkey(seed, scale,
+//         l, 3), c_l = subkey(seed, scale, l, 4) | 1: its upper bits are strong, its lower ones are not, and a scale
+//         reads it from the top.
+// kwise:  coefficient_j = subkey(seed, purpose, number, j) >> 3, taken as 0 when it is 2^61 - 1, j < k;
+//         word = 8 * (sum_j coefficient_j key^j mod 2^61 - 1). Keys are below 2^61 - 1. The low 3 bits are 0.
+
+/// splitmix64's finaliser, a bijection of 64-bit words (Steele, Lea, Flood 2014).
+[[nodiscard]] constexpr std::uint64_t finalise(std::uint64_t z) noexcept {
+  z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9U;
+  z = (z ^ (z >> 27U)) * 0x94D049BB133111EBU;
+  return z ^ (z >> 31U);
+}
+
+/// Secret number `part` for one use of the seed, as given above.
+[[nodiscard]] std::uint64_t subkey(std::uint64_t seed, Purpose purpose, std::uint32_t number,
+                                   std::uint32_t part) noexcept;
+
+/// Random words as a function of the key, for one (seed, purpose, number). A value; nothing is mutated by drawing
+/// words.
+class WordFunction {
+ public:
+  /// `independence` is k of kwise, 2 to 64, and is ignored by mix.
+  WordFunction(Randomness kind, std::uint64_t seed, Purpose purpose, std::uint32_t number, std::uint32_t independence);
+
+  [[nodiscard]] std::uint64_t operator()(std::uint64_t key) const noexcept;
+  /// out[t] = (*this)(keys[t]); the spans are equally long.
+  void fill(std::span<const std::uint64_t> keys, std::span<std::uint64_t> out) const noexcept;
+
+ private:
+  Randomness kind_;
+  std::array<std::uint64_t, 3> mix_keys_{};
+  std::vector<std::uint64_t> coefficients_;
+};
+
+/// Smallest exclusive upper bound of the keys that `kind` takes: 2^64 - 1 stands for "all".
+[[nodiscard]] std::uint64_t key_limit(Randomness kind) noexcept;
+
+}  // namespace weir

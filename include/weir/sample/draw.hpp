@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace weir {
+
+/// One drawn index.
+struct Draw {
+  std::uint32_t lane = 0;  ///< The lane that drew it (without replacement: the wide lane, 1).
+  std::uint64_t index = 0;
+  double value = 0;        ///< Estimate of y[index] (exact from the dense reference).
+  double probability = 0;  ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
+  std::optional<double>
+      inclusion;  ///< Without replacement only: probability of being among the draws, given the threshold.
+};
+
+enum class FailReason : std::uint8_t {
+  below_threshold,  ///< The largest scaled estimate did not stand out: w^2 < T * F2 (its p-norm analogue for p < 2).
+  no_candidate,     ///< No key had consistent estimates across the rows.
+};
+
+/// Stable machine-readable names: "below_threshold", "no_candidate".
+[[nodiscard]] std::string_view to_string(FailReason reason) noexcept;
+
+/// A lane that did not draw.
+struct FailedLane {
+  std::uint32_t lane = 0;
+  FailReason reason = FailReason::below_threshold;
+};
+
+struct SampleResult {
+  double norm = 0;           ///< Estimate of ||y||_2.
+  bool zero_vector = false;  ///< y is exactly zero: nothing can be drawn.
+  std::vector<Draw> draws;   ///< At most the number asked for.
+  std::vector<FailedLane> failed;
+};
+
+}  // namespace weir

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "weir/sample/draw.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+struct DrawOptions {
+  std::uint32_t samples = 8;  ///< At most this many draws; with replacement also at most lanes - 1.
+  double threshold = 1.0;     ///< T of draw_with_replacement: finite, not negative; 0 accepts always.
+};
+
+/// One draw for each lane 1 .. L-1, in lane order, until `samples` of them have accepted: index i with probability
+/// |y_i|^p / sum |y|^p up to the distortion that the number of buckets allows (weir/sample/sizing.hpp). Lanes share
+/// buckets and signs but not scales, and their draws are independent up to the same distortion.
+///
+/// A lane accepts when the p-th power of its largest scaled estimate is at least T times sum |y|^p, which happens with
+/// probability 1 - exp(-1/T) and does not depend on which index is the largest. The sum is F2 of lane 0 for p = 2, and
+/// comes from the maxima of the other lanes for p < 2. Every lane that was tried and did not accept is in `failed`.
+///
+/// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
+/// lane). Throws UsageError when the sketch has no scaled lane, when T is out of range, and when p < 2 and T > 0 with
+/// fewer than two scaled lanes.
+[[nodiscard]] SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options);
+
+/// The `samples` distinct indices with the largest scaled magnitudes of lane 1, largest first: successive weighted
+/// sampling without replacement (bottom-k, ppswor; Cohen 1997). Each draw carries its inclusion probability 1 -
+/// exp(-|y_i|^p / tau^p), tau the (samples + 1)-th magnitude. When y has no more non-zero coordinates than `samples`,
+/// all of them come, with inclusion 1; magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
+///
+/// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
+/// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
+/// exponential law, or when samples is not below the number of buckets.
+[[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
+
+/// Horvitz-Thompson estimate of sum over i of |y_i|^p from draws without replacement: sum |value|^p / inclusion,
+/// unbiased up to the noise of the values. p is any positive number. Throws UsageError for a draw without an inclusion
+/// probability.
+[[nodiscard]] double horvitz_thompson_moment(std::span<const Draw> draws, double p);
+
+struct HeavyCoordinate {
+  std::uint64_t index = 0;
+  Estimate estimate;  ///< As VectorSketch::point gives it.
+};
+
+/// The `count` keys with the largest |estimate| in lane 0, largest first, in the same search. Fewer come when y has
+/// fewer non-zero coordinates. Throws UsageError when count is not below the number of buckets: no more can stand out.
+[[nodiscard]] std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count);
+
+}  // namespace weir

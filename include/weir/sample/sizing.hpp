@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+
+#include "weir/sketch/config.hpp"
+
+namespace weir {
+
+/// What a user wants from a sketch.
+struct SamplingRequest {
+  std::uint64_t dimension = 0;  ///< n, 1 to 2^63.
+  std::uint32_t samples = 8;    ///< Draws wanted, at least 1.
+  double failure = 0.05;        ///< Probability that fewer come out (with replacement), in (0, 1).
+  double epsilon = 0.1;         ///< Relative distortion of the law of the draws, in (0, 1).
+  double value_epsilon = 1.0;   ///< Relative standard error of the values of the draws, in (0, 1]; 1 asks for nothing.
+  double p = 2;                 ///< 2, 1 or 0.5.
+  double threshold = 1;         ///< T of the acceptance test; 0 accepts always.
+  bool without_replacement = false;  ///< The samples are distinct indices, from one wide lane.
+};
+
+/// Shape of the smallest sketch that serves the request: dimension, rows, buckets, lanes, levels and p; the other
+/// fields keep their defaults. Throws UsageError, in one line that names the field, when a field is out of its range or
+/// the sketch would need more than 4096 lanes or 2^40 bytes.
+[[nodiscard]] SketchConfig suggest_config(const SamplingRequest& request);
+
+/// Lanes L, lane 0 included: L - 1 is the smallest number of trials of which fewer than `samples` succeed with
+/// probability at most `failure`, a trial succeeding with probability 1 - exp(-1/T) (always when T = 0). L is rounded
+/// up to a multiple of 8, the SIMD width. Throws UsageError above 4096.
+[[nodiscard]] std::uint32_t suggest_lanes(std::uint32_t samples, double failure, double threshold);
+
+/// Tables of the search: 1 up to n = 2^20, 2 below 2^36, 3 from there. A level costs as much memory and update time as
+/// the items themselves; without it a query costs n, n^(1/2) or n^(1/3) cells.
+[[nodiscard]] std::uint32_t suggest_levels(std::uint64_t dimension) noexcept;
+
+/// P[X < wanted], X ~ Binomial(trials, success), summed exactly.
+[[nodiscard]] double binomial_lower_tail(std::uint64_t trials, double success, std::uint64_t wanted);
+
+}  // namespace weir

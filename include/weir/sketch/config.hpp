@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "weir/random/scale.hpp"
+#include "weir/random/source.hpp"
+
+namespace weir {
+
+/// Everything that determines the linear operator Phi (m x n, m = levels * rows * buckets * lanes). Two sketches can be
+/// added, subtracted or compared exactly when their configurations are equal.
+struct SketchConfig {
+  std::uint64_t dimension = 0;  ///< n: keys are 0 .. n-1; 1 to 2^63.
+  std::uint32_t rows = 5;       ///< R: independent repetitions, medians are taken over them; odd, 1 to 15.
+  std::uint64_t buckets = 512;  ///< B: buckets of a row; a power of two, 2 to 2^32.
+  std::uint32_t lanes = 16;     ///< L: doubles of a cell, lane 0 unscaled; 1, 2 or a multiple of 8, at most 4096.
+  std::uint32_t levels = 1;     ///< 1: items only; 2, 3: tables of groups of items on top, for sublinear search.
+  ScaleLaw law = ScaleLaw::exponential;     ///< Law of the scales of lanes 1 .. L-1.
+  double p = 2.0;                           ///< The exponent of the law of the draws: 2, 1 or 0.5.
+  Randomness randomness = Randomness::mix;  ///< Where buckets, signs and scales come from.
+  std::uint32_t independence = 4;           ///< k of Randomness::kwise, 2 to 64; ignored by mix.
+  std::uint64_t seed = 0;                   ///< Any value.
+
+  bool operator==(const SketchConfig&) const = default;
+
+  /// Throws UsageError that names the first field out of its range, or says that the table would not fit in memory
+  /// addresses.
+  void validate() const;
+  /// Number of doubles of the table, laid out [level][row][bucket][lane]. Requires a valid configuration.
+  [[nodiscard]] std::size_t table_size() const noexcept;
+  /// log2 of the number of items of a group at `level` (0 for level 0).
+  [[nodiscard]] std::uint32_t group_shift(std::uint32_t level) const noexcept;
+  /// 64-bit digest of all fields and of the version of the construction: equal on ranks that may merge.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept;
+};
+
+/// Human-readable account of the first field in which two configurations differ ("seed: 1 against 2"); empty when
+/// equal.
+[[nodiscard]] std::string describe_difference(const SketchConfig& a, const SketchConfig& b);
+
+}  // namespace weir

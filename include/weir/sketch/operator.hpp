@@ -1,0 +1,54 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "weir/random/scale.hpp"
+#include "weir/random/source.hpp"
+#include "weir/sketch/aligned.hpp"
+#include "weir/sketch/config.hpp"
+
+namespace weir {
+
+/// The non-zeros of Phi for a chunk of at most `capacity` keys: for each row a cell and a sign, and for each lane a
+/// scale. Scratch, to be reused from chunk to chunk.
+struct PhiColumns {
+  static constexpr std::size_t capacity = 128;
+
+  explicit PhiColumns(const SketchConfig& config);
+
+  AlignedVector<std::uint64_t> cells;   ///< [level][row][t], `capacity` for t: first double of the cell in the table.
+  AlignedVector<double> signed_deltas;  ///< [row][t]: the key's delta times its sign in that row.
+  AlignedVector<float> scales;          ///< [t][lane].
+  AlignedVector<std::uint64_t> words;   ///< Scratch for the hashing.
+};
+
+/// Phi itself: the random functions behind a configuration. Rows share words where their bits fit: a row takes 1 + log2
+/// B bits of the upper 60 of a word, first row uppermost, its sign above its bucket; level k takes words number 16 k,
+/// 16 k + 1, ... of the group key >> group_shift(k), and uses their bucket bits only: signs are always those of the
+/// item.
+class SketchOperator {
+ public:
+  explicit SketchOperator(const SketchConfig& config);
+
+  [[nodiscard]] const SketchConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const ScaleFunction& scales() const noexcept { return scales_; }
+
+  /// Cells of keys (at level 0) or of groups (above), and at level 0 the signed deltas; keys.size() <=
+  /// PhiColumns::capacity. At levels above 0, `keys` are group numbers and `deltas` is not looked at.
+  void locate(std::uint32_t level, std::span<const std::uint64_t> keys, std::span<const double> deltas,
+              PhiColumns& columns) const;
+
+ private:
+  SketchConfig config_;
+  std::uint32_t field_bits_;             // bits of a word that a row takes
+  std::uint32_t fields_per_word_;        // rows that share a word
+  std::uint32_t words_;                  // words for all rows
+  std::vector<WordFunction> row_words_;  // [level][word]
+  ScaleFunction scales_;
+};
+
+}  // namespace weir

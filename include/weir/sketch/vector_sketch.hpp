@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "weir/sketch/aligned.hpp"
+#include "weir/sketch/config.hpp"
+#include "weir/sketch/operator.hpp"
+
+namespace weir {
+
+/// An estimate with its bound.
+struct Estimate {
+  double value = 0;
+  double bound =
+      0;  ///< |value - truth| <= bound, except with probability 0.01 (Chebyshev on each row, then the median).
+};
+
+/// A key whose estimate passed a threshold in one lane.
+struct ScanHit {
+  std::uint64_t key = 0;
+  std::uint32_t lane = 0;
+  double value = 0;  ///< Median estimate; its sign is meaningful at level 0 only.
+};
+
+/// Phi y: a CountSketch whose cells hold `lanes` doubles each (Charikar, Chen, Farach-Colton 2004, with lanes).
+///
+///     table[level][row][bucket_row(key >> group_shift(level))][lane] += sign_row(key) * delta * scale(key, lane)
+///
+/// A value type: linear in the stream, so + merges, - subtracts, * decays. Integer-valued deltas sum exactly while
+/// every cell stays below 2^37 in magnitude, because scales are multiples of 2^-16: then the table does not depend on
+/// the order of the updates, nor on how they were split.
+class VectorSketch {
+ public:
+  /// The zero vector. Throws UsageError when `config` is not valid, std::bad_alloc when there is no memory.
+  explicit VectorSketch(const SketchConfig& config);
+
+  [[nodiscard]] const SketchConfig& config() const noexcept { return phi_.config(); }
+  /// The cells, [level][row][bucket][lane]. Writable, for reductions and for reading a state back.
+  [[nodiscard]] std::span<double> table() noexcept { return {table_.data(), table_.size()}; }
+  [[nodiscard]] std::span<const double> table() const noexcept { return {table_.data(), table_.size()}; }
+
+  /// y[keys[t]] += deltas[t] for all t. The spans are equally long; any length, batches of a thousand or more are
+  /// fastest. Throws InputError, with nothing changed, when a key is not below n or a delta is not finite.
+  void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
+
+  /// *this += coefficient * other. Throws InputError naming the field when the configurations differ. `other` may be
+  /// *this.
+  void add(const VectorSketch& other, double coefficient = 1.0);
+  /// *this *= coefficient.
+  void scale(double coefficient) noexcept;
+
+  /// True when every cell is exactly zero (the sketch of the zero vector, for integer-valued streams).
+  [[nodiscard]] bool is_zero() const noexcept;
+
+  /// ||y||_2^2 from lane 0: median over rows of the sum of squares. A row has variance at most 2 F2^2 / B.
+  [[nodiscard]] Estimate f2() const;
+  /// Second moment of the scaled vector of `lane`, the same way.
+  [[nodiscard]] double lane_f2(std::uint32_t lane) const;
+  /// y[key] from lane 0: median over rows. A row has variance at most F2 / B.
+  [[nodiscard]] Estimate point(std::uint64_t key) const;
+  /// <y, z>: median over rows of the inner product of the rows. A row has variance at most 2 F2(y) F2(z) / B. Throws
+  /// InputError when the configurations differ.
+  [[nodiscard]] Estimate inner_product(const VectorSketch& other) const;
+
+  /// Estimates of all lanes for each key at level 0: out[t * lanes + lane], median over rows of sign * cell.
+  void estimate(std::span<const std::uint64_t> keys, std::span<double> out) const;
+  /// For one key and lane, the `rows` single-row estimates sign_r * cell_r (level 0), to judge how well rows agree.
+  void row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const;
+  /// Appends to `hits` every key of [first, first + count) at `level` (items at level 0, group numbers above) and every
+  /// lane whose |estimate| exceeds thresholds[lane]. At level 0 the estimate is the median of sign * cell; above it is
+  /// the median of |cell|, as the members of a group have signs of their own. `thresholds` has `lanes` entries;
+  /// infinity skips a lane.
+  void scan(std::uint32_t level, std::uint64_t first, std::uint64_t count, std::span<const double> thresholds,
+            std::vector<ScanHit>& hits) const;
+
+  /// scale(key, lane): the factor the key has in that lane (1 in lane 0), a multiple of 2^-16.
+  [[nodiscard]] double scale_of(std::uint64_t key, std::uint32_t lane) const;
+
+ private:
+  SketchOperator phi_;
+  AlignedVector<double> table_;  // [level][row][bucket][lane]
+  PhiColumns columns_;           // scratch of update
+};
+
+}  // namespace weir

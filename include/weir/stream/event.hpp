@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace weir {
+
+/// The operand that an event changes: y itself, or an operand of y = A x or y = (A1 (x) A2) vec X.
+enum class Operand : std::uint8_t { y = 0, x = 1, A = 2, A1 = 3, A2 = 4, X = 5 };
+
+/// "y", "x", "A", "A1", "A2", "X".
+[[nodiscard]] std::string_view to_string(Operand operand) noexcept;
+/// True for the operands whose events carry two indices: A, A1, A2, X.
+[[nodiscard]] constexpr bool has_column(Operand operand) noexcept { return operand >= Operand::A; }
+
+/// One change of one entry: operand[i] += delta, or operand[i][j] += delta. Indices are 0-based, below 2^63; delta is finite.
+struct Event {
+  Operand operand = Operand::y;
+  std::uint64_t i = 0;
+  std::uint64_t j = 0;  ///< 0 where the operand is a vector.
+  double delta = 0;
+
+  bool operator==(const Event&) const = default;
+};
+
+/// Events as columns, the unit in which readers deliver and models ingest. All four columns are equally long. A reader delivers
+/// runs of one operand in one batch where it can; `operands` tells.
+struct EventBatch {
+  std::vector<Operand> operands;
+  std::vector<std::uint64_t> i;
+  std::vector<std::uint64_t> j;
+  std::vector<double> delta;
+
+  [[nodiscard]] std::size_t size() const noexcept { return delta.size(); }
+  [[nodiscard]] bool empty() const noexcept { return delta.empty(); }
+  void clear() noexcept;
+  void resize(std::size_t count);
+  void push_back(const Event& event);
+  [[nodiscard]] Event operator[](std::size_t t) const noexcept { return {operands[t], i[t], j[t], delta[t]}; }
+};
+
+/// The index space an event must lie in. Readers check every event against it, so that the message can name the line.
+struct OperandShape {
+  Operand operand = Operand::y;
+  std::uint64_t rows = 0;     ///< i < rows.
+  std::uint64_t columns = 1;  ///< j < columns; 1 for vectors.
+};
+
+}  // namespace weir

@@ -1,0 +1,236 @@
+#include "weir/engine/ingest.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <utility>
+
+#include "weir/engine/together.hpp"
+#include "weir/error.hpp"
+#include "weir/mpi/distribute.hpp"
+
+namespace weir::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+void append_bytes(std::vector<std::byte>& out, const void* data, std::size_t size) {
+  const auto* bytes = static_cast<const std::byte*>(data);
+  out.insert(out.end(), bytes, bytes + size);
+}
+
+/// A batch as a message between ranks of one job: count, then the four columns.
+void pack(const EventBatch& batch, std::vector<std::byte>& out) {
+  const std::uint64_t count = batch.size();
+  out.clear();
+  out.reserve(sizeof count + batch.size() * (sizeof(Operand) + 2 * sizeof(std::uint64_t) + sizeof(double)));
+  append_bytes(out, &count, sizeof count);
+  append_bytes(out, batch.operands.data(), batch.size() * sizeof(Operand));
+  append_bytes(out, batch.i.data(), batch.size() * sizeof(std::uint64_t));
+  append_bytes(out, batch.j.data(), batch.size() * sizeof(std::uint64_t));
+  append_bytes(out, batch.delta.data(), batch.size() * sizeof(double));
+}
+
+template <class T>
+std::span<const std::byte> take_column(std::span<const std::byte> bytes, std::vector<T>& column) {
+  const std::size_t size = column.size() * sizeof(T);
+  std::memcpy(column.data(), bytes.data(), size);
+  return bytes.subspan(size);
+}
+
+void unpack(std::span<const std::byte> bytes, EventBatch& batch) {
+  std::uint64_t count = 0;
+  std::memcpy(&count, bytes.data(), sizeof count);
+  bytes = bytes.subspan(sizeof count);
+  batch.resize(static_cast<std::size_t>(count));
+  bytes = take_column(bytes, batch.operands);
+  bytes = take_column(bytes, batch.i);
+  bytes = take_column(bytes, batch.j);
+  take_column(bytes, batch.delta);
+}
+
+/// Reads on a thread of its own, a few batches ahead, because a read from standard input may block for as long as its
+/// writer is silent, and meanwhile the root must see to the other ranks. When it is destroyed before the end of the
+/// stream the thread is left behind with what it holds: nothing can wake a blocked read, and the program is about to
+/// end.
+class BackgroundReader {
+ public:
+  explicit BackgroundReader(EventReader reader) : shared_(std::make_shared<Shared>(std::move(reader))) {
+    std::thread([shared = shared_] { shared->read_all(); }).detach();
+  }
+  ~BackgroundReader() {
+    const std::lock_guard lock(shared_->mutex);
+    shared_->abandoned = true;
+    shared_->changed.notify_all();
+  }
+  BackgroundReader(const BackgroundReader&) = delete;
+  BackgroundReader& operator=(const BackgroundReader&) = delete;
+
+  /// True with the next batch, or with an empty one when none came within `patience`; false at the end. Throws what the
+  /// reader threw.
+  bool next(EventBatch& batch, std::chrono::milliseconds patience) {
+    std::unique_lock lock(shared_->mutex);
+    shared_->changed.wait_for(lock, patience, [&] { return !shared_->ahead.empty() || shared_->finished; });
+    batch.clear();
+    if (!shared_->ahead.empty()) {
+      std::swap(batch, shared_->ahead.front());
+      shared_->ahead.pop_front();
+      shared_->changed.notify_all();
+      return true;
+    }
+    if (shared_->failure) std::rethrow_exception(shared_->failure);
+    return !shared_->finished;
+  }
+  /// Only after the end.
+  [[nodiscard]] std::uint64_t skipped() const { return shared_->reader.skipped(); }
+
+ private:
+  struct Shared {
+    static constexpr std::size_t most_ahead = 4;
+
+    explicit Shared(EventReader source) : reader(std::move(source)) {}
+
+    void read_all() {
+      std::exception_ptr thrown;
+      try {
+        for (EventBatch batch; reader.next(batch); batch = {}) {
+          std::unique_lock lock(mutex);
+          changed.wait(lock, [&] { return ahead.size() < most_ahead || abandoned; });
+          if (abandoned) return;
+          ahead.push_back(std::move(batch));
+          changed.notify_all();
+        }
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      const std::lock_guard lock(mutex);
+      failure = thrown;
+      finished = true;
+      changed.notify_all();
+    }
+
+    EventReader reader;
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<EventBatch> ahead;
+    std::exception_ptr failure;
+    bool finished = false;
+    bool abandoned = false;
+  };
+  std::shared_ptr<Shared> shared_;
+};
+
+/// Lines on stderr of rank 0. It counts what rank 0 has read, from files its own slices, from standard input the whole:
+/// to know more it would have to ask the other ranks.
+class Progress {
+ public:
+  Progress(const mpi::Communicator& communicator, double interval)
+      : ranks_(communicator.local_size()),
+        interval_(communicator.local_is_root() ? interval : 0),
+        start_(Clock::now()),
+        last_(start_) {}
+
+  void advance(std::uint64_t read) {
+    read_ += read;
+    if (interval_ <= 0 || seconds_since(last_) < interval_) return;
+    last_ = Clock::now();
+    const double seconds = seconds_since(start_);
+    print(fmt::format("weir: {:.1f} s: {} updates read by rank 0, {:.4g} a second, {} rank{}\n", seconds, read_,
+                      static_cast<double>(read_) / seconds, ranks_, ranks_ == 1 ? "" : "s"));
+  }
+  void finish(const IngestStatistics& total) const {
+    if (interval_ <= 0) return;
+    print(fmt::format("weir: {:.1f} s: end of the stream, {} updates on {} rank{}, {:.4g} a second\n", total.seconds,
+                      total.updates, ranks_, ranks_ == 1 ? "" : "s",
+                      total.seconds > 0 ? static_cast<double>(total.updates) / total.seconds : 0.0));
+  }
+
+ private:
+  /// One call, so that a launcher that mixes the output of ranks does not cut the line.
+  static void print(const std::string& line) { std::fwrite(line.data(), 1, line.size(), stderr); }
+
+  int ranks_;
+  double interval_;
+  Clock::time_point start_;
+  Clock::time_point last_;
+  std::uint64_t read_ = 0;
+};
+
+}  // namespace
+
+IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
+                        const std::vector<OperandShape>& shapes, Operand default_operand,
+                        const std::function<void(const EventBatch&)>& consume) {
+  std::vector<std::string> files = source.paths;
+  const auto from_input = std::erase(files, "-");
+  if (from_input > 1) throw UsageError("standard input (-) can be read only once");
+
+  ReadOptions options;
+  options.slice = static_cast<std::uint32_t>(communicator.local_rank());
+  options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
+  options.on_error = source.on_error;
+  options.shapes = shapes;
+  options.default_operand = default_operand;
+
+  const auto start = Clock::now();
+  IngestStatistics local;
+  Progress progress(communicator, source.progress_seconds);
+  if (!files.empty()) {
+    together(communicator, [&](mpi::FailureSignal& signal) {
+      EventReader reader(files, options);
+      for (EventBatch batch; !signal.local_raised() && reader.next(batch);) {
+        consume(batch);
+        local.updates += batch.size();
+        progress.advance(batch.size());
+      }
+      local.skipped += reader.skipped();
+    });
+  }
+  if (from_input > 0) {
+    together(communicator, [&](mpi::FailureSignal& signal) {
+      std::unique_ptr<BackgroundReader> reader;
+      if (communicator.local_is_root()) {
+        options.slice = 0;
+        options.slice_count = 1;
+        reader = std::make_unique<BackgroundReader>(EventReader({"-"}, options));
+      }
+      EventBatch produced, received;
+      mpi::distribute(
+          communicator, signal,
+          [&](std::vector<std::byte>& piece) {
+            if (!reader->next(produced, std::chrono::milliseconds(100))) return false;
+            if (!produced.empty()) pack(produced, piece);
+            progress.advance(produced.size());
+            return true;
+          },
+          [&](std::span<const std::byte> piece) {
+            unpack(piece, received);
+            consume(received);
+            local.updates += received.size();
+          });
+      if (reader && !signal.local_raised()) local.skipped += reader->skipped();
+    });
+  }
+
+  IngestStatistics total;
+  total.updates = communicator.all_sum(local.updates);
+  total.skipped = communicator.all_sum(local.skipped);
+  total.seconds = communicator.all_max(seconds_since(start));
+  progress.finish(total);
+  return total;
+}
+
+}  // namespace weir::engine

@@ -1,0 +1,41 @@
+#include "weir/io/labels.hpp"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+#include <vector>
+
+namespace weir {
+
+Labels::Labels(const std::string& path) : file_(path) {}
+
+std::map<std::uint64_t, std::string> Labels::find(std::span<const std::uint64_t> indices) const {
+  constexpr std::size_t piece_size = std::size_t{1} << 20;
+  constexpr std::size_t longest_name = 1024;
+  const std::set<std::uint64_t> wanted(indices.begin(), indices.end());
+  auto next = wanted.begin();
+  std::map<std::uint64_t, std::string> names;
+  std::vector<char> piece(piece_size);
+  std::uint64_t line = 0;
+  for (std::uint64_t offset = 0; next != wanted.end();) {
+    const std::size_t count = file_.read_some_at(offset, std::as_writable_bytes(std::span(piece)));
+    if (count == 0) break;
+    offset += count;
+    for (std::string_view rest(piece.data(), count); !rest.empty() && next != wanted.end();) {
+      const std::size_t newline = rest.find('\n');
+      if (line == *next) {
+        std::string& name = names[line];
+        name += rest.substr(0, std::min(newline, longest_name - name.size()));
+      }
+      if (newline == std::string_view::npos) break;
+      if (line++ == *next) ++next;
+      rest.remove_prefix(newline + 1);
+    }
+  }
+  for (auto& [index, name] : names) {
+    if (name.ends_with('\r')) name.pop_back();
+  }
+  return names;
+}
+
+}  // namespace weir

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+namespace weir::mpi {
+
+/// Throws Error "CALL: text of the MPI library" unless `code` is MPI_SUCCESS.
+void check(int code, const char* call);
+
+/// Tags on the borrowed communicator.
+enum Tag : int { tag_bytes = 0x5731, tag_piece, tag_end, tag_request };
+
+/// Waits between polls: yields first, then sleeps up to a millisecond, so that waiting ranks leave the cores to working
+/// ones.
+class PollPause {
+ public:
+  void wait() {
+    if (polls_ < yields) {
+      ++polls_;
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(pause_);
+      pause_ = std::min(2 * pause_, longest);
+    }
+  }
+  void reset() noexcept {
+    polls_ = 0;
+    pause_ = shortest;
+  }
+
+ private:
+  static constexpr int yields = 100;
+  static constexpr std::chrono::microseconds shortest{20};
+  static constexpr std::chrono::microseconds longest{1000};
+  int polls_ = 0;
+  std::chrono::microseconds pause_ = shortest;
+};
+
+}  // namespace weir::mpi

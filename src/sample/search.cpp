@@ -1,0 +1,187 @@
+#include "sample/search.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <set>
+
+namespace weir {
+
+namespace {
+
+/// Keys scored in one call of the kernel: small first, so that the thresholds have risen before many hits are written.
+constexpr std::uint64_t first_chunk = 256;
+constexpr std::uint64_t largest_chunk = std::uint64_t{1} << 16U;
+
+/// Standard deviations of a median of rows by which the score of a group may fall short of its best item.
+constexpr double slack_deviations = 3.5;
+
+bool larger(const ScanHit& a, const ScanHit& b) noexcept {
+  const double x = std::abs(a.value);
+  const double y = std::abs(b.value);
+  return x > y || (x == y && a.key < b.key);
+}
+
+/// The best hits of every lane so far.
+class Best {
+ public:
+  Best(std::span<const double> floors, std::size_t kept)
+      : kept_(kept), thresholds_(floors.begin(), floors.end()), lanes_(floors.size()) {}
+
+  /// |estimate| above which a hit can still be among the best: rises as hits come in.
+  [[nodiscard]] std::span<const double> thresholds() const noexcept { return thresholds_; }
+
+  void add(std::span<const ScanHit> hits) {
+    for (const ScanHit& hit : hits) {
+      auto& best = lanes_[hit.lane];
+      if (!(std::abs(hit.value) > thresholds_[hit.lane])) continue;
+      best.push_back(hit);
+      if (best.size() >= 2 * kept_) trim(hit.lane);
+    }
+  }
+
+  /// The best of `lane`, largest first.
+  [[nodiscard]] const std::vector<ScanHit>& sorted(std::size_t lane) {
+    if (lanes_[lane].size() > kept_) trim(lane);
+    std::sort(lanes_[lane].begin(), lanes_[lane].end(), larger);
+    return lanes_[lane];
+  }
+
+  /// Magnitude of the `rank`-th best of `lane` (from 1); 0 while there are fewer.
+  [[nodiscard]] double magnitude(std::size_t lane, std::size_t rank) {
+    auto& best = lanes_[lane];
+    if (best.size() < rank) return 0;
+    std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(rank - 1), best.end(), larger);
+    return std::abs(best[rank - 1].value);
+  }
+
+ private:
+  void trim(std::size_t lane) {
+    auto& best = lanes_[lane];
+    thresholds_[lane] = std::max(thresholds_[lane], magnitude(lane, kept_));
+    best.resize(kept_);
+  }
+
+  std::size_t kept_;
+  std::vector<double> thresholds_;
+  std::vector<std::vector<ScanHit>> lanes_;
+};
+
+class Searcher {
+ public:
+  Searcher(const VectorSketch& sketch, const Search& search)
+      : sketch_(sketch),
+        config_(sketch.config()),
+        search_(search),
+        slacks_(config_.lanes),
+        group_floors_(config_.lanes) {
+    for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) {
+      if (std::isinf(search.floors[lane])) {
+        group_floors_[lane] = search.floors[lane];
+        continue;
+      }
+      // A cell holds, besides the item, everything that collides with it: variance F2 / B at any level. The median of R
+      // such has a standard deviation of about sqrt(pi / 2R) times that of one.
+      const double rows = config_.rows;
+      const double deviation = std::sqrt(sketch.lane_f2(lane) / static_cast<double>(config_.buckets));
+      slacks_[lane] = slack_deviations * std::min(1.0, std::sqrt(1.5708 / rows)) * deviation;
+      group_floors_[lane] = std::max(0.0, search.floors[lane] - slacks_[lane]);
+    }
+  }
+
+  [[nodiscard]] std::vector<std::vector<ScanHit>> run() {
+    std::uint32_t level = config_.levels - 1;
+    Best best(floors_of(level), search_.kept);
+    scan(level, 0, units(level), best);
+    while (level > 0) {
+      Best below(floors_of(level - 1), search_.kept);
+      open_groups(level, best, below);
+      best = std::move(below);
+      --level;
+    }
+    std::vector<std::vector<ScanHit>> result;
+    for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) result.push_back(best.sorted(lane));
+    return result;
+  }
+
+ private:
+  [[nodiscard]] std::span<const double> floors_of(std::uint32_t level) const noexcept {
+    return level == 0 ? search_.floors : std::span<const double>(group_floors_);
+  }
+
+  /// Number of items (level 0) or groups.
+  [[nodiscard]] std::uint64_t units(std::uint32_t level) const noexcept {
+    return ((config_.dimension - 1) >> config_.group_shift(level)) + 1;
+  }
+
+  void scan(std::uint32_t level, std::uint64_t first, std::uint64_t end, Best& best) {
+    for (std::uint64_t chunk = first_chunk; first < end; chunk = std::min(2 * chunk, largest_chunk)) {
+      const std::uint64_t count = std::min(chunk, end - first);
+      hits_.clear();
+      sketch_.scan(level, first, count, best.thresholds(), hits_);
+      best.add(hits_);
+      first += count;
+    }
+  }
+
+  /// Scans the members of the best groups of `level` in rounds. In each, every lane that could still gain opens its
+  /// next groups.
+  void open_groups(std::uint32_t level, Best& groups, Best& members) {
+    const std::uint32_t shift = config_.group_shift(level) - config_.group_shift(level - 1);
+    const std::uint64_t member_count = units(level - 1);
+    const std::size_t groups_a_round = (search_.wanted + 7) / 8;
+    const double member_slacks =
+        level == 1 ? 1.0 : 2.0;  // both scores are noisy where the members are groups themselves
+    std::vector<std::size_t> next(config_.lanes, 0);
+    std::set<std::uint64_t> opened;
+    std::vector<std::uint64_t> round;
+    do {
+      round.clear();
+      for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) {
+        const auto& ranked = groups.sorted(lane);
+        const double to_beat = members.magnitude(lane, search_.wanted) - member_slacks * slacks_[lane];
+        for (std::size_t taken = 0; taken < groups_a_round && next[lane] < ranked.size(); ++next[lane]) {
+          if (std::abs(ranked[next[lane]].value) < to_beat) {
+            next[lane] = ranked.size();
+            break;
+          }
+          if (opened.insert(ranked[next[lane]].key).second) {
+            round.push_back(ranked[next[lane]].key);
+            ++taken;
+          }
+        }
+      }
+      std::sort(round.begin(), round.end());
+      for (const std::uint64_t group : round) {
+        scan(level - 1, group << shift, std::min((group + 1) << shift, member_count), members);
+      }
+    } while (!round.empty());
+  }
+
+  const VectorSketch& sketch_;
+  const SketchConfig& config_;
+  const Search& search_;
+  std::vector<double> slacks_;
+  std::vector<double> group_floors_;
+  std::vector<ScanHit> hits_;
+};
+
+}  // namespace
+
+std::vector<std::vector<ScanHit>> search_largest(const VectorSketch& sketch, const Search& search) {
+  return Searcher(sketch, search).run();
+}
+
+RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_t lane) {
+  std::array<double, 15> storage{};  // the most rows that a configuration may have
+  const std::span<double> rows = std::span(storage).first(sketch.config().rows);
+  sketch.row_estimates(key, lane, rows);
+  const auto middle = rows.begin() + static_cast<std::ptrdiff_t>(rows.size() / 2);
+  std::nth_element(rows.begin(), middle, rows.end());
+  RowVote vote{.median = *middle, .supporting = 0};
+  for (const double row : rows) vote.supporting += row * vote.median > 0 && std::abs(row) >= std::abs(vote.median) / 3;
+  return vote;
+}
+
+}  // namespace weir

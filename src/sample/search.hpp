@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+/// What to look for in a sketch.
+struct Search {
+  std::span<const double>
+      floors;              ///< For each lane: only items with |estimate| above it matter; infinity leaves the lane out.
+  std::size_t wanted = 1;  ///< How many of the largest items of a lane must be right.
+  std::size_t kept = 16;   ///< Candidates (groups and items) kept for each lane, at least `wanted`.
+};
+
+/// For each lane, up to `kept` keys with the largest |median estimates|, largest first.
+///
+/// With one level every key is scored. With more, all top groups are, and the best of each lane are opened in the order
+/// of their scores, level by level, until none is left whose score, plus a slack for its noise, reaches the `wanted`-th
+/// best found. What is scored for one lane is scored for all: the kernel is as wide as a cell.
+[[nodiscard]] std::vector<std::vector<ScanHit>> search_largest(const VectorSketch& sketch, const Search& search);
+
+/// Estimate of one key in one lane with the number of rows that support it: those with the sign of the median and at
+/// least a third of its magnitude.
+struct RowVote {
+  double median = 0;
+  std::uint32_t supporting = 0;
+};
+[[nodiscard]] RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_t lane);
+
+}  // namespace weir

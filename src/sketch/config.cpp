@@ -1,0 +1,88 @@
+#include "weir/sketch/config.hpp"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "weir/error.hpp"
+
+namespace weir {
+
+namespace {
+
+/// Of the construction (random/, the layout of the table): raise it when the same seed no longer means the same
+/// operator.
+constexpr std::uint64_t construction_version = 1;
+
+}  // namespace
+
+void SketchConfig::validate() const {
+  const auto require = [](bool good, const std::string& message) {
+    if (!good) throw UsageError(message);
+  };
+  require(dimension >= 1 && dimension <= (std::uint64_t{1} << 63U),
+          fmt::format("dimension is {}: expected 1 to 2^63", dimension));
+  require(dimension <= key_limit(randomness),
+          fmt::format("dimension is {}: randomness kwise takes at most 2^61 - 1", dimension));
+  require(rows % 2 == 1 && rows <= 15, fmt::format("rows is {}: expected an odd number, 1 to 15", rows));
+  require(std::has_single_bit(buckets) && buckets >= 2 && buckets <= (std::uint64_t{1} << 32U),
+          fmt::format("buckets is {}: expected a power of two, 2 to 2^32", buckets));
+  require(lanes == 1 || lanes == 2 || (lanes != 0 && lanes % 8 == 0 && lanes <= 4096),
+          fmt::format("lanes is {}: expected 1, 2 or a multiple of 8, at most 4096", lanes));
+  require(levels >= 1 && levels <= 3, fmt::format("levels is {}: expected 1, 2 or 3", levels));
+  require(law == ScaleLaw::exponential || law == ScaleLaw::uniform, "the law of the scales is not known");
+  require(randomness == Randomness::mix || randomness == Randomness::kwise, "the source of randomness is not known");
+  require(p == 2.0 || p == 1.0 || p == 0.5, fmt::format("p is {}: expected 2, 1 or 0.5", p));
+  require(law == ScaleLaw::exponential || p == 2.0, fmt::format("p is {}: the uniform law has p = 2 only", p));
+  require(independence >= 2 && independence <= 64, fmt::format("independence is {}: expected 2 to 64", independence));
+  // levels * rows * lanes < 2^18 and buckets <= 2^32: the product cannot wrap, only be too large for this machine's
+  // addresses.
+  require(static_cast<std::uint64_t>(levels) * rows * lanes * buckets <= std::numeric_limits<std::size_t>::max() / 32,
+          "the table is too large for this machine");
+}
+
+std::size_t SketchConfig::table_size() const noexcept {
+  return static_cast<std::size_t>(levels) * rows * static_cast<std::size_t>(buckets) * lanes;
+}
+
+std::uint32_t SketchConfig::group_shift(std::uint32_t level) const noexcept {
+  const auto bits = static_cast<std::uint32_t>(std::bit_width(dimension - 1));
+  return bits * level / levels;
+}
+
+std::uint64_t SketchConfig::fingerprint() const noexcept {
+  std::uint64_t digest = construction_version;
+  const auto absorb = [&digest](std::uint64_t field) { digest = finalise((digest ^ field) + 0x9E3779B97F4A7C15U); };
+  absorb(dimension);
+  absorb(rows);
+  absorb(buckets);
+  absorb(lanes);
+  absorb(levels);
+  absorb(static_cast<std::uint64_t>(law));
+  absorb(std::bit_cast<std::uint64_t>(p));
+  absorb(static_cast<std::uint64_t>(randomness));
+  absorb(independence);
+  absorb(seed);
+  return digest;
+}
+
+std::string describe_difference(const SketchConfig& a, const SketchConfig& b) {
+  const auto differ = [](std::string_view field, const auto& x, const auto& y) {
+    return fmt::format("{}: {} against {}", field, x, y);
+  };
+  if (a.dimension != b.dimension) return differ("dimension", a.dimension, b.dimension);
+  if (a.rows != b.rows) return differ("rows", a.rows, b.rows);
+  if (a.buckets != b.buckets) return differ("buckets", a.buckets, b.buckets);
+  if (a.lanes != b.lanes) return differ("lanes", a.lanes, b.lanes);
+  if (a.levels != b.levels) return differ("levels", a.levels, b.levels);
+  if (a.law != b.law) return differ("law", to_string(a.law), to_string(b.law));
+  if (a.p != b.p) return differ("p", a.p, b.p);
+  if (a.randomness != b.randomness) return differ("randomness", to_string(a.randomness), to_string(b.randomness));
+  if (a.independence != b.independence) return differ("independence", a.independence, b.independence);
+  if (a.seed != b.seed) return differ("seed", a.seed, b.seed);
+  return {};
+}
+
+}  // namespace weir

@@ -1,0 +1,292 @@
+#include "sketch/kernels.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "sketch/kernels.cpp"
+#include <hwy/foreach_target.h>
+// The order matters: foreach_target.h re-includes this file once for each target.
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace weir {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+using kernels::RowField;
+using kernels::TableShape;
+
+// The arrays of PhiColumns are `capacity` long, a multiple of every vector, so these loops run over whole vectors: what
+// they compute past `count` is never read.
+
+void cells_of_words(const std::uint64_t* HWY_RESTRICT words, std::size_t count, const RowField& field,
+                    std::uint64_t* HWY_RESTRICT cells) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const auto mask = hn::Set(d, field.mask);
+  const auto lanes = hn::Set(d, field.lanes);
+  const auto first = hn::Set(d, field.first);
+  for (std::size_t t = 0; t < count; t += hn::Lanes(d)) {
+    const auto bucket = hn::And(hn::ShiftRightSame(hn::Load(d, words + t), field.shift), mask);
+    hn::Store(hn::Add(bucket * lanes, first), d, cells + t);
+  }
+}
+
+void sign_deltas(const std::uint64_t* HWY_RESTRICT words, std::size_t count, int sign_bit,
+                 const double* HWY_RESTRICT deltas, double* HWY_RESTRICT signed_deltas) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const hn::Repartition<double, decltype(d)> df;
+  const auto top = hn::Set(d, std::uint64_t{1} << 63U);
+  const std::size_t width = hn::Lanes(d);
+  std::size_t t = 0;
+  for (; t + width <= count; t += width) {
+    const auto sign = hn::And(hn::ShiftLeftSame(hn::Load(d, words + t), 63 - sign_bit), top);
+    hn::Store(hn::Xor(hn::LoadU(df, deltas + t), hn::BitCast(df, sign)), df, signed_deltas + t);
+  }
+  for (; t < count; ++t) signed_deltas[t] = ((words[t] >> sign_bit) & 1U) != 0 ? -deltas[t] : deltas[t];
+}
+
+bool all_valid(const std::uint64_t* HWY_RESTRICT keys, const double* HWY_RESTRICT deltas, std::size_t count,
+               std::uint64_t dimension) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const hn::Repartition<double, decltype(d)> df;
+  const auto largest_key = hn::Set(d, dimension - 1);
+  const auto largest = hn::Set(df, 0x1.fffffffffffffp1023);
+  const std::size_t width = hn::Lanes(d);
+  std::size_t t = 0;
+  auto keys_bad = hn::Gt(largest_key, largest_key);
+  auto deltas_good = hn::Eq(largest, largest);
+  for (; t + width <= count; t += width) {
+    keys_bad = hn::Or(keys_bad, hn::Gt(hn::LoadU(d, keys + t), largest_key));
+    deltas_good = hn::And(deltas_good, hn::Le(hn::Abs(hn::LoadU(df, deltas + t)), largest));
+  }
+  bool good = hn::AllFalse(d, keys_bad) && hn::AllTrue(df, deltas_good);
+  for (; t < count; ++t) good = good && keys[t] < dimension && std::isfinite(deltas[t]);
+  return good;
+}
+
+/// Adds one block of `kVectors` vectors of lanes, from lane `first_lane` on, for all items, levels and rows. Levels
+/// share the scaled delta of a row.
+template <std::size_t kVectors, std::size_t kLevels, std::size_t kRows, class D>
+HWY_INLINE void accumulate_block(D d, double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
+                                 const TableShape& shape, std::size_t first_lane) {
+  const hn::Rebind<float, D> df;
+  const std::size_t width = hn::Lanes(d);
+  constexpr std::size_t stride = PhiColumns::capacity;
+  const std::uint64_t* HWY_RESTRICT cells = columns.cells.data();
+  const double* HWY_RESTRICT signed_deltas = columns.signed_deltas.data();
+  const float* HWY_RESTRICT scales = columns.scales.data() + first_lane;
+  const std::size_t rows = kRows == 0 ? shape.rows : kRows;
+  for (std::size_t t = 0; t < count; ++t) {
+    hn::Vec<D> scale[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      scale[v] = hn::PromoteTo(d, hn::LoadU(df, scales + t * shape.lanes + v * width));
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
+      const auto delta = hn::Set(d, signed_deltas[row * stride + t]);
+      hn::Vec<D> change[kVectors];
+      for (std::size_t v = 0; v < kVectors; ++v) change[v] = hn::Mul(scale[v], delta);
+      for (std::size_t level = 0; level < kLevels; ++level) {
+        double* HWY_RESTRICT cell = table + cells[(level * rows + row) * stride + t] + first_lane;
+        for (std::size_t v = 0; v < kVectors; ++v) {
+          hn::Store(hn::Add(hn::Load(d, cell + v * width), change[v]), d, cell + v * width);
+        }
+      }
+    }
+  }
+}
+
+template <std::size_t kLevels, std::size_t kRows>
+void accumulate_lanes(double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
+                      const TableShape& shape) {
+  const hn::CappedTag<double, 8> d;
+  constexpr std::size_t width = hn::MaxLanes(hn::CappedTag<double, 8>());
+  if (shape.lanes == 1) {
+    accumulate_block<1, kLevels, kRows>(hn::CappedTag<double, 1>(), table, columns, count, shape, 0);
+  } else if (shape.lanes == 2) {
+    const hn::CappedTag<double, 2> pair;
+    accumulate_block<2 / hn::MaxLanes(hn::CappedTag<double, 2>()), kLevels, kRows>(pair, table, columns, count, shape,
+                                                                                   0);
+  } else {
+    std::size_t lane = 0;
+    for (; lane + 16 <= shape.lanes; lane += 16) {
+      accumulate_block<16 / width, kLevels, kRows>(d, table, columns, count, shape, lane);
+    }
+    if (lane < shape.lanes) accumulate_block<8 / width, kLevels, kRows>(d, table, columns, count, shape, lane);
+  }
+}
+
+template <std::size_t kLevels>
+void accumulate_rows(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
+  if (shape.rows == 5) {
+    accumulate_lanes<kLevels, 5>(table, columns, count, shape);
+  } else {
+    accumulate_lanes<kLevels, 0>(table, columns, count, shape);
+  }
+}
+
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
+  switch (shape.levels) {
+    case 1:
+      return accumulate_rows<1>(table, columns, count, shape);
+    case 2:
+      return accumulate_rows<2>(table, columns, count, shape);
+    default:
+      return accumulate_rows<3>(table, columns, count, shape);
+  }
+}
+
+/// Element-wise median of `rows` vectors (odd, at most 15), which are overwritten.
+template <class V>
+HWY_INLINE V median(V* HWY_RESTRICT values, std::size_t rows) {
+  if (rows == 5) {
+    const V low = hn::Max(hn::Min(values[0], values[1]), hn::Min(values[2], values[3]));
+    const V high = hn::Min(hn::Max(values[0], values[1]), hn::Max(values[2], values[3]));
+    return hn::Max(hn::Min(values[4], low), hn::Min(hn::Max(values[4], low), high));
+  }
+  // Selection by exchanges: after pass k the k + 1 smallest are in front.
+  for (std::size_t k = 0; k <= rows / 2; ++k) {
+    for (std::size_t r = k + 1; r < rows; ++r) {
+      const V smaller = hn::Min(values[k], values[r]);
+      values[r] = hn::Max(values[k], values[r]);
+      values[k] = smaller;
+    }
+  }
+  return values[rows / 2];
+}
+
+/// Calls found(t, first_lane, medians) for every item and block of lanes: medians of sign * cell, or of |cell| when
+/// kAbsolute.
+template <bool kAbsolute, std::size_t kRows, class D, class Found>
+HWY_INLINE void for_each_median(D d, const double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
+                                const double* HWY_RESTRICT signs, std::size_t count, const TableShape& shape,
+                                const Found& found) {
+  const std::size_t width = hn::Lanes(d);
+  constexpr std::size_t stride = PhiColumns::capacity;
+  const std::size_t rows = kRows == 0 ? shape.rows : kRows;
+  for (std::size_t t = 0; t < count; ++t) {
+    for (std::size_t lane = 0; lane < shape.lanes; lane += width) {
+      hn::Vec<D> values[kRows == 0 ? 15 : kRows];
+      for (std::size_t row = 0; row < rows; ++row) {
+        const auto cell = hn::LoadU(d, table + cells[row * stride + t] + lane);
+        if constexpr (kAbsolute) {
+          values[row] = hn::Abs(cell);
+        } else {
+          values[row] = hn::Mul(cell, hn::Set(d, signs[row * stride + t]));
+        }
+      }
+      found(t, lane, median(values, rows));
+    }
+  }
+}
+
+template <bool kAbsolute, class Found>
+HWY_INLINE void walk_medians(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+                             std::size_t level, const Found& found) {
+  const std::uint64_t* cells = columns.cells.data() + level * shape.rows * PhiColumns::capacity;
+  const double* signs = columns.signed_deltas.data();
+  const auto run = [&](auto d) HWY_ATTR {
+    if (shape.rows == 5) {
+      for_each_median<kAbsolute, 5>(d, table, cells, signs, count, shape, found);
+    } else {
+      for_each_median<kAbsolute, 0>(d, table, cells, signs, count, shape, found);
+    }
+  };
+  if (shape.lanes == 1) {
+    run(hn::CappedTag<double, 1>());
+  } else if (shape.lanes == 2) {
+    run(hn::CappedTag<double, 2>());
+  } else {
+    run(hn::CappedTag<double, 8>());
+  }
+}
+
+void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+              double* HWY_RESTRICT out) {
+  walk_medians<false>(table, columns, count, shape, 0, [&](std::size_t t, std::size_t lane, auto medians) HWY_ATTR {
+    hn::StoreU(medians, hn::DFromV<decltype(medians)>(), out + t * shape.lanes + lane);
+  });
+}
+
+void scan(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, std::size_t level,
+          const double* HWY_RESTRICT thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits) {
+  const auto collect = [&](std::size_t t, std::size_t lane, auto medians) HWY_ATTR {
+    const hn::DFromV<decltype(medians)> d;
+    const auto above = hn::Gt(hn::Abs(medians), hn::LoadU(d, thresholds + lane));
+    if (HWY_LIKELY(hn::AllFalse(d, above))) return;
+    HWY_ALIGN double values[8];
+    hn::Store(medians, d, values);
+    for (std::size_t k = 0; k < hn::Lanes(d); ++k) {
+      if (std::abs(values[k]) > thresholds[lane + k]) {
+        hits.push_back({first_key + t, static_cast<std::uint32_t>(lane + k), values[k]});
+      }
+    }
+  };
+  if (level > 0) {
+    walk_medians<true>(table, columns, count, shape, level, collect);
+  } else {
+    walk_medians<false>(table, columns, count, shape, level, collect);
+  }
+}
+
+void add_scaled(double* target, const double* source, double coefficient, std::size_t count) {
+  const hn::ScalableTag<double> d;
+  const auto factor = hn::Set(d, coefficient);
+  const std::size_t width = hn::Lanes(d);
+  std::size_t t = 0;
+  for (; t + width <= count; t += width) {
+    hn::StoreU(hn::Add(hn::LoadU(d, target + t), hn::Mul(hn::LoadU(d, source + t), factor)), d, target + t);
+  }
+  for (; t < count; ++t) target[t] += coefficient * source[t];
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace weir
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace weir {
+
+HWY_EXPORT(cells_of_words);
+HWY_EXPORT(sign_deltas);
+HWY_EXPORT(all_valid);
+HWY_EXPORT(accumulate);
+HWY_EXPORT(estimate);
+HWY_EXPORT(scan);
+HWY_EXPORT(add_scaled);
+
+namespace kernels {
+
+void cells_of_words(const std::uint64_t* words, std::size_t count, const RowField& field, std::uint64_t* cells) {
+  HWY_DYNAMIC_DISPATCH(cells_of_words)(words, count, field, cells);
+}
+
+void sign_deltas(const std::uint64_t* words, std::size_t count, int sign_bit, const double* deltas,
+                 double* signed_deltas) {
+  HWY_DYNAMIC_DISPATCH(sign_deltas)(words, count, sign_bit, deltas, signed_deltas);
+}
+
+bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count, std::uint64_t dimension) {
+  return HWY_DYNAMIC_DISPATCH(all_valid)(keys, deltas, count, dimension);
+}
+
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
+  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, shape);
+}
+
+void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, double* out) {
+  HWY_DYNAMIC_DISPATCH(estimate)(table, columns, count, shape, out);
+}
+
+void scan(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, std::size_t level,
+          const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits) {
+  HWY_DYNAMIC_DISPATCH(scan)(table, columns, count, shape, level, thresholds, first_key, hits);
+}
+
+void add_scaled(double* target, const double* source, double coefficient, std::size_t count) {
+  HWY_DYNAMIC_DISPATCH(add_scaled)(target, source, coefficient, count);
+}
+
+}  // namespace kernels
+}  // namespace weir
+#endif

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "weir/sketch/vector_sketch.hpp"
+
+/// The vector loops of the sketch layer. Highway chooses the instruction set at run time; results are the same bits on
+/// all.
+namespace weir::kernels {
+
+/// The bits of one row within its word.
+struct RowField {
+  int shift;            ///< Right shift that brings the bucket to the bottom.
+  std::uint64_t mask;   ///< buckets - 1.
+  std::uint64_t lanes;  ///< Doubles of a cell.
+  std::uint64_t first;  ///< First double of the row.
+};
+
+/// cells[t] = first double of the cell that words[t] names in the row.
+void cells_of_words(const std::uint64_t* words, std::size_t count, const RowField& field, std::uint64_t* cells);
+/// signed_deltas[t] = deltas[t], negated when bit `sign_bit` of words[t] is set.
+void sign_deltas(const std::uint64_t* words, std::size_t count, int sign_bit, const double* deltas,
+                 double* signed_deltas);
+/// True when all keys are below `dimension` and all deltas are finite.
+[[nodiscard]] bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count,
+                             std::uint64_t dimension);
+
+/// Shape of the tables that the loops below walk; they use items 0 .. count-1 of `columns`.
+struct TableShape {
+  std::size_t levels;
+  std::size_t rows;
+  std::size_t lanes;
+};
+
+/// table[cells[level][row][t] + lane] += signed_deltas[row][t] * scales[t][lane] for all t, levels, rows and lanes.
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape);
+
+/// out[t][lane] = median over rows of sign * cell at level 0; the signs are columns.signed_deltas.
+void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, double* out);
+
+/// Appends a hit for every t and lane whose |median of sign * cell| (at level 0) or median of |cell| (above) is above
+/// its threshold.
+void scan(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, std::size_t level,
+          const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits);
+
+/// target[t] += coefficient * source[t].
+void add_scaled(double* target, const double* source, double coefficient, std::size_t count);
+
+}  // namespace weir::kernels

@@ -1,0 +1,169 @@
+#include "weir/sketch/vector_sketch.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <numeric>
+
+#include "sketch/kernels.hpp"
+#include "weir/error.hpp"
+
+namespace weir {
+
+namespace {
+
+/// The number k for which a median over `rows` of unbiased values strays further than k standard deviations with
+/// probability at most 0.01: more than half of the rows must stray, each with probability at most 1/k^2 (Chebyshev), so
+/// the probability is at most C(rows, h) k^(-2h), h = (rows + 1) / 2.
+double median_deviations(std::uint32_t rows) {
+  const double half = (rows + 1) / 2;
+  const double ways = std::exp(std::lgamma(rows + 1.0) - std::lgamma(half + 1.0) - std::lgamma(rows - half + 1.0));
+  return std::pow(ways / 0.01, 1.0 / (2.0 * half));
+}
+
+double median_of(std::span<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+/// Median over the rows of level 0 of the inner products of two lanes.
+double median_inner_product(const SketchConfig& config, std::span<const double> a, std::span<const double> b,
+                            std::uint32_t lane) {
+  std::array<double, 15> sums{};
+  const std::size_t row_size = static_cast<std::size_t>(config.buckets) * config.lanes;
+  for (std::uint32_t row = 0; row < config.rows; ++row) {
+    const std::size_t first = row * row_size + lane;
+    double sum = 0;
+    for (std::size_t cell = first; cell < first - lane + row_size; cell += config.lanes) sum += a[cell] * b[cell];
+    sums[row] = sum;
+  }
+  return median_of(std::span(sums).first(config.rows));
+}
+
+kernels::TableShape table_shape(const SketchConfig& config) {
+  return {.levels = config.levels, .rows = config.rows, .lanes = config.lanes};
+}
+
+constexpr std::array<double, PhiColumns::capacity> make_ones() {
+  std::array<double, PhiColumns::capacity> ones{};
+  ones.fill(1.0);
+  return ones;
+}
+constexpr std::array<double, PhiColumns::capacity> ones = make_ones();
+
+}  // namespace
+
+VectorSketch::VectorSketch(const SketchConfig& config) : phi_(config), table_(config.table_size()), columns_(config) {}
+
+void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
+  assert(keys.size() == deltas.size());
+  const SketchConfig& shape = config();
+  if (!kernels::all_valid(keys.data(), deltas.data(), keys.size(), shape.dimension)) {
+    for (std::size_t t = 0; t < keys.size(); ++t) {
+      if (keys[t] >= shape.dimension) {
+        throw InputError(
+            fmt::format("update {} of the batch: key {} is not below the dimension {}", t, keys[t], shape.dimension));
+      }
+      if (!std::isfinite(deltas[t])) throw InputError(fmt::format("update {} of the batch: delta is {}", t, deltas[t]));
+    }
+  }
+  std::array<std::uint64_t, PhiColumns::capacity> groups;
+  for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
+    const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
+    const auto chunk = keys.subspan(first, count);
+    phi_.scales().fill(chunk, columns_.scales);
+    for (std::uint32_t level = 0; level < shape.levels; ++level) {
+      if (level > 0) {
+        const std::uint32_t shift = shape.group_shift(level);
+        for (std::size_t t = 0; t < count; ++t) groups[t] = chunk[t] >> shift;
+      }
+      phi_.locate(level, level == 0 ? chunk : std::span<const std::uint64_t>(groups).first(count),
+                  deltas.subspan(first, count), columns_);
+    }
+    kernels::accumulate(table_.data(), columns_, count, table_shape(shape));
+  }
+}
+
+void VectorSketch::add(const VectorSketch& other, double coefficient) {
+  if (const std::string difference = describe_difference(config(), other.config()); !difference.empty()) {
+    throw InputError("the sketches do not combine: " + difference);
+  }
+  if (&other == this) return scale(1.0 + coefficient);
+  kernels::add_scaled(table_.data(), other.table_.data(), coefficient, table_.size());
+}
+
+void VectorSketch::scale(double coefficient) noexcept {
+  for (double& cell : table_) cell *= coefficient;
+}
+
+bool VectorSketch::is_zero() const noexcept {
+  return std::all_of(table_.begin(), table_.end(), [](double cell) { return cell == 0.0; });
+}
+
+Estimate VectorSketch::f2() const {
+  const double value = lane_f2(0);
+  return {value, median_deviations(config().rows) * std::sqrt(2.0 / static_cast<double>(config().buckets)) * value};
+}
+
+double VectorSketch::lane_f2(std::uint32_t lane) const { return median_inner_product(config(), table_, table_, lane); }
+
+Estimate VectorSketch::point(std::uint64_t key) const {
+  std::array<double, 15> rows{};
+  const auto used = std::span(rows).first(config().rows);
+  row_estimates(key, 0, used);
+  const double deviation = std::sqrt(lane_f2(0) / static_cast<double>(config().buckets));
+  return {median_of(used), median_deviations(config().rows) * deviation};
+}
+
+Estimate VectorSketch::inner_product(const VectorSketch& other) const {
+  if (const std::string difference = describe_difference(config(), other.config()); !difference.empty()) {
+    throw InputError("the sketches have no inner product: " + difference);
+  }
+  const double deviation = std::sqrt(2.0 * lane_f2(0) * other.lane_f2(0) / static_cast<double>(config().buckets));
+  return {median_inner_product(config(), table_, other.table_, 0), median_deviations(config().rows) * deviation};
+}
+
+void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<double> out) const {
+  const SketchConfig& shape = config();
+  assert(out.size() == keys.size() * shape.lanes);
+  PhiColumns columns(shape);
+  for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
+    const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
+    phi_.locate(0, keys.subspan(first, count), ones, columns);
+    kernels::estimate(table_.data(), columns, count, table_shape(shape), out.data() + first * shape.lanes);
+  }
+}
+
+void VectorSketch::row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const {
+  assert(out.size() == config().rows);
+  PhiColumns columns(config());
+  phi_.locate(0, std::span(&key, 1), ones, columns);
+  for (std::size_t row = 0; row < out.size(); ++row) {
+    out[row] =
+        columns.signed_deltas[row * PhiColumns::capacity] * table_[columns.cells[row * PhiColumns::capacity] + lane];
+  }
+}
+
+void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t count,
+                        std::span<const double> thresholds, std::vector<ScanHit>& hits) const {
+  const SketchConfig& shape = config();
+  assert(level < shape.levels && thresholds.size() == shape.lanes);
+  PhiColumns columns(shape);
+  std::array<std::uint64_t, PhiColumns::capacity> keys;
+  for (std::uint64_t done = 0; done < count; done += PhiColumns::capacity) {
+    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(PhiColumns::capacity, count - done));
+    std::iota(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(size), first + done);
+    phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), ones, columns);
+    kernels::scan(table_.data(), columns, size, table_shape(shape), level, thresholds.data(), first + done, hits);
+  }
+}
+
+double VectorSketch::scale_of(std::uint64_t key, std::uint32_t lane) const {
+  return static_cast<double>(phi_.scales()(key, lane));
+}
+
+}  // namespace weir

@@ -1,0 +1,50 @@
+#include "decoder.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace weir::stream {
+
+Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()) {
+  if (!given_) {
+    rows_.fill(index_limit);
+    for (const Operand operand : {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X}) {
+      columns_[static_cast<std::size_t>(operand)] = has_column(operand) ? index_limit : 1;
+    }
+  }
+  for (const OperandShape& shape : options.shapes) {
+    rows_[static_cast<std::size_t>(shape.operand)] = std::min(shape.rows, index_limit);
+    columns_[static_cast<std::size_t>(shape.operand)] = has_column(shape.operand) ? std::min(shape.columns, index_limit) : 1;
+  }
+}
+
+std::string Limits::complaint(Operand operand, std::uint64_t i, std::uint64_t j) const {
+  if (!takes(operand)) return complaint(operand);
+  const bool row = i >= rows(operand);
+  const auto index = fmt::format("{} = {} is too large", index_names(operand)[row ? 0 : 1], row ? i : j);
+  if (!given_) return index + ": indices lie below 2^63";
+  if (!has_column(operand)) return fmt::format("{}: {} has {} entries, counted from 0", index, to_string(operand), rows(operand));
+  return fmt::format("{}: {} is {} x {}, counted from 0", index, to_string(operand), rows(operand), columns(operand));
+}
+
+std::string Limits::complaint(Operand operand) const {
+  std::string taken;
+  for (const Operand other : {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X}) {
+    if (takes(other)) taken += fmt::format("{}{}", taken.empty() ? "" : ", ", to_string(other));
+  }
+  return fmt::format("{} is not an operand of this model, which takes {}", to_string(operand), taken);
+}
+
+std::string_view form_of(Operand operand) noexcept {
+  static constexpr std::array<std::string_view, 6> forms = {"y,i,delta", "x,j,delta", "A,i,j,delta", "A1,i,j,delta", "A2,i,j,delta", "X,j,k,delta"};
+  return forms[static_cast<std::size_t>(operand)];
+}
+
+std::array<char, 2> index_names(Operand operand) noexcept {
+  if (operand == Operand::x) return {'j', ' '};
+  if (operand == Operand::X) return {'j', 'k'};
+  return {'i', 'j'};
+}
+
+}  // namespace weir::stream

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "input.hpp"
+#include "weir/stream/event.hpp"
+#include "weir/stream/reader.hpp"
+
+namespace weir::stream {
+
+/// Indices lie below this.
+inline constexpr std::uint64_t index_limit = std::uint64_t{1} << 63;
+
+/// Bounds of the indices of each operand; rows are 0 for an operand that the model does not take.
+class Limits {
+ public:
+  explicit Limits(const ReadOptions& options);
+
+  [[nodiscard]] bool takes(Operand operand) const noexcept { return rows(operand) > 0; }
+  [[nodiscard]] std::uint64_t rows(Operand operand) const noexcept { return rows_[static_cast<std::size_t>(operand)]; }
+  [[nodiscard]] std::uint64_t columns(Operand operand) const noexcept { return columns_[static_cast<std::size_t>(operand)]; }
+  [[nodiscard]] bool contain(Operand operand, std::uint64_t i, std::uint64_t j) const noexcept {
+    return i < rows(operand) && j < columns(operand);
+  }
+
+  /// Why contain() is false.
+  [[nodiscard]] std::string complaint(Operand operand, std::uint64_t i, std::uint64_t j) const;
+  /// Why takes() is false.
+  [[nodiscard]] std::string complaint(Operand operand) const;
+
+ private:
+  std::array<std::uint64_t, 6> rows_{};
+  std::array<std::uint64_t, 6> columns_{};
+  bool given_ = false;
+};
+
+/// The lines of a text event for `operand`: "y,i,delta".
+[[nodiscard]] std::string_view form_of(Operand operand) noexcept;
+/// What the indices of `operand` are called in it.
+[[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
+
+/// `numerator / denominator` of `total`, rounded down; numerator <= denominator.
+[[nodiscard]] inline std::uint64_t share(std::uint64_t total, std::uint64_t numerator, std::uint64_t denominator) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::uint64_t>(Wide{total} * numerator / denominator);
+}
+
+/// Reads the events of one file in one format, or of a slice of it.
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+  /// As EventReader::next.
+  virtual bool next(EventBatch& batch) = 0;
+  /// Lines skipped so far.
+  [[nodiscard]] virtual std::uint64_t skipped() const noexcept { return 0; }
+};
+
+// When `input` has a size, the decoder reads slice options.slice of options.slice_count of it, otherwise all of it.
+[[nodiscard]] std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits);
+
+}  // namespace weir::stream

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weir::stream {
+
+/// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what gzip makes of another Input. Those with a
+/// size() can also be read from any offset.
+class Input {
+ public:
+  explicit Input(std::string name) : name_(std::move(name)) {}
+  virtual ~Input() = default;
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// Bytes in all, for an Input that can seek.
+  [[nodiscard]] virtual std::optional<std::uint64_t> size() const noexcept { return std::nullopt; }
+  /// True when bytes arrive as somebody writes them, so that a consumer should not wait for a full batch.
+  [[nodiscard]] virtual bool is_live() const noexcept { return false; }
+  /// "NAME: byte OFFSET", for messages.
+  [[nodiscard]] virtual std::string at_byte(std::uint64_t offset) const;
+
+  /// At most out.size() bytes, at least one unless the end has been reached. Throws InputError.
+  std::size_t read(std::span<std::byte> out);
+  /// As read(), but fewer than out.size() only at the end.
+  std::size_t read_fully(std::span<std::byte> out);
+  /// The first bytes, at most `count`, fewer only when there are no more; they will be read again. Only before the first read().
+  [[nodiscard]] std::string_view peek(std::size_t count);
+  /// Offset of the next byte.
+  [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }
+  /// Goes on at `offset`; only with a size().
+  void seek(std::uint64_t offset);
+
+ private:
+  /// `offset` is that of the byte after the last one handed out, and after a seek whatever was asked for.
+  virtual std::size_t read_at(std::uint64_t offset, std::span<std::byte> out) = 0;
+
+  std::string name_;
+  std::uint64_t offset_ = 0;
+  std::vector<std::byte> peeked_;
+};
+
+/// A regular file, a pipe or a device by name; "-" is standard input. Throws InputError.
+[[nodiscard]] std::unique_ptr<Input> open_input(const std::string& path);
+/// `bytes` must outlive the Input.
+[[nodiscard]] std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::string name);
+/// The decompressed bytes of `compressed` (RFC 1952, any number of members).
+[[nodiscard]] std::unique_ptr<Input> gzip_input(std::unique_ptr<Input> compressed);
+
+}  // namespace weir::stream

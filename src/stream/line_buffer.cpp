@@ -1,0 +1,93 @@
+#include "line_buffer.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace weir::stream {
+
+namespace {
+constexpr std::size_t capacity = std::size_t{1} << 18;
+}
+
+LineBuffer::LineBuffer(Input& input) : input_(&input), buffer_(capacity + padding) {}
+
+void LineBuffer::restrict_to(std::uint64_t begin, std::uint64_t end) {
+  filled_ = 0;
+  handed_ = 0;
+  end_ = end;
+  first_run_ = true;
+  finished_ = begin >= end;
+  // Whether a line begins at `begin` is told by the byte before it.
+  inside_line_ = begin > 0;
+  input_->seek(begin > 0 ? begin - 1 : 0);
+}
+
+std::string_view LineBuffer::hand_out(std::size_t length) {
+  handed_ = length;
+  return {buffer_.data(), length};
+}
+
+std::string_view LineBuffer::next_run() {
+  filled_ -= handed_;
+  std::memmove(buffer_.data(), buffer_.data() + handed_, filled_);
+  handed_ = 0;
+  while (!finished_) {
+    // Room for the '\n' that a last line may lack.
+    const std::size_t count = input_->read(std::as_writable_bytes(std::span(buffer_)).subspan(filled_, capacity - 1 - filled_));
+    if (count == 0) {
+      finished_ = true;
+      if (filled_ == 0) return {};
+      buffer_[filled_++] = '\n';
+      return hand_out(filled_);
+    }
+    filled_ += count;
+    if (inside_line_) {
+      const void* newline = std::memchr(buffer_.data(), '\n', filled_);
+      const std::size_t dropped =
+          newline == nullptr ? filled_ : static_cast<std::size_t>(static_cast<const char*>(newline) - buffer_.data()) + 1;
+      filled_ -= dropped;
+      std::memmove(buffer_.data(), buffer_.data() + dropped, filled_);
+      inside_line_ = newline == nullptr;
+      if (input_->offset() - filled_ >= end_) finished_ = true;
+      if (inside_line_ || filled_ == 0 || finished_) continue;
+    }
+    const std::uint64_t offset = input_->offset() - filled_;
+    if (first_run_) {
+      first_line_offset_ = offset;
+      first_run_ = false;
+    }
+    // Counted from `offset`: the first newline at or after end_ - 1 ends the last line that is ours.
+    if (end_ - offset <= filled_) {
+      const auto from = static_cast<std::size_t>(end_ - offset) - 1;
+      if (const void* newline = std::memchr(buffer_.data() + from, '\n', filled_ - from)) {
+        finished_ = true;
+        return hand_out(static_cast<std::size_t>(static_cast<const char*>(newline) - buffer_.data()) + 1);
+      }
+    }
+    const std::size_t whole = std::string_view(buffer_.data(), filled_).rfind('\n');
+    if (whole != std::string_view::npos) return hand_out(whole + 1);
+    if (filled_ > longest_line) {
+      inside_line_ = true;
+      filled_ = longest_line + 2;
+      buffer_[filled_ - 1] = '\n';
+      return hand_out(filled_);
+    }
+  }
+  return {};
+}
+
+std::uint64_t count_newlines(Input& input, std::uint64_t length) {
+  std::vector<std::byte> block(std::size_t{1} << 18);
+  std::uint64_t newlines = 0;
+  input.seek(0);
+  while (length > 0) {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(length, block.size()));
+    const std::size_t count = input.read(std::span(block).first(wanted));
+    if (count == 0) break;
+    newlines += static_cast<std::uint64_t>(std::count(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count), std::byte{'\n'}));
+    length -= count;
+  }
+  return newlines;
+}
+
+}  // namespace weir::stream

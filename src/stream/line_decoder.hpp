@@ -1,0 +1,159 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "decoder.hpp"
+#include "line_buffer.hpp"
+#include "number.hpp"
+#include "weir/error.hpp"
+
+namespace weir::stream {
+
+/// The decoder of a format with an event a line. A Grammar has
+///   const char* parse_plain(const char* p, Event&)  the commonest spelling, fast: returns the byte after the line's end, or nullptr to
+///                                                   leave the line to the careful parser;
+///   bool is_nothing(std::string_view line)          true for blank lines and comments;
+///   bool parse(std::string_view line, Event&, std::string& reason)  any other line, without its end; the reason when it is bad;
+///   std::optional<Event> mirror(const Event&)       a second event that the same line stands for (only where `mirrors`).
+template <class Grammar>
+class LineDecoder : public Decoder {
+ public:
+  /// `input` stands at the first line, number `lines_before` + 1, which begins at offset `data_begin`.
+  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Grammar grammar, std::uint64_t data_begin, std::uint64_t lines_before)
+      : input_(std::move(input)), options_(options), grammar_(std::move(grammar)), lines_(*input_), lines_before_(lines_before) {
+    if (const auto size = input_->size()) {
+      begin_ = data_begin + share(*size - data_begin, options.slice, options.slice_count);
+      end_ = data_begin + share(*size - data_begin, options.slice + std::uint64_t{1}, options.slice_count);
+      lines_.restrict_to(begin_, end_);
+    }
+  }
+
+  bool next(EventBatch& batch) override {
+    batch.resize(options_.batch);
+    std::size_t count = 0;
+    if (mirrored_) store(batch, count++, *std::exchange(mirrored_, std::nullopt));
+    while (count < options_.batch) {
+      if (cursor_ == limit_ && ((count > 0 && lines_.is_live()) || !advance())) break;
+      while (cursor_ != limit_ && count < options_.batch) {
+        Event event;
+        const char* after = grammar_.parse_plain(cursor_, event);
+        if (after == nullptr) {
+          if (!take_event(event)) continue;
+        } else {
+          cursor_ = after;
+          ++lines_read_;
+          ++entries_;
+        }
+        store(batch, count++, event);
+        if constexpr (Grammar::mirrors) {
+          if (const auto second = grammar_.mirror(event)) {
+            if (count < options_.batch) {
+              store(batch, count++, *second);
+            } else {
+              mirrored_ = second;
+            }
+          }
+        }
+      }
+    }
+    batch.resize(count);
+    if (count == 0) finish();
+    return count > 0;
+  }
+
+  [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
+
+ protected:
+  /// Called at the end of the slice, to check what can only be checked there.
+  virtual void finish() = 0;
+
+  /// Lines so far, bad ones too, that are neither blank nor comments.
+  [[nodiscard]] std::uint64_t entries() const noexcept { return entries_; }
+  /// Such lines that begin in [begin, end); stops at the first one if `first_only`. Ends the decoding.
+  [[nodiscard]] std::uint64_t count_entries(std::uint64_t begin, std::uint64_t end, bool first_only) {
+    lines_.restrict_to(begin, end);
+    std::uint64_t found = 0;
+    while (!(first_only && found > 0) && advance()) {
+      while (cursor_ != limit_) {
+        const std::string_view line = take_line();
+        if (!grammar_.is_nothing(line)) ++found;
+      }
+    }
+    return found;
+  }
+
+  [[nodiscard]] const Grammar& grammar() const noexcept { return grammar_; }
+  [[nodiscard]] const Input& input() const noexcept { return *input_; }
+  [[nodiscard]] const ReadOptions& options() const noexcept { return options_; }
+  /// Range of offsets of the slice; [0, 0) when the input cannot seek.
+  [[nodiscard]] std::uint64_t begin() const noexcept { return begin_; }
+  [[nodiscard]] std::uint64_t end() const noexcept { return end_; }
+
+ private:
+  static void store(EventBatch& batch, std::size_t t, const Event& event) {
+    batch.operands[t] = event.operand;
+    batch.i[t] = event.i;
+    batch.j[t] = event.j;
+    batch.delta[t] = event.delta;
+  }
+
+  bool advance() {
+    const std::string_view run = lines_.next_run();
+    cursor_ = run.data();
+    limit_ = run.data() + run.size();
+    return !run.empty();
+  }
+
+  std::string_view take_line() {
+    const char* line = cursor_;
+    const auto* newline = static_cast<const char*>(std::memchr(line, '\n', static_cast<std::size_t>(limit_ - line)));
+    cursor_ = newline + 1;
+    return {line, static_cast<std::size_t>(newline - line)};
+  }
+
+  /// Leaves the next line to the careful parser; false when it is no event.
+  [[gnu::noinline]] bool take_event(Event& event) {
+    const std::string_view line = take_line();
+    ++lines_read_;
+    std::string reason;
+    bool good = false;
+    if (line.size() > longest_line) {
+      reason = fmt::format("the line is longer than {} bytes", longest_line);
+    } else if (grammar_.is_nothing(line)) {
+      return false;
+    } else if (line.find('\0') != std::string_view::npos) {
+      reason = "the line contains a NUL byte; expected text";
+    } else {
+      good = grammar_.parse(line, event, reason);
+    }
+    ++entries_;
+    if (!good) {
+      if (options_.on_error == OnError::stop) {
+        if (input_->size()) lines_before_ = count_newlines(*input_, lines_.first_line_offset());
+        throw InputError(fmt::format("{}:{}: {}", input_->name(), lines_before_ + lines_read_, reason));
+      }
+      ++skipped_;
+    }
+    return good;
+  }
+
+  std::unique_ptr<Input> input_;
+  ReadOptions options_;
+  Grammar grammar_;
+  LineBuffer lines_;
+  std::uint64_t begin_ = 0;
+  std::uint64_t end_ = 0;
+  const char* cursor_ = nullptr;
+  const char* limit_ = nullptr;
+  std::uint64_t lines_before_;
+  std::uint64_t lines_read_ = 0;
+  std::uint64_t entries_ = 0;
+  std::uint64_t skipped_ = 0;
+  std::optional<Event> mirrored_;
+};
+
+}  // namespace weir::stream

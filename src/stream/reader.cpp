@@ -1,0 +1,144 @@
+#include "weir/stream/reader.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "decoder.hpp"
+#include "input.hpp"
+#include "weir/error.hpp"
+#include "weir/io/matrix_market.hpp"
+#include "weir/stream/binary.hpp"
+
+namespace weir {
+
+namespace {
+
+/// Bytes that tell the formats apart.
+constexpr std::size_t magic_length = 16;
+
+/// True when at least `enough` bytes of `magic` are in their place in `text`: so is a damaged file still told from text, whose bad lines
+/// may be skipped.
+bool resembles(std::string_view text, std::string_view magic, std::size_t enough) noexcept {
+  std::size_t equal = 0;
+  for (std::size_t c = 0; c < std::min(text.size(), magic.size()); ++c) equal += text[c] == magic[c] ? 1u : 0u;
+  return equal >= std::min(enough, std::max<std::size_t>(text.size(), 1));
+}
+
+StreamFormat format_of(std::string_view head) noexcept {
+  // The third byte is the only compression method that gzip knows.
+  if (resembles(head, "\x1f\x8b\x08", 2)) return StreamFormat::gzip;
+  if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
+  return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
+}
+
+void require_readable(const std::string& path) {
+  struct stat status {};
+  int error = 0;
+  if (::stat(path.c_str(), &status) != 0) {
+    error = errno;
+  } else if (S_ISDIR(status.st_mode)) {
+    error = EISDIR;
+  } else if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
+    error = errno;
+  }
+  if (error != 0) throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(error)));
+}
+
+}  // namespace
+
+std::string_view to_string(StreamFormat format) noexcept {
+  switch (format) {
+    case StreamFormat::text: return "text";
+    case StreamFormat::binary: return "binary";
+    case StreamFormat::matrix_market: return "Matrix Market";
+    case StreamFormat::gzip: break;
+  }
+  return "gzip";
+}
+
+StreamFormat stream_format(const std::string& path) {
+  require_readable(path);
+  return format_of(stream::open_input(path)->peek(magic_length));
+}
+
+struct EventReader::Implementation {
+  Implementation(std::vector<std::string> names, ReadOptions read_options)
+      : paths(std::move(names)), options(std::move(read_options)), limits(options) {
+    if (options.slice_count == 0 || options.slice >= options.slice_count) {
+      throw UsageError(fmt::format("slice {} of {} does not exist", options.slice, options.slice_count));
+    }
+    if (options.batch == 0) throw UsageError("a batch must hold at least one event");
+  }
+
+  /// A decoder for this party's share of file number `file`; null when it has none.
+  std::unique_ptr<stream::Decoder> open(std::size_t file) {
+    std::unique_ptr<stream::Input> input = memory ? stream::memory_input(*memory, paths[file]) : stream::open_input(paths[file]);
+    const bool whole = paths[file] != "-" && file % options.slice_count != options.slice;
+    if (!input->size() && whole) return nullptr;
+    StreamFormat format = format_of(input->peek(magic_length));
+    if (format == StreamFormat::gzip) {
+      if (whole) return nullptr;
+      input = stream::gzip_input(std::move(input));
+      format = format_of(input->peek(magic_length));
+      if (format == StreamFormat::gzip) throw InputError(input->name() + ": compressed twice; expected events after one decompression");
+    }
+    if (format == StreamFormat::binary) return stream::binary_decoder(std::move(input), options, limits);
+    if (format == StreamFormat::matrix_market) return stream::matrix_market_decoder(std::move(input), options, limits);
+    return stream::text_decoder(std::move(input), options, limits);
+  }
+
+  bool next(EventBatch& batch) {
+    while (decoder || next_file < paths.size()) {
+      if (!decoder) decoder = open(next_file++);
+      if (!decoder) continue;
+      const bool delivered = decoder->next(batch);
+      if (delivered) return true;
+      skipped_before += decoder->skipped();
+      decoder.reset();
+    }
+    batch.clear();
+    return false;
+  }
+
+  std::vector<std::string> paths;
+  ReadOptions options;
+  stream::Limits limits;
+  std::optional<std::span<const std::byte>> memory;  ///< Stands for the only file.
+  std::size_t next_file = 0;
+  std::unique_ptr<stream::Decoder> decoder;
+  std::uint64_t skipped_before = 0;  ///< Lines skipped in files that are done.
+};
+
+EventReader::EventReader(std::vector<std::string> paths, ReadOptions options)
+    : implementation_(std::make_unique<Implementation>(std::move(paths), std::move(options))) {
+  const std::vector<std::string>& names = implementation_->paths;
+  if (std::count(names.begin(), names.end(), "-") > 1) throw UsageError("standard input ('-') can be read only once");
+  for (const std::string& path : names) {
+    if (path != "-") require_readable(path);
+  }
+}
+
+EventReader::EventReader(std::span<const std::byte> bytes, std::string name, ReadOptions options)
+    : implementation_(std::make_unique<Implementation>(std::vector{std::move(name)}, std::move(options))) {
+  implementation_->memory = bytes;
+}
+
+EventReader::EventReader(EventReader&&) noexcept = default;
+EventReader& EventReader::operator=(EventReader&&) noexcept = default;
+EventReader::~EventReader() = default;
+
+bool EventReader::next(EventBatch& batch) { return implementation_->next(batch); }
+
+std::uint64_t EventReader::skipped() const noexcept {
+  return implementation_->skipped_before + (implementation_->decoder ? implementation_->decoder->skipped() : 0);
+}
+
+}  // namespace weir

@@ -1,0 +1,300 @@
+#include "weir/stream/writer.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "binary_layout.hpp"
+#include "decoder.hpp"
+#include "weir/error.hpp"
+#include "weir/io/file.hpp"
+
+namespace weir {
+
+namespace {
+
+using namespace weir::stream;
+
+/// A file that appears when it is complete, or standard output.
+class Sink {
+ public:
+  explicit Sink(const std::string& path) {
+    if (path != "-") file_.emplace(path);
+  }
+
+  void write(std::span<const std::byte> bytes) {
+    written_ += bytes.size();
+    if (file_) return file_->write(bytes);
+    while (!bytes.empty()) {
+      const ssize_t count = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw InputError(fmt::format("standard output: cannot write: {}", std::strerror(errno)));
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+    }
+  }
+  [[nodiscard]] std::uint64_t written() const noexcept { return written_; }
+  void commit() {
+    if (file_) file_->commit();
+  }
+
+ private:
+  std::optional<OutputFile> file_;
+  std::uint64_t written_ = 0;
+};
+
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+  virtual void write(Sink& sink, const EventBatch& batch) = 0;
+  virtual void finish(Sink& sink) = 0;
+};
+
+class TextEncoder final : public Encoder {
+ public:
+  explicit TextEncoder(char separator) : separator_(separator), buffer_(std::size_t{1} << 17) {}
+
+  void write(Sink& sink, const EventBatch& batch) override {
+    for (std::size_t t = 0; t < batch.size(); ++t) {
+      if (buffer_.size() - filled_ < longest_event) finish(sink);
+      char* out = buffer_.data() + filled_;
+      char* const last = buffer_.data() + buffer_.size();
+      const Operand operand = batch.operands[t];
+      if (operand != Operand::y) {
+        out = std::copy_n(to_string(operand).data(), to_string(operand).size(), out);
+        *out++ = separator_;
+      }
+      out = std::to_chars(out, last, batch.i[t]).ptr;
+      *out++ = separator_;
+      if (has_column(operand)) {
+        out = std::to_chars(out, last, batch.j[t]).ptr;
+        *out++ = separator_;
+      }
+      const double delta = batch.delta[t];
+      // Whole numbers as people write them, 100000 rather than 1e+05. The sign of -0.0 must stay.
+      const bool whole = std::abs(delta) < 1e15 && delta == std::trunc(delta) && !(delta == 0 && std::signbit(delta));
+      out = whole ? std::to_chars(out, last, static_cast<std::int64_t>(delta)).ptr : std::to_chars(out, last, delta).ptr;
+      *out++ = '\n';
+      filled_ = static_cast<std::size_t>(out - buffer_.data());
+    }
+  }
+
+  void finish(Sink& sink) override {
+    sink.write(std::as_bytes(std::span(buffer_).first(filled_)));
+    filled_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t longest_event = 128;
+
+  char separator_;
+  std::vector<char> buffer_;
+  std::size_t filled_ = 0;
+};
+
+/// Base and width of a column of indices.
+struct IndexColumn {
+  explicit IndexColumn(std::span<const std::uint64_t> values) {
+    const auto [least, greatest] = std::minmax_element(values.begin(), values.end());
+    base = *least;
+    const std::uint64_t range = *greatest - *least;
+    width = range == 0 ? 0 : range <= 0xFF ? 1 : range <= 0xFFFF ? 2 : range <= 0xFFFFFFFF ? 4 : 8;
+  }
+  std::uint64_t base;
+  std::uint8_t width;
+};
+
+DeltaEncoding narrowest(std::span<const double> deltas) {
+  const auto is_equal = [&](double delta) { return std::bit_cast<std::uint64_t>(delta) == std::bit_cast<std::uint64_t>(deltas[0]); };
+  if (std::all_of(deltas.begin(), deltas.end(), is_equal)) return delta_constant;
+  double least = 0;
+  double greatest = 0;
+  for (const double delta : deltas) {
+    if (delta != std::trunc(delta) || (delta == 0 && std::signbit(delta))) return delta_f64;
+    least = std::min(least, delta);
+    greatest = std::max(greatest, delta);
+  }
+  const auto fits = [&]<class Integer>(Integer) {
+    return least >= std::numeric_limits<Integer>::min() && greatest <= std::numeric_limits<Integer>::max();
+  };
+  if (fits(std::int8_t{})) return delta_i8;
+  if (fits(std::int16_t{})) return delta_i16;
+  return fits(std::int32_t{}) ? delta_i32 : delta_f64;
+}
+
+/// Writes `transform` of all values at `out`, as elements of type Element.
+template <class Element, class Value, class Transform>
+void pack(std::byte* out, std::span<const Value> values, Transform transform) {
+  for (const Value& value : values) {
+    const auto element = static_cast<Element>(transform(value));
+    std::memcpy(out, &element, sizeof element);
+    out += sizeof element;
+  }
+}
+
+void pack_indices(std::byte* out, std::span<const std::uint64_t> values, const IndexColumn& column) {
+  const auto above_base = [&](std::uint64_t value) { return value - column.base; };
+  switch (column.width) {
+    case 1: return pack<std::uint8_t>(out, values, above_base);
+    case 2: return pack<std::uint16_t>(out, values, above_base);
+    case 4: return pack<std::uint32_t>(out, values, above_base);
+    case 8: return pack<std::uint64_t>(out, values, above_base);
+    default: return;
+  }
+}
+
+void pack_deltas(std::byte* out, std::span<const double> values, DeltaEncoding encoding) {
+  switch (encoding) {
+    case delta_constant: return pack<double>(out, values.first(1), std::identity{});
+    case delta_i8: return pack<std::int8_t>(out, values, std::identity{});
+    case delta_i16: return pack<std::int16_t>(out, values, std::identity{});
+    case delta_i32: return pack<std::int32_t>(out, values, std::identity{});
+    case delta_f64: return pack<double>(out, values, std::identity{});
+  }
+}
+
+template <class Column>
+void append(std::vector<Column>& to, const std::vector<Column>& from, std::size_t first, std::size_t count) {
+  const auto begin = from.begin() + static_cast<std::ptrdiff_t>(first);
+  to.insert(to.end(), begin, begin + static_cast<std::ptrdiff_t>(count));
+}
+
+class BinaryEncoder final : public Encoder {
+ public:
+  explicit BinaryEncoder(Sink& sink) {
+    FileHeader header{};
+    std::copy(binary_magic.begin(), binary_magic.end(), header.magic.begin());
+    header.version = binary_version;
+    header.checksum = XXH3_64bits(&header, offsetof(FileHeader, checksum));
+    sink.write(std::as_bytes(std::span(&header, 1)));
+  }
+
+  void write(Sink& sink, const EventBatch& batch) override {
+    for (std::size_t first = 0; first < batch.size();) {
+      const auto block = std::clamp<std::uint64_t>(std::bit_floor(events_ / 64), 1024, largest_block);
+      const std::size_t count = std::min(batch.size() - first, static_cast<std::size_t>(block) - pending_.size());
+      append(pending_.operands, batch.operands, first, count);
+      append(pending_.i, batch.i, first, count);
+      append(pending_.j, batch.j, first, count);
+      append(pending_.delta, batch.delta, first, count);
+      first += count;
+      if (pending_.size() == block) write_block(sink);
+    }
+  }
+
+  void finish(Sink& sink) override {
+    if (!pending_.empty()) write_block(sink);
+    IndexTail tail{index_.size(), events_, sink.written(), end_mark};
+    bytes_.resize(sizeof(IndexHead) + index_.size() * sizeof(IndexEntry) + sizeof tail);
+    const IndexHead head{0, index_tag, 0};
+    std::memcpy(bytes_.data(), &head, sizeof head);
+    if (!index_.empty()) std::memcpy(bytes_.data() + sizeof head, index_.data(), index_.size() * sizeof(IndexEntry));
+    std::memcpy(bytes_.data() + bytes_.size() - sizeof tail, &tail, sizeof tail);
+    write_with_checksum(sink);
+  }
+
+ private:
+  void write_block(Sink& sink) {
+    const IndexColumn i(pending_.i);
+    const IndexColumn j(pending_.j);
+    const DeltaEncoding delta = narrowest(pending_.delta);
+    const Operand operand = pending_.operands[0];
+    const bool mixed = std::any_of(pending_.operands.begin(), pending_.operands.end(), [&](Operand other) { return other != operand; });
+    BlockHead head{.checksum = 0,
+                   .tag = block_tag,
+                   .count = static_cast<std::uint32_t>(pending_.size()),
+                   .first = events_,
+                   .payload = 0,
+                   .operands = mixed ? mixed_operands : static_cast<std::uint8_t>(operand),
+                   .i_width = i.width,
+                   .j_width = j.width,
+                   .delta = delta};
+    const BlockLayout layout = layout_of(head).value();
+    head.payload = static_cast<std::uint32_t>(layout.payload);
+    bytes_.assign(sizeof head + layout.payload, std::byte{0});
+    std::memcpy(bytes_.data(), &head, sizeof head);
+    std::byte* payload = bytes_.data() + sizeof head;
+    std::memcpy(payload, &i.base, 8);
+    std::memcpy(payload + 8, &j.base, 8);
+    pack_indices(payload + layout.i, pending_.i, i);
+    pack_indices(payload + layout.j, pending_.j, j);
+    pack_deltas(payload + layout.delta, pending_.delta, delta);
+    if (mixed) std::memcpy(payload + layout.operands, pending_.operands.data(), pending_.size());
+    index_.push_back({sink.written(), events_});
+    write_with_checksum(sink);
+    events_ += pending_.size();
+    pending_.clear();
+  }
+
+  void write_with_checksum(Sink& sink) {
+    const std::uint64_t checksum = XXH3_64bits(bytes_.data() + 8, bytes_.size() - 8);
+    std::memcpy(bytes_.data(), &checksum, sizeof checksum);
+    sink.write(bytes_);
+  }
+
+  EventBatch pending_;
+  std::vector<std::byte> bytes_;
+  std::vector<IndexEntry> index_;
+  std::uint64_t events_ = 0;  ///< In blocks written.
+};
+
+void require_writable(const EventBatch& batch) {
+  for (std::size_t t = 0; t < batch.size(); ++t) {
+    if (batch.i[t] >= index_limit || batch.j[t] >= (has_column(batch.operands[t]) ? index_limit : 1) || !std::isfinite(batch.delta[t])) {
+      throw UsageError(fmt::format("cannot write the event {},{},{},{}: expected indices below 2^63 and a finite delta",
+                                   to_string(batch.operands[t]), batch.i[t], batch.j[t], batch.delta[t]));
+    }
+  }
+}
+
+}  // namespace
+
+EventFormat format_of_name(const std::string& path) {
+  const auto is_text = [&](std::string_view extension) { return std::string_view(path).ends_with(extension); };
+  return is_text(".csv") || is_text(".tsv") || is_text(".txt") ? EventFormat::text : EventFormat::binary;
+}
+
+struct EventWriter::Implementation {
+  Implementation(const std::string& path, EventFormat format) : sink(path) {
+    if (format == EventFormat::binary) {
+      encoder = std::make_unique<BinaryEncoder>(sink);
+    } else {
+      encoder = std::make_unique<TextEncoder>(path.ends_with(".tsv") ? '\t' : ',');
+    }
+  }
+
+  Sink sink;
+  std::unique_ptr<Encoder> encoder;
+  std::uint64_t events = 0;
+};
+
+EventWriter::EventWriter(const std::string& path, EventFormat format) : implementation_(std::make_unique<Implementation>(path, format)) {}
+EventWriter::EventWriter(EventWriter&&) noexcept = default;
+EventWriter& EventWriter::operator=(EventWriter&&) noexcept = default;
+EventWriter::~EventWriter() = default;
+
+void EventWriter::write(const EventBatch& batch) {
+  require_writable(batch);
+  implementation_->encoder->write(implementation_->sink, batch);
+  implementation_->events += batch.size();
+}
+
+std::uint64_t EventWriter::events() const noexcept { return implementation_->events; }
+
+void EventWriter::close() {
+  implementation_->encoder->finish(implementation_->sink);
+  implementation_->sink.commit();
+}
+
+}  // namespace weir

@@ -1,0 +1,54 @@
+#include "weir/io/labels.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/temporary_directory.hpp"
+
+namespace weir {
+namespace {
+
+using testing::expect_error;
+using testing::TemporaryDirectory;
+using Names = std::map<std::uint64_t, std::string>;
+
+TEST(Labels, FindsWantedLinesOnly) {
+  const TemporaryDirectory directory;
+  const Labels labels(directory.write("names", "zero\none\r\n\nthree with blanks\nlast"));
+  EXPECT_EQ(labels.find(std::vector<std::uint64_t>{3, 1, 3}), (Names{{1, "one"}, {3, "three with blanks"}}));
+  EXPECT_EQ(labels.find(std::vector<std::uint64_t>{2, 4, 5, std::uint64_t{1} << 62}), (Names{{2, ""}, {4, "last"}}));
+  EXPECT_EQ(labels.find({}), Names{});
+}
+
+TEST(Labels, LinesThatCrossPieces) {
+  const TemporaryDirectory directory;
+  std::string text;
+  for (int k = 0; k < 300000; ++k) text += "name" + std::to_string(k) + "\n";
+  ASSERT_GT(text.size(), std::size_t{3} << 20);
+  const Labels labels(directory.write("names", text));
+  std::vector<std::uint64_t> all(300000);
+  Names expected;
+  for (std::uint64_t k = 0; k < all.size(); ++k) {
+    all[k] = k;
+    expected[k] = "name" + std::to_string(k);
+  }
+  EXPECT_EQ(labels.find(all), expected);
+}
+
+TEST(Labels, OverlongNamesAreCut) {
+  const TemporaryDirectory directory;
+  const Labels labels(directory.write("names", std::string(std::size_t{3} << 20, 'x') + "\nsecond\n"));
+  EXPECT_EQ(labels.find(std::vector<std::uint64_t>{0, 1}), (Names{{0, std::string(1024, 'x')}, {1, "second"}}));
+}
+
+TEST(Labels, EmptyAndMissingFiles) {
+  const TemporaryDirectory directory;
+  EXPECT_EQ(Labels(directory.write("empty", "")).find(std::vector<std::uint64_t>{0}), Names{});
+  expect_error([&] { Labels(directory.file("none")); }, {"none", "No such file"});
+}
+
+}  // namespace
+}  // namespace weir

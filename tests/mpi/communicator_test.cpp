@@ -1,0 +1,128 @@
+#include "weir/mpi/communicator.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "weir/error.hpp"
+
+namespace weir::mpi {
+namespace {
+
+// Longer than two chunks of 4 MiB, and not a multiple of one.
+constexpr std::size_t long_length = 2 * 524288 + 17;
+
+TEST(Communicator, ReduceAddsIntoTheRootOnly) {
+  const Communicator world;
+  const auto rank = static_cast<double>(world.local_rank());
+  const auto size = static_cast<double>(world.local_size());
+  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{524288}, long_length}) {
+    std::vector<double> values(length);
+    for (std::size_t k = 0; k < length; ++k) values[k] = static_cast<double>(k % 1000) * 4 + rank;
+    world.reduce_sum(values);
+    std::size_t wrong = 0;
+    for (std::size_t k = 0; k < length; ++k) {
+      const double own = static_cast<double>(k % 1000) * 4;
+      wrong += values[k] != (world.local_is_root() ? size * own + size * (size - 1) / 2 : own + rank) ? 1U : 0U;
+    }
+    EXPECT_EQ(wrong, 0U) << length;
+  }
+}
+
+TEST(Communicator, ReduceRefusesDifferentLengths) {
+  const Communicator world;
+  std::vector<double> values(world.local_rank() == world.local_size() - 1 ? 7 : 5, 1.0);
+  if (world.local_size() == 1) {
+    EXPECT_NO_THROW(world.reduce_sum(values));
+    return;
+  }
+  try {
+    world.reduce_sum(values);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("between 5 and 7 values"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(values[0], 1.0);
+}
+
+TEST(Communicator, SmallCollectives) {
+  const Communicator world;
+  const auto rank = static_cast<std::uint64_t>(world.local_rank());
+  const auto size = static_cast<std::uint64_t>(world.local_size());
+  EXPECT_EQ(world.all_sum(rank + 1), size * (size + 1) / 2);
+  EXPECT_EQ(world.all_max(-static_cast<double>(rank)), 0.0);
+  const std::uint64_t large = 0xFFFF'FFFF'FFFF'FFF0;
+  EXPECT_EQ(world.broadcast(large + rank), large);
+  std::vector<std::byte> bytes(world.local_is_root() ? 100'003 : rank,
+                               std::byte{static_cast<unsigned char>(42 + rank)});
+  world.broadcast(bytes);
+  EXPECT_EQ(bytes, std::vector<std::byte>(100'003, std::byte{42}));
+}
+
+TEST(Communicator, FingerprintsMustAgree) {
+  const Communicator world;
+  EXPECT_NO_THROW(world.require_equal(0xABCD, "the fingerprint"));
+  if (world.local_size() == 1) return;
+  const bool is_last = world.local_rank() == world.local_size() - 1;
+  try {
+    world.require_equal(is_last ? 0xEF : 0xABCD, "the fingerprint");
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    EXPECT_EQ(error.what(),
+              "the fingerprint must be equal on all ranks: 0x000000000000abcd on rank 0, 0x00000000000000ef on rank " +
+                  std::to_string(world.local_size() - 1));
+  }
+}
+
+TEST(Communicator, BytesGoRoundTheRing) {
+  const Communicator world;
+  if (world.local_size() == 1) {
+    EXPECT_THROW(world.local_send({}, 0), UsageError);
+    EXPECT_THROW((void)world.local_receive(1), UsageError);
+    return;
+  }
+  const int next = (world.local_rank() + 1) % world.local_size();
+  const int previous = (world.local_rank() + world.local_size() - 1) % world.local_size();
+  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{9'000'001}}) {
+    std::vector<std::byte> token(length, std::byte{0x5A});
+    if (world.local_is_root()) {
+      world.local_send(token, next);
+      EXPECT_EQ(world.local_receive(previous), token);
+    } else {
+      const std::vector<std::byte> received = world.local_receive(previous);
+      EXPECT_EQ(received, token);
+      world.local_send(received, next);
+    }
+  }
+  EXPECT_THROW(world.local_send({}, world.local_size()), UsageError);
+  EXPECT_THROW(world.local_send({}, world.local_rank()), UsageError);
+  EXPECT_THROW((void)world.local_receive(-1), UsageError);
+}
+
+// The two parties disagree on purpose: the sender's first message is longer than the length that the receiver expects.
+TEST(Communicator, ErrorsOfTheLibraryCarryItsText) {
+  const Communicator world;
+  if (world.local_size() == 1) {
+    EXPECT_THROW(Communicator(MPI_COMM_SELF).local_send({}, 0), UsageError);
+    return;
+  }
+  if (world.local_rank() == 1) {
+    const std::vector<std::byte> bytes(16);
+    constexpr int tag_of_bytes = 0x5731;
+    ASSERT_EQ(MPI_Send(bytes.data(), 16, MPI_BYTE, 0, tag_of_bytes, world.local_handle()), MPI_SUCCESS);
+  } else if (world.local_is_root()) {
+    try {
+      (void)world.local_receive(1);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find("MPI_Recv: "), std::string::npos) << message;
+      EXPECT_NE(message.find("truncated"), std::string::npos) << message;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace weir::mpi

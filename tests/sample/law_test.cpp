@@ -1,0 +1,237 @@
+// The law of the draws against the exact one.
+//
+// Each test below makes one decision at significance 1e-5, and there are fewer than 100 decisions in this file: if all
+// laws are right, the probability that a new set of seeds fails any of them is below 1e-3. Seeds are fixed.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "sample/law_support.hpp"
+#include "support/statistics.hpp"
+#include "weir/sample/sizing.hpp"
+
+namespace weir {
+namespace {
+
+using testing_support::count_draws;
+using testing_support::LawCounts;
+using testing_support::make_keys;
+using testing_support::make_vector;
+using testing_support::random_keys;
+using testing_support::SparseVector;
+using testing_support::with_deletions;
+
+constexpr double significance = 1e-5;
+
+void expect_law(const LawCounts& drawn, const SparseVector& y, double p) {
+  const std::vector<double> law = testing_support::law_of(y, p);
+  EXPECT_EQ(drawn.strangers, 0U);
+  ASSERT_GT(drawn.draws(), 1000U);
+  const statistics::ChiSquared test = statistics::chi_squared_fit(drawn.counts, law);
+  EXPECT_GT(test.p_value, significance) << "chi-squared " << test.statistic << " with " << test.degrees
+                                        << " degrees of freedom";
+  EXPECT_LT(statistics::total_variation(drawn.counts, law),
+            statistics::total_variation_bound(law, drawn.draws(), significance));
+}
+
+struct ShapeCase {
+  std::string shape;
+  double p;
+};
+
+std::string name_of_shape(const ::testing::TestParamInfo<ShapeCase>& tested) {
+  return tested.param.shape + (tested.param.p == 2 ? "_p2" : tested.param.p == 1 ? "_p1" : "_p05");
+}
+
+std::vector<ShapeCase> shape_cases() {
+  std::vector<ShapeCase> cases;
+  for (const double p : {2.0, 1.0, 0.5}) {
+    for (const char* shape : {"flat", "zipf", "heavy", "tied"}) cases.push_back({shape, p});
+  }
+  return cases;
+}
+
+class LawOfShapes : public ::testing::TestWithParam<ShapeCase> {};
+
+TEST_P(LawOfShapes, WithDeletionsAndSigns) {
+  const auto& [shape, p] = GetParam();
+  const SparseVector y = make_vector(shape, make_keys(128, [](std::uint64_t t) { return t; }));
+  const SketchConfig config{.dimension = 256, .buckets = 256, .p = p};
+  expect_law(count_draws(config, y, with_deletions(y, 256), 4000), y, p);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, LawOfShapes, ::testing::ValuesIn(shape_cases()), name_of_shape);
+
+struct KeyCase {
+  std::string name;
+  std::vector<std::uint64_t> keys;
+  std::uint32_t dimension_bits;
+  std::uint32_t levels;
+  std::uint64_t trials;
+};
+
+std::string name_of_keys(const ::testing::TestParamInfo<KeyCase>& tested) { return tested.param.name; }
+
+std::vector<KeyCase> key_cases() {
+  const auto spaced = [](std::size_t count, std::uint64_t stride) {
+    return make_keys(count, [stride](std::uint64_t t) { return t * stride; });
+  };
+  const auto powers = make_keys(40, [](std::uint64_t t) { return std::uint64_t{1} << t; });
+  return {{"consecutive_2_levels", spaced(200, 1), 12, 2, 1000},
+          {"consecutive_3_levels", spaced(200, 1), 12, 3, 1000},
+          {"random_1_level", random_keys(200, 12), 12, 1, 1000},
+          {"random_2_levels", random_keys(200, 16), 16, 2, 1000},
+          {"random_3_levels", random_keys(200, 30), 30, 3, 500},
+          {"stride_64", spaced(64, 64), 12, 2, 1000},
+          {"stride_4096", spaced(200, 4096), 20, 3, 1000},
+          {"powers_of_two", powers, 40, 3, 400},
+          {"times_2_to_32", spaced(200, std::uint64_t{1} << 32U), 40, 3, 400}};
+}
+
+class LawOfKeys : public ::testing::TestWithParam<KeyCase> {};
+
+TEST_P(LawOfKeys, StructuredOrRandom) {
+  const KeyCase& keys = GetParam();
+  const SparseVector y = make_vector("zipf", keys.keys);
+  const SketchConfig config{
+      .dimension = std::uint64_t{1} << keys.dimension_bits, .buckets = 256, .levels = keys.levels};
+  expect_law(count_draws(config, y, y, keys.trials), y, 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Keys, LawOfKeys, ::testing::ValuesIn(key_cases()), name_of_keys);
+
+/// The counterpart of the tests above: a table that is far too small does bend the law, and they see it.
+TEST(Law, TestsSeeATableThatIsTooSmall) {
+  const SparseVector y = make_vector("heavy", make_keys(128, [](std::uint64_t t) { return t; }));
+  const LawCounts drawn = count_draws({.dimension = 128, .buckets = 8}, y, y, 4000);
+  EXPECT_LT(statistics::chi_squared_fit(drawn.counts, testing_support::law_of(y, 2)).p_value, significance);
+}
+
+TEST(Law, KwiseRandomness) {
+  const SparseVector y = make_vector("zipf", make_keys(100, [](std::uint64_t t) { return t; }));
+  for (const double p : {2.0, 1.0}) {
+    const SketchConfig config{.dimension = 128, .buckets = 256, .p = p, .randomness = Randomness::kwise};
+    expect_law(count_draws(config, y, y, 400), y, p);
+  }
+}
+
+TEST(Law, WithoutAThresholdIsTheSame) {
+  const SparseVector y = make_vector("heavy", make_keys(64, [](std::uint64_t t) { return t; }));
+  const LawCounts drawn = count_draws({.dimension = 64, .buckets = 1024}, y, y, 800, 0.0);
+  EXPECT_EQ(drawn.draws(), drawn.lanes_tried);
+  expect_law(drawn, y, 2);
+}
+
+/// Draws of a pair of lanes of the same sketch are independent: contingency tables of (heavy coordinate, second one,
+/// the rest, no draw), for adjacent lanes, for the far ends, and for all pairs together.
+TEST(Law, LanesArePairwiseIndependent) {
+  SparseVector y = make_vector("flat", make_keys(64, [](std::uint64_t t) { return t; }));
+  y.values[0] = 80;  // half of the mass
+  y.values[1] = 57;  // a quarter
+  constexpr std::size_t categories = 4;
+  const LawCounts drawn = count_draws({.dimension = 64, .buckets = 256}, y, y, 10000, 1.0, 1000000);
+  const auto category = [](std::int64_t position) -> std::size_t {
+    return position < 0 ? 3 : static_cast<std::size_t>(std::min<std::int64_t>(position, 2));
+  };
+  const auto lanes = drawn.lane_draws.front().size();
+  std::vector<double> statistics_of_pairs;
+  double smallest = 1;
+  for (std::size_t a = 0; a < lanes; ++a) {
+    for (std::size_t b = a + 1; b < lanes; ++b) {
+      std::vector<std::uint64_t> table(categories * categories);
+      for (const auto& row : drawn.lane_draws) ++table[category(row[a]) * categories + category(row[b])];
+      const statistics::ChiSquared test = statistics::chi_squared_independence(table, categories);
+      ASSERT_EQ(test.degrees, 9);
+      statistics_of_pairs.push_back(test.statistic);
+      smallest = std::min(smallest, test.p_value);
+    }
+  }
+  const auto pairs = static_cast<double>(statistics_of_pairs.size());
+  EXPECT_GT(smallest, significance / pairs);
+  // The statistics of different pairs are uncorrelated under independence: their sum has mean 9 a pair, variance 18 a
+  // pair.
+  const double sum = std::accumulate(statistics_of_pairs.begin(), statistics_of_pairs.end(), 0.0);
+  EXPECT_LT((sum - 9 * pairs) / std::sqrt(18 * pairs), 6.0);
+}
+
+/// The law of the first two of k draws without replacement is that of successive sampling.
+TEST(Law, WithoutReplacementIsSuccessiveSampling) {
+  const SparseVector y{{3, 50, 51, 700, 900, 901}, {1, -2, 3, 4, 2, -1}};
+  for (const double p : {2.0, 1.0, 0.5}) {
+    const std::vector<double> first = testing_support::law_of(y, p);
+    std::vector<double> expected(36);
+    for (std::size_t a = 0; a < 6; ++a) {
+      for (std::size_t b = 0; b < 6; ++b) {
+        if (a != b) expected[6 * a + b] = first[a] * first[b] / (1 - first[a]);
+      }
+    }
+    std::vector<std::uint64_t> counts(36);
+    for (std::uint64_t seed = 1; seed <= 6000; ++seed) {
+      VectorSketch sketch({.dimension = 1000, .buckets = 128, .lanes = 2, .p = p, .seed = seed});
+      sketch.update(y.keys, y.values);
+      const SampleResult result = draw_without_replacement(sketch, {.samples = 2});
+      ASSERT_EQ(result.draws.size(), 2U);
+      const auto place = [&](std::size_t t) {
+        const auto found = std::find(y.keys.begin(), y.keys.end(), result.draws[t].index);
+        return static_cast<std::size_t>(found - y.keys.begin());
+      };
+      ASSERT_LT(place(0), 6U);
+      ASSERT_LT(place(1), 6U);
+      ++counts[6 * place(0) + place(1)];
+    }
+    EXPECT_GT(statistics::chi_squared_fit(counts, expected).p_value, significance) << p;
+  }
+}
+
+/// Horvitz-Thompson sums of sketched draws: unbiased, and an index is drawn as often as its inclusion probabilities
+/// say.
+TEST(Law, HorvitzThompsonSumsAndInclusions) {
+  const SparseVector y = make_vector("zipf", make_keys(300, [](std::uint64_t t) { return 7 * t; }));
+  for (const double p : {2.0, 1.0}) {
+    double moment = 0;
+    for (const double value : y.values) moment += std::pow(std::abs(value), p);
+    std::vector<double> errors;
+    std::vector<double> count_errors;  // number of non-zero coordinates, as the sum of 1 / inclusion
+    for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+      VectorSketch sketch({.dimension = 2100, .buckets = 4096, .lanes = 2, .p = p, .seed = seed});
+      sketch.update(y.keys, y.values);
+      const SampleResult result = draw_without_replacement(sketch, {.samples = 30});
+      errors.push_back(horvitz_thompson_moment(result.draws, p) / moment - 1);
+      double count = 0;
+      for (const Draw& draw : result.draws) count += 1 / draw.inclusion.value_or(0);
+      count_errors.push_back(count / 300 - 1);
+    }
+    for (const auto& sample : {errors, count_errors}) {
+      const statistics::Moments m = statistics::moments(sample);
+      EXPECT_GT(statistics::normal_p_value(m.mean / m.standard_error), significance) << p;
+    }
+  }
+}
+
+/// Fewer draws than asked for come out no more often than promised.
+TEST(Law, FailuresAreAsRareAsPromised) {
+  const SparseVector y = make_vector("zipf", make_keys(64, [](std::uint64_t t) { return t; }));
+  for (const double p : {2.0, 1.0}) {
+    for (const double failure : {0.1, 0.01}) {
+      constexpr std::uint32_t samples = 8;
+      const SamplingRequest request{.dimension = 64, .samples = samples, .failure = failure, .p = p};
+      SketchConfig config = suggest_config(request);
+      constexpr std::uint64_t trials = 1000;
+      std::uint64_t failed = 0;
+      for (std::uint64_t seed = 1; seed <= trials; ++seed) {
+        config.seed = seed;
+        VectorSketch sketch(config);
+        sketch.update(y.keys, y.values);
+        failed += draw_with_replacement(sketch, {.samples = samples}).draws.size() < samples;
+      }
+      EXPECT_GT(statistics::binomial_survival(trials, failure, failed), significance) << failed << " of " << trials;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace weir

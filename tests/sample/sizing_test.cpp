@@ -1,0 +1,119 @@
+#include "weir/sample/sizing.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "support/statistics.hpp"
+#include "weir/error.hpp"
+
+namespace weir {
+namespace {
+
+TEST(Sizing, BinomialLowerTail) {
+  for (const std::uint64_t trials : {1U, 7U, 40U, 300U}) {
+    for (const double success : {0.1, 0.632, 0.999}) {
+      for (std::uint64_t wanted = 0; wanted <= trials; wanted += 3) {
+        EXPECT_NEAR(binomial_lower_tail(trials, success, wanted),
+                    1 - statistics::binomial_survival(trials, success, wanted), 1e-11);
+      }
+      EXPECT_EQ(binomial_lower_tail(trials, success, trials + 1), 1);
+    }
+  }
+  EXPECT_EQ(binomial_lower_tail(5, 1.0, 5), 0);
+  EXPECT_EQ(binomial_lower_tail(5, 1.0, 6), 1);
+}
+
+TEST(Sizing, LanesHonourTheFailureProbability) {
+  for (const double threshold : {0.5, 1.0, 3.0}) {
+    const double accept = 1 - std::exp(-1 / threshold);
+    for (const std::uint32_t samples : {1U, 2U, 8U, 15U, 100U}) {
+      for (const double failure : {0.3, 0.1, 0.05, 0.01, 1e-6}) {
+        const std::uint32_t lanes = suggest_lanes(samples, failure, threshold);
+        EXPECT_EQ(lanes % 8, 0U);
+        EXPECT_LE(1 - statistics::binomial_survival(lanes - 1, accept, samples), failure * (1 + 1e-9));
+        // A multiple of eight less would either break the promise or have fewer lanes than samples.
+        if (lanes > 8) {
+          EXPECT_GT(1 - statistics::binomial_survival(lanes - 9, accept, samples), failure * (1 - 1e-9));
+        }
+      }
+    }
+  }
+}
+
+TEST(Sizing, LanesWithoutAThreshold) {
+  EXPECT_EQ(suggest_lanes(7, 0.01, 0), 8U);
+  EXPECT_EQ(suggest_lanes(8, 0.01, 0), 16U);
+}
+
+TEST(Sizing, Levels) {
+  EXPECT_EQ(suggest_levels(1), 1U);
+  EXPECT_EQ(suggest_levels(1U << 20U), 1U);
+  EXPECT_EQ(suggest_levels((1U << 20U) + 1), 2U);
+  EXPECT_EQ(suggest_levels((std::uint64_t{1} << 36U) - 1), 2U);
+  EXPECT_EQ(suggest_levels(std::uint64_t{1} << 36U), 3U);
+  EXPECT_EQ(suggest_levels(std::uint64_t{1} << 63U), 3U);
+}
+
+TEST(Sizing, BucketsGrowWithEveryDemand) {
+  for (const std::uint64_t dimension :
+       {std::uint64_t{1}, std::uint64_t{1000}, std::uint64_t{1} << 30U, std::uint64_t{1} << 63U}) {
+    for (const bool without_replacement : {false, true}) {
+      SamplingRequest request{.dimension = dimension, .without_replacement = without_replacement};
+      std::uint64_t before = 0;
+      for (const double epsilon : {0.5, 0.1, 0.01, 0.001}) {
+        request.epsilon = epsilon;
+        const SketchConfig config = suggest_config(request);
+        EXPECT_NO_THROW(config.validate());
+        EXPECT_TRUE(std::has_single_bit(config.buckets));
+        EXPECT_GE(config.buckets, std::max<std::uint64_t>(before, 128));
+        EXPECT_GE(static_cast<double>(config.buckets), 0.4 * std::log(static_cast<double>(dimension)) / epsilon);
+        before = config.buckets;
+      }
+      request.value_epsilon = 0.001;
+      EXPECT_GT(suggest_config(request).buckets, dimension == 1 ? 127 : before);
+    }
+  }
+}
+
+TEST(Sizing, WithoutReplacementIsOneWideLane) {
+  const SketchConfig config = suggest_config({.dimension = 1U << 20U, .samples = 100, .without_replacement = true});
+  EXPECT_EQ(config.lanes, 2U);
+  EXPECT_EQ(config.rows, 5U);
+  EXPECT_GE(config.buckets, 3200U);  // 32 a sample is what recall needs at the very least
+  EXPECT_GT(suggest_config({.dimension = 1U << 20U, .samples = 1000, .without_replacement = true}).buckets,
+            config.buckets);
+}
+
+TEST(Sizing, RefusesWhatIsOutOfRange) {
+  const auto refused = [](SamplingRequest request) { EXPECT_THROW((void)suggest_config(request), UsageError); };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  refused({.dimension = 0});
+  refused({.dimension = (std::uint64_t{1} << 63U) + 1});
+  refused({.dimension = 10, .samples = 0});
+  for (const double bad : {0.0, 1.0, -0.1, 2.0, nan}) {
+    refused({.dimension = 10, .failure = bad});
+    refused({.dimension = 10, .epsilon = bad});
+  }
+  for (const double bad : {0.0, -1.0, 1.5, nan}) refused({.dimension = 10, .value_epsilon = bad});
+  for (const double bad : {-1.0, infinity, nan}) refused({.dimension = 10, .threshold = bad});
+  for (const double bad : {3.0, 0.0, 1.5, nan}) refused({.dimension = 10, .p = bad});
+  EXPECT_THROW((void)suggest_lanes(0, 0.1, 1), UsageError);
+  EXPECT_THROW((void)suggest_lanes(8, nan, 1), UsageError);
+  EXPECT_THROW((void)suggest_lanes(8, 0.1, nan), UsageError);
+}
+
+TEST(Sizing, RefusesTablesOutOfReason) {
+  EXPECT_THROW((void)suggest_lanes(4096, 0.1, 1), UsageError);
+  EXPECT_THROW((void)suggest_lanes(std::numeric_limits<std::uint32_t>::max(), 0.1, 0), UsageError);
+  EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .epsilon = 1e-300}), UsageError);
+  EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .samples = 100, .epsilon = 1e-8}), UsageError);
+  EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .samples = 4'000'000'000U, .without_replacement = true}),
+               UsageError);
+}
+
+}  // namespace
+}  // namespace weir

@@ -1,0 +1,121 @@
+#include "weir/sketch/config.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "weir/error.hpp"
+
+namespace weir {
+namespace {
+
+SketchConfig good() { return {.dimension = 1000, .seed = 7}; }
+
+TEST(Config, AcceptsItsWholeRange) {
+  EXPECT_NO_THROW(good().validate());
+  SketchConfig largest = good();
+  largest.dimension = std::uint64_t{1} << 63U;
+  largest.rows = 15;
+  largest.levels = 3;
+  largest.lanes = 4096;
+  EXPECT_NO_THROW(largest.validate());
+  EXPECT_EQ(largest.table_size(), std::size_t{3} * 15 * 512 * 4096);
+}
+
+TEST(Config, NamesTheFieldThatIsOutOfRange) {
+  struct Bad {
+    std::string field;
+    std::function<void(SketchConfig&)> spoil;
+  };
+  const std::vector<Bad> cases = {
+      {"dimension", [](SketchConfig& c) { c.dimension = 0; }},
+      {"dimension", [](SketchConfig& c) { c.dimension = (std::uint64_t{1} << 63U) + 1; }},
+      {"dimension",
+       [](SketchConfig& c) {
+         c.randomness = Randomness::kwise;
+         c.dimension = std::uint64_t{1} << 61U;
+       }},
+      {"rows", [](SketchConfig& c) { c.rows = 0; }},
+      {"rows", [](SketchConfig& c) { c.rows = 4; }},
+      {"rows", [](SketchConfig& c) { c.rows = 17; }},
+      {"buckets", [](SketchConfig& c) { c.buckets = 0; }},
+      {"buckets", [](SketchConfig& c) { c.buckets = 1; }},
+      {"buckets", [](SketchConfig& c) { c.buckets = 500; }},
+      {"buckets", [](SketchConfig& c) { c.buckets = std::uint64_t{1} << 33U; }},
+      {"lanes", [](SketchConfig& c) { c.lanes = 0; }},
+      {"lanes", [](SketchConfig& c) { c.lanes = 12; }},
+      {"lanes", [](SketchConfig& c) { c.lanes = 4104; }},
+      {"levels", [](SketchConfig& c) { c.levels = 0; }},
+      {"levels", [](SketchConfig& c) { c.levels = 4; }},
+      {"p is", [](SketchConfig& c) { c.p = 3; }},
+      {"p is", [](SketchConfig& c) { c.p = std::numeric_limits<double>::quiet_NaN(); }},
+      {"uniform",
+       [](SketchConfig& c) {
+         c.law = ScaleLaw::uniform;
+         c.p = 1;
+       }},
+      {"independence", [](SketchConfig& c) { c.independence = 1; }},
+      {"independence", [](SketchConfig& c) { c.independence = 65; }},
+      {"law", [](SketchConfig& c) { c.law = static_cast<ScaleLaw>(9); }},
+      {"randomness", [](SketchConfig& c) { c.randomness = static_cast<Randomness>(9); }},
+  };
+  for (const Bad& bad : cases) {
+    SketchConfig config = good();
+    bad.spoil(config);
+    try {
+      config.validate();
+      ADD_FAILURE() << bad.field << " was accepted";
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find(bad.field), std::string::npos) << error.what();
+    }
+  }
+}
+
+std::vector<SketchConfig> neighbours() {
+  std::vector<SketchConfig> all(11, good());
+  all[1].dimension = 1001;
+  all[2].rows = 7;
+  all[3].buckets = 1024;
+  all[4].lanes = 24;
+  all[5].levels = 2;
+  all[6].law = ScaleLaw::uniform;
+  all[7].p = 1;
+  all[8].randomness = Randomness::kwise;
+  all[9].independence = 5;
+  all[10].seed = 8;
+  return all;
+}
+
+TEST(Config, EveryFieldEntersTheFingerprintAndTheDifference) {
+  const std::vector<SketchConfig> all = neighbours();
+  const std::vector<std::string> fields = {"",    "dimension", "rows",       "buckets",      "lanes", "levels",
+                                           "law", "p",         "randomness", "independence", "seed"};
+  std::set<std::uint64_t> fingerprints;
+  for (std::size_t k = 0; k < all.size(); ++k) {
+    fingerprints.insert(all[k].fingerprint());
+    const std::string difference = describe_difference(all[0], all[k]);
+    EXPECT_EQ(difference.substr(0, difference.find(':')), fields[k]);
+  }
+  EXPECT_EQ(fingerprints.size(), all.size());
+}
+
+TEST(Config, GroupsDivideTheBitsOfAKeyEvenly) {
+  SketchConfig config = good();
+  config.dimension = std::uint64_t{1} << 30U;
+  config.levels = 2;
+  EXPECT_EQ(config.group_shift(0), 0U);
+  EXPECT_EQ(config.group_shift(1), 15U);
+  config.dimension = (std::uint64_t{1} << 40U) + 1;  // 41 bits
+  config.levels = 3;
+  EXPECT_EQ(config.group_shift(1), 13U);
+  EXPECT_EQ(config.group_shift(2), 27U);
+  config.dimension = 1;
+  EXPECT_EQ(config.group_shift(2), 0U);
+}
+
+}  // namespace
+}  // namespace weir
