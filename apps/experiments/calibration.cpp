@@ -1,7 +1,5 @@
-// How good are the draws of a sketch of B buckets? The experiment behind weir/sample/sizing.hpp: see README.md beside
-// it.
-//
-//   weir_calibration [--seconds S]      Markdown on stdout, one JSON object at the end
+// How good are the draws of a sketch of B buckets? The experiment behind weir/sample/sizing.hpp: README.md beside it
+// says how to run it and what came out.
 
 #include <fmt/format.h>
 
@@ -11,10 +9,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -95,10 +95,10 @@ struct LawRow {
   double p = 2;
   double threshold = 1;
   std::uint64_t draws = 0;
-  double distortion = 0;  ///< sqrt of sum (q - P)^2 / P over the cells, the part that sampling explains subtracted.
-  double distortion_error = 0;  ///< Standard error of its square, as a root.
-  double total_variation = 0;
-  double wrong = 0;  ///< Share of draws whose index is not the exact argmax of the lane.
+  double distortion = 0;        ///< sqrt of sum (q - P)^2 / P over the cells, less what sampling explains.
+  double distortion_error = 0;  ///< Root of the standard deviation of its square when there is none: what can be seen.
+  double total_variation = 0;   ///< Of q against P, sampling included.
+  double wrong = 0;             ///< Share of lanes that end in another cell, or another verdict, than without noise.
   double value_rms = 0;
   double value_p95 = 0;
   double acceptance = 0;
@@ -106,67 +106,96 @@ struct LawRow {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+/// For each scaled lane, the cell of the exact argmax, or -1 where the exact test would not accept.
+std::vector<int> exact_cells(const SketchConfig& config, const std::vector<double>& y, const Cells& cells,
+                             double bound) {
+  constexpr std::size_t chunk = 1024;
+  const ScaleFunction scales(config.randomness, config.seed, config.independence, config.law, config.p, config.lanes);
+  AlignedVector<float> scale(chunk * config.lanes);
+  std::vector<std::uint64_t> keys(chunk);
+  std::vector<double> largest(config.lanes, 0.0);
+  std::vector<std::size_t> argmax(config.lanes, 0);
+  for (std::size_t first = 0; first < y.size(); first += chunk) {
+    const std::size_t count = std::min(chunk, y.size() - first);
+    std::iota(keys.begin(), keys.end(), std::uint64_t{first});
+    scales.fill(std::span(keys).first(count), scale);
+    for (std::size_t t = 0; t < count; ++t) {
+      for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
+        const double scaled = std::abs(y[first + t]) * static_cast<double>(scale[t * config.lanes + lane]);
+        if (scaled > largest[lane]) {
+          largest[lane] = scaled;
+          argmax[lane] = first + t;
+        }
+      }
+    }
+  }
+  std::vector<int> result(config.lanes, -1);
+  for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
+    if (std::pow(largest[lane], config.p) >= bound) result[lane] = static_cast<int>(cells.of_key[argmax[lane]]);
+  }
+  return result;
+}
+
+/// Draws beside exact ones with the same scales: most agree, so that the difference of the two frequencies of a cell,
+/// whose mean is the distortion, has far less noise than either. `wrong` lanes are those that disagree.
 LawRow measure_law(const Shape& shape, std::uint64_t buckets, double p, double threshold, double seconds) {
   const std::size_t n = shape.y.size();
   const Cells cells = make_cells(shape.y, p);
+  const std::size_t cell_count = cells.probability.size();
+  double moment = 0;
+  for (const double value : shape.y) moment += std::pow(std::abs(value), p);
   std::vector<std::uint64_t> keys(n);
   std::iota(keys.begin(), keys.end(), std::uint64_t{0});
-  std::vector<std::uint64_t> counts(cells.probability.size());
+  std::vector<double> drawn(cell_count);
+  std::vector<double> exact(cell_count);
+  std::vector<double> disagreements(cell_count);
   std::vector<double> errors;
-  std::uint64_t tried = 0;
-  std::uint64_t draws = 0;
+  LawRow row{.shape = shape.name, .n = n, .buckets = buckets, .p = p, .threshold = threshold};
+  double tried = 0;
   double square_sum = 0;
-  std::uint64_t mismatched = 0;
-  std::uint64_t checked = 0;
   const double end = now() + seconds;
   for (std::uint64_t seed = 1; now() < end; ++seed) {
-    SketchConfig config{.dimension = n, .buckets = buckets, .lanes = 16, .p = p, .seed = seed};
+    const SketchConfig config{.dimension = n, .buckets = buckets, .lanes = 16, .p = p, .seed = seed};
     VectorSketch sketch(config);
     sketch.update(keys, shape.y);
     const SampleResult result = draw_with_replacement(sketch, {.samples = config.lanes, .threshold = threshold});
-    tried += config.lanes - 1;
-    draws += result.draws.size();
+    std::vector<int> of_lane(config.lanes, -1);
     for (const Draw& draw : result.draws) {
-      ++counts[cells.of_key[draw.index]];
+      of_lane[draw.lane] = static_cast<int>(cells.of_key[draw.index]);
       const double error = std::abs(draw.value / shape.y[draw.index] - 1);
       errors.push_back(error);
       square_sum += std::min(error * error, 1.0);
     }
-    if (seed % 16 == 0 && !result.draws.empty()) {  // the exact argmax costs as much as the sketch
-      const Draw& draw = result.draws.front();
-      std::size_t argmax = 0;
-      double largest = 0;
-      for (std::size_t i = 0; i < n; ++i) {
-        const double scaled = std::abs(shape.y[i]) * sketch.scale_of(i, draw.lane);
-        if (scaled > largest) {
-          largest = scaled;
-          argmax = i;
-        }
-      }
-      mismatched += argmax != draw.index;
-      ++checked;
+    const std::vector<int> expected = exact_cells(config, shape.y, cells, threshold * moment);
+    for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
+      if (of_lane[lane] >= 0) drawn[static_cast<std::size_t>(of_lane[lane])] += 1;
+      if (expected[lane] >= 0) exact[static_cast<std::size_t>(expected[lane])] += 1;
+      if (of_lane[lane] == expected[lane]) continue;
+      row.wrong += 1;
+      if (of_lane[lane] >= 0) disagreements[static_cast<std::size_t>(of_lane[lane])] += 1;
+      if (expected[lane] >= 0) disagreements[static_cast<std::size_t>(expected[lane])] += 1;
     }
+    row.draws += result.draws.size();
+    tried += config.lanes - 1;
   }
-  const auto total = static_cast<double>(draws);
-  double statistic = 0;
-  double variation = 0;
-  double degrees = -1;
-  for (std::size_t cell = 0; cell < counts.size(); ++cell) {
-    const double expected = total * cells.probability[cell];
-    if (expected <= 0) continue;
-    const double difference = static_cast<double>(counts[cell]) - expected;
-    statistic += difference * difference / expected;
-    variation += std::abs(difference) / total / 2;
-    degrees += 1;
+  const auto total = static_cast<double>(row.draws);
+  const double exact_total = std::accumulate(exact.begin(), exact.end(), 0.0);
+  double squared = 0;
+  double variance = 0;
+  for (std::size_t cell = 0; cell < cell_count; ++cell) {
+    if (!(cells.probability[cell] > 0)) continue;
+    const double difference = drawn[cell] / total - exact[cell] / exact_total;
+    const double noise = disagreements[cell] / (total * total);
+    squared += (difference * difference - noise) / cells.probability[cell];
+    variance += 2 * std::pow(noise / cells.probability[cell], 2);
+    row.total_variation += std::abs(difference) / 2;
   }
-  LawRow row{.shape = shape.name, .n = n, .buckets = buckets, .p = p, .threshold = threshold, .draws = draws};
-  row.distortion = std::sqrt(std::max(0.0, (statistic - degrees) / total));
-  row.distortion_error = std::sqrt(std::sqrt(2 * degrees) / total);
-  row.total_variation = variation;
-  row.wrong = checked == 0 ? 0 : static_cast<double>(mismatched) / static_cast<double>(checked);
+  row.distortion = std::sqrt(std::max(0.0, squared));
+  row.distortion_error = std::sqrt(std::sqrt(variance));
+  row.wrong /= tried;
   row.value_rms = std::sqrt(square_sum / total);
   row.value_p95 = quantile(errors, 0.95);
-  row.acceptance = total / static_cast<double>(tried);
+  row.acceptance = total / tried;
   return row;
 }
 
@@ -254,7 +283,7 @@ using Json = nlohmann::json;
 Json law_table(double seconds) {
   Json rows = Json::array();
   std::cout << "## Law and values (16 lanes, R = 5)\n\n"
-               "| vector | n | p | T | B | B / ln n | draws | distortion | +- | TV | wrong index | value rms | value "
+               "| vector | n | p | T | B | B / ln n | draws | distortion | +- | TV | differ | value rms | value "
                "95% | accepted |\n"
                "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
   const auto measure = [&](const Shape& shape, std::uint64_t buckets, double p, double threshold, double duration) {
@@ -268,7 +297,7 @@ Json law_table(double seconds) {
               << std::flush;
     rows.push_back({{"shape", r.shape}, {"n", r.n}, {"p", p}, {"threshold", threshold}, {"buckets", buckets}});
     rows.back().update({{"draws", r.draws}, {"distortion", r.distortion}, {"distortion_error", r.distortion_error}});
-    rows.back().update({{"total_variation", r.total_variation}, {"wrong_index", r.wrong}, {"value_rms", r.value_rms}});
+    rows.back().update({{"total_variation", r.total_variation}, {"differ", r.wrong}, {"value_rms", r.value_rms}});
     rows.back().update({{"value_p95", r.value_p95}, {"acceptance", r.acceptance}});
   };
   for (const Shape& shape : shapes(std::size_t{1} << 10U)) {
@@ -360,16 +389,18 @@ Json suggestions() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Calibration of the sizes of sketches: Markdown on stdout, and one line of JSON at the end");
+  CLI::App app("Calibration of the sizes of sketches: Markdown tables on stdout");
   double seconds = 1;
   app.add_option("--seconds", seconds, "Time for one row of the first table; the whole takes about 200 times that")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  std::string json_path;
+  app.add_option("--json", json_path, "Writes the numbers to this file as well");
   CLI11_PARSE(app, argc, argv);
   Json json;
   json["law"] = law_table(seconds);
   json["failure"] = failure_table(seconds);
   json["wide"] = wide_table(seconds);
   json["suggestions"] = suggestions();
-  std::cout << '\n' << json.dump() << '\n';
+  if (!json_path.empty()) std::ofstream(json_path) << json.dump(1) << '\n';
 }

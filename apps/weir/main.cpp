@@ -21,12 +21,16 @@ bool first_process() {
   return true;
 }
 
+/// The others end quietly and well: a launcher may end all processes at the first exit code that is not 0, before the
+/// message is out.
+int fail(ExitCode code, const std::string& message) {
+  return first_process() ? report_error(code, message) : static_cast<int>(done);
+}
+
 int usage_failure(const std::string& message, const std::string& command) {
-  if (first_process()) {
-    report_error(usage_error, message);
-    fmt::print(stderr, "Run \"{} --help\" for the options.\n", command);
-  }
-  return usage_error;
+  const int code = fail(usage_error, message);
+  if (code != done) fmt::print(stderr, "Run \"{} --help\" for the options.\n", command);
+  return code;
 }
 
 int run(int argc, char** argv) {
@@ -53,7 +57,8 @@ int run(int argc, char** argv) {
     return parsed.empty() ? std::string("weir") : "weir " + parsed.front()->get_name();
   };
   try {
-    if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr)
+    if (argc > 1 && argv[1][0] != '-' &&
+        app.get_subcommands([&](CLI::App* known) { return known->check_name(argv[1]); }).empty())
       throw UsageError(fmt::format("unknown command '{}'", argv[1]));
     app.parse(argc, argv);
     return action();
@@ -64,7 +69,7 @@ int run(int argc, char** argv) {
   } catch (const UsageError& error) {
     return usage_failure(error.what(), command());
   } catch (const Error& error) {
-    return first_process() ? report_error(input_error, error.what()) : input_error;
+    return fail(input_error, error.what());
   } catch (const std::bad_alloc&) {
     return report_error(input_error, "out of memory");
   }

@@ -240,8 +240,10 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
   char** argv = nullptr;
   const mpi::Environment environment(argc, argv);
   const mpi::Communicator communicator;
+  // Only the root speaks, and its exit code is that of the job: a launcher may end all processes at the first code that
+  // is not 0.
   const auto fail = [&](ExitCode code, const Error& error) {
-    return communicator.local_is_root() ? report_error(code, error.what()) : static_cast<int>(code);
+    return communicator.local_is_root() ? report_error(code, error.what()) : static_cast<int>(done);
   };
   try {
     return job(communicator);

@@ -19,7 +19,6 @@
 #include "weir/io/file.hpp"
 #include "weir/io/text.hpp"
 
-
 namespace weir {
 namespace {
 

@@ -65,15 +65,14 @@ bool all_valid(const std::uint64_t* HWY_RESTRICT keys, const double* HWY_RESTRIC
   return good;
 }
 
-/// Adds one block of `kVectors` vectors of lanes, from lane `first_lane` on, for all items, levels and rows. Levels
-/// share the scaled delta of a row.
-template <std::size_t kVectors, std::size_t kLevels, std::size_t kRows, class D>
-HWY_INLINE void accumulate_block(D d, double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
-                                 const TableShape& shape, std::size_t first_lane) {
+/// Adds one block of `kVectors` vectors of lanes, from lane `first_lane` on, for all items and rows of one level.
+template <std::size_t kVectors, std::size_t kRows, class D>
+HWY_INLINE void accumulate_block(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
+                                 const PhiColumns& columns, std::size_t count, const TableShape& shape,
+                                 std::size_t first_lane) {
   const hn::Rebind<float, D> df;
   const std::size_t width = hn::Lanes(d);
   constexpr std::size_t stride = PhiColumns::capacity;
-  const std::uint64_t* HWY_RESTRICT cells = columns.cells.data();
   const double* HWY_RESTRICT signed_deltas = columns.signed_deltas.data();
   const float* HWY_RESTRICT scales = columns.scales.data() + first_lane;
   const std::size_t rows = kRows == 0 ? shape.rows : kRows;
@@ -84,55 +83,43 @@ HWY_INLINE void accumulate_block(D d, double* HWY_RESTRICT table, const PhiColum
     }
     for (std::size_t row = 0; row < rows; ++row) {
       const auto delta = hn::Set(d, signed_deltas[row * stride + t]);
-      hn::Vec<D> change[kVectors];
-      for (std::size_t v = 0; v < kVectors; ++v) change[v] = hn::Mul(scale[v], delta);
-      for (std::size_t level = 0; level < kLevels; ++level) {
-        double* HWY_RESTRICT cell = table + cells[(level * rows + row) * stride + t] + first_lane;
-        for (std::size_t v = 0; v < kVectors; ++v) {
-          hn::Store(hn::Add(hn::Load(d, cell + v * width), change[v]), d, cell + v * width);
-        }
+      double* HWY_RESTRICT cell = table + cells[row * stride + t] + first_lane;
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        hn::Store(hn::Add(hn::Load(d, cell + v * width), hn::Mul(scale[v], delta)), d, cell + v * width);
       }
     }
   }
 }
 
-template <std::size_t kLevels, std::size_t kRows>
-void accumulate_lanes(double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
-                      const TableShape& shape) {
+template <std::size_t kRows>
+void accumulate_level(double* HWY_RESTRICT table, const std::uint64_t* cells, const PhiColumns& columns,
+                      std::size_t count, const TableShape& shape) {
   const hn::CappedTag<double, 8> d;
   constexpr std::size_t width = hn::MaxLanes(hn::CappedTag<double, 8>());
   if (shape.lanes == 1) {
-    accumulate_block<1, kLevels, kRows>(hn::CappedTag<double, 1>(), table, columns, count, shape, 0);
+    accumulate_block<1, kRows>(hn::CappedTag<double, 1>(), table, cells, columns, count, shape, 0);
   } else if (shape.lanes == 2) {
     const hn::CappedTag<double, 2> pair;
-    accumulate_block<2 / hn::MaxLanes(hn::CappedTag<double, 2>()), kLevels, kRows>(pair, table, columns, count, shape,
-                                                                                   0);
+    accumulate_block<2 / hn::MaxLanes(hn::CappedTag<double, 2>()), kRows>(pair, table, cells, columns, count, shape, 0);
   } else {
     std::size_t lane = 0;
     for (; lane + 16 <= shape.lanes; lane += 16) {
-      accumulate_block<16 / width, kLevels, kRows>(d, table, columns, count, shape, lane);
+      accumulate_block<16 / width, kRows>(d, table, cells, columns, count, shape, lane);
     }
-    if (lane < shape.lanes) accumulate_block<8 / width, kLevels, kRows>(d, table, columns, count, shape, lane);
+    if (lane < shape.lanes) accumulate_block<8 / width, kRows>(d, table, cells, columns, count, shape, lane);
   }
 }
 
-template <std::size_t kLevels>
-void accumulate_rows(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
-  if (shape.rows == 5) {
-    accumulate_lanes<kLevels, 5>(table, columns, count, shape);
-  } else {
-    accumulate_lanes<kLevels, 0>(table, columns, count, shape);
-  }
-}
-
+// One level after the other: both at once share the products, but their cache lines wait on each other, and it is
+// slower.
 void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
-  switch (shape.levels) {
-    case 1:
-      return accumulate_rows<1>(table, columns, count, shape);
-    case 2:
-      return accumulate_rows<2>(table, columns, count, shape);
-    default:
-      return accumulate_rows<3>(table, columns, count, shape);
+  for (std::size_t level = 0; level < shape.levels; ++level) {
+    const std::uint64_t* cells = columns.cells.data() + level * shape.rows * PhiColumns::capacity;
+    if (shape.rows == 5) {
+      accumulate_level<5>(table, cells, columns, count, shape);
+    } else {
+      accumulate_level<0>(table, cells, columns, count, shape);
+    }
   }
 }
 

@@ -58,13 +58,15 @@ std::uint32_t read_file_header(Input& input) {
   if (std::string_view(header.magic.data(), header.magic.size()) != binary_magic) {
     fail(input, 0, "the first 8 bytes are damaged; expected the magic of a binary event file");
   }
-  if (XXH3_64bits(&header, offsetof(FileHeader, checksum)) != header.checksum) fail(input, 0, "the header is damaged: wrong checksum");
+  if (XXH3_64bits(&header, offsetof(FileHeader, checksum)) != header.checksum)
+    fail(input, 0, "the header is damaged: wrong checksum");
   if (header.version > binary_version) {
     fail(input, offsetof(FileHeader, version),
-         fmt::format("binary event format version {} is newer than version {}, the latest that this program reads", header.version,
-                     binary_version));
+         fmt::format("binary event format version {} is newer than version {}, the latest that this program reads",
+                     header.version, binary_version));
   }
-  if (header.version == 0 || header.flags != 0) fail(input, offsetof(FileHeader, version), "expected format version 1 without flags");
+  if (header.version == 0 || header.flags != 0)
+    fail(input, offsetof(FileHeader, version), "expected format version 1 without flags");
   return header.version;
 }
 
@@ -79,8 +81,8 @@ struct Index {
   BlockRange range;
 };
 
-/// Verifies the index at the end of an input of `size` bytes, in bounded memory, and finds the blocks of a slice: those that begin among
-/// its even share of the events.
+/// Verifies the index at the end of an input of `size` bytes, in bounded memory, and finds the blocks of a slice: those
+/// that begin among its even share of the events.
 Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uint32_t slice_count) {
   constexpr std::uint64_t smallest = sizeof(FileHeader) + sizeof(IndexHead) + sizeof(IndexTail);
   if (size < smallest) fail(input, size, truncated);
@@ -88,10 +90,12 @@ Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uin
   IndexTail& tail = index.tail;
   input.seek(size - sizeof(IndexTail));
   tail = read_value<IndexTail>(input);
-  if (tail.end_mark != end_mark) fail(input, size, "expected the end mark before this byte; the file is truncated or continued");
+  if (tail.end_mark != end_mark)
+    fail(input, size, "expected the end mark before this byte; the file is truncated or continued");
   const std::uint64_t latest = size - sizeof(IndexTail) - sizeof(IndexHead);
   if (tail.index_offset < sizeof(FileHeader) || tail.index_offset > latest ||
-      (latest - tail.index_offset) % sizeof(IndexEntry) != 0 || (latest - tail.index_offset) / sizeof(IndexEntry) != tail.blocks) {
+      (latest - tail.index_offset) % sizeof(IndexEntry) != 0 ||
+      (latest - tail.index_offset) / sizeof(IndexEntry) != tail.blocks) {
     fail(input, size - sizeof(IndexTail), "the index is damaged: it does not fit the file");
   }
   input.seek(tail.index_offset);
@@ -109,12 +113,14 @@ Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uin
   IndexEntry expected{sizeof(FileHeader), 0};
   std::vector<IndexEntry> entries(static_cast<std::size_t>(std::min<std::uint64_t>(tail.blocks, 4096)));
   for (std::uint64_t done = 0; done < tail.blocks;) {
-    const auto piece = std::span(entries).first(static_cast<std::size_t>(std::min<std::uint64_t>(tail.blocks - done, entries.size())));
+    const auto piece =
+        std::span(entries).first(static_cast<std::size_t>(std::min<std::uint64_t>(tail.blocks - done, entries.size())));
     read_exactly(input, piece);
     checksum.add(std::span<const IndexEntry>(piece));
     for (const IndexEntry& entry : piece) {
-      in_order = in_order && entry.offset >= expected.offset && entry.first >= expected.first && entry.offset < end.offset &&
-                 entry.first < end.first && (expected.first > 0 || (entry.offset == sizeof(FileHeader) && entry.first == 0));
+      in_order = in_order && entry.offset >= expected.offset && entry.first >= expected.first &&
+                 entry.offset < end.offset && entry.first < end.first &&
+                 (expected.first > 0 || (entry.offset == sizeof(FileHeader) && entry.first == 0));
       expected = {entry.offset + 1, entry.first + 1};
       if (!begin_found && entry.first >= low) {
         index.range.begin = entry;
@@ -129,7 +135,8 @@ Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uin
   }
   checksum.add(std::span<const IndexTail>(&tail, 1));
   if (checksum.value() != head.checksum) fail(input, tail.index_offset, "the index is damaged: wrong checksum");
-  if (head.tag != index_tag || head.zero != 0 || !in_order) fail(input, tail.index_offset, "the index is damaged: it contradicts itself");
+  if (head.tag != index_tag || head.zero != 0 || !in_order)
+    fail(input, tail.index_offset, "the index is damaged: it contradicts itself");
   return index;
 }
 
@@ -144,21 +151,30 @@ void widen(const std::byte* column, std::size_t first, Value base, std::span<Val
   }
 }
 
-void decode_indices(const std::byte* column, std::uint8_t width, std::size_t first, std::uint64_t base, std::span<std::uint64_t> out) {
+void decode_indices(const std::byte* column, std::uint8_t width, std::size_t first, std::uint64_t base,
+                    std::span<std::uint64_t> out) {
   switch (width) {
-    case 1: return widen<std::uint8_t>(column, first, base, out);
-    case 2: return widen<std::uint16_t>(column, first, base, out);
-    case 4: return widen<std::uint32_t>(column, first, base, out);
-    case 8: return widen<std::uint64_t>(column, first, base, out);
-    default: std::fill(out.begin(), out.end(), base);
+    case 1:
+      return widen<std::uint8_t>(column, first, base, out);
+    case 2:
+      return widen<std::uint16_t>(column, first, base, out);
+    case 4:
+      return widen<std::uint32_t>(column, first, base, out);
+    case 8:
+      return widen<std::uint64_t>(column, first, base, out);
+    default:
+      std::fill(out.begin(), out.end(), base);
   }
 }
 
 void decode_deltas(const std::byte* column, std::uint8_t encoding, std::size_t first, std::span<double> out) {
   switch (encoding) {
-    case delta_i8: return widen<std::int8_t>(column, first, 0.0, out);
-    case delta_i16: return widen<std::int16_t>(column, first, 0.0, out);
-    case delta_i32: return widen<std::int32_t>(column, first, 0.0, out);
+    case delta_i8:
+      return widen<std::int8_t>(column, first, 0.0, out);
+    case delta_i16:
+      return widen<std::int16_t>(column, first, 0.0, out);
+    case delta_i32:
+      return widen<std::int32_t>(column, first, 0.0, out);
     case delta_f64: {
       std::memcpy(out.data(), column + first * sizeof(double), out.size_bytes());
       return;
@@ -183,7 +199,8 @@ bool all_below(std::uint64_t limit, std::span<const std::uint64_t> values) noexc
 bool all_finite(std::span<const double> values) noexcept {
   constexpr std::uint64_t exponent = 0x7FF0000000000000;
   std::uint64_t bad = 0;
-  for (const double value : values) bad |= static_cast<std::uint64_t>((std::bit_cast<std::uint64_t>(value) & exponent) == exponent);
+  for (const double value : values)
+    bad |= static_cast<std::uint64_t>((std::bit_cast<std::uint64_t>(value) & exponent) == exponent);
   return bad == 0;
 }
 
@@ -221,7 +238,8 @@ class BinaryDecoder final : public Decoder {
     const std::uint64_t offset = input_->offset();
     if (finished_) return false;
     if (range_ && offset == range_->end.offset) {
-      if (expected_ != range_->end.first) fail(*input_, offset, "the blocks hold another number of events than the index says");
+      if (expected_ != range_->end.first)
+        fail(*input_, offset, "the blocks hold another number of events than the index says");
       finished_ = true;
       return false;
     }
@@ -233,7 +251,8 @@ class BinaryDecoder final : public Decoder {
     head_ = std::bit_cast<BlockHead>(std::array{start, read_value<std::array<std::uint64_t, 2>>(*input_)});
     position_ = head_.count;
     const auto layout = layout_of(head_);
-    if (head_.tag != block_tag || !layout || layout->payload != head_.payload) fail(*input_, offset, "the head of the block is damaged");
+    if (head_.tag != block_tag || !layout || layout->payload != head_.payload)
+      fail(*input_, offset, "the head of the block is damaged");
     layout_ = *layout;
     if (range_ && layout_.payload > range_->end.offset - std::min(range_->end.offset, input_->offset())) {
       fail(*input_, offset, "the block is damaged: it is longer than the index says");
@@ -241,7 +260,8 @@ class BinaryDecoder final : public Decoder {
     bytes_.resize(sizeof head_ + layout_.payload);
     std::memcpy(bytes_.data(), &head_, sizeof head_);
     read_exactly(*input_, std::span(bytes_).subspan(sizeof head_));
-    if (XXH3_64bits(bytes_.data() + 8, bytes_.size() - 8) != head_.checksum) fail(*input_, offset, "the block is damaged: wrong checksum");
+    if (XXH3_64bits(bytes_.data() + 8, bytes_.size() - 8) != head_.checksum)
+      fail(*input_, offset, "the block is damaged: wrong checksum");
     if (head_.first != expected_) {
       fail(*input_, offset, fmt::format("the block begins with event {}, expected event {}", head_.first, expected_));
     }
@@ -269,12 +289,13 @@ class BinaryDecoder final : public Decoder {
     const auto tail = read_value<IndexTail>(*input_);
     whole.add(std::span(&tail, 1));
     if (whole.value() != start[0]) fail(*input_, offset, "the index is damaged: wrong checksum");
-    if (entries.value() != entries_.value() || tail.blocks != blocks_ || tail.events != expected_ || tail.index_offset != offset ||
-        tail.end_mark != end_mark || start[1] != index_tag) {
+    if (entries.value() != entries_.value() || tail.blocks != blocks_ || tail.events != expected_ ||
+        tail.index_offset != offset || tail.end_mark != end_mark || start[1] != index_tag) {
       fail(*input_, offset, "the index contradicts the blocks");
     }
     std::byte more;
-    if (input_->read(std::span(&more, 1)) > 0) fail(*input_, input_->offset() - 1, "expected the end of the file after the end mark");
+    if (input_->read(std::span(&more, 1)) > 0)
+      fail(*input_, input_->offset() - 1, "expected the end of the file after the end mark");
     if (expected_ == 0) throw InputError(fmt::format("{}: contains no events", input_->name()));
     finished_ = true;
   }
@@ -292,7 +313,8 @@ class BinaryDecoder final : public Decoder {
       const std::byte* column = payload + layout_.operands + position_;
       for (std::size_t t = 0; t < batch.size(); ++t) {
         const auto code = std::to_integer<std::uint8_t>(column[t]);
-        if (code > static_cast<std::uint8_t>(Operand::X)) fail_at(t, fmt::format("operand code {} does not exist; expected 0 to 5", code));
+        if (code > static_cast<std::uint8_t>(Operand::X))
+          fail_at(t, fmt::format("operand code {} does not exist; expected 0 to 5", code));
         batch.operands[t] = static_cast<Operand>(code);
       }
     } else {
@@ -312,14 +334,16 @@ class BinaryDecoder final : public Decoder {
       if (event.i >= index_limit || event.j >= (has_column(event.operand) ? index_limit : 1)) {
         fail_at(t, fmt::format("indices ({}, {}) cannot belong to {}", event.i, event.j, to_string(event.operand)));
       }
-      if (!limits_.contain(event.operand, event.i, event.j)) fail_at(t, limits_.complaint(event.operand, event.i, event.j));
+      if (!limits_.contain(event.operand, event.i, event.j))
+        fail_at(t, limits_.complaint(event.operand, event.i, event.j));
       if (!std::isfinite(event.delta)) fail_at(t, fmt::format("delta = {} is not finite", event.delta));
     }
   }
 
   /// `t` counts from the current position.
   [[noreturn]] void fail_at(std::size_t t, const std::string& what) const {
-    fail(*input_, block_offset_, fmt::format("event {} (of the block that begins here): {}", head_.first + position_ + t, what));
+    fail(*input_, block_offset_,
+         fmt::format("event {} (of the block that begins here): {}", head_.first + position_ + t, what));
   }
 
   std::unique_ptr<Input> input_;
@@ -329,9 +353,9 @@ class BinaryDecoder final : public Decoder {
   std::uint64_t expected_ = 0;       ///< Number of the next event.
   BlockHead head_{};
   BlockLayout layout_;
-  std::vector<std::byte> bytes_;    ///< The current block.
+  std::vector<std::byte> bytes_;  ///< The current block.
   std::uint64_t block_offset_ = 0;
-  std::size_t position_ = 0;        ///< Events of the current block that have been delivered.
+  std::size_t position_ = 0;  ///< Events of the current block that have been delivered.
   Checksum entries_;
   std::uint64_t blocks_ = 0;
   bool finished_ = false;
@@ -339,7 +363,8 @@ class BinaryDecoder final : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits) {
+std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                        const Limits& limits) {
   return std::make_unique<BinaryDecoder>(std::move(input), options, limits);
 }
 

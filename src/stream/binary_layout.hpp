@@ -11,7 +11,8 @@
 namespace weir::stream {
 
 // The structures of binary.hpp as they lie in a file.
-static_assert(std::endian::native == std::endian::little, "structures are copied to and from little-endian files as they are");
+static_assert(std::endian::native == std::endian::little,
+              "structures are copied to and from little-endian files as they are");
 
 struct FileHeader {
   std::array<char, 8> magic;
@@ -76,8 +77,8 @@ struct BlockLayout {
 [[nodiscard]] constexpr std::optional<BlockLayout> layout_of(const BlockHead& head) noexcept {
   constexpr std::array<std::size_t, 5> delta_widths = {0, 1, 2, 4, 8};
   const auto is_width = [](std::uint8_t width) { return width == 0 || (width <= 8 && std::has_single_bit(width)); };
-  if (head.count == 0 || head.count > largest_block || !is_width(head.i_width) || !is_width(head.j_width) || head.delta > delta_f64 ||
-      (head.operands > 5 && head.operands != mixed_operands)) {
+  if (head.count == 0 || head.count > largest_block || !is_width(head.i_width) || !is_width(head.j_width) ||
+      head.delta > delta_f64 || (head.operands > 5 && head.operands != mixed_operands)) {
     return std::nullopt;
   }
   const std::size_t count = head.count;

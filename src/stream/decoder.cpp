@@ -15,7 +15,8 @@ Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()) {
   }
   for (const OperandShape& shape : options.shapes) {
     rows_[static_cast<std::size_t>(shape.operand)] = std::min(shape.rows, index_limit);
-    columns_[static_cast<std::size_t>(shape.operand)] = has_column(shape.operand) ? std::min(shape.columns, index_limit) : 1;
+    columns_[static_cast<std::size_t>(shape.operand)] =
+        has_column(shape.operand) ? std::min(shape.columns, index_limit) : 1;
   }
 }
 
@@ -24,7 +25,8 @@ std::string Limits::complaint(Operand operand, std::uint64_t i, std::uint64_t j)
   const bool row = i >= rows(operand);
   const auto index = fmt::format("{} = {} is too large", index_names(operand)[row ? 0 : 1], row ? i : j);
   if (!given_) return index + ": indices lie below 2^63";
-  if (!has_column(operand)) return fmt::format("{}: {} has {} entries, counted from 0", index, to_string(operand), rows(operand));
+  if (!has_column(operand))
+    return fmt::format("{}: {} has {} entries, counted from 0", index, to_string(operand), rows(operand));
   return fmt::format("{}: {} is {} x {}, counted from 0", index, to_string(operand), rows(operand), columns(operand));
 }
 
@@ -37,7 +39,8 @@ std::string Limits::complaint(Operand operand) const {
 }
 
 std::string_view form_of(Operand operand) noexcept {
-  static constexpr std::array<std::string_view, 6> forms = {"y,i,delta", "x,j,delta", "A,i,j,delta", "A1,i,j,delta", "A2,i,j,delta", "X,j,k,delta"};
+  static constexpr std::array<std::string_view, 6> forms = {"y,i,delta",    "x,j,delta",    "A,i,j,delta",
+                                                            "A1,i,j,delta", "A2,i,j,delta", "X,j,k,delta"};
   return forms[static_cast<std::size_t>(operand)];
 }
 

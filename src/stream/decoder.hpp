@@ -21,7 +21,9 @@ class Limits {
 
   [[nodiscard]] bool takes(Operand operand) const noexcept { return rows(operand) > 0; }
   [[nodiscard]] std::uint64_t rows(Operand operand) const noexcept { return rows_[static_cast<std::size_t>(operand)]; }
-  [[nodiscard]] std::uint64_t columns(Operand operand) const noexcept { return columns_[static_cast<std::size_t>(operand)]; }
+  [[nodiscard]] std::uint64_t columns(Operand operand) const noexcept {
+    return columns_[static_cast<std::size_t>(operand)];
+  }
   [[nodiscard]] bool contain(Operand operand, std::uint64_t i, std::uint64_t j) const noexcept {
     return i < rows(operand) && j < columns(operand);
   }
@@ -43,7 +45,8 @@ class Limits {
 [[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
 
 /// `numerator / denominator` of `total`, rounded down; numerator <= denominator.
-[[nodiscard]] inline std::uint64_t share(std::uint64_t total, std::uint64_t numerator, std::uint64_t denominator) noexcept {
+[[nodiscard]] inline std::uint64_t share(std::uint64_t total, std::uint64_t numerator,
+                                         std::uint64_t denominator) noexcept {
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::uint64_t>(Wide{total} * numerator / denominator);
 }
@@ -59,8 +62,11 @@ class Decoder {
 };
 
 // When `input` has a size, the decoder reads slice options.slice of options.slice_count of it, otherwise all of it.
-[[nodiscard]] std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits);
-[[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits);
-[[nodiscard]] std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                                    const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                                             const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                                      const Limits& limits);
 
 }  // namespace weir::stream

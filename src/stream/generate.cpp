@@ -77,9 +77,11 @@ EventGenerator::EventGenerator(const GeneratorOptions& options) : options_(optio
   require(n >= 1 && n <= std::uint64_t{1} << 63, fmt::format("n = {}: expected 1 to 2^63", n));
   require(options.events >= 1, "events = 0: expected at least 1");
   switch (options.kind) {
-    case StreamKind::flat: break;
+    case StreamKind::flat:
+      break;
     case StreamKind::zipf:
-      require(options.exponent > 0 && options.exponent <= 16, fmt::format("exponent = {}: expected more than 0, at most 16", options.exponent));
+      require(options.exponent > 0 && options.exponent <= 16,
+              fmt::format("exponent = {}: expected more than 0, at most 16", options.exponent));
       hat_first_ = hat_integral(1.5, options.exponent) - 1;
       hat_last_ = hat_integral(static_cast<double>(n) + 0.5, options.exponent);
       sure_ = 2 - hat_inverse(hat_integral(2.5, options.exponent) - hat(2, options.exponent), options.exponent);
@@ -87,7 +89,8 @@ EventGenerator::EventGenerator(const GeneratorOptions& options) : options_(optio
     case StreamKind::planted:
       require(options.heavy >= 1 && options.heavy <= std::min(n, most_special),
               fmt::format("{} heavy indices: expected 1 to {}", options.heavy, std::min(n, most_special)));
-      require(options.heavy_share >= 0 && options.heavy_share <= 1, fmt::format("heavy share = {}: expected 0 to 1", options.heavy_share));
+      require(options.heavy_share >= 0 && options.heavy_share <= 1,
+              fmt::format("heavy share = {}: expected 0 to 1", options.heavy_share));
       special_ = spread_indices(options.heavy, n, options.seed);
       break;
     case StreamKind::insert_delete: {
@@ -95,14 +98,18 @@ EventGenerator::EventGenerator(const GeneratorOptions& options) : options_(optio
       std::uint64_t survivors = options.survivors.value_or(std::min<std::uint64_t>(most, 16));
       if (!options.survivors && (options.events - survivors) % 2 == 1) --survivors;
       require(survivors <= most, fmt::format("{} survivors: expected at most {}", survivors, most));
-      require((options.events - survivors) % 2 == 0,
-              fmt::format("{} survivors of {} events: expected both even or both odd, as every other insertion has its deletion", survivors,
-                          options.events));
+      require(
+          (options.events - survivors) % 2 == 0,
+          fmt::format(
+              "{} survivors of {} events: expected both even or both odd, as every other insertion has its deletion",
+              survivors, options.events));
       if (survivors > 0) special_ = spread_indices(survivors, n, options.seed);
       transient_ = (options.events - survivors) / 2;
       spacing_ = survivors > 0 ? (transient_ + survivors) / survivors : 1;
-      // A step near the golden section of the length, and coprime to it, visits every deletion once and far from its neighbours.
-      multiplier_ = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(transient_) * 0.6180339887498949));
+      // A step near the golden section of the length, and coprime to it, visits every deletion once and far from its
+      // neighbours.
+      multiplier_ =
+          std::max<std::uint64_t>(1, static_cast<std::uint64_t>(static_cast<double>(transient_) * 0.6180339887498949));
       while (std::gcd(multiplier_, transient_) > 1) ++multiplier_;
       break;
     }
@@ -110,9 +117,11 @@ EventGenerator::EventGenerator(const GeneratorOptions& options) : options_(optio
       require(options.stride >= 1, "stride = 0: expected at least 1");
       if (options.pattern == IndexPattern::high) options_.stride = std::uint64_t{1} << 32;
       if (options.pattern == IndexPattern::sequential) options_.stride = 1;
-      require(options.pattern != IndexPattern::high || n > options_.stride, fmt::format("n = {}: this pattern needs more than 2^32", n));
+      require(options.pattern != IndexPattern::high || n > options_.stride,
+              fmt::format("n = {}: this pattern needs more than 2^32", n));
       require(options.pattern != IndexPattern::powers || n > 1, "n = 1: this pattern needs at least 2");
-      period_ = options.pattern == IndexPattern::powers ? static_cast<std::uint64_t>(std::bit_width(n - 1)) : (n - 1) / options_.stride + 1;
+      period_ = options.pattern == IndexPattern::powers ? static_cast<std::uint64_t>(std::bit_width(n - 1))
+                                                        : (n - 1) / options_.stride + 1;
       break;
   }
 }
@@ -140,7 +149,8 @@ Event EventGenerator::insert_delete_event(std::uint64_t t) const noexcept {
   if (insertion) {
     // The survivors are the insertions at multiples of the spacing.
     const std::uint64_t before = survivors == 0 ? 0 : std::min((t + spacing_ - 1) / spacing_, survivors);
-    if (before < survivors && t % spacing_ == 0) return {Operand::y, special_[before], 0, static_cast<double>(before + 1)};
+    if (before < survivors && t % spacing_ == 0)
+      return {Operand::y, special_[before], 0, static_cast<double>(before + 1)};
     number = t - before;
   } else {
     __extension__ using Wide = unsigned __int128;
@@ -148,7 +158,8 @@ Event EventGenerator::insert_delete_event(std::uint64_t t) const noexcept {
   }
   const std::uint64_t random = word(sequence(options_.seed, Purpose::delta), number);
   const double size = static_cast<double>(1 + (random & 15)) * ((random & 16) != 0 ? -1.0 : 1.0);
-  return {Operand::y, below(options_.n, word(sequence(options_.seed, Purpose::index), number)), 0, insertion ? size : -size};
+  return {Operand::y, below(options_.n, word(sequence(options_.seed, Purpose::index), number)), 0,
+          insertion ? size : -size};
 }
 
 void EventGenerator::fill(std::uint64_t first, EventBatch& batch) const {
@@ -189,7 +200,9 @@ void EventGenerator::fill(std::uint64_t first, EventBatch& batch) const {
   }
   const std::uint64_t deltas = sequence(options_.seed, Purpose::delta);
   switch (options_.deltas) {
-    case DeltaLaw::one: std::fill(batch.delta.begin(), batch.delta.end(), 1.0); break;
+    case DeltaLaw::one:
+      std::fill(batch.delta.begin(), batch.delta.end(), 1.0);
+      break;
     case DeltaLaw::sign:
       for (std::size_t t = 0; t < count; ++t) batch.delta[t] = (word(deltas, first + t) >> 63) != 0 ? -1.0 : 1.0;
       break;
@@ -202,7 +215,8 @@ void EventGenerator::fill(std::uint64_t first, EventBatch& batch) const {
 EventBatch EventGenerator::final_vector() const {
   EventBatch batch;
   if (options_.kind != StreamKind::insert_delete) return batch;
-  for (std::size_t f = 0; f < special_.size(); ++f) batch.push_back({Operand::y, special_[f], 0, static_cast<double>(f + 1)});
+  for (std::size_t f = 0; f < special_.size(); ++f)
+    batch.push_back({Operand::y, special_[f], 0, static_cast<double>(f + 1)});
   return batch;
 }
 

@@ -42,6 +42,7 @@ std::size_t Input::read_fully(std::span<std::byte> out) {
 }
 
 std::string_view Input::peek(std::size_t count) {
+  if (const auto all = size()) count = static_cast<std::size_t>(std::min<std::uint64_t>(count, *all));
   std::size_t filled = peeked_.size();
   if (filled < count) peeked_.resize(count);
   while (filled < count) {
@@ -69,7 +70,8 @@ class FileInput final : public Input {
     if (wanted == 0) return 0;
     const std::size_t count = file_.read_some_at(offset, out.first(wanted));
     if (count == 0) {
-      throw InputError(fmt::format("{}: the file had {} bytes when it was opened and now ends here", at_byte(offset), file_.size()));
+      throw InputError(
+          fmt::format("{}: the file had {} bytes when it was opened and now ends here", at_byte(offset), file_.size()));
     }
     return count;
   }
@@ -79,7 +81,8 @@ class FileInput final : public Input {
 
 class PipeInput final : public Input {
  public:
-  PipeInput(std::string name, int descriptor, bool owned) : Input(std::move(name)), descriptor_(descriptor), owned_(owned) {}
+  PipeInput(std::string name, int descriptor, bool owned)
+      : Input(std::move(name)), descriptor_(descriptor), owned_(owned) {}
   ~PipeInput() override {
     if (owned_) ::close(descriptor_);
   }
@@ -158,7 +161,8 @@ class GzipInput final : public Input {
   }
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw InputError(fmt::format("{}: byte {} of the compressed data: {}", name(), compressed_->offset() - inflater_.avail_in, what));
+    throw InputError(fmt::format("{}: byte {} of the compressed data: {}", name(),
+                                 compressed_->offset() - inflater_.avail_in, what));
   }
 
   std::unique_ptr<Input> compressed_;
@@ -184,6 +188,8 @@ std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::strin
   return std::make_unique<MemoryInput>(bytes, std::move(name));
 }
 
-std::unique_ptr<Input> gzip_input(std::unique_ptr<Input> compressed) { return std::make_unique<GzipInput>(std::move(compressed)); }
+std::unique_ptr<Input> gzip_input(std::unique_ptr<Input> compressed) {
+  return std::make_unique<GzipInput>(std::move(compressed));
+}
 
 }  // namespace weir::stream

@@ -11,8 +11,8 @@
 
 namespace weir::stream {
 
-/// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what gzip makes of another Input. Those with a
-/// size() can also be read from any offset.
+/// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what gzip makes of another
+/// Input. Those with a size() can also be read from any offset.
 class Input {
  public:
   explicit Input(std::string name) : name_(std::move(name)) {}
@@ -32,7 +32,8 @@ class Input {
   std::size_t read(std::span<std::byte> out);
   /// As read(), but fewer than out.size() only at the end.
   std::size_t read_fully(std::span<std::byte> out);
-  /// The first bytes, at most `count`, fewer only when there are no more; they will be read again. Only before the first read().
+  /// The first bytes, at most `count`, fewer only when there are no more; they will be read again. Only before the
+  /// first read().
   [[nodiscard]] std::string_view peek(std::size_t count);
   /// Offset of the next byte.
   [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }

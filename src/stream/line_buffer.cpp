@@ -6,10 +6,17 @@
 namespace weir::stream {
 
 namespace {
-constexpr std::size_t capacity = std::size_t{1} << 18;
+
+/// Bytes that are read at once: no more than there are, but one too long a line and its end must fit.
+std::size_t capacity_for(const Input& input) {
+  constexpr std::uint64_t most = std::uint64_t{1} << 18;
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(input.size().value_or(most), longest_line + 1, most));
 }
 
-LineBuffer::LineBuffer(Input& input) : input_(&input), buffer_(capacity + padding) {}
+}  // namespace
+
+LineBuffer::LineBuffer(Input& input)
+    : input_(&input), capacity_(capacity_for(input)), buffer_(capacity_ + 1 + padding) {}
 
 void LineBuffer::restrict_to(std::uint64_t begin, std::uint64_t end) {
   filled_ = 0;
@@ -32,8 +39,8 @@ std::string_view LineBuffer::next_run() {
   std::memmove(buffer_.data(), buffer_.data() + handed_, filled_);
   handed_ = 0;
   while (!finished_) {
-    // Room for the '\n' that a last line may lack.
-    const std::size_t count = input_->read(std::as_writable_bytes(std::span(buffer_)).subspan(filled_, capacity - 1 - filled_));
+    const std::size_t count =
+        input_->read(std::as_writable_bytes(std::span(buffer_)).subspan(filled_, capacity_ - filled_));
     if (count == 0) {
       finished_ = true;
       if (filled_ == 0) return {};
@@ -44,7 +51,8 @@ std::string_view LineBuffer::next_run() {
     if (inside_line_) {
       const void* newline = std::memchr(buffer_.data(), '\n', filled_);
       const std::size_t dropped =
-          newline == nullptr ? filled_ : static_cast<std::size_t>(static_cast<const char*>(newline) - buffer_.data()) + 1;
+          newline == nullptr ? filled_
+                             : static_cast<std::size_t>(static_cast<const char*>(newline) - buffer_.data()) + 1;
       filled_ -= dropped;
       std::memmove(buffer_.data(), buffer_.data() + dropped, filled_);
       inside_line_ = newline == nullptr;
@@ -84,7 +92,8 @@ std::uint64_t count_newlines(Input& input, std::uint64_t length) {
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(length, block.size()));
     const std::size_t count = input.read(std::span(block).first(wanted));
     if (count == 0) break;
-    newlines += static_cast<std::uint64_t>(std::count(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count), std::byte{'\n'}));
+    newlines += static_cast<std::uint64_t>(
+        std::count(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count), std::byte{'\n'}));
     length -= count;
   }
   return newlines;

@@ -25,8 +25,8 @@ class LineBuffer {
   /// From now on the lines that begin in [begin, end), and no others. Only when the input can seek.
   void restrict_to(std::uint64_t begin, std::uint64_t end);
 
-  /// The next run of whole lines, each ended by '\n' (supplied when the last line has none). Empty at the end. What the run before
-  /// referred to is gone. A line longer than longest_line may be cut, but stays longer than longest_line.
+  /// The next run of whole lines, each ended by '\n' (supplied when the last line has none). Empty at the end. What the
+  /// run before referred to is gone. A line longer than longest_line may be cut, but stays longer than longest_line.
   [[nodiscard]] std::string_view next_run();
   /// Offset of the first line in the range, once next_run() has been called.
   [[nodiscard]] std::uint64_t first_line_offset() const noexcept { return first_line_offset_; }
@@ -36,7 +36,8 @@ class LineBuffer {
   [[nodiscard]] std::string_view hand_out(std::size_t length);
 
   Input* input_;
-  std::vector<char> buffer_;
+  std::size_t capacity_;
+  std::vector<char> buffer_;  ///< Of capacity_, one for the '\n' that a last line may lack, and the padding.
   std::size_t filled_ = 0;    ///< Bytes in the buffer.
   std::size_t handed_ = 0;    ///< Of these, handed out in the last run.
   std::uint64_t end_ = std::numeric_limits<std::uint64_t>::max();

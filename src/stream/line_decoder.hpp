@@ -14,17 +14,24 @@
 namespace weir::stream {
 
 /// The decoder of a format with an event a line. A Grammar has
-///   const char* parse_plain(const char* p, Event&)  the commonest spelling, fast: returns the byte after the line's end, or nullptr to
+///   const char* parse_plain(const char* p, Event&)  the commonest spelling, fast: returns the byte after the line's
+///   end, or nullptr to
 ///                                                   leave the line to the careful parser;
 ///   bool is_nothing(std::string_view line)          true for blank lines and comments;
-///   bool parse(std::string_view line, Event&, std::string& reason)  any other line, without its end; the reason when it is bad;
-///   std::optional<Event> mirror(const Event&)       a second event that the same line stands for (only where `mirrors`).
+///   bool parse(std::string_view line, Event&, std::string& reason)  any other line, without its end; the reason when
+///   it is bad; std::optional<Event> mirror(const Event&)       a second event that the same line stands for (only
+///   where `mirrors`).
 template <class Grammar>
 class LineDecoder : public Decoder {
  public:
   /// `input` stands at the first line, number `lines_before` + 1, which begins at offset `data_begin`.
-  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Grammar grammar, std::uint64_t data_begin, std::uint64_t lines_before)
-      : input_(std::move(input)), options_(options), grammar_(std::move(grammar)), lines_(*input_), lines_before_(lines_before) {
+  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Grammar grammar, std::uint64_t data_begin,
+              std::uint64_t lines_before)
+      : input_(std::move(input)),
+        options_(options),
+        grammar_(std::move(grammar)),
+        lines_(*input_),
+        lines_before_(lines_before) {
     if (const auto size = input_->size()) {
       begin_ = data_begin + share(*size - data_begin, options.slice, options.slice_count);
       end_ = data_begin + share(*size - data_begin, options.slice + std::uint64_t{1}, options.slice_count);

@@ -24,7 +24,7 @@ class MatrixMarketGrammar {
     event.delta = 1;
     if (header_.field != MatrixMarketField::pattern) {
       if (*p != ' ') return nullptr;
-      p = scan_plain_number(p + 1, event.delta);
+      p = scan_number(p + 1, event.delta);
       if (p == nullptr) return nullptr;
     }
     event.operand = operand_;
@@ -43,31 +43,34 @@ class MatrixMarketGrammar {
     const std::size_t wanted = header_.field == MatrixMarketField::pattern ? 2 : 3;
     std::size_t count = 0;
     constexpr std::string_view blanks = " \t\r";
-    for (std::size_t at = line.find_first_not_of(blanks); at != std::string_view::npos; at = line.find_first_not_of(blanks, at)) {
+    for (std::size_t at = line.find_first_not_of(blanks); at != std::string_view::npos;
+         at = line.find_first_not_of(blanks, at)) {
       const std::size_t end = std::min(line.find_first_of(blanks, at), line.size());
       if (count < fields.size()) fields[count] = line.substr(at, end - at);
       ++count;
       at = end;
     }
     if (count != wanted) {
-      reason = fmt::format("{} field: found {}, expected {} as in '{}'", count < wanted ? "missing" : "extra", count, wanted,
-                           wanted == 2 ? "row column" : "row column value");
+      reason = fmt::format("{} field: found {}, expected {} as in '{}'", count < wanted ? "missing" : "extra", count,
+                           wanted, wanted == 2 ? "row column" : "row column value");
       return false;
     }
     event.operand = operand_;
     event.delta = 1;
-    if (!parse_index(fields[0], "row", event.i, reason) || !parse_index(fields[1], "column", event.j, reason)) return false;
+    if (!parse_index(fields[0], "row", event.i, reason) || !parse_index(fields[1], "column", event.j, reason))
+      return false;
     if (event.i == 0 || event.j == 0 || event.i > header_.rows || event.j > header_.columns) {
-      reason = fmt::format("entry ({}, {}) is outside the matrix, which is {} x {}, counted from 1", event.i, event.j, header_.rows,
-                           header_.columns);
+      reason = fmt::format("entry ({}, {}) is outside the matrix, which is {} x {}, counted from 1", event.i, event.j,
+                           header_.rows, header_.columns);
       return false;
     }
     --event.i;
     --event.j;
     if (!belongs(event)) {
-      reason = fmt::format("entry ({}, {}) has no place in a {} matrix, which stores {}", event.i + 1, event.j + 1,
-                           header_.symmetry == MatrixMarketSymmetry::symmetric ? "symmetric" : "skew-symmetric",
-                           header_.symmetry == MatrixMarketSymmetry::symmetric ? "its lower triangle" : "its strictly lower triangle");
+      reason = fmt::format(
+          "entry ({}, {}) has no place in a {} matrix, which stores {}", event.i + 1, event.j + 1,
+          header_.symmetry == MatrixMarketSymmetry::symmetric ? "symmetric" : "skew-symmetric",
+          header_.symmetry == MatrixMarketSymmetry::symmetric ? "its lower triangle" : "its strictly lower triangle");
       return false;
     }
     return wanted == 2 || parse_number(fields[2], "value", event.delta, reason);
@@ -75,7 +78,8 @@ class MatrixMarketGrammar {
 
   std::optional<Event> mirror(const Event& event) const noexcept {
     if (header_.symmetry == MatrixMarketSymmetry::general || event.i == event.j) return std::nullopt;
-    return Event{event.operand, event.j, event.i, header_.symmetry == MatrixMarketSymmetry::symmetric ? event.delta : -event.delta};
+    return Event{event.operand, event.j, event.i,
+                 header_.symmetry == MatrixMarketSymmetry::symmetric ? event.delta : -event.delta};
   }
 
   const MatrixMarketHeader& header() const noexcept { return header_; }
@@ -94,7 +98,8 @@ class MatrixMarketGrammar {
 class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
  public:
   MatrixMarketDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const MatrixMarketHeader& header)
-      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand), header.data_offset, header.size_line) {}
+      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand), header.data_offset,
+                    header.size_line) {}
 
  private:
   void finish() override {
@@ -106,15 +111,16 @@ class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
       found += count_entries(header.data_offset, begin(), false);
     }
     if (found != header.entries) {
-      throw InputError(fmt::format("{}:{}: the size line promises {} entries, the file has {}", input().name(), header.size_line,
-                                   header.entries, found));
+      throw InputError(fmt::format("{}:{}: the size line promises {} entries, the file has {}", input().name(),
+                                   header.size_line, header.entries, found));
     }
   }
 };
 
 }  // namespace
 
-std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits) {
+std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                               const Limits& limits) {
   const MatrixMarketHeader header = parse_matrix_market_header(input->peek(matrix_market_header_limit), input->name());
   const Operand operand = options.default_operand;
   const auto refuse = [&](const std::string& reason) {
@@ -125,10 +131,10 @@ std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, con
   }
   if (!limits.takes(operand)) refuse(limits.complaint(operand));
   if (header.rows > limits.rows(operand) || header.columns > limits.columns(operand)) {
-    refuse(has_column(operand) ? fmt::format("the matrix is {} x {}, but {} is {} x {}", header.rows, header.columns, to_string(operand),
-                                             limits.rows(operand), limits.columns(operand))
-                               : fmt::format("the matrix is {} x {}, but {} is a vector of {} entries", header.rows, header.columns,
-                                             to_string(operand), limits.rows(operand)));
+    refuse(has_column(operand) ? fmt::format("the matrix is {} x {}, but {} is {} x {}", header.rows, header.columns,
+                                             to_string(operand), limits.rows(operand), limits.columns(operand))
+                               : fmt::format("the matrix is {} x {}, but {} is a vector of {} entries", header.rows,
+                                             header.columns, to_string(operand), limits.rows(operand)));
   }
   if (header.entries == 0) refuse("contains no events: the matrix has no entries");
   if (!input->size()) {

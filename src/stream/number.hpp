@@ -16,7 +16,8 @@
 
 namespace weir::stream {
 
-static_assert(std::endian::native == std::endian::little, "loads eight characters at once, the first in the lowest byte");
+static_assert(std::endian::native == std::endian::little,
+              "loads eight characters at once, the first in the lowest byte");
 
 inline constexpr std::array<std::uint64_t, 16> powers_of_ten = [] {
   std::array<std::uint64_t, 16> powers{};
@@ -28,7 +29,8 @@ inline constexpr std::array<std::uint64_t, 16> powers_of_ten = [] {
   return powers;
 }();
 
-/// Reads up to eight decimal digits at `p` without a branch on their number, which is returned. Eight bytes must be readable.
+/// Reads up to eight decimal digits at `p` without a branch on their number, which is returned. Eight bytes must be
+/// readable.
 inline unsigned scan_eight_digits(const char* p, std::uint64_t& value) noexcept {
   std::uint64_t characters;
   std::memcpy(&characters, p, 8);
@@ -55,8 +57,9 @@ inline unsigned scan_digits(const char* p, std::uint64_t& value) noexcept {
   return 8 + more;
 }
 
-/// Reads a number written as [-]digits[.digits] with at most 15 digits, whose nearest double one division finds (Clinger, "How to read
-/// floating point numbers accurately", 1990). Returns the byte after it, or nullptr for any other spelling.
+/// Reads a number written as [-]digits[.digits] with at most 15 digits, whose nearest double one division finds
+/// (Clinger, "How to read floating point numbers accurately", 1990). Returns the byte after it, or nullptr for any
+/// other spelling.
 inline const char* scan_plain_number(const char* p, double& value) noexcept {
   const bool negative = *p == '-';
   p += negative ? 1 : 0;
@@ -70,10 +73,21 @@ inline const char* scan_plain_number(const char* p, double& value) noexcept {
     const unsigned decimals = scan_digits(++p, fraction);
     if (decimals == 0 || whole + decimals > 15) return nullptr;
     p += decimals;
-    magnitude = static_cast<double>(mantissa * powers_of_ten[decimals] + fraction) / static_cast<double>(powers_of_ten[decimals]);
+    magnitude = static_cast<double>(mantissa * powers_of_ten[decimals] + fraction) /
+                static_cast<double>(powers_of_ten[decimals]);
   }
   value = negative ? -magnitude : magnitude;
   return p;
+}
+
+/// Reads a finite number of at most 64 bytes at the end of a line; returns the byte after it, or nullptr.
+inline const char* scan_number(const char* p, double& value) noexcept {
+  const char* plain = scan_plain_number(p, value);
+  if (plain != nullptr && (*plain == '\n' || *plain == '\r')) return plain;
+  const auto* newline = static_cast<const char*>(std::memchr(p, '\n', 66));
+  if (newline == nullptr) return nullptr;
+  const auto [end, error] = std::from_chars(p, newline, value);
+  return error == std::errc() && std::isfinite(value) ? end : nullptr;
 }
 
 /// The byte after the end of the line when the line ends at `p`, otherwise nullptr.
@@ -82,14 +96,16 @@ inline const char* scan_line_end(const char* p) noexcept {
   return *p == '\n' ? p + 1 : nullptr;
 }
 
-/// Reads an index. False, with the reason, when `field` (called `name`) is none; an index above 2^64 - 1 counts as too large.
+/// Reads an index. False, with the reason, when `field` (called `name`) is none; an index above 2^64 - 1 counts as too
+/// large.
 inline bool parse_index(std::string_view field, std::string_view name, std::uint64_t& value, std::string& reason) {
   const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
   const bool whole = end == field.data() + field.size();
   if (error == std::errc() && whole) return true;
   if (error == std::errc::result_out_of_range && whole) {
     reason = fmt::format("{} = {} is too large: indices lie below 2^63", name, quoted_excerpt(field));
-  } else if (field.size() > 1 && field[0] == '-' && field.find_first_not_of("0123456789", 1) == std::string_view::npos) {
+  } else if (field.size() > 1 && field[0] == '-' &&
+             field.find_first_not_of("0123456789", 1) == std::string_view::npos) {
     reason = fmt::format("{} = {} is negative: indices count from 0", name, quoted_excerpt(field));
   } else {
     reason = fmt::format("{} is not an index: expected a whole number for {}", quoted_excerpt(field), name);

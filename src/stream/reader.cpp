@@ -24,8 +24,8 @@ namespace {
 /// Bytes that tell the formats apart.
 constexpr std::size_t magic_length = 16;
 
-/// True when at least `enough` bytes of `magic` are in their place in `text`: so is a damaged file still told from text, whose bad lines
-/// may be skipped.
+/// True when at least `enough` bytes of `magic` are in their place in `text`: so is a damaged file still told from
+/// text, whose bad lines may be skipped.
 bool resembles(std::string_view text, std::string_view magic, std::size_t enough) noexcept {
   std::size_t equal = 0;
   for (std::size_t c = 0; c < std::min(text.size(), magic.size()); ++c) equal += text[c] == magic[c] ? 1u : 0u;
@@ -56,10 +56,14 @@ void require_readable(const std::string& path) {
 
 std::string_view to_string(StreamFormat format) noexcept {
   switch (format) {
-    case StreamFormat::text: return "text";
-    case StreamFormat::binary: return "binary";
-    case StreamFormat::matrix_market: return "Matrix Market";
-    case StreamFormat::gzip: break;
+    case StreamFormat::text:
+      return "text";
+    case StreamFormat::binary:
+      return "binary";
+    case StreamFormat::matrix_market:
+      return "Matrix Market";
+    case StreamFormat::gzip:
+      break;
   }
   return "gzip";
 }
@@ -80,7 +84,8 @@ struct EventReader::Implementation {
 
   /// A decoder for this party's share of file number `file`; null when it has none.
   std::unique_ptr<stream::Decoder> open(std::size_t file) {
-    std::unique_ptr<stream::Input> input = memory ? stream::memory_input(*memory, paths[file]) : stream::open_input(paths[file]);
+    std::unique_ptr<stream::Input> input =
+        memory ? stream::memory_input(*memory, paths[file]) : stream::open_input(paths[file]);
     const bool whole = paths[file] != "-" && file % options.slice_count != options.slice;
     if (!input->size() && whole) return nullptr;
     StreamFormat format = format_of(input->peek(magic_length));
@@ -88,7 +93,8 @@ struct EventReader::Implementation {
       if (whole) return nullptr;
       input = stream::gzip_input(std::move(input));
       format = format_of(input->peek(magic_length));
-      if (format == StreamFormat::gzip) throw InputError(input->name() + ": compressed twice; expected events after one decompression");
+      if (format == StreamFormat::gzip)
+        throw InputError(input->name() + ": compressed twice; expected events after one decompression");
     }
     if (format == StreamFormat::binary) return stream::binary_decoder(std::move(input), options, limits);
     if (format == StreamFormat::matrix_market) return stream::matrix_market_decoder(std::move(input), options, limits);

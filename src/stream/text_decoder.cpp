@@ -11,7 +11,9 @@ std::string_view without_byte_order_mark(std::string_view line) noexcept {
   return line.starts_with("\xEF\xBB\xBF") ? line.substr(3) : line;
 }
 
-std::string_view without_line_end(std::string_view line) noexcept { return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line; }
+std::string_view without_line_end(std::string_view line) noexcept {
+  return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
+}
 
 std::optional<Operand> operand_of(std::string_view name) noexcept {
   for (const Operand operand : {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X}) {
@@ -34,7 +36,9 @@ struct Fields {
 /// Commas separate where there is one, else tabs, else runs of blanks.
 Fields split(std::string_view line) noexcept {
   Fields fields;
-  const char separator = line.find(',') != std::string_view::npos ? ',' : line.find('\t') != std::string_view::npos ? '\t' : ' ';
+  const char separator = line.find(',') != std::string_view::npos    ? ','
+                         : line.find('\t') != std::string_view::npos ? '\t'
+                                                                     : ' ';
   while (true) {
     const std::size_t end = line.find(separator);
     fields.add(line.substr(0, end));
@@ -55,14 +59,21 @@ class TextGrammar {
     char separator = 0;
     if (static_cast<unsigned char>(*p - '0') > 9) {
       switch (*p++) {
-        case 'y': operand = Operand::y; break;
-        case 'x': operand = Operand::x; break;
-        case 'X': operand = Operand::X; break;
+        case 'y':
+          operand = Operand::y;
+          break;
+        case 'x':
+          operand = Operand::x;
+          break;
+        case 'X':
+          operand = Operand::X;
+          break;
         case 'A':
           operand = Operand::A;
           if (*p == '1' || *p == '2') operand = *p++ == '1' ? Operand::A1 : Operand::A2;
           break;
-        default: return nullptr;
+        default:
+          return nullptr;
       }
       separator = *p++;
     } else if (has_column(default_)) {
@@ -79,7 +90,7 @@ class TextGrammar {
       p += second + 1;
     }
     event.operand = operand;
-    p = scan_plain_number(p, event.delta);
+    p = scan_number(p, event.delta);
     if (p == nullptr || !limits_.contain(operand, event.i, event.j)) return nullptr;
     return scan_line_end(p);
   }
@@ -109,8 +120,8 @@ class TextGrammar {
     }
     const std::size_t wanted = (named ? 1u : 0u) + (has_column(event.operand) ? 3u : 2u);
     if (fields.count != wanted) {
-      reason = fmt::format("{} field: found {}, expected {} as in {}", fields.count < wanted ? "missing" : "extra", fields.count, wanted,
-                           named ? std::string(form_of(event.operand)) : expected());
+      reason = fmt::format("{} field: found {}, expected {} as in {}", fields.count < wanted ? "missing" : "extra",
+                           fields.count, wanted, named ? std::string(form_of(event.operand)) : expected());
       return false;
     }
     for (std::size_t f = 0; f < wanted; ++f) {

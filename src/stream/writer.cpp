@@ -84,7 +84,8 @@ class TextEncoder final : public Encoder {
       const double delta = batch.delta[t];
       // Whole numbers as people write them, 100000 rather than 1e+05. The sign of -0.0 must stay.
       const bool whole = std::abs(delta) < 1e15 && delta == std::trunc(delta) && !(delta == 0 && std::signbit(delta));
-      out = whole ? std::to_chars(out, last, static_cast<std::int64_t>(delta)).ptr : std::to_chars(out, last, delta).ptr;
+      out =
+          whole ? std::to_chars(out, last, static_cast<std::int64_t>(delta)).ptr : std::to_chars(out, last, delta).ptr;
       *out++ = '\n';
       filled_ = static_cast<std::size_t>(out - buffer_.data());
     }
@@ -116,7 +117,9 @@ struct IndexColumn {
 };
 
 DeltaEncoding narrowest(std::span<const double> deltas) {
-  const auto is_equal = [&](double delta) { return std::bit_cast<std::uint64_t>(delta) == std::bit_cast<std::uint64_t>(deltas[0]); };
+  const auto is_equal = [&](double delta) {
+    return std::bit_cast<std::uint64_t>(delta) == std::bit_cast<std::uint64_t>(deltas[0]);
+  };
   if (std::all_of(deltas.begin(), deltas.end(), is_equal)) return delta_constant;
   double least = 0;
   double greatest = 0;
@@ -146,21 +149,31 @@ void pack(std::byte* out, std::span<const Value> values, Transform transform) {
 void pack_indices(std::byte* out, std::span<const std::uint64_t> values, const IndexColumn& column) {
   const auto above_base = [&](std::uint64_t value) { return value - column.base; };
   switch (column.width) {
-    case 1: return pack<std::uint8_t>(out, values, above_base);
-    case 2: return pack<std::uint16_t>(out, values, above_base);
-    case 4: return pack<std::uint32_t>(out, values, above_base);
-    case 8: return pack<std::uint64_t>(out, values, above_base);
-    default: return;
+    case 1:
+      return pack<std::uint8_t>(out, values, above_base);
+    case 2:
+      return pack<std::uint16_t>(out, values, above_base);
+    case 4:
+      return pack<std::uint32_t>(out, values, above_base);
+    case 8:
+      return pack<std::uint64_t>(out, values, above_base);
+    default:
+      return;
   }
 }
 
 void pack_deltas(std::byte* out, std::span<const double> values, DeltaEncoding encoding) {
   switch (encoding) {
-    case delta_constant: return pack<double>(out, values.first(1), std::identity{});
-    case delta_i8: return pack<std::int8_t>(out, values, std::identity{});
-    case delta_i16: return pack<std::int16_t>(out, values, std::identity{});
-    case delta_i32: return pack<std::int32_t>(out, values, std::identity{});
-    case delta_f64: return pack<double>(out, values, std::identity{});
+    case delta_constant:
+      return pack<double>(out, values.first(1), std::identity{});
+    case delta_i8:
+      return pack<std::int8_t>(out, values, std::identity{});
+    case delta_i16:
+      return pack<std::int16_t>(out, values, std::identity{});
+    case delta_i32:
+      return pack<std::int32_t>(out, values, std::identity{});
+    case delta_f64:
+      return pack<double>(out, values, std::identity{});
   }
 }
 
@@ -210,7 +223,8 @@ class BinaryEncoder final : public Encoder {
     const IndexColumn j(pending_.j);
     const DeltaEncoding delta = narrowest(pending_.delta);
     const Operand operand = pending_.operands[0];
-    const bool mixed = std::any_of(pending_.operands.begin(), pending_.operands.end(), [&](Operand other) { return other != operand; });
+    const bool mixed = std::any_of(pending_.operands.begin(), pending_.operands.end(),
+                                   [&](Operand other) { return other != operand; });
     BlockHead head{.checksum = 0,
                    .tag = block_tag,
                    .count = static_cast<std::uint32_t>(pending_.size()),
@@ -251,7 +265,8 @@ class BinaryEncoder final : public Encoder {
 
 void require_writable(const EventBatch& batch) {
   for (std::size_t t = 0; t < batch.size(); ++t) {
-    if (batch.i[t] >= index_limit || batch.j[t] >= (has_column(batch.operands[t]) ? index_limit : 1) || !std::isfinite(batch.delta[t])) {
+    if (batch.i[t] >= index_limit || batch.j[t] >= (has_column(batch.operands[t]) ? index_limit : 1) ||
+        !std::isfinite(batch.delta[t])) {
       throw UsageError(fmt::format("cannot write the event {},{},{},{}: expected indices below 2^63 and a finite delta",
                                    to_string(batch.operands[t]), batch.i[t], batch.j[t], batch.delta[t]));
     }
@@ -279,7 +294,8 @@ struct EventWriter::Implementation {
   std::uint64_t events = 0;
 };
 
-EventWriter::EventWriter(const std::string& path, EventFormat format) : implementation_(std::make_unique<Implementation>(path, format)) {}
+EventWriter::EventWriter(const std::string& path, EventFormat format)
+    : implementation_(std::make_unique<Implementation>(path, format)) {}
 EventWriter::EventWriter(EventWriter&&) noexcept = default;
 EventWriter& EventWriter::operator=(EventWriter&&) noexcept = default;
 EventWriter::~EventWriter() = default;

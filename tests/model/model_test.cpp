@@ -6,6 +6,8 @@
 #include <map>
 #include <random>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "weir/error.hpp"
 
@@ -116,7 +118,7 @@ TEST(ProductModel, AgreesWithTheDenseProductOnRandomBatches) {
   std::vector<std::vector<double>> a(rows, std::vector<double>(columns));
   for (int round = 0; round < 20; ++round) {
     EventBatch batch;
-    for (std::size_t t = 0; t < 1 + random() % 200; ++t) {
+    for (std::size_t count = 1 + random() % 200; count > 0; --count) {
       const Event event{Operand::A, (random() % rows) / 10 * 10, random() % columns,
                         static_cast<double>(random() % 9) - 4};
       a[event.i][event.j] += event.delta;

@@ -93,12 +93,24 @@ RC_GTEST_PROP(BinaryEvents, RoundTrip, ()) {
     if (has_column(event.operand)) event.j = random() % 300;
     const auto word = static_cast<std::int64_t>(random());
     switch (delta_kind) {
-      case 0: event.delta = -3.5; break;
-      case 1: event.delta = static_cast<double>(word % 128); break;
-      case 2: event.delta = static_cast<double>(word % 32768); break;
-      case 3: event.delta = static_cast<double>(word % 2147483648); break;
-      case 4: event.delta = static_cast<double>(word) / 7; break;
-      default: event.delta = word % 2 == 0 ? 0.0 : -0.0; break;
+      case 0:
+        event.delta = -3.5;
+        break;
+      case 1:
+        event.delta = static_cast<double>(word % 128);
+        break;
+      case 2:
+        event.delta = static_cast<double>(word % 32768);
+        break;
+      case 3:
+        event.delta = static_cast<double>(word % 2147483648);
+        break;
+      case 4:
+        event.delta = static_cast<double>(word) / 7;
+        break;
+      default:
+        event.delta = word % 2 == 0 ? 0.0 : -0.0;
+        break;
     }
     events.push_back(event);
   }
@@ -121,7 +133,8 @@ TEST(BinaryEvents, SlicesAreBalanced) {
   std::vector<Event> all;
   for (options.slice = 0; options.slice < 4; ++options.slice) {
     const auto part = read_text(bytes, options);
-    // A slice begins with the first block in its share, and no block is longer than 1/64 of what comes before it, or 1024.
+    // A slice begins with the first block in its share, and no block is longer than 1/64 of what comes before it, or
+    // 1024.
     EXPECT_NEAR(static_cast<double>(part.size()), 75000, 300000.0 / 64);
     all.insert(all.end(), part.begin(), part.end());
   }
@@ -172,17 +185,23 @@ TEST(BinaryEvents, MessagesNameTheByte) {
   const auto message = [](std::string damaged, const ReadOptions& options = {}) {
     return input_error([&] { (void)read_text(damaged, options); });
   };
-  const auto with = [&](std::size_t at, std::string_view text) { return std::string(bytes).replace(at, text.size(), text); };
-  EXPECT_EQ(message(with(1, "X")), "events: byte 0: the first 8 bytes are damaged; expected the magic of a binary event file");
+  const auto with = [&](std::size_t at, std::string_view text) {
+    return std::string(bytes).replace(at, text.size(), text);
+  };
+  EXPECT_EQ(message(with(1, "X")),
+            "events: byte 0: the first 8 bytes are damaged; expected the magic of a binary event file");
   EXPECT_EQ(message(with(8, "\2")), "events: byte 0: the header is damaged: wrong checksum");
   EXPECT_EQ(message(with(72, "\1")), "events: byte 24: the block is damaged: wrong checksum");
   EXPECT_EQ(message(with(36, "\x7f")), "events: byte 24: the head of the block is damaged");
   EXPECT_EQ(message(with(104, "\x19")), "events: byte 88: the index is damaged: wrong checksum");
-  EXPECT_EQ(message(bytes.substr(0, 151)), "events: byte 151: expected the end mark before this byte; the file is truncated or continued");
-  EXPECT_EQ(message(bytes, {.shapes = {{Operand::y, 7, 1}}}),
-            "events: byte 24: event 1 (of the block that begins here): i = 7 is too large: y has 7 entries, counted from 0");
-  EXPECT_EQ(message(bytes, {.shapes = {{Operand::x, 7, 1}}}),
-            "events: byte 24: event 0 (of the block that begins here): y is not an operand of this model, which takes x");
+  EXPECT_EQ(message(bytes.substr(0, 151)),
+            "events: byte 151: expected the end mark before this byte; the file is truncated or continued");
+  EXPECT_EQ(
+      message(bytes, {.shapes = {{Operand::y, 7, 1}}}),
+      "events: byte 24: event 1 (of the block that begins here): i = 7 is too large: y has 7 entries, counted from 0");
+  EXPECT_EQ(
+      message(bytes, {.shapes = {{Operand::x, 7, 1}}}),
+      "events: byte 24: event 0 (of the block that begins here): y is not an operand of this model, which takes x");
 
   const auto seal = [](std::string& damaged, std::size_t begin, std::size_t end, std::size_t at) {
     const std::uint64_t checksum = XXH3_64bits(damaged.data() + begin, end - begin);
@@ -190,17 +209,21 @@ TEST(BinaryEvents, MessagesNameTheByte) {
   };
   std::string newer = with(8, "\2");
   seal(newer, 0, 16, 16);
-  EXPECT_EQ(message(newer), "events: byte 8: binary event format version 2 is newer than version 1, the latest that this program reads");
+  EXPECT_EQ(
+      message(newer),
+      "events: byte 8: binary event format version 2 is newer than version 1, the latest that this program reads");
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
     std::string sealed = bytes;
     std::memcpy(sealed.data() + 80, &bad, sizeof bad);
     seal(sealed, 32, 88, 24);
-    EXPECT_EQ(message(sealed), fmt::format("events: byte 24: event 0 (of the block that begins here): delta = {} is not finite", bad));
+    EXPECT_EQ(message(sealed),
+              fmt::format("events: byte 24: event 0 (of the block that begins here): delta = {} is not finite", bad));
   }
   std::string vector_with_column = bytes;
   vector_with_column[64] = 1;
   seal(vector_with_column, 32, 88, 24);
-  EXPECT_EQ(message(vector_with_column), "events: byte 24: event 0 (of the block that begins here): indices (5, 1) cannot belong to y");
+  EXPECT_EQ(message(vector_with_column),
+            "events: byte 24: event 0 (of the block that begins here): indices (5, 1) cannot belong to y");
 }
 
 TEST(BinaryEvents, NoEventsIsAnError) {

@@ -16,17 +16,22 @@ const ReadOptions vector_of_ten{.shapes = {{Operand::y, 10, 1}}};
 const ReadOptions product{.shapes = {{Operand::A, 10, 4}, {Operand::x, 4, 1}}, .default_operand = Operand::A};
 
 TEST(TextEvents, AllForms) {
-  const std::vector<Event> expected = {{Operand::y, 1, 0, 2},   {Operand::y, 3, 0, -4},    {Operand::x, 5, 0, 0.5},
+  const std::vector<Event> expected = {{Operand::y, 1, 0, 2},     {Operand::y, 3, 0, -4},    {Operand::x, 5, 0, 0.5},
                                        {Operand::A, 6, 7, -1.25}, {Operand::A1, 8, 9, 1e20}, {Operand::A2, 0, 1, 3},
                                        {Operand::X, 2, 3, 4}};
   EXPECT_EQ(read_text("1,2\ny,3,-4\nx,5,0.5\nA,6,7,-1.25\nA1,8,9,1e20\nA2,0,1,3\nX,2,3,4\n"), expected);
-  EXPECT_EQ(read_text("1\t2\ny\t3\t-4\nx 5 0.5\nA  6   7 -1.25\nA1, 8, 9, +1E20\n  A2,0,1,3  \r\n# note\n\n \t\r\nX,2,3,4"), expected);
-  EXPECT_EQ(read_text("\xEF\xBB\xBF" "1,2\n"), (std::vector<Event>{{Operand::y, 1, 0, 2}}));
+  EXPECT_EQ(
+      read_text("1\t2\ny\t3\t-4\nx 5 0.5\nA  6   7 -1.25\nA1, 8, 9, +1E20\n  A2,0,1,3  \r\n# note\n\n \t\r\nX,2,3,4"),
+      expected);
+  EXPECT_EQ(read_text("\xEF\xBB\xBF"
+                      "1,2\n"),
+            (std::vector<Event>{{Operand::y, 1, 0, 2}}));
 }
 
 TEST(TextEvents, NumbersAreTheNearestDoubles) {
-  for (const char* number : {"0", "-0.5", "0.1", "123456789012345", "1234567890123456", "9007199254740993", "0.123456789012345",
-                             "12345678.9012345", "3.14159265358979311", "4.9e-324", "1.7976931348623157e308", ".5", "5.", "00012", "0000000000000000000001.5"}) {
+  for (const char* number : {"0", "-0.5", "0.1", "123456789012345", "1234567890123456", "9007199254740993",
+                             "0.123456789012345", "12345678.9012345", "3.14159265358979311", "4.9e-324",
+                             "1.7976931348623157e308", ".5", "5.", "00012", "0000000000000000000001.5"}) {
     const auto events = read_text(fmt::format("7,{}\n", number));
     ASSERT_EQ(events.size(), 1u) << number;
     EXPECT_EQ(events[0].delta, std::strtod(number, nullptr)) << number;
@@ -65,6 +70,7 @@ TEST(TextEvents, BadLinesAreNamed) {
       {"B,1,2", "unknown operand 'B': expected i,delta or y,i,delta"},
       {"x,1,2", "x is not an operand of this model, which takes y"},
       {"A,1,2,3", "A is not an operand of this model, which takes y"},
+      {"1," + std::string(4095, '0'), "the line is longer than 4096 bytes"},
       {std::string(4097, '1'), "the line is longer than 4096 bytes"},
       {std::string(1000000, '#'), "the line is longer than 4096 bytes"},
       {std::string("1,\0 2", 5), "the line contains a NUL byte; expected text"},
@@ -81,17 +87,22 @@ TEST(TextEvents, BadLinesAreNamed) {
   }
   EXPECT_EQ(input_error([] { (void)read_text("3,4,1\n", product); }),
             "events:1: the line names no operand: expected x,j,delta or A,i,j,delta");
-  EXPECT_EQ(input_error([] { (void)read_text("x,4,1\n", product); }), "events:1: j = 4 is too large: x has 4 entries, counted from 0");
-  EXPECT_EQ(input_error([] { (void)read_text("A,9,4,1", product); }), "events:1: j = 4 is too large: A is 10 x 4, counted from 0");
-  EXPECT_EQ(input_error([] { (void)read_text("A,1,-1,1", product); }), "events:1: j = '-1' is negative: indices count from 0");
-  EXPECT_EQ(input_error([] { (void)read_text("A,1,1"); }), "events:1: missing field: found 3, expected 4 as in A,i,j,delta");
+  EXPECT_EQ(input_error([] { (void)read_text("x,4,1\n", product); }),
+            "events:1: j = 4 is too large: x has 4 entries, counted from 0");
+  EXPECT_EQ(input_error([] { (void)read_text("A,9,4,1", product); }),
+            "events:1: j = 4 is too large: A is 10 x 4, counted from 0");
+  EXPECT_EQ(input_error([] { (void)read_text("A,1,-1,1", product); }),
+            "events:1: j = '-1' is negative: indices count from 0");
+  EXPECT_EQ(input_error([] { (void)read_text("A,1,1"); }),
+            "events:1: missing field: found 3, expected 4 as in A,i,j,delta");
   EXPECT_EQ(input_error([] { (void)read_text("9223372036854775808,1"); }),
             "events:1: i = 9223372036854775808 is too large: indices lie below 2^63");
 }
 
 TEST(TextEvents, TheLongestLineIsRead) {
   EXPECT_EQ(read_text("1," + std::string(4093, '0') + "7\n").at(0).delta, 7);
-  const std::string text = "1,1\n" + std::string(300000, 'a') + "\n" + std::string(4097, 'b') + "\n2,2\n" + std::string(600000, 'c');
+  const std::string text =
+      "1,1\n" + std::string(300000, 'a') + "\n" + std::string(4097, 'b') + "\n2,2\n" + std::string(600000, 'c');
   ReadOptions skip{.on_error = OnError::skip};
   for (std::uint32_t slices = 1; slices <= 5; ++slices) EXPECT_EQ(read_slices(text, skip, slices).size(), 2u) << slices;
 }
@@ -108,9 +119,11 @@ TEST(TextEvents, NoEventsIsAnError) {
 TEST(TextEvents, LineNumbersInLaterSlices) {
   std::string text;
   for (int line = 1; line <= 1000; ++line) text += line == 777 ? "5\n" : line % 10 == 0 ? "# comment\r\n" : "1,1\n";
-  const std::string forms = "i,delta or y,i,delta or x,j,delta or A,i,j,delta or A1,i,j,delta or A2,i,j,delta or X,j,k,delta";
+  const std::string forms =
+      "i,delta or y,i,delta or x,j,delta or A,i,j,delta or A1,i,j,delta or A2,i,j,delta or X,j,k,delta";
   for (std::uint32_t count = 1; count <= 7; ++count) {
-    EXPECT_EQ(input_error([&] { (void)read_slices(text, {}, count); }), "events:777: missing field: found 1, expected 2 as in " + forms);
+    EXPECT_EQ(input_error([&] { (void)read_slices(text, {}, count); }),
+              "events:777: missing field: found 1, expected 2 as in " + forms);
   }
 }
 
@@ -126,7 +139,7 @@ RC_GTEST_PROP(TextEvents, SlicesPartitionTheEvents, ()) {
       const Event event{kind < 4 ? Operand::y : Operand::A, *rc::gen::inRange<std::uint64_t>(0, std::uint64_t{1} << 63),
                         kind < 4 ? 0 : *rc::gen::inRange<std::uint64_t>(0, 1000), *rc::gen::inRange(-1000, 1000) / 8.0};
       expected.push_back(event);
-      text += kind == 1 ? fmt::format("{},{}", event.i, event.delta)
+      text += kind == 1  ? fmt::format("{},{}", event.i, event.delta)
               : kind < 4 ? fmt::format("y\t{}\t{}", event.i, event.delta)
                          : fmt::format("A {} {} {}", event.i, event.j, event.delta);
     }
@@ -139,9 +152,11 @@ RC_GTEST_PROP(TextEvents, SlicesPartitionTheEvents, ()) {
 }
 
 RC_GTEST_PROP(TextEvents, WhatIsWrittenReadsBack, (const std::vector<double>& deltas)) {
-  std::vector<Event> events = {{Operand::X, 1, 2, -0.0}, {Operand::x, 7, 0, 1e15}, {Operand::A2, (std::uint64_t{1} << 63) - 1, 5, 100000}};
+  std::vector<Event> events = {
+      {Operand::X, 1, 2, -0.0}, {Operand::x, 7, 0, 1e15}, {Operand::A2, (std::uint64_t{1} << 63) - 1, 5, 100000}};
   for (const double delta : deltas) {
-    if (std::isfinite(delta)) events.push_back({Operand::y, *rc::gen::inRange<std::uint64_t>(0, std::uint64_t{1} << 63), 0, delta});
+    if (std::isfinite(delta))
+      events.push_back({Operand::y, *rc::gen::inRange<std::uint64_t>(0, std::uint64_t{1} << 63), 0, delta});
   }
   const TemporaryDirectory directory;
   for (const char* name : {"events.csv", "events.tsv"}) {

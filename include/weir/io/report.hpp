@@ -69,8 +69,8 @@ struct QueryReport {
 [[nodiscard]] std::string to_json(const SampleReport& report);
 [[nodiscard]] std::string to_json(const QueryReport& report);
 
-/// A heading and an aligned table for a terminal of `width` columns (80 or more); labels are cut to fit. Ends with a
-/// newline.
+/// A heading and an aligned table for a terminal of `width` columns (80 or more); labels are cut to fit, indices
+/// and numbers are not. Ends with a newline.
 [[nodiscard]] std::string to_table(const SampleReport& report, std::size_t width = 100);
 [[nodiscard]] std::string to_table(const QueryReport& report, std::size_t width = 100);
 

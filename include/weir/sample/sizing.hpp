@@ -18,14 +18,21 @@ struct SamplingRequest {
   bool without_replacement = false;  ///< The samples are distinct indices, from one wide lane.
 };
 
+// What follows from the calibration in apps/experiments (p = 2, T = 1, 8 samples; B with replacement / without):
+//
+//     epsilon   n = 2^10        2^20            2^30            2^40            2^63
+//     0.1       128 / 512       256 / 2048      512 / 2048      512 / 4096      1024 / 8192
+//     0.01      512 / 4096      1024 / 8192     1024 / 16384    2048 / 16384    2048 / 32768
+//     0.001     4096 / 32768    8192 / 65536    16384 / 131072  16384 / 131072  32768 / 262144
+
 /// Shape of the smallest sketch that serves the request: dimension, rows, buckets, lanes, levels and p; the other
 /// fields keep their defaults. Throws UsageError, in one line that names the field, when a field is out of its range or
 /// the sketch would need more than 4096 lanes or 2^40 bytes.
 [[nodiscard]] SketchConfig suggest_config(const SamplingRequest& request);
 
 /// Lanes L, lane 0 included: L - 1 is the smallest number of trials of which fewer than `samples` succeed with
-/// probability at most `failure`, a trial succeeding with probability 1 - exp(-1/T) (always when T = 0). L is rounded
-/// up to a multiple of 8, the SIMD width. Throws UsageError above 4096.
+/// probability at most `failure`, a trial succeeding with probability 1 - exp(-1/T) (always when T = 0), with allowance
+/// for the error of F2 in the test. L is rounded up to a multiple of 8, the SIMD width. Throws UsageError above 4096.
 [[nodiscard]] std::uint32_t suggest_lanes(std::uint32_t samples, double failure, double threshold);
 
 /// Tables of the search: 1 up to n = 2^20, 2 below 2^36, 3 from there. A level costs as much memory and update time as

@@ -7,8 +7,8 @@
 
 namespace weir {
 
-/// The binary record format of events, version 1. All numbers are little-endian; all checksums are XXH3 with 64 bits and no seed
-/// (https://github.com/Cyan4973/xxHash). A file is a header, blocks of events, and an index of the blocks:
+/// The binary record format of events, version 1. All numbers are little-endian; all checksums are XXH3 with 64 bits
+/// and no seed (https://github.com/Cyan4973/xxHash). A file is a header, blocks of events, and an index of the blocks:
 ///
 ///     header     0  magic           8 bytes  89 'W' 'E' 'V' 0D 0A 1A 0A
 ///                8  version         u32      1; this field and its place are the same in every version
@@ -41,8 +41,8 @@ namespace weir {
 ///                   index offset    u64      of the index's first byte in the file
 ///                   end mark        8 bytes  "WEVEND" 0D 0A
 ///
-/// The index lets any number of parties read the file by blocks; a pipe is read block by block, and its index then checked. Blocks
-/// grow from 1024 events to 65536 as the file does, so that short files, too, can be shared out evenly.
+/// The index lets any number of parties read the file by blocks; a pipe is read block by block, and its index then
+/// checked. Blocks grow from 1024 events to 65536 as the file does, so that short files, too, can be shared out evenly.
 inline constexpr std::string_view binary_magic{"\x89WEV\r\n\x1a\n", 8};
 inline constexpr std::uint32_t binary_version = 1;
 inline constexpr std::size_t largest_block = 65536;
@@ -55,7 +55,8 @@ struct BinarySummary {
   std::uint64_t bytes = 0;  ///< Length of the file.
 };
 
-/// Reads header and index, and verifies their checksums. Throws InputError naming the byte when `path` is no whole binary event file.
+/// Reads header and index, and verifies their checksums. Throws InputError naming the byte when `path` is no whole
+/// binary event file.
 [[nodiscard]] BinarySummary summarise_binary(const std::string& path);
 
 }  // namespace weir

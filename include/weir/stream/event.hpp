@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -16,7 +16,8 @@ enum class Operand : std::uint8_t { y = 0, x = 1, A = 2, A1 = 3, A2 = 4, X = 5 }
 /// True for the operands whose events carry two indices: A, A1, A2, X.
 [[nodiscard]] constexpr bool has_column(Operand operand) noexcept { return operand >= Operand::A; }
 
-/// One change of one entry: operand[i] += delta, or operand[i][j] += delta. Indices are 0-based, below 2^63; delta is finite.
+/// One change of one entry: operand[i] += delta, or operand[i][j] += delta. Indices are 0-based, below 2^63; delta is
+/// finite.
 struct Event {
   Operand operand = Operand::y;
   std::uint64_t i = 0;
@@ -26,8 +27,8 @@ struct Event {
   bool operator==(const Event&) const = default;
 };
 
-/// Events as columns, the unit in which readers deliver and models ingest. All four columns are equally long. A reader delivers
-/// runs of one operand in one batch where it can; `operands` tells.
+/// Events as columns, the unit in which readers deliver and models ingest. All four columns are equally long. A reader
+/// delivers runs of one operand in one batch where it can; `operands` tells.
 struct EventBatch {
   std::vector<Operand> operands;
   std::vector<std::uint64_t> i;

@@ -38,28 +38,31 @@ struct GeneratorOptions {
   std::uint64_t events = 0;  ///< At least 1.
   std::uint64_t seed = 1;
   DeltaLaw deltas = DeltaLaw::one;
-  double exponent = 1.1;                     ///< zipf: in (0, 16].
-  std::uint64_t heavy = 8;                   ///< planted: number of heavy indices, 1 to min(n, 2^20).
-  double heavy_share = 0.5;                  ///< planted: in [0, 1].
-  std::optional<std::uint64_t> survivors;    ///< insert_delete: non-zeros of the final vector, at most min(n, 2^20), and as even or odd
-                                             ///< as `events`. Otherwise 16 or 15, or fewer for a shorter stream.
+  double exponent = 1.1;     ///< zipf: in (0, 16].
+  std::uint64_t heavy = 8;   ///< planted: number of heavy indices, 1 to min(n, 2^20).
+  double heavy_share = 0.5;  ///< planted: in [0, 1].
+  std::optional<std::uint64_t> survivors =
+      {};  ///< insert_delete: non-zeros of the final vector, at most min(n, 2^20), and as even or odd
+           ///< as `events`. Otherwise 16 or 15, or fewer for a shorter stream.
   IndexPattern pattern = IndexPattern::sequential;
-  std::uint64_t stride = 4096;               ///< structured, stride: at least 1.
+  std::uint64_t stride = 4096;  ///< structured, stride: at least 1.
 };
 
-/// Event t is a function of the options and t alone, so that any slice of the stream can be made anywhere, without a file. Zipf
-/// uses the C library's exp and log: the same bits are promised for one platform only.
+/// Event t is a function of the options and t alone, so that any slice of the stream can be made anywhere, without a
+/// file. Zipf uses the C library's exp and log: the same bits are promised for one platform only.
 ///
-/// Random words are those of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014), jumped to by
-/// position. An index that is uniform on [0, n) is the high half of word * n, off by less than n / 2^64 in total variation. Zipf is
-/// rejection-inversion (Hoermann, Derflinger, "Rejection-inversion to generate variates from monotone discrete distributions", 1996).
+/// Random words are those of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014),
+/// jumped to by position. An index that is uniform on [0, n) is the high half of word * n, off by less than n / 2^64 in
+/// total variation. Zipf is rejection-inversion (Hoermann, Derflinger, "Rejection-inversion to generate variates from
+/// monotone discrete distributions", 1996).
 class EventGenerator {
  public:
   /// Throws UsageError naming the option that is out of range.
   explicit EventGenerator(const GeneratorOptions& options);
 
   [[nodiscard]] const GeneratorOptions& options() const noexcept { return options_; }
-  /// Replaces the events of `batch`, whose size says how many, by events first, first + 1, ..., all below options().events.
+  /// Replaces the events of `batch`, whose size says how many, by events first, first + 1, ..., all below
+  /// options().events.
   void fill(std::uint64_t first, EventBatch& batch) const;
 
   /// planted: the heavy indices, ascending; insert_delete: those of the final vector. Otherwise empty.

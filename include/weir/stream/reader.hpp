@@ -22,26 +22,27 @@ enum class StreamFormat : std::uint8_t { text, binary, matrix_market, gzip };
 /// The format of a file, told by its first bytes. Throws InputError when it cannot be read.
 [[nodiscard]] StreamFormat stream_format(const std::string& path);
 
-/// How a stream is read. A slice is the part of every file that one of `slice_count` parties reads; the slices of a file partition
-/// its events for any slice_count. A compressed file or a named pipe cannot be cut: it belongs whole to party (file number) mod
-/// slice_count.
+/// How a stream is read. A slice is the part of every file that one of `slice_count` parties reads; the slices of a
+/// file partition its events for any slice_count. A compressed file or a named pipe cannot be cut: it belongs whole to
+/// party (file number) mod slice_count.
 struct ReadOptions {
   std::uint32_t slice = 0;
   std::uint32_t slice_count = 1;
   OnError on_error = OnError::stop;       ///< stop: throw InputError at the first bad line; skip: count it and go on.
-  std::vector<OperandShape> shapes = {};       ///< Operands that the model takes, with their shapes; an event of another operand is bad
-                                          ///< input. None: every operand, any index below 2^63.
+  std::vector<OperandShape> shapes = {};  ///< Operands that the model takes, with their shapes; an event of another
+                                          ///< operand is bad input. None: every operand, any index below 2^63.
   Operand default_operand = Operand::y;   ///< What Matrix Market files mean, and `i,delta` lines if it is a vector.
   std::size_t batch = 8192;               ///< Events a batch, at most.
 };
 
-/// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or `X,j,k,delta`, with
-/// fields separated by commas, tabs or blanks; blank lines and lines that begin with # are skipped, \r\n ends a line too, and no line is
-/// longer than 4096 bytes. A Matrix Market file must be in coordinate format; each of its entries is an insertion. The binary format is
-/// in binary.hpp. Damage to a binary or compressed file, and a wrong number of entries in a Matrix Market file, always ends the reading.
+/// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
+/// `X,j,k,delta`, with fields separated by commas, tabs or blanks; blank lines and lines that begin with # are skipped,
+/// \r\n ends a line too, and no line is longer than 4096 bytes. A Matrix Market file must be in coordinate format; each
+/// of its entries is an insertion. The binary format is in binary.hpp. Damage to a binary or compressed file, and a
+/// wrong number of entries in a Matrix Market file, always ends the reading.
 ///
-/// Reads events from files (text, gzip of text, binary records, Matrix Market coordinate files; told apart by content) or from
-/// standard input ("-", whole, whatever the slice). One pass, bounded memory.
+/// Reads events from files (text, gzip of text, binary records, Matrix Market coordinate files; told apart by content)
+/// or from standard input ("-", whole, whatever the slice). One pass, bounded memory.
 class EventReader {
  public:
   /// Opens nothing yet, except that missing and unreadable files are reported here, by name. Throws InputError.
@@ -52,8 +53,8 @@ class EventReader {
   EventReader& operator=(EventReader&&) noexcept;
   ~EventReader();
 
-  /// Replaces the contents of `batch` with the next events; false, with an empty batch, at the end of the last file. Throws
-  /// InputError that names file, line (text) or byte (binary), and what was expected.
+  /// Replaces the contents of `batch` with the next events; false, with an empty batch, at the end of the last file.
+  /// Throws InputError that names file, line (text) or byte (binary), and what was expected.
   bool next(EventBatch& batch);
 
   /// Bad lines skipped so far (OnError::skip).

@@ -1,0 +1,14 @@
+#include <benchmark/benchmark.h>
+
+#include "workload.hpp"
+
+int main(int argc, char** argv) {
+  weir::bench::register_ingest();
+  weir::bench::register_reading();
+  weir::bench::register_state();
+  weir::bench::register_query();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

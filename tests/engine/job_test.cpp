@@ -1,0 +1,256 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <new>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "weir/engine/ingest.hpp"
+#include "weir/engine/together.hpp"
+#include "weir/engine/vector_job.hpp"
+#include "weir/error.hpp"
+
+namespace weir::engine {
+namespace {
+
+template <class Expected, class Work>
+std::string message_of(Work&& work) {
+  try {
+    work();
+  } catch (const Expected& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "expected an exception";
+  return {};
+}
+
+/// A file that rank 0 writes and every rank reads; it is gone when the last rank has left the scope.
+class SharedFile {
+ public:
+  SharedFile(const mpi::Communicator& communicator, const std::string& name, const std::string& content)
+      : communicator_(communicator) {
+    const std::uint64_t process = communicator.broadcast(static_cast<std::uint64_t>(::getpid()));
+    path_ = testing::TempDir() + "weir_engine_" + std::to_string(process) + "_" + name;
+    if (communicator.local_is_root()) std::ofstream(path_) << content;
+    std::ignore = communicator.all_sum(1);
+  }
+  ~SharedFile() {
+    std::ignore = communicator_.all_sum(1);
+    if (communicator_.local_is_root()) std::remove(path_.c_str());
+  }
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  mpi::Communicator communicator_;
+  std::string path_;
+};
+
+struct Stream {
+  std::string text;
+  std::vector<double> y;
+};
+
+Stream whole_valued_stream(std::uint64_t n, int events) {
+  std::mt19937_64 random(11);
+  Stream stream{{}, std::vector<double>(n)};
+  for (int t = 0; t < events; ++t) {
+    const std::uint64_t i = random() % n;
+    const int delta = static_cast<int>(random() % 15) - 5;
+    stream.y[i] += delta;
+    stream.text += std::to_string(i) + "," + std::to_string(delta) + "\n";
+  }
+  return stream;
+}
+
+SketchConfig small_config(std::uint64_t n) {
+  SketchConfig config;
+  config.dimension = n;
+  config.buckets = 64;
+  config.lanes = 8;
+  config.seed = 5;
+  return config;
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  mpi::Communicator world;
+  [[nodiscard]] std::uint64_t ranks() const { return static_cast<std::uint64_t>(world.local_size()); }
+};
+
+TEST_F(EngineTest, TogetherReturnsWhenNoRankFails) {
+  bool ran = false;
+  together(world, [&](mpi::FailureSignal&) { ran = true; });
+  EXPECT_TRUE(ran);
+}
+
+TEST_F(EngineTest, TogetherThrowsTheErrorOfOneRankOnAll) {
+  const int last = world.local_size() - 1;
+  const auto fail_at_last = [&](const auto& fail) {
+    return [&world = this->world, last, fail](mpi::FailureSignal&) {
+      if (world.local_rank() == last) fail();
+    };
+  };
+  EXPECT_NE(message_of<InputError>([&] {
+              together(world, fail_at_last([] { throw InputError("bad data"); }));
+            }).find("bad data"),
+            std::string::npos);
+  EXPECT_NE(message_of<UsageError>([&] {
+              together(world, fail_at_last([] { throw UsageError("bad wish"); }));
+            }).find("bad wish"),
+            std::string::npos);
+  EXPECT_NE(message_of<InputError>([&] {
+              together(world, fail_at_last([] { throw std::bad_alloc(); }));
+            }).find("out of memory"),
+            std::string::npos);
+}
+
+TEST_F(EngineTest, TogetherTellsBusyRanks) {
+  // Every rank but the last works until it hears of the failure; without the signal this would not end.
+  EXPECT_THROW(together(world,
+                        [&](mpi::FailureSignal& signal) {
+                          if (world.local_rank() == world.local_size() - 1) throw InputError("enough");
+                          while (!signal.local_raised()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                        }),
+               InputError);
+}
+
+TEST_F(EngineTest, RequireMemoryRefusesWhatNoMachineHas) {
+  EXPECT_NO_THROW(require_memory(world, 1 << 20, "a table"));
+  const std::string message = message_of<InputError>([&] { require_memory(world, std::uint64_t{1} << 60, "a table"); });
+  EXPECT_NE(message.find("a table"), std::string::npos) << message;
+}
+
+TEST_F(EngineTest, IngestHandsOutEveryEventExactlyOnce) {
+  const Stream first = whole_valued_stream(100, 20000);
+  const SharedFile a(world, "a.csv", first.text);
+  const SharedFile b(world, "b.csv", "7,1\n8,2\n");
+  std::vector<double> local(100);
+  const IngestStatistics statistics =
+      ingest(world, {{a.path(), b.path()}}, {{Operand::y, 100, 1}}, Operand::y, [&](const EventBatch& batch) {
+        for (std::size_t t = 0; t < batch.size(); ++t) local[batch.i[t]] += batch.delta[t];
+      });
+  EXPECT_EQ(statistics.updates, 20002u);
+  EXPECT_EQ(statistics.skipped, 0u);
+  world.reduce_sum(local);
+  if (!world.local_is_root()) return;
+  std::vector<double> expected = first.y;
+  expected[7] += 1;
+  expected[8] += 2;
+  EXPECT_EQ(local, expected);
+}
+
+TEST_F(EngineTest, IngestCountsSkippedLinesOverAllRanks) {
+  std::string text;
+  for (int k = 0; k < 5000; ++k) text += k % 50 == 0 ? "broken\n" : "1,1\n";
+  const SharedFile file(world, "bad.csv", text);
+  const IngestStatistics statistics =
+      ingest(world, {{file.path()}, OnError::skip}, {{Operand::y, 10, 1}}, Operand::y, [](const EventBatch&) {});
+  EXPECT_EQ(statistics.skipped, 100u);
+  EXPECT_EQ(statistics.updates, 4900u);
+}
+
+TEST_F(EngineTest, IngestFailsOnAllRanksWithTheLineOfOne) {
+  std::string text;
+  for (int k = 0; k < 20000; ++k) text += "1,1\n";
+  const SharedFile file(world, "late.csv", text + "broken\n");
+  const std::string message = message_of<InputError>([&] {
+    ingest(world, {{file.path()}}, {{Operand::y, 10, 1}}, Operand::y, [](const EventBatch&) {});
+  });
+  EXPECT_NE(message.find("late.csv:20001"), std::string::npos) << message;
+}
+
+TEST_F(EngineTest, IngestPassesOnTheErrorOfAConsumer) {
+  const SharedFile file(world, "one.csv", "1,1\n");
+  EXPECT_THROW(ingest(world, {{file.path()}}, {{Operand::y, 10, 1}}, Operand::y,
+                      [](const EventBatch&) { throw InputError("no more"); }),
+               InputError);
+}
+
+TEST_F(EngineTest, IngestRefusesStandardInputTwice) {
+  EXPECT_THROW(ingest(world, {{"-", "-"}}, {}, Operand::y, [](const EventBatch&) {}), UsageError);
+}
+
+TEST_F(EngineTest, MergedTablesAreThoseOfOneRankToTheBit) {
+  constexpr std::uint64_t n = 500;
+  const Stream stream = whole_valued_stream(n, 30000);
+  const SharedFile file(world, "stream.csv", stream.text);
+  Model model = VectorModel(n);
+  const VectorJobResult result = run_vector_job(world, model, {small_config(n), true}, {{file.path()}});
+  EXPECT_EQ(result.ingest.updates, 30000u);
+  if (!world.local_is_root()) return;
+
+  // y itself, known from the generator, in one update a coordinate.
+  VectorSketch expected(small_config(n));
+  std::vector<std::uint64_t> keys(n);
+  for (std::uint64_t i = 0; i < n; ++i) keys[i] = i;
+  expected.update(keys, stream.y);
+  EXPECT_TRUE(std::ranges::equal(result.y.sketch->table(), expected.table()));
+  EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), stream.y));
+}
+
+TEST_F(EngineTest, AStreamGoesOnFromAState) {
+  constexpr std::uint64_t n = 50;
+  const SharedFile file(world, "rest.csv", "3,4\n5,-2\n");
+  std::optional<VectorSketch> start;
+  VectorSketch expected(small_config(n));
+  const std::vector<std::uint64_t> before{1, 3}, after{1, 3, 5};
+  const std::vector<double> before_deltas{10, 1}, after_deltas{10, 5, -2};
+  if (world.local_is_root()) start.emplace(small_config(n)).update(before, before_deltas);
+  Model model = VectorModel(n);
+  const VectorJobResult result =
+      run_vector_job(world, model, {small_config(n), false}, {{file.path()}}, std::move(start));
+  expected.update(after, after_deltas);
+  if (!world.local_is_root()) return;
+  EXPECT_TRUE(std::ranges::equal(result.y.sketch->table(), expected.table()));
+}
+
+TEST_F(EngineTest, ProductsAreMultipliedBeforeTheyAreMerged) {
+  const SharedFile file(world, "a.csv", "A,1,0,2\nA,1,1,3\nA,4,1,-1\n");
+  Model model = ProductModel(6, {10, 100});
+  const VectorJobResult result = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}});
+  if (!world.local_is_root()) return;
+  const std::vector<double> expected{0, 320, 0, 0, -100, 0};
+  EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), expected));
+}
+
+TEST_F(EngineTest, DifferentSketchesDoNotMerge) {
+  const SharedFile file(world, "one.csv", "1,1\n");
+  SketchConfig config = small_config(10);
+  config.seed = static_cast<std::uint64_t>(world.local_rank());
+  Model model = VectorModel(10);
+  const auto run = [&] { std::ignore = run_vector_job(world, model, {config, false}, {{file.path()}}); };
+  if (ranks() == 1) {
+    EXPECT_NO_THROW(run());
+  } else {
+    EXPECT_THROW(run(), InputError);
+  }
+}
+
+TEST_F(EngineTest, SumsThatOverflowAreAnError) {
+  const SharedFile file(world, "large.csv", "1,1e308\n1,1e308\n1,1e308\n1,1e308\n");
+  Model model = VectorModel(10);
+  EXPECT_THROW(std::ignore = run_vector_job(world, model, {small_config(10), false}, {{file.path()}}), InputError);
+  EXPECT_THROW(std::ignore = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}}), InputError);
+}
+
+TEST_F(EngineTest, ImpossibleShapesAreUsageErrors) {
+  SketchConfig config = small_config(10);
+  config.buckets = 3;
+  Model model = VectorModel(10);
+  EXPECT_THROW(std::ignore = run_vector_job(world, model, {config, false}, {}), UsageError);
+}
+
+}  // namespace
+}  // namespace weir::engine
