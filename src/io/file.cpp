@@ -163,8 +163,8 @@ void OutputFile::commit() {
 
   // The rename itself must reach the disk too. Some file systems cannot flush a directory; that is no failure of the
   // write.
-  std::string directory = std::filesystem::path(target_).parent_path().string();
-  if (directory.empty()) directory = ".";
+  const std::filesystem::path parent = std::filesystem::path(target_).parent_path();
+  const std::filesystem::path directory = parent.empty() ? std::filesystem::path(".") : parent;
   const int handle = retry_interrupted([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
   if (handle >= 0) {
     ::fsync(handle);
