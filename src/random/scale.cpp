@@ -52,8 +52,8 @@ void scales_of_words(const std::uint64_t* HWY_RESTRICT words, float* HWY_RESTRIC
       d, (count + width - 1) / width, [&](std::size_t v) HWY_ATTR { return hn::LoadU(d, words + v * width); }, out);
 }
 
-/// Scales for all lanes (a multiple of 8) of `count` items whose shared words are `bases`, rounded up to whole steps of
-/// 8 items; lane 0 is set to 1.
+/// Scales for `lanes` lanes (a multiple of 8) of `count` items whose shared words are `bases`, rounded up to whole
+/// steps of 8 items.
 template <Formula formula>
 void scales_of_lanes(const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
                      const std::uint64_t* HWY_RESTRICT lane_xor, const std::uint64_t* HWY_RESTRICT lane_multiply,
@@ -89,10 +89,9 @@ void scales_of_lanes(const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
       }
     }
   }
-  for (std::size_t t = 0; t < count; ++t) out[t * lanes] = 1.0F;
 }
 
-/// The one scaled lane of a two-lane sketch, vectorised over the items: out[2 t] = 1, out[2 t + 1] = scale.
+/// The one scaled lane of a two-lane sketch, vectorised over the items: out[2 t + 1] = scale.
 template <Formula formula>
 void scales_of_pair(const std::uint64_t* HWY_RESTRICT bases, std::size_t count, std::uint64_t lane_xor,
                     std::uint64_t lane_multiply, float* HWY_RESTRICT out) {
@@ -104,10 +103,7 @@ void scales_of_pair(const std::uint64_t* HWY_RESTRICT bases, std::size_t count, 
   scales_of_run<formula>(
       d, (count + width - 1) / width,
       [&](std::size_t v) HWY_ATTR { return hn::Xor(hn::LoadU(d, bases + v * width), x) * c; }, scales);
-  for (std::size_t t = 0; t < count; ++t) {
-    out[2 * t] = 1.0F;
-    out[2 * t + 1] = scales[t];
-  }
+  for (std::size_t t = 0; t < count; ++t) out[2 * t + 1] = scales[t];
 }
 
 #else  // one lane at a time: the definition itself
@@ -129,8 +125,7 @@ template <Formula formula>
 void scales_of_lanes(const std::uint64_t* bases, std::size_t count, const std::uint64_t* lane_xor,
                      const std::uint64_t* lane_multiply, std::size_t lanes, float* out) {
   for (std::size_t t = 0; t < count; ++t) {
-    out[t * lanes] = 1.0F;
-    for (std::size_t lane = 1; lane < lanes; ++lane) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
       out[t * lanes + lane] = scalar_scale<formula>((bases[t] ^ lane_xor[lane]) * lane_multiply[lane]);
     }
   }
@@ -140,7 +135,6 @@ template <Formula formula>
 void scales_of_pair(const std::uint64_t* bases, std::size_t count, std::uint64_t lane_xor, std::uint64_t lane_multiply,
                     float* out) {
   for (std::size_t t = 0; t < count; ++t) {
-    out[2 * t] = 1.0F;
     out[2 * t + 1] = scalar_scale<formula>((bases[t] ^ lane_xor) * lane_multiply);
   }
 }
@@ -254,37 +248,34 @@ float ScaleFunction::operator()(std::uint64_t key, std::uint32_t lane) const noe
   return lane == 0 ? 1.0F : scale_from_word(word(key, lane), law_, p_);
 }
 
-void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::span<float> out) const noexcept {
-  assert(out.size() >= (keys.size() + 7) / 8 * 8 * lanes_);
+void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count,
+                         std::span<float> out) const noexcept {
+  assert(first + count <= lanes_ && (count == lanes_ || (first % 8 == 0 && count % 8 == 0)));
+  assert(out.size() >= (keys.size() + 7) / 8 * 8 * count);
   const Formula formula = formula_of(law_, p_);
-  if (lanes_ == 1) {
-    std::fill_n(out.begin(), keys.size(), 1.0F);
-    return;
-  }
   std::array<std::uint64_t, chunk + overrun> words{};
-  if (is_mix_) {
-    for (std::size_t first = 0; first < keys.size(); first += chunk) {
-      const std::size_t count = std::min(chunk, keys.size() - first);
-      base_.fill(keys.subspan(first, count), std::span(words).first(count));
-      float* target = out.data() + first * lanes_;
+  std::array<float, chunk + overrun> scales;
+  for (std::size_t done = 0; done < keys.size(); done += chunk) {
+    const auto part = keys.subspan(done, std::min(chunk, keys.size() - done));
+    const auto part_words = std::span(words).first(part.size());
+    float* target = out.data() + done * count;
+    if (is_mix_ && lanes_ > 1) {
+      base_.fill(part, part_words);
       if (lanes_ == 2) {
-        HWY_DYNAMIC_DISPATCH(fill_pair)(formula, words.data(), count, lane_xor_[1], lane_multiply_[1], target);
+        HWY_DYNAMIC_DISPATCH(fill_pair)(formula, words.data(), part.size(), lane_xor_[1], lane_multiply_[1], target);
       } else {
         HWY_DYNAMIC_DISPATCH(fill_lanes)
-        (formula, words.data(), count, lane_xor_.data(), lane_multiply_.data(), lanes_, target);
+        (formula, words.data(), part.size(), lane_xor_.data() + first, lane_multiply_.data() + first, count, target);
+      }
+    } else {
+      for (std::uint32_t k = first == 0 ? 1 : 0; k < count; ++k) {
+        lane_functions_[first + k].fill(part, part_words);
+        HWY_DYNAMIC_DISPATCH(fill_from_words)(formula, words.data(), scales.data(), part.size());
+        for (std::size_t t = 0; t < part.size(); ++t) target[t * count + k] = scales[t];
       }
     }
-    return;
-  }
-  std::array<float, chunk + overrun> scales;
-  for (std::size_t first = 0; first < keys.size(); first += chunk) {
-    const std::size_t count = std::min(chunk, keys.size() - first);
-    float* target = out.data() + first * lanes_;
-    for (std::size_t t = 0; t < count; ++t) target[t * lanes_] = 1.0F;
-    for (std::uint32_t lane = 1; lane < lanes_; ++lane) {
-      lane_functions_[lane].fill(keys.subspan(first, count), std::span(words).first(count));
-      HWY_DYNAMIC_DISPATCH(fill_from_words)(formula, words.data(), scales.data(), count);
-      for (std::size_t t = 0; t < count; ++t) target[t * lanes_ + lane] = scales[t];
+    if (first == 0) {
+      for (std::size_t t = 0; t < part.size(); ++t) target[t * count] = 1.0F;
     }
   }
 }

@@ -65,25 +65,24 @@ bool all_valid(const std::uint64_t* HWY_RESTRICT keys, const double* HWY_RESTRIC
   return good;
 }
 
-/// Adds one block of `kVectors` vectors of lanes, from lane `first_lane` on, for all items and rows of one level.
+/// `kVectors` vectors of lanes, for all items and rows of one level.
 template <std::size_t kVectors, std::size_t kRows, class D>
-HWY_INLINE void accumulate_block(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
-                                 const PhiColumns& columns, std::size_t count, const TableShape& shape,
-                                 std::size_t first_lane) {
+HWY_INLINE void accumulate_level(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
+                                 const PhiColumns& columns, std::size_t count, std::size_t rows) {
   const hn::Rebind<float, D> df;
   const std::size_t width = hn::Lanes(d);
   constexpr std::size_t stride = PhiColumns::capacity;
   const double* HWY_RESTRICT signed_deltas = columns.signed_deltas.data();
-  const float* HWY_RESTRICT scales = columns.scales.data() + first_lane;
-  const std::size_t rows = kRows == 0 ? shape.rows : kRows;
+  const float* HWY_RESTRICT scales = columns.scales.data();
+  if constexpr (kRows != 0) rows = kRows;
   for (std::size_t t = 0; t < count; ++t) {
     hn::Vec<D> scale[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
-      scale[v] = hn::PromoteTo(d, hn::LoadU(df, scales + t * shape.lanes + v * width));
+      scale[v] = hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width));
     }
     for (std::size_t row = 0; row < rows; ++row) {
       const auto delta = hn::Set(d, signed_deltas[row * stride + t]);
-      double* HWY_RESTRICT cell = table + cells[row * stride + t] + first_lane;
+      double* HWY_RESTRICT cell = table + cells[row * stride + t];
       for (std::size_t v = 0; v < kVectors; ++v) {
         hn::Store(hn::Add(hn::Load(d, cell + v * width), hn::Mul(scale[v], delta)), d, cell + v * width);
       }
@@ -91,35 +90,41 @@ HWY_INLINE void accumulate_block(D d, double* HWY_RESTRICT table, const std::uin
   }
 }
 
-template <std::size_t kRows>
-void accumulate_level(double* HWY_RESTRICT table, const std::uint64_t* cells, const PhiColumns& columns,
-                      std::size_t count, const TableShape& shape) {
-  const hn::CappedTag<double, 8> d;
-  constexpr std::size_t width = hn::MaxLanes(hn::CappedTag<double, 8>());
-  if (shape.lanes == 1) {
-    accumulate_block<1, kRows>(hn::CappedTag<double, 1>(), table, cells, columns, count, shape, 0);
-  } else if (shape.lanes == 2) {
-    const hn::CappedTag<double, 2> pair;
-    accumulate_block<2 / hn::MaxLanes(hn::CappedTag<double, 2>()), kRows>(pair, table, cells, columns, count, shape, 0);
-  } else {
-    std::size_t lane = 0;
-    for (; lane + 16 <= shape.lanes; lane += 16) {
-      accumulate_block<16 / width, kRows>(d, table, cells, columns, count, shape, lane);
-    }
-    if (lane < shape.lanes) accumulate_block<8 / width, kRows>(d, table, cells, columns, count, shape, lane);
+/// A block of `kLanes` lanes. One level after the other: both at once share the products, but their cache lines wait on
+/// each other, and it is slower.
+template <std::size_t kLanes, std::size_t kRows>
+void accumulate_lanes(double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
+                      const TableShape& shape) {
+  constexpr std::size_t most = kLanes < 8 ? kLanes : 8;
+  const hn::CappedTag<double, most> d;
+  constexpr std::size_t vectors = kLanes / hn::MaxLanes(hn::CappedTag<double, most>());
+  for (std::size_t level = 0; level < shape.levels; ++level) {
+    const std::uint64_t* cells = columns.cells.data() + level * shape.rows * PhiColumns::capacity;
+    accumulate_level<vectors, kRows>(d, table, cells, columns, count, shape.rows);
   }
 }
 
-// One level after the other: both at once share the products, but their cache lines wait on each other, and it is
-// slower.
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
-  for (std::size_t level = 0; level < shape.levels; ++level) {
-    const std::uint64_t* cells = columns.cells.data() + level * shape.rows * PhiColumns::capacity;
-    if (shape.rows == 5) {
-      accumulate_level<5>(table, cells, columns, count, shape);
-    } else {
-      accumulate_level<0>(table, cells, columns, count, shape);
-    }
+template <std::size_t kRows>
+void accumulate_rows(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+                     std::size_t lanes) {
+  switch (lanes) {
+    case 1:
+      return accumulate_lanes<1, kRows>(table, columns, count, shape);
+    case 2:
+      return accumulate_lanes<2, kRows>(table, columns, count, shape);
+    case 8:
+      return accumulate_lanes<8, kRows>(table, columns, count, shape);
+    default:
+      return accumulate_lanes<16, kRows>(table, columns, count, shape);
+  }
+}
+
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+                std::size_t lanes) {
+  if (shape.rows == 5) {
+    accumulate_rows<5>(table, columns, count, shape, lanes);
+  } else {
+    accumulate_rows<0>(table, columns, count, shape, lanes);
   }
 }
 
@@ -257,8 +262,9 @@ bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t coun
   return HWY_DYNAMIC_DISPATCH(all_valid)(keys, deltas, count, dimension);
 }
 
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape) {
-  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, shape);
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+                std::size_t lanes) {
+  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, shape, lanes);
 }
 
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, double* out) {

@@ -34,8 +34,10 @@ struct TableShape {
   std::size_t lanes;
 };
 
-/// table[cells[level][row][t] + lane] += signed_deltas[row][t] * scales[t][lane] for all t, levels, rows and lanes.
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape);
+/// table[cells[level][row][t] + lane] += signed_deltas[row][t] * scales[t][lane] for all t, levels, rows, and the
+/// `lanes` lanes of a block: 1, 2, 8 or 16. `table` is advanced to the first lane of the block.
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+                std::size_t lanes);
 
 /// out[t][lane] = median over rows of sign * cell at level 0; the signs are columns.signed_deltas.
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, double* out);

@@ -1,5 +1,6 @@
 #include "weir/sketch/operator.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 
@@ -22,7 +23,7 @@ const SketchConfig& validated(const SketchConfig& config) {
 PhiColumns::PhiColumns(const SketchConfig& config)
     : cells(config.levels * config.rows * capacity),
       signed_deltas(config.rows * capacity),
-      scales(capacity * config.lanes),
+      scales(capacity * std::min(config.lanes, lane_block)),
       words(capacity) {}
 
 SketchOperator::SketchOperator(const SketchConfig& config)

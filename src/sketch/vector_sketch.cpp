@@ -75,7 +75,6 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
     const auto chunk = keys.subspan(first, count);
-    phi_.scales().fill(chunk, columns_.scales);
     for (std::uint32_t level = 0; level < shape.levels; ++level) {
       if (level > 0) {
         const std::uint32_t shift = shape.group_shift(level);
@@ -84,7 +83,11 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
       phi_.locate(level, level == 0 ? chunk : std::span<const std::uint64_t>(groups).first(count),
                   deltas.subspan(first, count), columns_);
     }
-    kernels::accumulate(table_.data(), columns_, count, table_shape(shape));
+    for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
+      const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
+      phi_.scales().fill(chunk, lane, block, columns_.scales);
+      kernels::accumulate(table_.data() + lane, columns_, count, table_shape(shape), block);
+    }
   }
 }
 

@@ -71,7 +71,7 @@ TEST(Scale, BatchesGiveTheSameBitsOnEveryTarget) {
           for (const std::size_t count :
                {std::size_t{0}, std::size_t{1}, std::size_t{9}, std::size_t{130}, keys.size()}) {
             std::vector<float> out((count + 7) / 8 * 8 * lanes);
-            function.fill(std::span(keys).first(count), out);
+            function.fill(std::span(keys).first(count), 0, lanes, out);
             for (std::size_t t = 0; t < count; ++t) {
               for (std::uint32_t lane = 0; lane < lanes; ++lane) {
                 ASSERT_EQ(out[t * lanes + lane], function(keys[t], lane))
@@ -141,7 +141,7 @@ TEST(Scale, HasItsLawOnSequentialIds) {
     for (const Law& law : laws) {
       const ScaleFunction function(kind, 3, 4, law.law, law.p, 8);
       std::vector<float> scales(count * 8);
-      function.fill(keys, scales);
+      function.fill(keys, 0, 8, scales);
       for (const std::size_t lane : {std::size_t{1}, std::size_t{4}, std::size_t{7}}) {
         std::vector<std::uint64_t> counts(bins);
         for (std::size_t t = 0; t < count; ++t) ++counts[bin_of(scales[t * 8 + lane], law, bins)];
@@ -163,7 +163,7 @@ TEST(Scale, LanesAreIndependentInPairs) {
   std::vector<std::uint64_t> keys(count);
   for (std::size_t t = 0; t < count; ++t) keys[t] = t;
   std::vector<float> scales(count * lanes);
-  function.fill(keys, scales);
+  function.fill(keys, 0, lanes, scales);
   constexpr std::array<double, 15> edges = {0.004, 0.008, 0.016, 0.03, 0.06, 0.12, 0.2, 0.3,
                                             0.4,   0.5,   0.6,   0.7,  0.8,  0.9,  0.97};
   const auto cell = [&](double scale) {
@@ -196,7 +196,7 @@ TEST(Scale, LanesAreIndependentInTheTail) {
   std::uint64_t pairs = 0;
   for (std::uint64_t first = 0; first < (1U << 22U); first += chunk) {
     for (std::size_t t = 0; t < chunk; ++t) keys[t] = first + t;
-    function.fill(keys, scales);
+    function.fill(keys, 0, lanes, scales);
     for (std::size_t t = 0; t < chunk; ++t) {
       std::uint64_t large = 0;
       for (std::size_t lane = 1; lane < lanes; ++lane) large += scales[t * lanes + lane] > edge ? 1U : 0U;

@@ -48,9 +48,11 @@ class ScaleFunction {
   [[nodiscard]] std::uint32_t lanes() const noexcept { return lanes_; }
   /// Scale of `key` in `lane`; 1 in lane 0.
   [[nodiscard]] float operator()(std::uint64_t key, std::uint32_t lane) const noexcept;
-  /// out[t * lanes + lane] = scale of keys[t] in that lane. `out` has room for `lanes` floats for each key, the number
-  /// of keys rounded up to a multiple of 8; what lies past the last key is overwritten.
-  void fill(std::span<const std::uint64_t> keys, std::span<float> out) const noexcept;
+  /// out[t * count + k] = scale of keys[t] in lane first + k, k < count: all lanes, or a block of them, `first` and
+  /// `count` multiples of 8. `out` has room for `count` floats for each key, the number of keys rounded up to a
+  /// multiple of 8; what lies past the last key is overwritten.
+  void fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count,
+            std::span<float> out) const noexcept;
 
  private:
   [[nodiscard]] std::uint64_t word(std::uint64_t key, std::uint32_t lane) const noexcept;

@@ -17,12 +17,14 @@ namespace weir {
 /// scale. Scratch, to be reused from chunk to chunk.
 struct PhiColumns {
   static constexpr std::size_t capacity = 128;
+  /// Lanes are worked on in blocks of at most this many, so that the scales of a chunk stay in the first-level cache.
+  static constexpr std::uint32_t lane_block = 16;
 
   explicit PhiColumns(const SketchConfig& config);
 
   AlignedVector<std::uint64_t> cells;   ///< [level][row][t], `capacity` for t: first double of the cell in the table.
   AlignedVector<double> signed_deltas;  ///< [row][t]: the key's delta times its sign in that row.
-  AlignedVector<float> scales;          ///< [t][lane].
+  AlignedVector<float> scales;          ///< [t][lane of the block].
   AlignedVector<std::uint64_t> words;   ///< Scratch for the hashing.
 };
 
