@@ -97,9 +97,11 @@ void scales_only(benchmark::State& state, std::uint32_t lanes) {
   const SketchOperator phi(config);
   PhiColumns columns(config);
   for_each_chunk(state, [&](const Updates& chunk) {
-    phi.scales().fill(chunk.keys, columns.scales);
-    benchmark::DoNotOptimize(columns.scales.data());
-    benchmark::ClobberMemory();
+    for (std::uint32_t lane = 0; lane < lanes; lane += PhiColumns::lane_block) {
+      phi.scales().fill(chunk.keys, lane, std::min(PhiColumns::lane_block, lanes - lane), columns.scales);
+      benchmark::DoNotOptimize(columns.scales.data());
+      benchmark::ClobberMemory();
+    }
   });
 }
 

@@ -118,7 +118,7 @@ std::vector<int> exact_cells(const SketchConfig& config, const std::vector<doubl
   for (std::size_t first = 0; first < y.size(); first += chunk) {
     const std::size_t count = std::min(chunk, y.size() - first);
     std::iota(keys.begin(), keys.end(), std::uint64_t{first});
-    scales.fill(std::span(keys).first(count), scale);
+    scales.fill(std::span(keys).first(count), 0, config.lanes, scale);
     for (std::size_t t = 0; t < count; ++t) {
       for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
         const double scaled = std::abs(y[first + t]) * static_cast<double>(scale[t * config.lanes + lane]);

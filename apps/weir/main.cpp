@@ -61,7 +61,10 @@ int run(int argc, char** argv) {
         app.get_subcommands([&](CLI::App* known) { return known->check_name(argv[1]); }).empty())
       throw UsageError(fmt::format("unknown command '{}'", argv[1]));
     app.parse(argc, argv);
-    return action();
+    // These are the work of one process; under a launcher the others have nothing to do.
+    const bool alone = app.got_subcommand("convert") || app.got_subcommand("generate") ||
+                       app.got_subcommand("inspect") || app.got_subcommand("combine");
+    return alone && !first_process() ? static_cast<int>(done) : action();
   } catch (const CLI::Success& success) {
     return first_process() ? app.exit(success) : done;
   } catch (const CLI::ParseError& error) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -49,13 +50,15 @@ void MeasureOptions::check() const {
   if (!keep_sketch && !save_path.empty())
     throw UsageError("--save writes a sketch, which the exact sampler does not keep");
   if (!state_path.empty()) return;
-  if (!model.n)
-    throw UsageError(
-        "--n is needed: the length of y, indices are 0 .. N-1 (it costs no memory, take room for what may come)");
+  if (keep_dense && !model.n) throw UsageError("exact answers keep n doubles a rank: --n is needed, the length of y");
   if (keep_dense && *model.n > max_dense_dimension)
     throw UsageError(
         fmt::format("exact answers keep n doubles a rank: --n {} is more than {}", *model.n, max_dense_dimension));
-  if (keep_sketch) std::ignore = sketch.configuration(*model.n);
+  if (keep_sketch) std::ignore = sketch.configuration(dimension());
+}
+
+std::uint64_t MeasureOptions::dimension() const {
+  return model.n.value_or(std::min(max_dimension, key_limit(sketch.randomness.value_or(Randomness::mix))));
 }
 
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
@@ -93,8 +96,8 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     });
     config = broadcast(communicator, config);
   } else {
-    if (options.keep_sketch) config = options.sketch.configuration(*options.model.n);
-    config.dimension = *options.model.n;
+    if (options.keep_sketch) config = options.sketch.configuration(options.dimension());
+    config.dimension = options.dimension();
     config.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
     description.model = options.model.name;
   }

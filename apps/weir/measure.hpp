@@ -24,6 +24,8 @@ struct MeasureOptions {
 
   /// What can be found wrong before anything is read. Throws UsageError.
   void check() const;
+  /// n as given, or all that a key may be: then the stream needs no known bound, and states of any streams combine.
+  [[nodiscard]] std::uint64_t dimension() const;
 };
 /// STREAM..., --model and its shape, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);

@@ -21,8 +21,6 @@
 namespace weir::app {
 namespace {
 
-constexpr std::uint64_t max_dimension = std::uint64_t{1} << 63;
-
 std::uint64_t parse_whole(const std::string& option, std::string_view text, WholeRange range) {
   const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
   const std::string_view digits = hexadecimal ? text.substr(2) : text;
@@ -130,14 +128,17 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group(group);
   add_whole(
       app, "--n", {1, max_dimension}, [&options](std::uint64_t value) { options.n = value; },
-      "Length of y: indices are 0 .. N-1; costs no memory")
+      "Length of y: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at about twice "
+      "the "
+      "time and memory of a small N")
       ->group(group);
   add_whole(
       app, "--d", {1, max_dimension}, [&options](std::uint64_t value) { options.d = value; },
       "Length of x; without it that of the operand file")
       ->type_name("D")
       ->group(group);
-  app.add_option("--fixed", options.fixed, "An operand loaded once instead of streamed: x=FILE, .npy or .mtx")
+  app.add_option("--fixed", options.fixed,
+                 "An operand loaded once instead of streamed: x=FILE, .npy, .mtx, or text with one number a line")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false)
       ->group(group);

@@ -16,6 +16,9 @@
 
 namespace weir::app {
 
+/// The largest n.
+constexpr std::uint64_t max_dimension = std::uint64_t{1} << 63;
+
 /// Inclusive range of a whole number.
 struct WholeRange {
   std::uint64_t lowest = 0;

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <chrono>
 #include <memory>
 #include <string>
@@ -101,9 +103,14 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->default_str("perfect")
       ->group(group);
   command
-      ->add_option_function<double>(
-          "--p", [&sketch](const double& value) { sketch.p = value; }, "The law: |y_i|^P, P = 0.5, 1 or 2")
-      ->check(one_of({"0.5", "1", "2"}))
+      ->add_option_function<std::string>(
+          "--p",
+          [&sketch](const std::string& text) {
+            sketch.p = parse_real("--p", text, {0, 1e6});
+            if (*sketch.p != 0.5 && *sketch.p != 1 && *sketch.p != 2)
+              throw CLI::ValidationError("--p", fmt::format("'{}' given, expected 0.5, 1 or 2", text));
+          },
+          "The law: |y_i|^P, P = 0.5, 1 or 2")
       ->type_name("0.5|1|2")
       ->default_str("2")
       ->group(group);

@@ -256,6 +256,12 @@ std::string coordinates_table(const std::vector<HeavyCoordinate>& coordinates, c
   return render(std::move(columns), width);
 }
 
+/// Why there is no draw at all, for programs.
+std::string nothing_drawn_reason(const SampleResult& result) {
+  if (result.zero_vector) return "zero vector";
+  return result.failed.empty() ? "no samples asked for" : std::string(to_string(result.failed.front().reason));
+}
+
 }  // namespace
 
 std::string to_json(const SampleReport& report) {
@@ -264,6 +270,7 @@ std::string to_json(const SampleReport& report) {
   json["norm"] = finite(result.norm, "norm");
   if (report.exact_norm) json["exact_norm"] = finite(*report.exact_norm, "exact_norm");
   if (result.zero_vector) json["zero_vector"] = true;
+  if (result.draws.empty()) json["reason"] = nothing_drawn_reason(result);
   json["samples"] = Json::array();
   for (const Draw& draw : result.draws) {
     Json item;

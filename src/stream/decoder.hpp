@@ -6,7 +6,7 @@
 #include <string>
 
 #include "input.hpp"
-#include "weir/stream/event.hpp"
+#include "weir/event.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::stream {

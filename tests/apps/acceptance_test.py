@@ -251,6 +251,25 @@ class Answers(Case):
         for sample in answer["samples"]:
             self.assertTrue(0 < sample["inclusion"] <= 1)
 
+    def test_without_a_length_any_index_is_taken(self):
+        largest = 2 ** 63 - 1
+        file = self.write("ids.csv", "%d,3\n5,-1\n" % largest)
+        for randomness, n in (("mix", 2 ** 63), ("kwise", 2 ** 61 - 1)):
+            small = self.write("small.csv", "%d,3\n5,-1\n" % (n - 1))
+            answer = self.succeed("sample", "--randomness", randomness, "--seed", 4, "--json", small).json()
+            self.assertEqual(answer["n"], n)
+            self.assertEqual({item["index"]: item["value"] for item in answer["samples"] if item["index"] == n - 1}, {n - 1: 3})
+            self.assertLessEqual({item["index"] for item in answer["samples"]}, {5, n - 1})
+        first = self.path("first.weir")
+        self.succeed("sample", "--seed", 4, "--save", first, file)
+        self.succeed("sample", "--seed", 4, "--save", self.path("second.weir"), self.write("other.csv", "7,1\n"))
+        self.succeed("combine", "-o", self.path("sum.weir"), "--add", first, "--add", self.path("second.weir"))
+
+    def test_commands_of_one_process_run_once_under_a_launcher(self):
+        file = self.write("e.csv", "1,1\n2,2\n")
+        alone = self.succeed("inspect", file).out
+        self.assertEqual(self.succeed("inspect", file, ranks=3).out, alone)
+
     def test_zero_vector_cannot_be_drawn_from(self):
         events, _ = vector_events(5000, 1000, 4)
         gone = as_text(events) + as_text([(i, -delta) for i, delta in reversed(events)])
@@ -261,6 +280,7 @@ class Answers(Case):
                 self.assertEqual(outcome.code, 3, outcome.err)
                 answer = outcome.json()
                 self.assertEqual((answer["samples"], answer["norm"], answer["zero_vector"]), ([], 0, True))
+                self.assertEqual(answer["reason"], "zero vector")
         table = self.weir("sample", "--n", 1000, file)
         self.assertEqual(table.code, 3)
         self.assertIn("zero vector", table.out)
@@ -485,7 +505,8 @@ class BadUsage(Case):
 
     def test_command_lines_that_make_no_sense(self):
         file = self.write("e.csv", "1,1\n")
-        for arguments in ([], ["frobnicate"], ["sample"], ["sample", file], ["sample", "--n", 0, file], ["sample", "--n", 2 ** 63 + 1, file],
+        for arguments in ([], ["frobnicate"], ["sample"], ["sample", "--sampler", "exact", file],
+                          ["sample", "--exact-check", file], ["sample", "--n", 0, file], ["sample", "--n", 2 ** 63 + 1, file],
                           ["sample", "--n", 10, "--bogus", file], ["sample", "--n"], ["sample", "--n", 10, "--n", 11, file],
                           ["sample", "--n", 10, "-", "-"], ["sample", "--model", "product", "--n", 10, file],
                           ["sample", "--n", 10, "--fixed", "x=" + file, file],

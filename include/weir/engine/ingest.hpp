@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "weir/event.hpp"
 #include "weir/mpi/communicator.hpp"
-#include "weir/stream/event.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::engine {

@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "weir/stream/event.hpp"
+#include "weir/event.hpp"
 
 namespace weir {
 

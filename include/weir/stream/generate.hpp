@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "weir/stream/event.hpp"
+#include "weir/event.hpp"
 
 namespace weir {
 

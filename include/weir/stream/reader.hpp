@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "weir/stream/event.hpp"
+#include "weir/event.hpp"
 
 namespace weir {
 

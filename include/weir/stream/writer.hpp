@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "weir/stream/event.hpp"
+#include "weir/event.hpp"
 
 namespace weir {
 

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <string>
 
-#include "fuzz_reading.hpp"
+#include "reading.hpp"
 #include "stream/binary_layout.hpp"
 
 // A binary event file of one block whose head and payload are the input, under checksums that are right, so that what

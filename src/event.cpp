@@ -1,4 +1,4 @@
-#include "weir/stream/event.hpp"
+#include "weir/event.hpp"
 
 #include <array>
 

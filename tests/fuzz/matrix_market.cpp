@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "fuzz_reading.hpp"
+#include "reading.hpp"
 
 // As fuzz_text_events, behind a banner that the input need not find out.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

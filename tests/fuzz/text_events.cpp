@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "fuzz_reading.hpp"
+#include "reading.hpp"
 
 // Whatever the bytes are, reading them ends in events or in an InputError; skipping bad lines, all slices together read
 // what the whole does.
