@@ -1,5 +1,6 @@
 #include "sketch/kernels.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -14,36 +15,51 @@ HWY_BEFORE_NAMESPACE();
 namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-using kernels::RowField;
+using kernels::RowFields;
 using kernels::TableShape;
 
 // The arrays of PhiColumns are `capacity` long, a multiple of every vector, so these loops run over whole vectors: what
 // they compute past `count` is never read.
 
-void cells_of_words(const std::uint64_t* HWY_RESTRICT words, std::size_t count, const RowField& field,
-                    std::uint64_t* HWY_RESTRICT cells) {
-  const hn::ScalableTag<std::uint64_t> d;
-  const auto mask = hn::Set(d, field.mask);
-  const auto lanes = hn::Set(d, field.lanes);
-  const auto first = hn::Set(d, field.first);
-  for (std::size_t t = 0; t < count; t += hn::Lanes(d)) {
-    const auto bucket = hn::And(hn::ShiftRightSame(hn::Load(d, words + t), field.shift), mask);
-    hn::Store(hn::Add(bucket * lanes, first), d, cells + t);
-  }
-}
-
-void sign_deltas(const std::uint64_t* HWY_RESTRICT words, std::size_t count, int sign_bit,
-                 const double* HWY_RESTRICT deltas, double* HWY_RESTRICT signed_deltas) {
+void locate_rows(const std::uint64_t* HWY_RESTRICT words, std::size_t count, const RowFields& fields,
+                 const double* HWY_RESTRICT deltas, std::uint64_t* HWY_RESTRICT cells,
+                 double* HWY_RESTRICT signed_deltas) {
   const hn::ScalableTag<std::uint64_t> d;
   const hn::Repartition<double, decltype(d)> df;
-  const auto top = hn::Set(d, std::uint64_t{1} << 63U);
   const std::size_t width = hn::Lanes(d);
-  std::size_t t = 0;
-  for (; t + width <= count; t += width) {
-    const auto sign = hn::And(hn::ShiftLeftSame(hn::Load(d, words + t), 63 - sign_bit), top);
-    hn::Store(hn::Xor(hn::LoadU(df, deltas + t), hn::BitCast(df, sign)), df, signed_deltas + t);
+  const std::uint64_t row_size = fields.lanes << (fields.bits - 1);
+  const auto sign_bit = hn::Set(d, std::uint64_t{1} << 63U);
+  const auto lanes = hn::Set(d, fields.lanes);
+  for (std::size_t t = 0; t < count; t += width) {
+    auto word = hn::Load(d, words + t);
+    auto first = hn::Set(d, fields.first_cell);
+    auto delta = hn::Zero(df);
+    if (deltas != nullptr) {
+      if (t + width <= count) {
+        delta = hn::LoadU(df, deltas + t);
+      } else {  // deltas end within this vector
+        HWY_ALIGN double rest[HWY_MAX_BYTES / sizeof(double)] = {};
+        std::copy(deltas + t, deltas + count, rest);
+        delta = hn::Load(df, rest);
+      }
+    }
+    for (std::size_t row = 0; row < fields.rows; ++row) {
+      const auto bucket = hn::ShiftRightSame(hn::ShiftLeft<1>(word), 65 - fields.bits);
+#if HWY_TARGET == HWY_SCALAR
+      const auto offset = bucket * lanes;
+#else
+      const hn::Repartition<std::uint32_t, decltype(d)> d32;
+      const auto offset = hn::MulEven(hn::BitCast(d32, bucket), hn::BitCast(d32, lanes));  // both fit 32 bits
+#endif
+      hn::Store(hn::Add(offset, first), d, cells + row * PhiColumns::capacity + t);
+      if (deltas != nullptr) {
+        const auto sign = hn::BitCast(df, hn::And(word, sign_bit));
+        hn::Store(hn::Xor(delta, sign), df, signed_deltas + row * PhiColumns::capacity + t);
+      }
+      word = hn::ShiftLeftSame(word, fields.bits);
+      first = hn::Add(first, hn::Set(d, row_size));
+    }
   }
-  for (; t < count; ++t) signed_deltas[t] = ((words[t] >> sign_bit) & 1U) != 0 ? -deltas[t] : deltas[t];
 }
 
 bool all_valid(const std::uint64_t* HWY_RESTRICT keys, const double* HWY_RESTRICT deltas, std::size_t count,
@@ -239,8 +255,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace weir {
 
-HWY_EXPORT(cells_of_words);
-HWY_EXPORT(sign_deltas);
+HWY_EXPORT(locate_rows);
 HWY_EXPORT(all_valid);
 HWY_EXPORT(accumulate);
 HWY_EXPORT(estimate);
@@ -249,13 +264,9 @@ HWY_EXPORT(add_scaled);
 
 namespace kernels {
 
-void cells_of_words(const std::uint64_t* words, std::size_t count, const RowField& field, std::uint64_t* cells) {
-  HWY_DYNAMIC_DISPATCH(cells_of_words)(words, count, field, cells);
-}
-
-void sign_deltas(const std::uint64_t* words, std::size_t count, int sign_bit, const double* deltas,
-                 double* signed_deltas) {
-  HWY_DYNAMIC_DISPATCH(sign_deltas)(words, count, sign_bit, deltas, signed_deltas);
+void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, const double* deltas,
+                 std::uint64_t* cells, double* signed_deltas) {
+  HWY_DYNAMIC_DISPATCH(locate_rows)(words, count, fields, deltas, cells, signed_deltas);
 }
 
 bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count, std::uint64_t dimension) {

@@ -10,19 +10,20 @@
 /// all.
 namespace weir::kernels {
 
-/// The bits of one row within its word.
-struct RowField {
-  int shift;            ///< Right shift that brings the bucket to the bottom.
-  std::uint64_t mask;   ///< buckets - 1.
-  std::uint64_t lanes;  ///< Doubles of a cell.
-  std::uint64_t first;  ///< First double of the row.
+/// Where rows find their bits in a word they share: each takes `bits`, its sign above its bucket, the first row
+/// uppermost.
+struct RowFields {
+  std::size_t rows;          ///< Rows in this word.
+  int bits;                  ///< 1 + log2 of the number of buckets.
+  std::uint64_t lanes;       ///< Doubles of a cell.
+  std::uint64_t first_cell;  ///< First double of the first of these rows in the table.
 };
 
-/// cells[t] = first double of the cell that words[t] names in the row.
-void cells_of_words(const std::uint64_t* words, std::size_t count, const RowField& field, std::uint64_t* cells);
-/// signed_deltas[t] = deltas[t], negated when bit `sign_bit` of words[t] is set.
-void sign_deltas(const std::uint64_t* words, std::size_t count, int sign_bit, const double* deltas,
-                 double* signed_deltas);
+/// For each of the rows, cells[row][t] = first double of the cell that words[t] names, and unless `deltas` is null
+/// signed_deltas[row][t] = deltas[t], negated when the row's sign bit is set; the rows of both are PhiColumns::capacity
+/// apart.
+void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, const double* deltas,
+                 std::uint64_t* cells, double* signed_deltas);
 /// True when all keys are below `dimension` and all deltas are finite.
 [[nodiscard]] bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count,
                              std::uint64_t dimension);

@@ -43,22 +43,17 @@ void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> 
                             PhiColumns& columns) const {
   assert(keys.size() <= PhiColumns::capacity);
   const std::size_t count = keys.size();
-  for (std::uint32_t row = 0; row < config_.rows; ++row) {
-    const std::uint32_t field = row % fields_per_word_;
-    if (field == 0) {
-      row_words_[level * words_ + row / fields_per_word_].fill(keys, std::span(columns.words).first(count));
-    }
-    const auto below = static_cast<int>(64 - (field + 1) * field_bits_);
-    kernels::cells_of_words(columns.words.data(), count,
-                            {.shift = below,
-                             .mask = config_.buckets - 1,
-                             .lanes = config_.lanes,
-                             .first = (level * config_.rows + row) * config_.buckets * config_.lanes},
-                            columns.cells.data() + (level * config_.rows + row) * PhiColumns::capacity);
-    if (level == 0) {
-      kernels::sign_deltas(columns.words.data(), count, below + static_cast<int>(field_bits_) - 1, deltas.data(),
-                           columns.signed_deltas.data() + row * PhiColumns::capacity);
-    }
+  for (std::uint32_t word = 0; word < words_; ++word) {
+    row_words_[level * words_ + word].fill(keys, std::span(columns.words).first(count));
+    const std::uint32_t first_row = word * fields_per_word_;
+    const std::uint64_t table_row = level * config_.rows + first_row;
+    kernels::locate_rows(columns.words.data(), count,
+                         {.rows = std::min(fields_per_word_, config_.rows - first_row),
+                          .bits = static_cast<int>(field_bits_),
+                          .lanes = config_.lanes,
+                          .first_cell = table_row * config_.buckets * config_.lanes},
+                         level == 0 ? deltas.data() : nullptr, columns.cells.data() + table_row * PhiColumns::capacity,
+                         columns.signed_deltas.data() + first_row * PhiColumns::capacity);
   }
 }
 
