@@ -47,7 +47,7 @@ void pack(const EventBatch& batch, std::vector<std::byte>& out) {
 template <class T>
 std::span<const std::byte> take_column(std::span<const std::byte> bytes, std::vector<T>& column) {
   const std::size_t size = column.size() * sizeof(T);
-  std::memcpy(column.data(), bytes.data(), size);
+  if (size > 0) std::memcpy(column.data(), bytes.data(), size);
   return bytes.subspan(size);
 }
 
@@ -62,7 +62,7 @@ void unpack(std::span<const std::byte> bytes, EventBatch& batch) {
   take_column(bytes, batch.delta);
 }
 
-/// Reads on a thread of its own, a few batches ahead, because a read from standard input may block for as long as its
+/// Reads on a thread of its own, a few batches ahead, because opening and reading a pipe may block for as long as its
 /// writer is silent, and meanwhile the root must see to the other ranks. When it is destroyed before the end of the
 /// stream the thread is left behind with what it holds: nothing can wake a blocked read, and the program is about to
 /// end.
@@ -133,7 +133,7 @@ class BackgroundReader {
   std::shared_ptr<Shared> shared_;
 };
 
-/// Lines on stderr of rank 0. It counts what rank 0 has read, from files its own slices, from standard input the whole:
+/// Lines on stderr of rank 0. It counts what rank 0 has read, from files its own slices, of pipes the whole:
 /// to know more it would have to ask the other ranks.
 class Progress {
  public:
@@ -169,14 +169,26 @@ class Progress {
   std::uint64_t read_ = 0;
 };
 
+/// The paths of `all` that are pipes, as the root sees them: the others need not have them.
+std::vector<std::string> take_pipes(const mpi::Communicator& communicator, std::vector<std::string>& all) {
+  std::vector<std::byte> marks(all.size());
+  if (communicator.local_is_root())
+    std::ranges::transform(all, marks.begin(), [](const std::string& path) { return std::byte{is_pipe(path)}; });
+  communicator.broadcast(marks);
+  std::vector<std::string> files, pipes;
+  for (std::size_t k = 0; k < all.size(); ++k) (marks[k] == std::byte{0} ? files : pipes).push_back(std::move(all[k]));
+  all = std::move(files);
+  return pipes;
+}
+
 }  // namespace
 
 IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
                         const std::vector<OperandShape>& shapes, Operand default_operand,
                         const std::function<void(const EventBatch&)>& consume) {
   std::vector<std::string> files = source.paths;
-  const auto from_input = std::erase(files, "-");
-  if (from_input > 1) throw UsageError("standard input (-) can be read only once");
+  if (std::ranges::count(files, "-") > 1) throw UsageError("standard input (-) can be read only once");
+  const std::vector<std::string> pipes = take_pipes(communicator, files);
 
   ReadOptions options;
   options.slice = static_cast<std::uint32_t>(communicator.local_rank());
@@ -199,13 +211,13 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
       local.skipped += reader.skipped();
     });
   }
-  if (from_input > 0) {
+  if (!pipes.empty()) {
     together(communicator, [&](mpi::FailureSignal& signal) {
       std::unique_ptr<BackgroundReader> reader;
       if (communicator.local_is_root()) {
         options.slice = 0;
         options.slice_count = 1;
-        reader = std::make_unique<BackgroundReader>(EventReader({"-"}, options));
+        reader = std::make_unique<BackgroundReader>(EventReader(pipes, options));
       }
       EventBatch produced, received;
       mpi::distribute(

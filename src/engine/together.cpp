@@ -31,15 +31,19 @@ void together(const mpi::Communicator& communicator, const std::function<void(mp
   }
 }
 
-void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, const std::string& what) {
+void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, std::uint64_t bytes_more_on_root,
+                    const std::string& what) {
   MPI_Comm machine = MPI_COMM_NULL;
   int ranks_here = 1;
   MPI_Comm_split_type(communicator.local_handle(), MPI_COMM_TYPE_SHARED, communicator.local_rank(), MPI_INFO_NULL,
                       &machine);
   MPI_Comm_size(machine, &ranks_here);
+  int lowest_rank_here = communicator.local_rank();
+  MPI_Allreduce(MPI_IN_PLACE, &lowest_rank_here, 1, MPI_INT, MPI_MIN, machine);
   MPI_Comm_free(&machine);
   const double available = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  const double wanted = static_cast<double>(bytes) * ranks_here;
+  const double wanted = static_cast<double>(bytes) * ranks_here +
+                        (lowest_rank_here == 0 ? static_cast<double>(bytes_more_on_root) : 0.0);
   together(communicator, [&](mpi::FailureSignal&) {
     constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;
     if (wanted > available)

@@ -18,10 +18,14 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+std::uint64_t sketch_bytes(const Measure& measure) {
+  return measure.sketch ? measure.sketch->table_size() * sizeof(double) : 0;
+}
+
 /// Bytes of the tables of one rank; the largest number when they do not fit into one.
 std::uint64_t table_bytes(const Measure& measure, std::uint64_t dimension) {
   constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  const std::uint64_t sketch = measure.sketch ? measure.sketch->table_size() * sizeof(double) : 0;
+  const std::uint64_t sketch = sketch_bytes(measure);
   const std::uint64_t dense = !measure.dense                      ? 0
                               : dimension > most / sizeof(double) ? most
                                                                   : dimension * sizeof(double);
@@ -32,26 +36,51 @@ bool all_finite(std::span<const double> values) {
   return std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
 }
 
+/// Of every `stride`-th value.
+double largest_magnitude(std::span<const double> values, std::size_t stride) {
+  double largest = 0;
+  for (std::size_t k = 0; k < values.size(); k += stride) largest = std::max(largest, std::abs(values[k]));
+  return largest;
+}
+
+std::string describe_range_problem(bool finite, double largest) {
+  if (!finite) return "the values are too large: their sums or squares overflow a double; scale them down";
+  if (largest > 0 && largest * largest < std::numeric_limits<double>::min())
+    return "the values are too small: their squares underflow; scale them up";
+  return {};
+}
+
+std::string describe_range_problem(const DenseVector& y) {
+  return describe_range_problem(all_finite(y.table()) && std::isfinite(y.moment(2)), largest_magnitude(y.table(), 1));
+}
+
 }  // namespace
+
+std::string describe_range_problem(const VectorSketch& sketch) {
+  const SketchConfig& config = sketch.config();
+  // Lane 0 holds y itself, and its items are at level 0, the first of the table.
+  const std::span<const double> items = sketch.table().first(sketch.table().size() / config.levels);
+  return describe_range_problem(all_finite(sketch.table()) && std::isfinite(sketch.f2().value),
+                                largest_magnitude(items, config.lanes));
+}
 
 void MeasuredVector::update(const Updates& updates) {
   if (sketch) sketch->update(updates.keys, updates.deltas);
   if (dense) dense->update(updates.keys, updates.deltas);
 }
 
-void MeasuredVector::require_finite() const {
-  const bool finite = (!sketch || (all_finite(sketch->table()) && std::isfinite(sketch->f2().value))) &&
-                      (!dense || (all_finite(dense->table()) && std::isfinite(dense->moment(2))));
-  if (!finite)
-    throw InputError(
-        "the values of the stream are too large: their sums or squares overflow a double; scale them down");
+void MeasuredVector::require_measurable() const {
+  std::string problem = sketch ? engine::describe_range_problem(*sketch) : std::string();
+  if (problem.empty() && dense) problem = describe_range_problem(*dense);
+  if (!problem.empty()) throw InputError(problem);
 }
 
 VectorJobResult run_vector_job(const mpi::Communicator& communicator, Model& model, const Measure& measure,
                                const StreamSource& source, std::optional<VectorSketch> start) {
   if (measure.sketch) measure.sketch->validate();
+  // To answer, the root takes from a copy what it has found.
   require_memory(
-      communicator, table_bytes(measure, dimension(model)),
+      communicator, table_bytes(measure, dimension(model)), sketch_bytes(measure),
       measure.dense ? fmt::format("the dense vector of n = {} doubles", dimension(model)) : "the table of the sketch");
   VectorJobResult result;
   MeasuredVector& y = result.y;
@@ -75,7 +104,7 @@ VectorJobResult run_vector_job(const mpi::Communicator& communicator, Model& mod
   if (y.dense) communicator.reduce_sum(y.dense->table());
   result.merge_seconds = communicator.all_max(seconds_since(merge_start));
   together(communicator, [&](mpi::FailureSignal&) {
-    if (communicator.local_is_root()) y.require_finite();
+    if (communicator.local_is_root()) y.require_measurable();
   });
   return result;
 }

@@ -11,8 +11,8 @@ namespace weir {
 
 /// What to look for in a sketch.
 struct Search {
-  std::span<const double>
-      floors;              ///< For each lane: only items with |estimate| above it matter; infinity leaves the lane out.
+  /// For each lane: only items with |estimate| above it matter; infinity leaves the lane out.
+  std::span<const double> floors;
   std::size_t wanted = 1;  ///< How many of the largest items of a lane must be right.
   std::size_t kept = 16;   ///< Candidates (groups and items) kept for each lane, at least `wanted`.
 };

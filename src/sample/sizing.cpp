@@ -46,16 +46,13 @@ double energy_below(double dimension, double p) { return p == 2.0 ? std::max(1.0
 /// one drawn) and k the number of coordinates expected above it. A row estimate has noise of variance sigma^2 = k tau^2
 /// energy / B, the median of five about 0.314 of it. Four things may go wrong:
 ///
-/// - The law is bent, to second order in the noise. With m = E[tau^2 / magnitude^2] over the draws (0.42 for T = 1, 1
-/// for
-///   T = 0), root mean square relative distortions of 0.6 m energy / B (T = 1) and 0.3 m energy / B (T = 0) were
-///   observed at worst, with half of the mass in one coordinate (apps/experiments/README.md); m k energy / B is
-///   granted.
+/// - The law is bent, to second order in the noise. With m = E[tau^2 / magnitude^2] over the draws (0.42 for T = 1, 1 for
+///   T = 0), root mean square relative distortions of 0.6 m energy / B (T = 1) and 0.3 m energy / B (T = 0) were observed
+///   at worst, with half of the mass in one coordinate (apps/experiments/README.md); m k energy / B is granted.
 /// - Values are off, to first order: value_epsilon^2 >= E[(median noise / magnitude)^2].
 /// - Among all keys that are scored the noise alone makes up one above tau: three rows exceed x = tau / sigma with one
 ///   sign, 20 scored Q(x)^3 <= 2.5 scored exp(-1.5 x^2) times a key. At most k epsilon / 10 are allowed.
-/// - Ghosts (see sampler.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10;
-/// the
+/// - Ghosts (see sampler.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10; the
 ///   k ghosts that 2.5 scored (k / B)^3 <= k / 2 allows leave room for the items in the list of candidates.
 std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t levels) {
   constexpr double median_variance = 0.314;  // pi / (2 R)

@@ -36,7 +36,8 @@ void SketchConfig::validate() const {
   require(randomness == Randomness::mix || randomness == Randomness::kwise, "the source of randomness is not known");
   require(p == 2.0 || p == 1.0 || p == 0.5, fmt::format("p is {}: expected 2, 1 or 0.5", p));
   require(law == ScaleLaw::exponential || p == 2.0, fmt::format("p is {}: the uniform law has p = 2 only", p));
-  require(independence >= 2 && independence <= 64, fmt::format("independence is {}: expected 2 to 64", independence));
+  // Signs must be 4-wise independent for the variance of F2, and with less than that even the law of the maximum bends.
+  require(independence >= 4 && independence <= 64, fmt::format("independence is {}: expected 4 to 64", independence));
   // levels * rows * lanes < 2^18 and buckets <= 2^32: the product cannot wrap, only be too large for this machine's
   // addresses.
   require(static_cast<std::uint64_t>(levels) * rows * lanes * buckets <= std::numeric_limits<std::size_t>::max() / 32,

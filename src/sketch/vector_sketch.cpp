@@ -104,7 +104,11 @@ void VectorSketch::scale(double coefficient) noexcept {
 }
 
 bool VectorSketch::is_zero() const noexcept {
-  return std::all_of(table_.begin(), table_.end(), [](double cell) { return cell == 0.0; });
+  const std::size_t level_size = table_.size() / config().levels;
+  for (std::size_t cell = 0; cell < level_size; cell += config().lanes) {
+    if (table_[cell] != 0.0) return false;
+  }
+  return true;
 }
 
 Estimate VectorSketch::f2() const {

@@ -52,6 +52,13 @@ void require_readable(const std::string& path) {
   if (error != 0) throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(error)));
 }
 
+std::unique_ptr<stream::Input> decompress(std::unique_ptr<stream::Input> compressed) {
+  std::unique_ptr<stream::Input> input = stream::gzip_input(std::move(compressed));
+  if (format_of(input->peek(magic_length)) == StreamFormat::gzip)
+    throw InputError(input->name() + ": compressed twice; expected events after one decompression");
+  return input;
+}
+
 }  // namespace
 
 std::string_view to_string(StreamFormat format) noexcept {
@@ -73,6 +80,18 @@ StreamFormat stream_format(const std::string& path) {
   return format_of(stream::open_input(path)->peek(magic_length));
 }
 
+StreamFormat content_format(const std::string& path) {
+  require_readable(path);
+  std::unique_ptr<stream::Input> input = stream::open_input(path);
+  const StreamFormat format = format_of(input->peek(magic_length));
+  return format == StreamFormat::gzip ? format_of(decompress(std::move(input))->peek(magic_length)) : format;
+}
+
+bool is_pipe(const std::string& path) noexcept {
+  struct stat status {};
+  return path == "-" || (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode));
+}
+
 struct EventReader::Implementation {
   Implementation(std::vector<std::string> names, ReadOptions read_options)
       : paths(std::move(names)), options(std::move(read_options)), limits(options) {
@@ -91,10 +110,8 @@ struct EventReader::Implementation {
     StreamFormat format = format_of(input->peek(magic_length));
     if (format == StreamFormat::gzip) {
       if (whole) return nullptr;
-      input = stream::gzip_input(std::move(input));
+      input = decompress(std::move(input));
       format = format_of(input->peek(magic_length));
-      if (format == StreamFormat::gzip)
-        throw InputError(input->name() + ": compressed twice; expected events after one decompression");
     }
     if (format == StreamFormat::binary) return stream::binary_decoder(std::move(input), options, limits);
     if (format == StreamFormat::matrix_market) return stream::matrix_market_decoder(std::move(input), options, limits);

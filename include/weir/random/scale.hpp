@@ -20,16 +20,23 @@ enum class ScaleLaw : std::uint8_t {
 /// "exponential", "uniform".
 [[nodiscard]] std::string_view to_string(ScaleLaw law) noexcept;
 
-// From a word to a scale, to the bit. Everything is IEEE binary32 with one rounding for each operation written, none
-// fused.
+// From a word to a scale, to the bit. Everything is IEEE binary32 with one rounding for each operation written, none fused.
 //
 //   H = bits 63..33 of the word, T = bits 31..1, as integers, converted to float (round to nearest even)
-//   v = H * 2^-31 + (T + 0.5) * 2^-62                    uniform on (0, 1], with 24 significant bits however small it
-//   is t = max(1 - v, 2^-25) = 2^e * m, m in [sqrt(1/2), sqrt(2)) f = -v where e = 0, else m - 1;  g = f * f q = ((c0 +
-//   c1 f) + (c2 + c3 f) g) + ((c4 + c5 f) + (c6 + c7 f) g) (g * g)       ln(1 + f) / f, c in src/random/constants.hpp
-//   E = (-e) * ln2 - f * q                               = -ln(1 - v) within a relative 1e-6
-//   s = 1 / sqrt(E)   (p = 2)  |  1 / E   (p = 1)  |  (1 / E) * (1 / E)   (p = 1/2);   uniform law: 1 / sqrt(v)
-//   scale = (s + 192) - 192                              a multiple of 2^-16, at most 2^126
+//   v = H * 2^-31 + (T + 0.5) * 2^-62        uniform on (0, 1], with 24 significant bits however small it is
+//   t = max(1 - v, 2^-25) = 2^e * m          m in [r, 2 r), r = 3F3504F3 (hexadecimal), sqrt(1/2) rounded down
+//   f = -v where e = 0, else m - 1
+//   g = f * f
+//   q = ((c0 + c1 f) + (c2 + c3 f) g) + ((c4 + c5 f) + (c6 + c7 f) g) (g * g)      about ln(1 + f) / f
+//   E = (-e) * ln2 - f * q                   about -ln(1 - v), within a relative 1e-6; ln2 = 1.62e430p-1
+//   s = 1 / sqrt(E)                          exponential law, p = 2
+//     | 1 / E                                exponential law, p = 1
+//     | (1 / E) * (1 / E)                    exponential law, p = 1/2
+//     | 1 / sqrt(v)                          uniform law
+//   scale = (s + 192) - 192                  a multiple of 2^-16, at most 2^126
+//
+//   c0 = 1.fffffep-1   c1 = -1.00007ap-1   c2 = 1.5559dcp-2   c3 = -1.ff623cp-3     (hexadecimal significands)
+//   c4 = 1.978e38p-3   c5 = -1.614c20p-3   c6 = 1.4c3cc0p-3   c7 = -1.9df91ap-4
 //
 // Scales are largest where v is smallest, and there v keeps its relative precision: the tail of the law, which decides
 // who wins among many items, is right down to v = 2^-62. Truncation at t = 2^-25 only concerns the smallest scales.

@@ -10,9 +10,9 @@ namespace weir {
 
 /// Where random words come from.
 enum class Randomness : std::uint8_t {
-  mix = 0,    ///< Strong keyed 64-bit mixer: the fast default.
-  kwise = 1,  ///< Polynomials over the prime field of 2^61 - 1: k-wise independent words, the independence that
-              ///< theorems ask for.
+  mix = 0,  ///< Strong keyed 64-bit mixer: the fast default.
+  kwise =
+      1,  ///< Polynomials over the prime field of 2^61 - 1: k-wise independent words, as proofs about signs and buckets ask.
 };
 
 /// "mix", "kwise".
@@ -27,20 +27,29 @@ enum class Purpose : std::uint32_t {
   draw = 3,   ///< Draws from the dense reference.
 };
 
-// The construction, to the bit. All arithmetic is modulo 2^64; >> is logical; golden vectors are in tests/random.
+// The construction, to the bit. All arithmetic is modulo 2^64; >> is logical; constants are hexadecimal; golden vectors
+// are in tests/random.
 //
-//   finalise(z):  z ^= z >> 30; z *= BF58476D1CE4E5B9; z ^= z >> 27; z *= 94D049BB133111EB; z ^= z >> 31   (splitmix64)
+//   finalise(z):   z ^= z >> 30;  z *= BF58476D1CE4E5B9;  z ^= z >> 27;  z *= 94D049BB133111EB;  z ^= z >> 31
 //   subkey(seed, purpose, number, part) =
 //     finalise(finalise(finalise(finalise(seed + G) + purpose * G) + number * G) + part * G),  G = 9E3779B97F4A7C15
 //
-// mix:    k0, k1, k2 = subkey(seed, purpose, number, 0 | 1 | 2);
-//         z = key ^ k0; z ^= z >> 32; z *= D6E8FEB86659FD93; z += k1; z ^= z >> 29; z *= A0761D6478BD642F; z ^= z >>
-//         32; z += k2; z *= 3C79AC492BA7B653; z ^= z >> 31 is the word for purposes row and draw. For scale, the lanes
-//         of an item share one such z, with number 0, and lane l's word is (z ^ a_l) * c_l, a_l = subkey(seed, scale,
-//         l, 3), c_l = subkey(seed, scale, l, 4) | 1: its upper bits are strong, its lower ones are not, and a scale
-//         reads it from the top.
-// kwise:  coefficient_j = subkey(seed, purpose, number, j) >> 3, taken as 0 when it is 2^61 - 1, j < k;
-//         word = 8 * (sum_j coefficient_j key^j mod 2^61 - 1). Keys are below 2^61 - 1. The low 3 bits are 0.
+// mix(seed, purpose, number; key), with k0, k1, k2 = subkey(seed, purpose, number, 0), (..., 1), (..., 2):
+//
+//   z = key ^ k0
+//   z ^= z >> 32;  z *= D6E8FEB86659FD93;  z += k1
+//   z ^= z >> 29;  z *= A0761D6478BD642F
+//   z ^= z >> 32;  z += k2;  z *= 3C79AC492BA7B653
+//   z ^= z >> 31
+//
+//   z is the word for the purposes row and draw. For scale the lanes of an item share the z of number 0, and lane l's word
+//   is (z ^ a) * c, with a = subkey(seed, scale, l, 3) and c = subkey(seed, scale, l, 4) | 1. Its upper bits are strong,
+//   its lower ones are not; a scale reads it from the top.
+//
+// kwise(seed, purpose, number; key), key below 2^61 - 1:
+//
+//   coefficient_j = subkey(seed, purpose, number, j) >> 3, j < k, or 0 where that is 2^61 - 1
+//   the word is 8 * (sum over j of coefficient_j key^j, modulo 2^61 - 1): its low 3 bits are 0. For scale, `number` is the lane.
 
 /// splitmix64's finaliser, a bijection of 64-bit words (Steele, Lea, Flood 2014).
 [[nodiscard]] constexpr std::uint64_t finalise(std::uint64_t z) noexcept {

@@ -13,8 +13,8 @@ struct Draw {
   std::uint64_t index = 0;
   double value = 0;        ///< Estimate of y[index] (exact from the dense reference).
   double probability = 0;  ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
-  std::optional<double>
-      inclusion;  ///< Without replacement only: probability of being among the draws, given the threshold.
+  /// Without replacement only: probability of being among the draws, given the threshold.
+  std::optional<double> inclusion;
 };
 
 enum class FailReason : std::uint8_t {

@@ -12,7 +12,8 @@ namespace weir {
 
 struct DrawOptions {
   std::uint32_t samples = 8;  ///< At most this many draws; with replacement also at most lanes - 1.
-  double threshold = 1.0;     ///< T of draw_with_replacement: finite, not negative; 0 accepts always.
+  double threshold =
+      1.0;  ///< T of draw_with_replacement: finite, not negative; 0 accepts every lane that found anything.
 };
 
 /// One draw for each lane 1 .. L-1, in lane order, until `samples` of them have accepted: index i with probability
@@ -24,14 +25,15 @@ struct DrawOptions {
 /// comes from the maxima of the other lanes for p < 2. Every lane that was tried and did not accept is in `failed`.
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
-/// lane). Throws UsageError when the sketch has no scaled lane, when T is out of range, and when p < 2 and T > 0 with
+/// lane). Under the law `uniform` the index has its law only for a T well above 1, as in Algorithm 2 of the paper, and T = 1
+/// accepts other lanes than said above. Throws UsageError when the sketch has no scaled lane, when T is out of range, and when p < 2 and T > 0 with
 /// fewer than two scaled lanes.
 [[nodiscard]] SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
 /// The `samples` distinct indices with the largest scaled magnitudes of lane 1, largest first: successive weighted
 /// sampling without replacement (bottom-k, ppswor; Cohen 1997). Each draw carries its inclusion probability 1 -
 /// exp(-|y_i|^p / tau^p), tau the (samples + 1)-th magnitude. When y has no more non-zero coordinates than `samples`,
-/// all of them come, with inclusion 1; magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
+/// all of them come (with as many buckets as sizing.hpp suggests), with inclusion 1; magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
 /// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
@@ -49,7 +51,8 @@ struct HeavyCoordinate {
 };
 
 /// The `count` keys with the largest |estimate| in lane 0, largest first, in the same search. Fewer come when y has
-/// fewer non-zero coordinates. Throws UsageError when count is not below the number of buckets: no more can stand out.
+/// fewer non-zero coordinates. With more than one level have 8 lanes at least: equal neighbours may hide each other in the
+/// groups of lane 0 alone, and a sketch of one lane then misses them in every other seed. Throws UsageError when count is not below the number of buckets: no more can stand out.
 [[nodiscard]] std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count);
 
 }  // namespace weir

@@ -20,7 +20,7 @@ struct SketchConfig {
   ScaleLaw law = ScaleLaw::exponential;     ///< Law of the scales of lanes 1 .. L-1.
   double p = 2.0;                           ///< The exponent of the law of the draws: 2, 1 or 0.5.
   Randomness randomness = Randomness::mix;  ///< Where buckets, signs and scales come from.
-  std::uint32_t independence = 4;           ///< k of Randomness::kwise, 2 to 64; ignored by mix.
+  std::uint32_t independence = 4;           ///< k of Randomness::kwise, 4 to 64; ignored by mix.
   std::uint64_t seed = 0;                   ///< Any value.
 
   bool operator==(const SketchConfig&) const = default;

@@ -21,6 +21,11 @@ enum class StreamFormat : std::uint8_t { text, binary, matrix_market, gzip };
 [[nodiscard]] std::string_view to_string(StreamFormat format) noexcept;
 /// The format of a file, told by its first bytes. Throws InputError when it cannot be read.
 [[nodiscard]] StreamFormat stream_format(const std::string& path);
+/// The same of what a compressed file decompresses to. Throws InputError also when that is compressed again.
+[[nodiscard]] StreamFormat content_format(const std::string& path);
+/// True for standard input ("-") and for whatever else is neither a file nor a directory: it can be read only once, by
+/// one party, and opening and reading it may block.
+[[nodiscard]] bool is_pipe(const std::string& path) noexcept;
 
 /// How a stream is read. A slice is the part of every file that one of `slice_count` parties reads; the slices of a
 /// file partition its events for any slice_count. A compressed file or a named pipe cannot be cut: it belongs whole to
