@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "options.hpp"
+#include "weir/engine/vector_job.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
 
@@ -54,6 +55,9 @@ int combine(const std::vector<Term>& terms, const std::string& output) {
     // Both hold a sketch of some y; only a common origin is worth telling.
     if (sum->description.model != next.description.model) sum->description.model = "vector";
   }
+  const std::string problem = engine::describe_range_problem(sum->sketch);
+  if (!problem.empty())
+    throw InputError(fmt::format("{}: no state of the sum, see the coefficients of --scaled: {}", output, problem));
   sum->description.ranks = 1;
   save_state(output, *sum);
   return done;

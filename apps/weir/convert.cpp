@@ -50,7 +50,8 @@ int convert(const ConvertOptions& options) {
   EventBatch batch;
   while (reader.next(batch)) writer.write(batch);
   writer.close();
-  if (reader.skipped() > 0) fmt::print(stderr, "weir: skipped {} bad lines\n", reader.skipped());
+  if (reader.skipped() > 0)
+    fmt::print(stderr, "weir: skipped {} bad line{}\n", reader.skipped(), reader.skipped() == 1 ? "" : "s");
   return done;
 }
 
@@ -68,15 +69,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
   command.add_option("-o,--output", options->output, "File to write, or - for standard output")
       ->required()
       ->type_name("FILE");
-  command
-      .add_option_function<std::string>(
-          "--to",
-          [options](const std::string& to) {
-            options->format = to == "text" ? EventFormat::text : EventFormat::binary;
-          },
-          "text or binary; otherwise the name decides: text for .csv, .tsv and .txt, else binary")
-      ->check(CLI::IsMember({"text", "binary"}))
-      ->type_name("FORMAT");
+  add_format_option(command, options->format);
   command
       .add_option_function<std::string>(
           "--operand",

@@ -98,15 +98,7 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
   command.add_option("-o,--output", options->output, "File to write, or - for standard output")
       ->required()
       ->type_name("FILE");
-  command
-      .add_option_function<std::string>(
-          "--to",
-          [options](const std::string& to) {
-            options->format = to == "text" ? EventFormat::text : EventFormat::binary;
-          },
-          "text or binary; otherwise the name decides: text for .csv, .tsv and .txt, else binary")
-      ->check(CLI::IsMember({"text", "binary"}))
-      ->type_name("FORMAT");
+  add_format_option(command, options->format);
   add_choice<DeltaLaw>(command, "--delta", generator.deltas,
                        {{"one", DeltaLaw::one}, {"sign", DeltaLaw::sign}, {"real", DeltaLaw::real}},
                        "1, or -1 and 1 evenly, or uniform on [-1, 1); insert-delete has its own (one)");

@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "measure.hpp"
+#include "options.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/state_file.hpp"
 #include "weir/stream/binary.hpp"
@@ -83,13 +83,15 @@ struct OperandSummary {
 
 Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   const StreamFormat format = stream_format(options.path);
+  const StreamFormat content = content_format(options.path);
   Json json = {{"kind", "events"}, {"format", to_string(format)}, {"bytes", bytes}};
+  if (content != format) json["content"] = to_string(content);
   if (format == StreamFormat::binary) json["version"] = summarise_binary(options.path).version;
 
   std::array<OperandSummary, 6> summaries;
   ReadOptions reading;
   reading.on_error = options.on_error;
-  if (format == StreamFormat::matrix_market) reading.default_operand = Operand::A;
+  if (content == StreamFormat::matrix_market) reading.default_operand = Operand::A;
   EventReader reader({options.path}, reading);
   std::uint64_t events = 0;
   for (EventBatch batch; reader.next(batch);) {
@@ -112,29 +114,28 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   return json;
 }
 
-void print_lines(const Json& json) {
+std::string lines(const Json& json) {
+  std::string text;
   for (const auto& [key, value] : json.items()) {
     if (key == "operands") {
       for (const Json& operand : value) {
-        fmt::print("{:<12} {} events, i from {} to {}", "operand " + operand["operand"].get<std::string>(),
-                   operand["events"].dump(), operand["i"][0].dump(), operand["i"][1].dump());
-        if (operand.contains("j")) fmt::print(", j from {} to {}", operand["j"][0].dump(), operand["j"][1].dump());
-        fmt::print(", {}\n", operand["whole_deltas"].get<bool>() ? "whole deltas" : "real deltas");
+        text += fmt::format("{:<12} {} events, i from {} to {}", "operand " + operand["operand"].get<std::string>(),
+                            operand["events"].dump(), operand["i"][0].dump(), operand["i"][1].dump());
+        if (operand.contains("j"))
+          text += fmt::format(", j from {} to {}", operand["j"][0].dump(), operand["j"][1].dump());
+        text += fmt::format(", {}\n", operand["whole_deltas"].get<bool>() ? "whole deltas" : "real deltas");
       }
     } else {
-      fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+      text += fmt::format("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
     }
   }
+  return text;
 }
 
 int inspect(const InspectOptions& options) {
   const InputFile file(options.path);
   const Json json = is_state(file) ? describe_state(options.path, file.size()) : describe_events(options, file.size());
-  if (options.json) {
-    fmt::print("{}\n", json.dump(2));
-  } else {
-    print_lines(json);
-  }
+  print_answer(options.json ? json.dump(2) + '\n' : lines(json));
   return done;
 }
 

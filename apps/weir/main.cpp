@@ -5,6 +5,7 @@
 #include <exception>
 #include <functional>
 #include <new>
+#include <sstream>
 #include <string>
 
 #include "options.hpp"
@@ -66,7 +67,10 @@ int run(int argc, char** argv) {
                        app.got_subcommand("inspect") || app.got_subcommand("combine");
     return alone && !first_process() ? static_cast<int>(done) : action();
   } catch (const CLI::Success& success) {
-    return first_process() ? app.exit(success) : done;
+    std::ostringstream text;
+    const int code = app.exit(success, text, text);
+    if (first_process()) print_answer(text.str());
+    return code;
   } catch (const CLI::ParseError& error) {
     return usage_failure(error.what(), command());
   } catch (const UsageError& error) {

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <optional>
 #include <random>
@@ -15,7 +13,7 @@
 
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
-#include "weir/io/labels.hpp"
+#include "weir/io/file.hpp"
 
 namespace weir::app {
 namespace {
@@ -44,7 +42,7 @@ void MeasureOptions::check() const {
   const bool streams = !source.paths.empty();
   if (!streams && state_path.empty())
     throw UsageError("nothing to measure: give STREAM files, - for standard input, or --state FILE");
-  if (streams) model.check();
+  model.check(streams);
   if (keep_dense && !state_path.empty())
     throw UsageError("exact answers need the whole stream; --state holds a sketch only");
   if (!keep_sketch && !save_path.empty())
@@ -65,7 +63,9 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
   add_model_options(app, options.model);
   app.add_option("--state", options.state_path,
-                 "Start from this saved state; STREAM arguments, if any, are added to it")
+                 "Start from this saved state; STREAM arguments, if any, are added to it. It keeps its sizes: what "
+                 "would choose "
+                 "them for a new one, like --epsilon and --failure, is ignored")
       ->type_name("FILE")
       ->group("State");
   app.add_option("--save", options.save_path, "Write the merged state, for --state and weir combine")
@@ -74,7 +74,8 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_sketch_options(app, options.sketch);
 }
 
-Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options) {
+Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
+                 const std::function<void(const SketchConfig&)>& prepare) {
   Measured measured;
   StateDescription& description = measured.description;
   std::optional<VectorSketch> start;
@@ -88,9 +89,9 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
       if (options.model.n && *options.model.n != config.dimension)
         throw UsageError(
             fmt::format("--n {} contradicts the saved state, which has {}", *options.model.n, config.dimension));
-      if (!options.source.paths.empty() && options.model.name != state.description.model)
+      if (!options.source.paths.empty() && options.model.name() != state.description.model)
         throw UsageError(fmt::format("{} is a state of --model {}; its stream cannot go on with --model {}",
-                                     options.state_path, state.description.model, options.model.name));
+                                     options.state_path, state.description.model, options.model.name()));
       description = state.description;
       start.emplace(std::move(state.sketch));
     });
@@ -99,13 +100,22 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     if (options.keep_sketch) config = options.sketch.configuration(options.dimension());
     config.dimension = options.dimension();
     config.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
-    description.model = options.model.name;
+    description.model = options.model.name();
   }
   measured.dimension = config.dimension;
   measured.seed = config.seed;
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!communicator.local_is_root()) return;
+    if (!options.save_path.empty()) require_creatable(options.save_path);
+    prepare(config);
+  });
 
   if (options.source.paths.empty()) {
-    measured.job.y.sketch = std::move(start);
+    engine::together(communicator, [&](mpi::FailureSignal&) {
+      if (!communicator.local_is_root()) return;
+      measured.job.y.sketch = std::move(start);
+      measured.job.y.require_measurable();
+    });
   } else {
     Model model = options.model.build(communicator, config.dimension);
     engine::Measure what;
@@ -147,14 +157,8 @@ void add_output_options(CLI::App& app, std::string& labels_path, bool& json) {
   app.add_flag("--json", json, "One JSON object instead of a table")->group("Output");
 }
 
-std::map<std::uint64_t, std::string> find_labels(const std::string& path, std::span<const std::uint64_t> indices) {
-  if (path.empty()) return {};
-  return Labels(path).find(indices);
-}
-
-void print_answer(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw InputError(fmt::format("standard output: {}", std::strerror(errno)));
+std::optional<Labels> open_labels(const std::string& path) {
+  return path.empty() ? std::nullopt : std::optional<Labels>(path);
 }
 
 }  // namespace weir::app

@@ -1,12 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <span>
+#include <functional>
+#include <optional>
 #include <string>
 
 #include "options.hpp"
 #include "weir/engine/vector_job.hpp"
+#include "weir/io/labels.hpp"
 #include "weir/io/report.hpp"
 #include "weir/io/state_file.hpp"
 
@@ -38,19 +39,18 @@ struct Measured {
   std::uint64_t seed = 0;
 };
 
-/// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for.
-/// Throws the same error on all ranks.
-[[nodiscard]] Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options);
+/// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for. A
+/// stream may take hours: before it the root calls `prepare`, to find out whether the answer will be possible. Throws
+/// the same error on all ranks, that of `prepare` too.
+[[nodiscard]] Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
+                               const std::function<void(const SketchConfig&)>& prepare);
 
 /// Its account for a report, except for the time of the query.
 [[nodiscard]] RunReport run_report(const mpi::Communicator& communicator, const Measured& measured);
 
 /// --labels, --json.
 void add_output_options(CLI::App& app, std::string& labels_path, bool& json);
-/// The names of `indices` in the file of labels; none when `path` is empty.
-[[nodiscard]] std::map<std::uint64_t, std::string> find_labels(const std::string& path,
-                                                               std::span<const std::uint64_t> indices);
-/// Writes `text` to standard output, whole. Throws InputError when that fails (a full disk).
-void print_answer(const std::string& text);
+/// The file of labels; none when `path` is empty. Throws InputError.
+[[nodiscard]] std::optional<Labels> open_labels(const std::string& path);
 
 }  // namespace weir::app

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -73,9 +75,11 @@ std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std
 }
 
 CLI::Validator one_of(const std::set<std::string>& names) {
-  CLI::Validator validator = CLI::IsMember(names);
-  validator.description("");
-  return validator;
+  const auto refuse = [names](const std::string& text) {
+    return names.contains(text) ? std::string()
+                                : fmt::format("'{}' given, expected {}", text, fmt::join(names, " or "));
+  };
+  return CLI::Validator(refuse, "");
 }
 
 void add_on_error_option(CLI::App& app, OnError& on_error) {
@@ -87,6 +91,14 @@ void add_on_error_option(CLI::App& app, OnError& on_error) {
       ->type_name("stop|skip")
       ->default_str("stop")
       ->group("Stream");
+}
+
+void add_format_option(CLI::App& app, std::optional<EventFormat>& format) {
+  app.add_option_function<std::string>(
+         "--to", [&format](const std::string& to) { format = to == "text" ? EventFormat::text : EventFormat::binary; },
+         "Format of the output; otherwise the name decides: text for .csv, .tsv and .txt, else binary")
+      ->check(one_of({"text", "binary"}))
+      ->type_name("text|binary");
 }
 
 void add_stream_options(CLI::App& app, engine::StreamSource& source) {
@@ -102,7 +114,14 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
       ->group("Stream");
 }
 
-void ModelOptions::check() const {
+void ModelOptions::check(bool reads_streams) const {
+  if (!reads_streams) {
+    if (model || d || !fixed.empty())
+      throw UsageError(
+          "--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
+    return;
+  }
+  const std::string name = this->name();
   for (const std::string& operand : fixed) {
     const std::size_t equals = operand.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == operand.size())
@@ -120,7 +139,7 @@ void ModelOptions::check() const {
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
   const std::string group = "Model";
-  app.add_option("--model", options.name,
+  app.add_option("--model", options.model,
                  "vector: y is the stream of events i,delta. product: y = A x, x fixed, events A,i,j,delta")
       ->check(one_of({"vector", "product"}))
       ->type_name("vector|product")
@@ -129,8 +148,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_whole(
       app, "--n", {1, max_dimension}, [&options](std::uint64_t value) { options.n = value; },
       "Length of y: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at about twice "
-      "the "
-      "time and memory of a small N")
+      "the time and memory of a small N")
       ->group(group);
   add_whole(
       app, "--d", {1, max_dimension}, [&options](std::uint64_t value) { options.d = value; },
@@ -145,7 +163,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 }
 
 Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension) const {
-  if (name == VectorModel::name) return VectorModel(dimension);
+  if (name() == VectorModel::name) return VectorModel(dimension);
   std::vector<double> x;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
@@ -157,11 +175,11 @@ Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t d
       throw InputError(fmt::format("{}: a vector of length {}, but --d is {}", path, operand.values.size(), *d));
     x = std::move(operand.values);
   });
-  std::vector<std::byte> bytes(x.size() * sizeof(double));
-  std::memcpy(bytes.data(), x.data(), bytes.size());
+  const auto held = std::as_bytes(std::span(x));
+  std::vector<std::byte> bytes(held.begin(), held.end());
   communicator.broadcast(bytes);
   x.resize(bytes.size() / sizeof(double));
-  std::memcpy(x.data(), bytes.data(), bytes.size());
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(x)).begin());
   return ProductModel(dimension, std::move(x));
 }
 
@@ -182,6 +200,12 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
   config.randomness = randomness.value_or(config.randomness);
   config.seed = seed.value_or(config.seed);
   config.validate();
+  constexpr std::uint64_t longest_scan = std::uint64_t{1} << 40;
+  if ((config.dimension - 1) >> config.group_shift(config.levels - 1) >= longest_scan)
+    throw UsageError(
+        fmt::format("--levels {}: a query would scan more than 2^40 items one by one; drop --levels, or give "
+                    "the length of y with --n when it is shorter",
+                    config.levels));
   return config;
 }
 
@@ -230,8 +254,7 @@ void add_sketch_options(CLI::App& app, SketchOptions& options) {
   add_whole(
       app, "--seed", {}, [&options](std::uint64_t value) { options.seed = value; },
       "Same seed and same integer stream: the same answer to the bit for any number of ranks; decimal or 0x "
-      "hexadecimal; "
-      "drawn from the operating system unless given")
+      "hexadecimal; drawn from the operating system unless given")
       ->type_name("U64")
       ->group(group);
 }
@@ -259,6 +282,11 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
                  fmt::format("rank {}: {}", communicator.local_rank(), memory ? "out of memory" : error.what()));
     communicator.local_abort(input_error);
   }
+}
+
+void print_answer(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw InputError(fmt::format("standard output: {}", std::strerror(errno)));
 }
 
 int report_error(ExitCode code, const std::string& message) {

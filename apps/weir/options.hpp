@@ -13,6 +13,7 @@
 #include "weir/model/model.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/sketch/config.hpp"
+#include "weir/stream/writer.hpp"
 
 namespace weir::app {
 
@@ -49,19 +50,22 @@ CLI::Validator one_of(const std::set<std::string>& names);
 
 /// --on-error.
 void add_on_error_option(CLI::App& app, OnError& on_error);
+/// --to: the format of the events to write.
+void add_format_option(CLI::App& app, std::optional<EventFormat>& format);
 /// STREAM..., --on-error, --progress.
 void add_stream_options(CLI::App& app, engine::StreamSource& source);
 
 /// --model, --n, --d, --fixed.
 struct ModelOptions {
-  std::string name = "vector";
+  std::optional<std::string> model;
   std::optional<std::uint64_t> n;
   std::optional<std::uint64_t> d;
   std::vector<std::string> fixed;  ///< NAME=FILE
 
-  /// What can be checked before anything is read. `streams_given` is false when the model comes from a saved state
-  /// alone.
-  void check() const;
+  [[nodiscard]] std::string name() const { return model.value_or("vector"); }
+  /// What can be checked before anything is read. `reads_streams` is false when y comes from a saved state alone. Throws
+  /// UsageError.
+  void check(bool reads_streams) const;
   /// Collective: the root reads the operand files. Throws UsageError or InputError on all ranks.
   [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension) const;
 };
@@ -95,6 +99,8 @@ void add_sketch_options(CLI::App& app, SketchOptions& options);
 /// does alone after its last collective operation.
 int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job);
 
+/// Writes `text` to standard output, whole. Throws InputError when that fails (a full disk).
+void print_answer(const std::string& text);
 /// Prints "weir: error: ..." and returns `code`.
 int report_error(ExitCode code, const std::string& message);
 

@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "measure.hpp"
@@ -35,10 +37,14 @@ struct QueryOptions {
   void settle() {
     if (!measure.state_path.empty()) return;
     SketchOptions& sketch = measure.sketch;
-    // A point estimate is within 3.1 sqrt(F2/B) of the truth except with probability 0.01, the median of five rows.
+    // A point estimate is within 3.16 sqrt(F2/B) of the truth except with probability 0.01, the median of five rows.
     if (!sketch.buckets)
-      sketch.buckets = std::bit_ceil(static_cast<std::uint64_t>(std::ceil(10 / (epsilon * epsilon))));
-    if (!sketch.lanes) sketch.lanes = 1;
+      sketch.buckets = std::bit_ceil(static_cast<std::uint64_t>(std::min(0x1p40, std::ceil(10 / (epsilon * epsilon)))));
+    if (sketch.lanes) return;
+    sketch.lanes = 1;
+    // Equal neighbours cancel in their group in lane 0, where only signs tell them apart; in scaled lanes they do not, and
+    // the search for the largest looks into groups there too.
+    if (top > 0 && sketch.configuration(measure.dimension()).levels > 1) sketch.lanes = 8;
   }
   void check() const {
     measure.check();
@@ -53,24 +59,39 @@ Estimate norm_of(const Estimate& f2) {
   return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
 }
 
+/// The state at `path`, for an inner product with a sketch of `config`.
+State load_other(const std::string& path, const SketchConfig& config) {
+  State other = load_state(path);
+  const std::string difference = describe_difference(config, other.sketch.config());
+  if (!difference.empty())
+    throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
+  return other;
+}
+
+/// Throws what answer() would, as far as it can be known without y.
+void require_answerable(const SketchConfig& config, const QueryOptions& options) {
+  for (const std::uint64_t index : options.points) require_inside(index, config.dimension);
+  if (options.top >= config.buckets)
+    throw UsageError(fmt::format("--top {}: a sketch of {} buckets tells fewer coordinates apart than it has buckets",
+                                 options.top, config.buckets));
+  // Loaded again to be used, so that memory holds one at a time, and none while the stream is read.
+  for (const std::string& path : options.others) std::ignore = load_other(path, config);
+}
+
 void answer(const VectorSketch& sketch, const QueryOptions& options, QueryReport& report) {
   if (options.norm) report.norm = norm_of(sketch.f2());
   if (options.top > 0) report.top = heavy_coordinates(sketch, static_cast<std::size_t>(options.top));
-  for (const std::uint64_t index : options.points) {
-    require_inside(index, sketch.config().dimension);
-    report.points.push_back({index, sketch.point(index)});
-  }
-  for (const std::string& path : options.others) {
-    const State other = load_state(path);
-    const std::string difference = describe_difference(sketch.config(), other.sketch.config());
-    if (!difference.empty())
-      throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
-    report.inner.push_back({path, sketch.inner_product(other.sketch)});
-  }
+  for (const std::uint64_t index : options.points) report.points.push_back({index, sketch.point(index)});
+  for (const std::string& path : options.others)
+    report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()).sketch)});
 }
 
 int query(const mpi::Communicator& communicator, const QueryOptions& options) {
-  const Measured measured = measure(communicator, options.measure);
+  std::optional<Labels> labels;
+  const Measured measured = measure(communicator, options.measure, [&](const SketchConfig& config) {
+    labels = open_labels(options.labels_path);
+    require_answerable(config, options);
+  });
   if (!communicator.local_is_root()) return done;
   QueryReport report;
   report.run = run_report(communicator, measured);
@@ -80,7 +101,7 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
   std::vector<std::uint64_t> indices = options.points;
   if (report.top)
     for (const HeavyCoordinate& coordinate : *report.top) indices.push_back(coordinate.index);
-  report.labels = find_labels(options.labels_path, indices);
+  if (labels) report.labels = labels->find(indices);
   print_answer(options.json ? to_json(report) + '\n' : to_table(report));
   return done;
 }
@@ -127,8 +148,8 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
   command->footer("Example: weir query --state S.weir --norm --top 10 --point 3,17");
   command->callback([options, &action] {
     if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty()) options->norm = true;
-    options->settle();
     action = [options] {
+      options->settle();
       options->check();
       return run_over_mpi([&](const mpi::Communicator& communicator) { return query(communicator, *options); });
     };

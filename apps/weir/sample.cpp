@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,7 +50,9 @@ void add_exact_answers(SampleReport& report, const DenseVector& y, double p) {
 }
 
 int sample(const mpi::Communicator& communicator, const SampleOptions& options) {
-  const Measured measured = measure(communicator, options.measure);
+  std::optional<Labels> labels;
+  const Measured measured =
+      measure(communicator, options.measure, [&](const SketchConfig&) { labels = open_labels(options.labels_path); });
   if (!communicator.local_is_root()) return done;
   const engine::MeasuredVector& y = measured.job.y;
   SampleReport report;
@@ -60,7 +63,7 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   if (options.exact_check) add_exact_answers(report, *y.dense, options.measure.sketch.p.value_or(2.0));
   std::vector<std::uint64_t> indices;
   for (const Draw& item : report.result.draws) indices.push_back(item.index);
-  report.labels = find_labels(options.labels_path, indices);
+  if (labels) report.labels = labels->find(indices);
   print_answer(options.json ? to_json(report) + '\n' : to_table(report));
   return report.result.draws.empty() ? nothing_drawn : done;
 }
@@ -116,7 +119,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->group(group);
   add_real(
       *command, "--threshold", {0, 1e6}, [&sketch](double value) { sketch.threshold = value; },
-      "T: a lane draws with probability 1 - exp(-1/T), 0 always; larger is closer to the law")
+      "T: a lane draws with probability 1 - exp(-1/T); T = 0 accepts every lane, larger is closer to the law")
       ->type_name("T")
       ->default_str("1")
       ->group(group);
@@ -130,7 +133,13 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "Examples:\n"
       "  weir sample --n 1000000 events.csv\n"
       "  mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json "
-      "edges.csv.gz");
+      "edges.csv.gz\n\n"
+      "The object of --json:\n"
+      "  model; n (or shape); ranks; updates; skipped (bad lines); seed; randomness; law; p;\n"
+      "  sketch {rows, buckets, lanes, levels, bytes}; seconds {ingest, merge, query}; norm;\n"
+      "  samples [{lane, index, value, probability}], in them label with --labels, inclusion without replacement,\n"
+      "  exact {value, probability} with --exact-check; failed [{lane, reason}].\n"
+      "  Only sometimes: exact_norm with --exact-check; zero_vector (true); reason, when samples is empty.");
   command->callback([options, &action] {
     action = [options] {
       options->settle();

@@ -42,8 +42,8 @@ void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, 
   MPI_Allreduce(MPI_IN_PLACE, &lowest_rank_here, 1, MPI_INT, MPI_MIN, machine);
   MPI_Comm_free(&machine);
   const double available = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  const double wanted = static_cast<double>(bytes) * ranks_here +
-                        (lowest_rank_here == 0 ? static_cast<double>(bytes_more_on_root) : 0.0);
+  const double wanted =
+      static_cast<double>(bytes) * ranks_here + (lowest_rank_here == 0 ? static_cast<double>(bytes_more_on_root) : 0.0);
   together(communicator, [&](mpi::FailureSignal&) {
     constexpr double gibibyte = 1024.0 * 1024.0 * 1024.0;
     if (wanted > available)

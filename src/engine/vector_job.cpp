@@ -70,7 +70,7 @@ void MeasuredVector::update(const Updates& updates) {
 }
 
 void MeasuredVector::require_measurable() const {
-  std::string problem = sketch ? engine::describe_range_problem(*sketch) : std::string();
+  std::string problem = sketch ? describe_range_problem(*sketch) : std::string();
   if (problem.empty() && dense) problem = describe_range_problem(*dense);
   if (!problem.empty()) throw InputError(problem);
 }

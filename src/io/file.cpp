@@ -99,8 +99,7 @@ std::string read_whole_file(const InputFile& file) {
 
 void require_creatable(const std::string& path) {
   struct stat status {};
-  const bool direct =
-      ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+  const bool direct = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
   if (!direct) {
     const OutputFile attempt(path);
   } else if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) {

@@ -201,10 +201,11 @@ std::string run_heading(const RunReport& run) {
                               run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
   if (run.sketch) {
     const SketchConfig& config = *run.sketch;
-    text += fmt::format(
-        heading_line, "sketch",
-        fmt::format("{} x {} x {}, {}, {}", counted(config.rows, "row"), counted(config.buckets, "bucket"),
-                    counted(config.lanes, "lane"), counted(config.levels, "level"), bytes_text(std::uint64_t{config.table_size()} * sizeof(double))));
+    text +=
+        fmt::format(heading_line, "sketch",
+                    fmt::format("{} x {} x {}, {}, {}", counted(config.rows, "row"), counted(config.buckets, "bucket"),
+                                counted(config.lanes, "lane"), counted(config.levels, "level"),
+                                bytes_text(std::uint64_t{config.table_size()} * sizeof(double))));
     text += fmt::format(heading_line, "law",
                         fmt::format("|y_i|^{:g}, {} scales, randomness {}, seed {}", config.p, to_string(config.law),
                                     to_string(config.randomness), run.seed));

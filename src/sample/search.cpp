@@ -71,31 +71,20 @@ class Best {
 class Searcher {
  public:
   Searcher(const VectorSketch& sketch, const Search& search)
-      : sketch_(sketch),
-        config_(sketch.config()),
-        search_(search),
-        slacks_(config_.lanes),
-        group_floors_(config_.lanes) {
+      : sketch_(sketch), config_(sketch.config()), search_(search), deviations_(config_.lanes) {
     for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) {
-      if (std::isinf(search.floors[lane])) {
-        group_floors_[lane] = search.floors[lane];
-        continue;
-      }
-      // A cell holds, besides the item, everything that collides with it: variance F2 / B at any level. The median of R
-      // such has a standard deviation of about sqrt(pi / 2R) times that of one.
-      const double rows = config_.rows;
-      const double deviation = std::sqrt(sketch.lane_f2(lane) / static_cast<double>(config_.buckets));
-      slacks_[lane] = slack_deviations * std::min(1.0, std::sqrt(1.5708 / rows)) * deviation;
-      group_floors_[lane] = std::max(0.0, search.floors[lane] - slacks_[lane]);
+      if (!std::isinf(search.floors[lane])) deviations_[lane] = std::sqrt(sketch.lane_f2(lane));
     }
   }
 
   [[nodiscard]] std::vector<std::vector<ScanHit>> run() {
     std::uint32_t level = config_.levels - 1;
-    Best best(floors_of(level), search_.kept);
+    const std::vector<double> top_floors = floors_of(level);
+    Best best(top_floors, search_.kept);
     scan(level, 0, units(level), best);
     while (level > 0) {
-      Best below(floors_of(level - 1), search_.kept);
+      const std::vector<double> member_floors = floors_of(level - 1);
+      Best below(member_floors, search_.kept);
       open_groups(level, best, below);
       best = std::move(below);
       --level;
@@ -106,8 +95,21 @@ class Searcher {
   }
 
  private:
-  [[nodiscard]] std::span<const double> floors_of(std::uint32_t level) const noexcept {
-    return level == 0 ? search_.floors : std::span<const double>(group_floors_);
+  /// What the score of a group of `level` may lack of its best item. A cell holds besides the item what collides with its
+  /// group, of variance F2 / B, and the rest of the group, of variance F2 over the number of groups where they are alike (a
+  /// heavier group shows all the more). The median of R such has a standard deviation of about sqrt(pi / 2R) times that of one.
+  [[nodiscard]] double slack(std::uint32_t level, std::uint32_t lane) const noexcept {
+    const double rows = config_.rows;
+    const double parts = 1 / static_cast<double>(config_.buckets) + 1 / static_cast<double>(units(level));
+    return slack_deviations * std::min(1.0, std::sqrt(1.5708 / rows)) * deviations_[lane] * std::sqrt(parts);
+  }
+
+  [[nodiscard]] std::vector<double> floors_of(std::uint32_t level) const {
+    std::vector<double> floors(search_.floors.begin(), search_.floors.end());
+    for (std::uint32_t lane = 0; level > 0 && lane < config_.lanes; ++lane) {
+      if (!std::isinf(floors[lane])) floors[lane] = std::max(0.0, floors[lane] - slack(level, lane));
+    }
+    return floors;
   }
 
   /// Number of items (level 0) or groups.
@@ -131,8 +133,6 @@ class Searcher {
     const std::uint32_t shift = config_.group_shift(level) - config_.group_shift(level - 1);
     const std::uint64_t member_count = units(level - 1);
     const std::size_t groups_a_round = (search_.wanted + 7) / 8;
-    const double member_slacks =
-        level == 1 ? 1.0 : 2.0;  // both scores are noisy where the members are groups themselves
     std::vector<std::size_t> next(config_.lanes, 0);
     std::set<std::uint64_t> opened;
     std::vector<std::uint64_t> round;
@@ -140,7 +140,9 @@ class Searcher {
       round.clear();
       for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) {
         const auto& ranked = groups.sorted(lane);
-        const double to_beat = members.magnitude(lane, search_.wanted) - member_slacks * slacks_[lane];
+        // Where the members are groups themselves, both scores are noisy.
+        const double to_beat =
+            members.magnitude(lane, search_.wanted) - slack(level, lane) - (level > 1 ? slack(level - 1, lane) : 0.0);
         for (std::size_t taken = 0; taken < groups_a_round && next[lane] < ranked.size(); ++next[lane]) {
           if (std::abs(ranked[next[lane]].value) < to_beat) {
             next[lane] = ranked.size();
@@ -162,8 +164,7 @@ class Searcher {
   const VectorSketch& sketch_;
   const SketchConfig& config_;
   const Search& search_;
-  std::vector<double> slacks_;
-  std::vector<double> group_floors_;
+  std::vector<double> deviations_;  // sqrt(F2) of the lanes searched
   std::vector<ScanHit> hits_;
 };
 

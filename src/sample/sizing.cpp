@@ -47,7 +47,7 @@ double energy_below(double dimension, double p) { return p == 2.0 ? std::max(1.0
 /// energy / B, the median of five about 0.314 of it. Four things may go wrong:
 ///
 /// - The law is bent, to second order in the noise. With m = E[tau^2 / magnitude^2] over the draws (0.42 for T = 1, 1 for
-///   T = 0), root mean square relative distortions of 0.6 m energy / B (T = 1) and 0.3 m energy / B (T = 0) were observed
+///   T = 0), root mean square relative distortions of 0.25 energy / B = 0.6 m energy / B (T = 1) and 0.3 m energy / B (T = 0) were observed
 ///   at worst, with half of the mass in one coordinate (apps/experiments/README.md); m k energy / B is granted.
 /// - Values are off, to first order: value_epsilon^2 >= E[(median noise / magnitude)^2].
 /// - Among all keys that are scored the noise alone makes up one above tau: three rows exceed x = tau / sigma with one

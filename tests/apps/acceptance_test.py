@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import tempfile
+import threading
 import unittest
 
 PROGRAM = os.environ["WEIR_PROGRAM"]
@@ -156,6 +157,19 @@ class Streams(Case):
         self.assert_same("-", stdin=self.text.encode())
         self.assert_same("-", ranks=3, stdin=self.text.encode())
 
+    def test_named_pipe(self):
+        def feed(name, text):
+            with open(name, "w") as pipe:
+                pipe.write(text)
+        half = len(self.events) // 2
+        file = self.write("half.csv", as_text(self.events[:half]))
+        os.mkfifo(self.path("pipe"))
+        for ranks in (None, 3):
+            writer = threading.Thread(target=feed, args=(self.path("pipe"), as_text(self.events[half:])), daemon=True)
+            writer.start()
+            self.assert_same(self.path("pipe"), file, ranks=ranks)
+            writer.join(TIMEOUT)
+
     def test_files_and_standard_input_together(self):
         half = len(self.events) // 2
         file = self.write("half.csv", as_text(self.events[:half]))
@@ -224,9 +238,10 @@ class Answers(Case):
         product = self.write("a.csv", "".join("A,%d,%d,%d\n" % event for event in events))
         vector = self.write("y.csv", "".join("%d,%d\n" % (i, delta * x[j]) for i, j, delta in events))
         fixed = "x=" + self.write("x.txt", "".join("%d\n" % entry for entry in x))
-        a = self.succeed("sample", "--model=product", "--n=100", "--fixed=" + fixed, "--seed=1", "--json", product, ranks=2)
         b = self.succeed("sample", "--n=100", "--seed=1", "--json", vector)
-        self.assertEqual(without_times(a.json(), "model"), without_times(b.json(), "model"))
+        for ranks in (1, 2, 4):
+            a = self.succeed("sample", "--model=product", "--n=100", "--fixed=" + fixed, "--seed=1", "--json", product, ranks=ranks)
+            self.assertEqual(without_times(a.json(), "model"), without_times(b.json(), "model"))
 
     def test_matrix_market_stream_and_operand(self):
         matrix = self.write("a.mtx", "%%MatrixMarket matrix coordinate real general\n3 2 3\n1 1 4\n2 2 1\n3 1 1\n")
@@ -284,6 +299,27 @@ class Answers(Case):
         table = self.weir("sample", "--n", 1000, file)
         self.assertEqual(table.code, 3)
         self.assertIn("zero vector", table.out)
+
+    def test_zero_vector_of_any_law(self):
+        # So many keys, scaled up by the heavy tails of a small p, leave rounding in the scaled lanes.
+        keys = range(50000)
+        file = self.write("gone.csv", as_text([(i, i % 1000 + 1) for i in keys]) + as_text([(i, -(i % 1000) - 1) for i in reversed(keys)]))
+        for p in (2, 1, 0.5):
+            for extra in ([], ["--without-replacement"]):
+                for ranks in (None, 3):
+                    with self.subTest(p=p, extra=extra, ranks=ranks):
+                        outcome = self.weir("sample", "--n", len(keys), "--p", p, "--seed", 1, "--json", file, *extra, ranks=ranks)
+                        self.assertEqual(outcome.code, 3, outcome.err)
+                        answer = outcome.json()
+                        self.assertEqual((answer["samples"], answer["reason"]), ([], "zero vector"))
+
+    def test_equal_neighbours_are_both_heavy(self):
+        n = 2 ** 28
+        source = random.Random(6)
+        file = self.write("twins.csv", as_text([(n // 3 * 2, 1000), (n // 3 * 2 + 1, 1000)] + [(source.randrange(n), 1) for _ in range(300)]))
+        for seed in range(10):
+            answer = self.succeed("query", "--n", n, "--top", 2, "--seed", seed, "--json", file).json()
+            self.assertEqual({item["index"] for item in answer["top"]}, {n // 3 * 2, n // 3 * 2 + 1}, seed)
 
     def test_table_for_people(self):
         file = self.write("events.csv", "0,1\n1,100\n")
@@ -408,6 +444,16 @@ class States(Case):
         binary = self.succeed("inspect", self.path("e.bin"), "--json").json()
         self.assertEqual((binary["format"], binary["operands"]), ("binary", events["operands"]))
         self.assertIn("i from 1 to 5", self.succeed("inspect", file).out)
+        matrix = b"%%MatrixMarket matrix coordinate real general\n3 2 2\n1 1 4\n3 2 1\n"
+        for name, content in (("a.mtx", matrix), ("a.mtx.gz", gzip.compress(matrix))):
+            operands = self.succeed("inspect", self.write(name, content), "--json").json()["operands"]
+            self.assertEqual(operands, [{"operand": "A", "events": 2, "i": [0, 2], "j": [0, 1], "whole_deltas": True}])
+
+    def test_combinations_out_of_range(self):
+        for name, content, coefficient, problem in (("large", "1,1e100\n", "1e100", "too large"), ("small", "1,1\n", "1e-200", "too small")):
+            self.sample("--n", 10, "--seed", 1, "--save", self.path("s.weir"), self.write(name, content))
+            self.fail_with(1, "combine", "-o", self.path("c.weir"), "--scaled", coefficient, self.path("s.weir"), naming=("--scaled", problem))
+            self.assertFalse(os.path.exists(self.path("c.weir")))
 
     def test_damaged_states(self):
         file = self.write("e.csv", "1,2\n")
@@ -446,6 +492,7 @@ class BadInput(Case):
         large = self.write("y.csv", "3,1e200\n")
         for extra in ([], ["--sampler", "exact"]):
             self.fail_with(1, "sample", "--n", 10, large, *extra, naming="too large")
+            self.fail_with(1, "sample", "--n", 10, self.write("small.csv", "3,1e-200\n"), *extra, naming="too small")
 
     def test_operands(self):
         file = self.write("a.csv", "A,0,0,1\n")
@@ -481,6 +528,27 @@ class BadInput(Case):
         self.fail_with(1, "sample", "--n", 10, "-", stdin=b"1,1\n2\n", naming="standard input:2")
         self.fail_with(1, "sample", "--n", 10, "-", ranks=3, stdin=b"1,1\n2\n", naming="standard input:2")
 
+    def test_what_cannot_be_answered_is_found_before_the_stream_is_read(self):
+        broken = self.write("broken.csv", "what\n")
+        self.succeed("query", "--n", 100, "--seed", 1, "--save", self.path("s.weir"), self.write("e.csv", "1,1\n"))
+        for command in ("sample", "query"):
+            for ranks in (None, 2):
+                self.fail_with(1, command, "--n", 100, "--labels", self.path("missing.txt"), broken, ranks=ranks, naming="missing.txt")
+                self.fail_with(1, command, "--n", 100, "--save", self.path("no/folder.weir"), broken, ranks=ranks, naming="folder.weir")
+        self.fail_with(1, "query", "--n", 100, "--inner", self.path("missing.weir"), broken, naming="missing.weir")
+        self.fail_with(1, "query", "--n", 100, "--seed", 2, "--inner", self.path("s.weir"), broken, ranks=2, naming=("s.weir", "seed"))
+        self.fail_with(2, "query", "--n", 100, "--top", 1024, broken, naming="--top")
+        self.assertEqual(sorted(os.listdir(self.folder)), ["broken.csv", "e.csv", "s.weir"])
+
+    def test_full_standard_output(self):
+        file = self.write("e.csv", "1,1\n")
+        for arguments in (["--help"], ["--version"], ["sample", "--help"], ["inspect", file], ["inspect", "--json", file],
+                          ["sample", "--n", "10", file], ["query", "--n", "10", "--json", file], ["convert", file, "-o", "-"]):
+            with self.subTest(arguments=arguments), open("/dev/full", "w") as full:
+                completed = subprocess.run([PROGRAM] + arguments, env=ALONE, stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT)
+                self.assertEqual(completed.returncode, 1)
+                self.assertIn(b"No space left", completed.stderr)
+
     def test_table_that_no_machine_holds(self):
         file = self.write("e.csv", "1,1\n")
         self.fail_with(1, "sample", "--n", 10, "--buckets", 2 ** 32, "--lanes", 2048, file, naming="memory")
@@ -501,7 +569,7 @@ class BadUsage(Case):
                 self.assertIn("--help", outcome.err)
 
     def test_unknown_sampler_lists_the_known(self):
-        self.fail_with(2, "sample", "--n", 10, "--sampler", "best", "e.csv", naming=("perfect", "exact"))
+        self.fail_with(2, "sample", "--n", 10, "--sampler", "best", "e.csv", naming="'best' given, expected exact or perfect")
 
     def test_command_lines_that_make_no_sense(self):
         file = self.write("e.csv", "1,1\n")
@@ -512,7 +580,9 @@ class BadUsage(Case):
                           ["sample", "--n", 10, "--fixed", "x=" + file, file],
                           ["sample", "--n", 2 ** 40, "--sampler", "exact", file],
                           ["sample", "--n", 10, "--sampler", "exact", "--save", "s.weir", file],
-                          ["sample", "--state", "s.weir", "--sampler", "exact"], ["query"], ["query", "--n", 10, "--point", 10, file],
+                          ["sample", "--state", "s.weir", "--sampler", "exact"], ["sample", "--state", "s.weir", "--model", "vector"],
+                          ["sample", "--state", "s.weir", "--d", 3], ["query", "--state", "s.weir", "--fixed", "x=" + file],
+                          ["sample", "--levels", 1, file], ["query", "--n", 2 ** 41, "--levels", 1, file], ["query"], ["query", "--n", 10, "--point", 10, file],
                           ["query", "--n", 10, "--point", "1,,2", file], ["combine", "-o", "x.weir"], ["combine", "--add", file],
                           ["combine", "-o", "x.weir", "--scaled", "much", file], ["inspect"]):
             with self.subTest(arguments=arguments):
@@ -552,6 +622,16 @@ class Failures(Case):
                 process.stdout.close()
             self.assertEqual(process.returncode, 1, error)
             self.assertIn("A,3,0,1e+200", error)
+
+    def test_pipe_that_stays_silent(self):
+        cut = self.write("cut.csv.gz", gzip.compress(b"1,1\n" * 5000)[:-9])
+        os.mkfifo(self.path("pipe"))
+        writer = os.open(self.path("pipe"), os.O_RDWR)  # Holds the pipe open and writes nothing.
+        self.addCleanup(os.close, writer)
+        for streams in ([self.path("pipe"), cut], [cut, self.path("pipe")]):
+            self.fail_with(1, "sample", "--n", 10, *streams, ranks=2, naming="cut.csv.gz")
+        os.write(writer, b"1,1\n" * 64 + b"broken\n")
+        self.fail_with(1, "sample", "--n", 10, self.path("pipe"), ranks=3, naming="pipe:65")
 
     def test_codes_under_a_launcher(self):
         zero = self.write("zero.csv", "1,1\n1,-1\n")

@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <new>
@@ -127,9 +129,13 @@ TEST_F(EngineTest, TogetherTellsBusyRanks) {
 }
 
 TEST_F(EngineTest, RequireMemoryRefusesWhatNoMachineHas) {
-  EXPECT_NO_THROW(require_memory(world, 1 << 20, "a table"));
-  const std::string message = message_of<InputError>([&] { require_memory(world, std::uint64_t{1} << 60, "a table"); });
-  EXPECT_NE(message.find("a table"), std::string::npos) << message;
+  constexpr std::uint64_t small = 1 << 20, huge = std::uint64_t{1} << 60;
+  EXPECT_NO_THROW(require_memory(world, small, small, "a table"));
+  for (const auto& [everywhere, more_on_root] : {std::pair{huge, small}, std::pair{small, huge}}) {
+    const std::string message =
+        message_of<InputError>([&] { require_memory(world, everywhere, more_on_root, "a table"); });
+    EXPECT_NE(message.find("a table"), std::string::npos) << message;
+  }
 }
 
 TEST_F(EngineTest, IngestHandsOutEveryEventExactlyOnce) {
@@ -200,6 +206,35 @@ TEST_F(EngineTest, MergedTablesAreThoseOfOneRankToTheBit) {
   EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), stream.y));
 }
 
+TEST_F(EngineTest, RealValuedTablesAgreeUpToRounding) {
+  constexpr std::uint64_t n = 500;
+  std::mt19937_64 random(12);
+  std::vector<std::uint64_t> keys(20000);
+  std::vector<double> deltas(keys.size());
+  std::string text;
+  for (std::size_t t = 0; t < keys.size(); ++t) {
+    keys[t] = random() % n;
+    deltas[t] = (static_cast<double>(random() % 2000001) - 1e6) / 7e4;
+    std::array<char, 64> line{};  // 17 digits say which double it is
+    std::snprintf(line.data(), line.size(), "%llu,%.17g\n", static_cast<unsigned long long>(keys[t]), deltas[t]);
+    text += line.data();
+  }
+  const SharedFile file(world, "real.csv", text);
+  Model model = VectorModel(n);
+  const VectorJobResult result = run_vector_job(world, model, {small_config(n), false}, {{file.path()}});
+  if (!world.local_is_root()) return;
+
+  VectorSketch expected(small_config(n));
+  expected.update(keys, deltas);
+  double largest = 0, difference = 0;
+  for (std::size_t k = 0; k < expected.table().size(); ++k) {
+    largest = std::max(largest, std::abs(expected.table()[k]));
+    difference = std::max(difference, std::abs(expected.table()[k] - result.y.sketch->table()[k]));
+  }
+  EXPECT_GT(largest, 0);
+  EXPECT_LE(difference, 1e-12 * largest);
+}
+
 TEST_F(EngineTest, AStreamGoesOnFromAState) {
   constexpr std::uint64_t n = 50;
   const SharedFile file(world, "rest.csv", "3,4\n5,-2\n");
@@ -243,6 +278,30 @@ TEST_F(EngineTest, SumsThatOverflowAreAnError) {
   Model model = VectorModel(10);
   EXPECT_THROW(std::ignore = run_vector_job(world, model, {small_config(10), false}, {{file.path()}}), InputError);
   EXPECT_THROW(std::ignore = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}}), InputError);
+}
+
+TEST_F(EngineTest, SquaresThatUnderflowAreAnError) {
+  const SharedFile file(world, "small.csv", "1,1e-200\n2,3e-200\n");
+  Model model = VectorModel(10);
+  for (const Measure& measure : {Measure{small_config(10), false}, Measure{std::nullopt, true}}) {
+    const std::string message =
+        message_of<InputError>([&] { std::ignore = run_vector_job(world, model, measure, {{file.path()}}); });
+    EXPECT_NE(message.find("too small"), std::string::npos) << message;
+  }
+}
+
+TEST_F(EngineTest, RangesAreJudgedByTheVectorAlone) {
+  VectorSketch sketch(small_config(10));
+  EXPECT_EQ(describe_range_problem(sketch), "");
+  const std::vector<std::uint64_t> keys{3};
+  sketch.update(keys, std::vector<double>{1e-100});
+  EXPECT_EQ(describe_range_problem(sketch), "");
+  sketch.scale(1e-100);
+  EXPECT_NE(describe_range_problem(sketch).find("too small"), std::string::npos);
+  sketch.scale(0);
+  EXPECT_EQ(describe_range_problem(sketch), "");
+  sketch.update(keys, std::vector<double>{1e200});
+  EXPECT_NE(describe_range_problem(sketch).find("too large"), std::string::npos);
 }
 
 TEST_F(EngineTest, ImpossibleShapesAreUsageErrors) {

@@ -58,6 +58,21 @@ TEST(InputFile, RefusesWhatIsNotARegularFile) {
   expect_error([&] { InputFile{pipe}; }, {"found a pipe"});
 }
 
+TEST(OutputFile, IsKnownToBeCreatableBeforehand) {
+  const TemporaryDirectory directory;
+  require_creatable(directory.file("new"));
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+  const std::string old = directory.write("old", "content");
+  require_creatable(old);
+  EXPECT_EQ(contents_of(old), "content");
+  require_creatable("/dev/null");
+  const std::string pipe = directory.file("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  require_creatable(pipe);  // does not wait for a reader
+  expect_error([&] { require_creatable(directory.path().string()); }, {"is a directory"});
+  expect_error([&] { require_creatable(directory.file("missing/new")); }, {"missing/new", "No such file"});
+}
+
 TEST(OutputFile, AppearsOnlyWhenCommitted) {
   const TemporaryDirectory directory;
   const std::string path = directory.write("out", "before");

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "sample/law_support.hpp"
+#include "support/law.hpp"
 #include "support/statistics.hpp"
 #include "weir/sample/sizing.hpp"
 
@@ -18,25 +18,16 @@ namespace weir {
 namespace {
 
 using testing_support::count_draws;
+using testing_support::expect_law;
 using testing_support::LawCounts;
 using testing_support::make_keys;
 using testing_support::make_vector;
 using testing_support::random_keys;
+using testing_support::sketch_of;
 using testing_support::SparseVector;
 using testing_support::with_deletions;
 
-constexpr double significance = 1e-5;
-
-void expect_law(const LawCounts& drawn, const SparseVector& y, double p) {
-  const std::vector<double> law = testing_support::law_of(y, p);
-  EXPECT_EQ(drawn.strangers, 0U);
-  ASSERT_GT(drawn.draws(), 1000U);
-  const statistics::ChiSquared test = statistics::chi_squared_fit(drawn.counts, law);
-  EXPECT_GT(test.p_value, significance) << "chi-squared " << test.statistic << " with " << test.degrees
-                                        << " degrees of freedom";
-  EXPECT_LT(statistics::total_variation(drawn.counts, law),
-            statistics::total_variation_bound(law, drawn.draws(), significance));
-}
+constexpr double significance = testing_support::law_significance;
 
 struct ShapeCase {
   std::string shape;
@@ -126,17 +117,29 @@ TEST(Law, WithoutAThresholdIsTheSame) {
   expect_law(drawn, y, 2);
 }
 
+struct LanesCase {
+  std::string name;
+  SketchConfig config;
+  std::uint64_t trials;
+  double threshold;
+};
+
+class PairsOfLanes : public ::testing::TestWithParam<LanesCase> {};
+
 /// Draws of a pair of lanes of the same sketch are independent: contingency tables of (heavy coordinate, second one,
-/// the rest, no draw), for adjacent lanes, for the far ends, and for all pairs together.
-TEST(Law, LanesArePairwiseIndependent) {
+/// the rest, no draw), for each pair of lanes and for all pairs together. For p < 2 the lanes judge each other, so that
+/// what they draw is independent and whether they accept is not: there the threshold is 0.
+TEST_P(PairsOfLanes, AreIndependent) {
+  const LanesCase& tested = GetParam();
   SparseVector y = make_vector("flat", make_keys(64, [](std::uint64_t t) { return t; }));
-  y.values[0] = 80;  // half of the mass
-  y.values[1] = 57;  // a quarter
+  y.values[0] = 80;  // p = 2: half of the mass
+  y.values[1] = 57;  // p = 2: a quarter
   constexpr std::size_t categories = 4;
-  const LawCounts drawn = count_draws({.dimension = 64, .buckets = 256}, y, y, 10000, 1.0, 1000000);
+  const LawCounts drawn = count_draws(tested.config, y, y, tested.trials, tested.threshold, 1000000);
   const auto category = [](std::int64_t position) -> std::size_t {
     return position < 0 ? 3 : static_cast<std::size_t>(std::min<std::int64_t>(position, 2));
   };
+  const double degrees = tested.threshold > 0 ? 9 : 4;
   const auto lanes = drawn.lane_draws.front().size();
   std::vector<double> statistics_of_pairs;
   double smallest = 1;
@@ -145,18 +148,30 @@ TEST(Law, LanesArePairwiseIndependent) {
       std::vector<std::uint64_t> table(categories * categories);
       for (const auto& row : drawn.lane_draws) ++table[category(row[a]) * categories + category(row[b])];
       const statistics::ChiSquared test = statistics::chi_squared_independence(table, categories);
-      ASSERT_EQ(test.degrees, 9);
+      ASSERT_EQ(test.degrees, degrees);
       statistics_of_pairs.push_back(test.statistic);
       smallest = std::min(smallest, test.p_value);
     }
   }
   const auto pairs = static_cast<double>(statistics_of_pairs.size());
   EXPECT_GT(smallest, significance / pairs);
-  // The statistics of different pairs are uncorrelated under independence: their sum has mean 9 a pair, variance 18 a
-  // pair.
+  // The statistics of different pairs are uncorrelated under independence: their sum has mean `degrees` a pair,
+  // variance twice that.
   const double sum = std::accumulate(statistics_of_pairs.begin(), statistics_of_pairs.end(), 0.0);
-  EXPECT_LT((sum - 9 * pairs) / std::sqrt(18 * pairs), 6.0);
+  EXPECT_LT((sum - degrees * pairs) / std::sqrt(2 * degrees * pairs), 6.0);
 }
+
+INSTANTIATE_TEST_SUITE_P(
+    Lanes, PairsOfLanes,
+    ::testing::Values(LanesCase{"mix", {.dimension = 64, .buckets = 256}, 10000, 1},
+                      LanesCase{"mix_2_levels", {.dimension = 64, .buckets = 256, .levels = 2}, 4000, 1},
+                      LanesCase{"mix_p1", {.dimension = 64, .buckets = 256, .p = 1}, 4000, 0},
+                      LanesCase{"kwise", {.dimension = 64, .buckets = 256, .randomness = Randomness::kwise}, 4000, 1},
+                      LanesCase{"kwise_2_levels_p1",
+                                {.dimension = 64, .buckets = 256, .levels = 2, .p = 1, .randomness = Randomness::kwise},
+                                4000,
+                                0}),
+    [](const ::testing::TestParamInfo<LanesCase>& tested) { return tested.param.name; });
 
 /// The law of the first two of k draws without replacement is that of successive sampling.
 TEST(Law, WithoutReplacementIsSuccessiveSampling) {
@@ -171,8 +186,7 @@ TEST(Law, WithoutReplacementIsSuccessiveSampling) {
     }
     std::vector<std::uint64_t> counts(36);
     for (std::uint64_t seed = 1; seed <= 6000; ++seed) {
-      VectorSketch sketch({.dimension = 1000, .buckets = 128, .lanes = 2, .p = p, .seed = seed});
-      sketch.update(y.keys, y.values);
+      const VectorSketch sketch = sketch_of({.dimension = 1000, .buckets = 128, .lanes = 2, .p = p, .seed = seed}, y);
       const SampleResult result = draw_without_replacement(sketch, {.samples = 2});
       ASSERT_EQ(result.draws.size(), 2U);
       const auto place = [&](std::size_t t) {
@@ -197,8 +211,7 @@ TEST(Law, HorvitzThompsonSumsAndInclusions) {
     std::vector<double> errors;
     std::vector<double> count_errors;  // number of non-zero coordinates, as the sum of 1 / inclusion
     for (std::uint64_t seed = 1; seed <= 500; ++seed) {
-      VectorSketch sketch({.dimension = 2100, .buckets = 4096, .lanes = 2, .p = p, .seed = seed});
-      sketch.update(y.keys, y.values);
+      const VectorSketch sketch = sketch_of({.dimension = 2100, .buckets = 4096, .lanes = 2, .p = p, .seed = seed}, y);
       const SampleResult result = draw_without_replacement(sketch, {.samples = 30});
       errors.push_back(horvitz_thompson_moment(result.draws, p) / moment - 1);
       double count = 0;
@@ -212,23 +225,40 @@ TEST(Law, HorvitzThompsonSumsAndInclusions) {
   }
 }
 
-/// Fewer draws than asked for come out no more often than promised.
+/// Fewer draws than asked for come out no more often than promised, and about as often where the promise is tight.
 TEST(Law, FailuresAreAsRareAsPromised) {
   const SparseVector y = make_vector("zipf", make_keys(64, [](std::uint64_t t) { return t; }));
-  for (const double p : {2.0, 1.0}) {
-    for (const double failure : {0.1, 0.01}) {
-      constexpr std::uint32_t samples = 8;
-      const SamplingRequest request{.dimension = 64, .samples = samples, .failure = failure, .p = p};
-      SketchConfig config = suggest_config(request);
-      constexpr std::uint64_t trials = 1000;
-      std::uint64_t failed = 0;
-      for (std::uint64_t seed = 1; seed <= trials; ++seed) {
+  for (const auto& [failure, threshold, samples] : testing_support::tight_sizes) {
+    const SamplingRequest request{.dimension = 64, .samples = samples, .failure = failure, .threshold = threshold};
+    testing_support::expect_failures_as_promised(request, y, 3000, true);
+  }
+}
+
+/// For p < 2 the lanes judge each other, and the number that accept varies less than a binomial one.
+TEST(Law, FailuresOfOtherPowersAreAsRareAsPromised) {
+  const SparseVector y = make_vector("zipf", make_keys(64, [](std::uint64_t t) { return t; }));
+  for (const double p : {1.0, 0.5}) {
+    for (const std::uint32_t samples : {8U, 21U}) {
+      testing_support::expect_failures_as_promised({.dimension = 64, .samples = samples, .failure = 0.1, .p = p}, y,
+                                                   1000, false);
+    }
+  }
+}
+
+/// Without a threshold every lane draws, also where noise is most likely to be the largest.
+TEST(Law, WithoutAThresholdNothingFails) {
+  constexpr std::uint64_t n = 1U << 13U;
+  const SparseVector y = make_vector("flat", make_keys(n, [](std::uint64_t t) { return t; }));
+  for (const double epsilon : {0.1, 0.5}) {
+    for (const std::uint32_t samples : {7U, 15U}) {
+      SketchConfig config = suggest_config({.dimension = n, .samples = samples, .epsilon = epsilon, .threshold = 0});
+      ASSERT_EQ(config.lanes, samples + 1);
+      for (std::uint64_t seed = 1; seed <= 100; ++seed) {
         config.seed = seed;
-        VectorSketch sketch(config);
-        sketch.update(y.keys, y.values);
-        failed += draw_with_replacement(sketch, {.samples = samples}).draws.size() < samples;
+        const SampleResult result = draw_with_replacement(sketch_of(config, y), {.samples = samples, .threshold = 0});
+        ASSERT_EQ(result.draws.size(), samples) << "epsilon " << epsilon << ", seed " << seed;
+        ASSERT_TRUE(result.failed.empty());
       }
-      EXPECT_GT(statistics::binomial_survival(trials, failure, failed), significance) << failed << " of " << trials;
     }
   }
 }
