@@ -14,7 +14,7 @@ struct SamplingRequest {
   double epsilon = 0.1;         ///< Relative distortion of the law of the draws, in (0, 1).
   double value_epsilon = 1.0;   ///< Relative standard error of the values of the draws, in (0, 1]; 1 asks for nothing.
   double p = 2;                 ///< 2, 1 or 0.5.
-  double threshold = 1;         ///< T of the acceptance test; 0 accepts always.
+  double threshold = 1;         ///< T of the acceptance test; 0 accepts every lane that found anything.
   bool without_replacement = false;  ///< The samples are distinct indices, from one wide lane.
 };
 
