@@ -9,11 +9,28 @@ std::string_view to_string(Operand operand) noexcept {
   return names[static_cast<std::size_t>(operand)];
 }
 
+void RowBatch::clear() noexcept {
+  operands.clear();
+  i.clear();
+  weights.clear();
+  values.clear();
+  ends.clear();
+}
+
+void RowBatch::push_back(Operand operand, std::uint64_t row, double weight, std::span<const double> row_values) {
+  operands.push_back(operand);
+  i.push_back(row);
+  weights.push_back(weight);
+  values.insert(values.end(), row_values.begin(), row_values.end());
+  ends.push_back(values.size());
+}
+
 void EventBatch::clear() noexcept {
   operands.clear();
   i.clear();
   j.clear();
   delta.clear();
+  rows.clear();
 }
 
 void EventBatch::resize(std::size_t count) {

@@ -27,17 +27,43 @@ struct Event {
   bool operator==(const Event&) const = default;
 };
 
-/// Events as columns, the unit in which readers deliver and models ingest. All four columns are equally long. A reader
-/// delivers runs of one operand in one batch where it can; `operands` tells.
+/// Changes of whole rows of matrix operands: operands[t][i[t]][:] += weights[t] * row(t).
+struct RowBatch {
+  std::vector<Operand> operands;
+  std::vector<std::uint64_t> i;
+  std::vector<double> weights;    ///< 1 for a row that comes, -1 for one that leaves.
+  std::vector<double> values;     ///< The rows, one after the other; each as long as its operand has columns.
+  std::vector<std::size_t> ends;  ///< Row t is values[ends[t - 1] .. ends[t]).
+
+  [[nodiscard]] std::size_t size() const noexcept { return ends.size(); }
+  [[nodiscard]] bool empty() const noexcept { return ends.empty(); }
+  void clear() noexcept;
+  void push_back(Operand operand, std::uint64_t row, double weight, std::span<const double> row_values);
+  [[nodiscard]] std::span<const double> row(std::size_t t) const noexcept {
+    const std::size_t first = t == 0 ? 0 : ends[t - 1];
+    return std::span(values).subspan(first, ends[t] - first);
+  }
+
+  bool operator==(const RowBatch&) const = default;
+};
+
+/// Events as columns, the unit in which readers deliver and models ingest: changes of entries in four equally long
+/// columns, and changes of whole rows. Between the two there is no order, and as all that is built from events is
+/// linear, none is needed. A reader delivers runs of one operand in one batch where it can; `operands` tells.
 struct EventBatch {
   std::vector<Operand> operands;
   std::vector<std::uint64_t> i;
   std::vector<std::uint64_t> j;
   std::vector<double> delta;
+  RowBatch rows;
 
+  /// Entries changed one by one.
   [[nodiscard]] std::size_t size() const noexcept { return delta.size(); }
-  [[nodiscard]] bool empty() const noexcept { return delta.empty(); }
+  /// Events of both kinds; a whole row is one.
+  [[nodiscard]] std::size_t events() const noexcept { return delta.size() + rows.size(); }
+  [[nodiscard]] bool empty() const noexcept { return events() == 0; }
   void clear() noexcept;
+  /// Of the columns of entries; whole rows stay as they are.
   void resize(std::size_t count);
   void push_back(const Event& event);
   [[nodiscard]] Event operator[](std::size_t t) const noexcept { return {operands[t], i[t], j[t], delta[t]}; }

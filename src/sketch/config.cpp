@@ -44,6 +44,8 @@ void SketchConfig::validate() const {
           "the table is too large for this machine");
 }
 
+std::uint32_t SketchConfig::rows_at(std::uint32_t) const noexcept { return rows; }
+
 std::size_t SketchConfig::table_size() const noexcept {
   return static_cast<std::size_t>(levels) * rows * static_cast<std::size_t>(buckets) * lanes;
 }

@@ -28,6 +28,8 @@ struct SketchConfig {
   /// Throws UsageError that names the first field out of its range, or says that the table would not fit in memory
   /// addresses.
   void validate() const;
+  /// Rows of the tables of `level`: `rows` at all of them.
+  [[nodiscard]] std::uint32_t rows_at(std::uint32_t level) const noexcept;
   /// Number of doubles of the table, laid out [level][row][bucket][lane]. Requires a valid configuration.
   [[nodiscard]] std::size_t table_size() const noexcept;
   /// log2 of the number of items of a group at `level` (0 for level 0).
