@@ -36,27 +36,82 @@ SketchConfig broadcast(const mpi::Communicator& communicator, SketchConfig confi
   return config;
 }
 
+/// Collective: the saved state, on the root; what describes it, everywhere.
+std::optional<SketchState> load_start(const mpi::Communicator& communicator, const MeasureOptions& options,
+                                      Measured& measured) {
+  std::optional<SketchState> start;
+  std::uint64_t columns = 0;  // of A, of a state that holds a matrix
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!communicator.local_is_root()) return;
+    State state = load_state(options.state_path);
+    measured.description = state.description;
+    if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
+      columns = product->x.size();
+      measured.degree = product->degree;
+      measured.sketch_columns = product->a.columns();
+    }
+    measured.config = config_of(state.sketch);
+    options.sketch.require_consistent(measured.config, measured.degree);
+    const ModelOptions& model = options.model;
+    if (model.n && *model.n != measured.config.dimension)
+      throw UsageError(
+          fmt::format("--n {} contradicts the saved state, which has {}", *model.n, measured.config.dimension));
+    if (!options.source.paths.empty()) {
+      if (model.name() != state.description.model)
+        throw UsageError(fmt::format("{} is a state of --model {}; its stream cannot go on with --model {}",
+                                     options.state_path, state.description.model, model.name()));
+      const bool x_is_fixed = !model.fixed_file("x").empty();
+      if (columns > 0 && x_is_fixed)
+        throw UsageError(fmt::format("--fixed x=FILE: the state {} holds its own x", options.state_path));
+      if (columns == 0 && model.name() == ProductModel::name && !x_is_fixed)
+        throw UsageError(fmt::format("{} is a state of y = A x for an x that is fixed: its stream goes on with "
+                                     "--fixed x=FILE",
+                                     options.state_path));
+    }
+    if (columns > 0 && model.d && *model.d != columns)
+      throw UsageError(fmt::format("--d {} contradicts the saved state, which has {}", *model.d, columns));
+    start.emplace(std::move(state.sketch));
+  });
+  measured.config = broadcast(communicator, measured.config);
+  measured.degree = static_cast<std::uint32_t>(communicator.broadcast(measured.degree));
+  measured.sketch_columns = communicator.broadcast(measured.sketch_columns);
+  if (columns = communicator.broadcast(columns); columns > 0) measured.d = columns;
+  return start;
+}
+
 }  // namespace
 
 void MeasureOptions::check() const {
+  const bool from_state = !state_path.empty();
   const bool streams = !source.paths.empty();
-  if (!streams && state_path.empty())
+  const bool has_a = !model.fixed_file("A").empty();
+  if (!from_state && !has_a && !streams)
     throw UsageError("nothing to measure: give STREAM files, - for standard input, or --state FILE");
-  model.check(streams);
-  if (keep_dense && !state_path.empty())
+  if (from_state && !streams && (model.model || model.d || !model.fixed.empty()))
+    throw UsageError(
+        "--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
+  if (from_state && has_a) throw UsageError("--fixed A=FILE: the saved state has its own A");
+  model.check(from_state);
+  if (all_is_fixed() && streams)
+    throw UsageError("--fixed: with A and x both fixed nothing streams; give no STREAM, or fix only one of them");
+  const bool from_sketch = keep_sketch && model.name() == VectorModel::name && !from_state;
+  if (sketch.degree() == 2 && from_sketch)
+    throw UsageError("--p 4 lifts the rows of A: expected --model product (or --sampler exact)");
+  if (exact != engine::Exact::none && from_state)
     throw UsageError("exact answers need the whole stream; --state holds a sketch only");
   if (!keep_sketch && !save_path.empty())
-    throw UsageError("--save writes a sketch, which the exact sampler does not keep");
-  if (!state_path.empty()) return;
-  if (keep_dense && !model.n) throw UsageError("exact answers keep n doubles a rank: --n is needed, the length of y");
-  if (keep_dense && *model.n > max_dense_dimension)
+    throw UsageError("--save writes a sketch, which this sampler does not keep");
+  if (from_state || has_a) return;
+  if (exact != engine::Exact::none && !model.n)
+    throw UsageError("exact answers keep n doubles a rank: --n is needed, the length of y");
+  if (exact != engine::Exact::none && *model.n > max_dense_dimension)
     throw UsageError(
         fmt::format("exact answers keep n doubles a rank: --n {} is more than {}", *model.n, max_dense_dimension));
-  if (keep_sketch) std::ignore = sketch.configuration(dimension());
+  if (keep_sketch) std::ignore = sketch.configuration(dimension(model));
 }
 
-std::uint64_t MeasureOptions::dimension() const {
-  return model.n.value_or(std::min(max_dimension, key_limit(sketch.randomness.value_or(Randomness::mix))));
+std::uint64_t MeasureOptions::dimension(const ModelOptions& known) const {
+  return known.n.value_or(std::min(max_dimension, key_limit(sketch.randomness.value_or(Randomness::mix))));
 }
 
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
@@ -78,51 +133,49 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
                  const std::function<void(const SketchConfig&)>& prepare) {
   Measured measured;
   StateDescription& description = measured.description;
-  std::optional<VectorSketch> start;
-  SketchConfig config;
+  SketchConfig& config = measured.config;
+  ModelOptions model_options = options.model;
+  engine::JobSource source{.stream = options.source, .fixed_a = options.model.fixed_file("A")};
+  const bool has_streams = !options.source.paths.empty();
+  std::optional<SketchState> start;
   if (!options.state_path.empty()) {
-    engine::together(communicator, [&](mpi::FailureSignal&) {
-      if (!communicator.local_is_root()) return;
-      State state = load_state(options.state_path);
-      options.sketch.require_consistent(state.sketch.config());
-      config = state.sketch.config();
-      if (options.model.n && *options.model.n != config.dimension)
-        throw UsageError(
-            fmt::format("--n {} contradicts the saved state, which has {}", *options.model.n, config.dimension));
-      if (!options.source.paths.empty() && options.model.name() != state.description.model)
-        throw UsageError(fmt::format("{} is a state of --model {}; its stream cannot go on with --model {}",
-                                     options.state_path, state.description.model, options.model.name()));
-      description = state.description;
-      start.emplace(std::move(state.sketch));
-    });
-    config = broadcast(communicator, config);
+    start = load_start(communicator, options, measured);
+    model_options.d = measured.d;
   } else {
-    if (options.keep_sketch) config = options.sketch.configuration(options.dimension());
-    config.dimension = options.dimension();
+    model_options.complete(communicator);
+    if (options.keep_sketch) config = options.sketch.configuration(options.dimension(model_options));
+    config.dimension = options.dimension(model_options);
     config.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
-    description.model = options.model.name();
+    description.model = model_options.name();
+    measured.degree = options.sketch.degree();
   }
-  measured.dimension = config.dimension;
-  measured.seed = config.seed;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
     if (!options.save_path.empty()) require_creatable(options.save_path);
     prepare(config);
   });
 
-  if (options.source.paths.empty()) {
+  if (!options.state_path.empty() && !has_streams) {
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
       measured.job.y.sketch = std::move(start);
-      measured.job.y.require_measurable();
+      measured.job.y.finish();
     });
   } else {
-    Model model = options.model.build(communicator, config.dimension);
-    engine::Measure what;
+    Model model = model_options.build(communicator, config.dimension, measured.degree);
+    if (options.all_is_fixed()) source = {.stream = {.paths = {source.fixed_a}}};
+    engine::Measure what{.exact = options.exact};
     if (options.keep_sketch) what.sketch = config;
-    what.dense = options.keep_dense;
-    measured.job = engine::run_vector_job(communicator, model, what, options.source, std::move(start));
+    measured.job = engine::run_job(communicator, model, what, source, std::move(start));
     description.updates += measured.job.ingest.updates;
+    measured.sketch_columns = sketch_columns(model);
+    measured.d = model_options.d;
+    measured.fixed_a = options.model.fixed_file("A");
+    measured.x = measured.job.x;
+    if (const auto* product = std::get_if<ProductModel>(&model)) {
+      measured.x.assign(product->x().begin(), product->x().end());
+      measured.d = product->x().size();
+    }
   }
   description.ranks = static_cast<std::uint64_t>(communicator.local_size());
 
@@ -140,12 +193,15 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
 RunReport run_report(const mpi::Communicator& communicator, const Measured& measured) {
   RunReport report;
   report.model = measured.description.model;
-  report.shape = {measured.dimension};
+  report.shape = {measured.config.dimension};
+  report.d = measured.d;
   report.ranks = static_cast<std::uint64_t>(communicator.local_size());
   report.updates = measured.description.updates;
   report.skipped = measured.job.ingest.skipped;
-  if (measured.job.y.sketch) report.sketch = measured.job.y.sketch->config();
-  report.seed = measured.seed;
+  if (measured.job.y.sketch) report.sketch = measured.config;
+  report.columns = measured.sketch_columns;
+  report.degree = measured.degree;
+  report.seed = measured.config.seed;
   report.seconds = {measured.job.ingest.seconds, measured.job.merge_seconds, 0};
   return report;
 }

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "options.hpp"
-#include "weir/engine/vector_job.hpp"
+#include "weir/engine/job.hpp"
 #include "weir/io/labels.hpp"
 #include "weir/io/report.hpp"
 #include "weir/io/state_file.hpp"
@@ -21,22 +21,28 @@ struct MeasureOptions {
   std::string state_path;  ///< A saved state to start from; with streams as well they go on top of it.
   std::string save_path;   ///< Where the merged state goes.
   bool keep_sketch = true;
-  bool keep_dense = false;  ///< y itself too, for exact answers.
+  engine::Exact exact = engine::Exact::none;  ///< Exact values too, or instead.
 
+  /// Both operands are fixed: A is read as a stream would be.
+  [[nodiscard]] bool all_is_fixed() const { return !model.fixed_file("A").empty() && !model.fixed_file("x").empty(); }
   /// What can be found wrong before anything is read. Throws UsageError.
   void check() const;
   /// n as given, or all that a key may be: then the stream needs no known bound, and states of any streams combine.
-  [[nodiscard]] std::uint64_t dimension() const;
+  [[nodiscard]] std::uint64_t dimension(const ModelOptions& known) const;
 };
 /// STREAM..., --model and its shape, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
 
 /// y after the stream, complete on rank 0.
 struct Measured {
-  engine::VectorJobResult job;
+  engine::JobResult job;
   StateDescription description;
-  std::uint64_t dimension = 0;
-  std::uint64_t seed = 0;
+  SketchConfig config;                ///< Of the sketch; without one only the dimension and the seed count.
+  std::uint32_t degree = 1;           ///< 2 where rows are lifted.
+  std::optional<std::uint64_t> d;     ///< Length of x, of a product.
+  std::uint64_t sketch_columns = 1;   ///< Columns of the sketched matrix.
+  std::string fixed_a;                ///< Path of A, when it is at hand.
+  std::vector<double> x;              ///< Then, on every rank.
 };
 
 /// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for. A

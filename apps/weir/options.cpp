@@ -114,33 +114,39 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
       ->group("Stream");
 }
 
-void ModelOptions::check(bool reads_streams) const {
-  if (!reads_streams) {
-    if (model || d || !fixed.empty())
-      throw UsageError(
-          "--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
-    return;
+std::string ModelOptions::fixed_file(std::string_view operand) const {
+  for (const std::string& given : fixed) {
+    const std::size_t equals = given.find('=');
+    if (given.substr(0, equals) == operand) return given.substr(equals + 1);
   }
+  return {};
+}
+
+void ModelOptions::check(bool knows_shape) const {
   const std::string name = this->name();
-  for (const std::string& operand : fixed) {
-    const std::size_t equals = operand.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == operand.size())
-      throw UsageError(fmt::format("--fixed: '{}' given, expected NAME=FILE", operand));
-    if (name != ProductModel::name || operand.substr(0, equals) != "x")
-      throw UsageError(fmt::format("--fixed: the operand '{}' cannot be fixed in the model {}; {}",
-                                   operand.substr(0, equals), name,
-                                   name == ProductModel::name ? "expected x" : "it has none to fix"));
+  std::set<std::string> names;
+  for (const std::string& given : fixed) {
+    const std::size_t equals = given.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == given.size())
+      throw UsageError(fmt::format("--fixed: '{}' given, expected NAME=FILE", given));
+    const std::string operand = given.substr(0, equals);
+    if (name != ProductModel::name || (operand != "x" && operand != "A"))
+      throw UsageError(fmt::format("--fixed: the operand '{}' cannot be fixed in the model {}; {}", operand, name,
+                                   name == ProductModel::name ? "expected A or x" : "it has none to fix"));
+    if (!names.insert(operand).second)
+      throw UsageError(fmt::format("--fixed: the operand '{}' is given more than once", operand));
   }
-  if (name == ProductModel::name && fixed.empty())
-    throw UsageError("--model product needs the vector x: --fixed x=FILE");
-  if (fixed.size() > 1) throw UsageError("--fixed: the operand 'x' is given more than once");
+  if (name == ProductModel::name && fixed.empty() && !d && !knows_shape)
+    throw UsageError("--model product with both operands in the stream needs --d, the length of x; or fix one of them: "
+                     "--fixed x=FILE, --fixed A=FILE");
   if (name == VectorModel::name && d) throw UsageError("--d is the length of x; the model vector has none");
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
   const std::string group = "Model";
   app.add_option("--model", options.model,
-                 "vector: y is the stream of events i,delta. product: y = A x, x fixed, events A,i,j,delta")
+                 "vector: y is the stream of events i,delta. product: y = A x, with events A,i,j,delta; A,i,*,v0,v1,... "
+                 "for a whole row that comes, A,i,-*,... for one that leaves; x,j,delta")
       ->check(one_of({"vector", "product"}))
       ->type_name("vector|product")
       ->default_str("vector")
@@ -148,39 +154,61 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_whole(
       app, "--n", {1, max_dimension}, [&options](std::uint64_t value) { options.n = value; },
       "Length of y: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at about twice "
-      "the time and memory of a small N")
+      "the time and memory of a small N; a fixed A says it itself")
       ->group(group);
   add_whole(
       app, "--d", {1, max_dimension}, [&options](std::uint64_t value) { options.d = value; },
-      "Length of x; without it that of the operand file")
+      "Length of x, columns of A; without it that of a fixed operand. Where x streams, the sketch holds D times as much")
       ->type_name("D")
       ->group(group);
   app.add_option("--fixed", options.fixed,
-                 "An operand loaded once instead of streamed: x=FILE, .npy, .mtx, or text with one number a line")
+                 "An operand loaded once instead of streamed. x=FILE: .npy, .mtx, or text with one number a line. "
+                 "A=FILE: .npy or .mtx, read in slices by all ranks and sketched; then a change of x costs next to "
+                 "nothing. With both there is no STREAM")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false)
       ->group(group);
 }
 
-Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension) const {
+void ModelOptions::complete(const mpi::Communicator& communicator) {
+  const std::string path = fixed_file("A");
+  if (path.empty()) return;
+  MatrixShape shape;
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!communicator.local_is_root()) return;
+    const std::optional<MatrixShape> stated = operand_shape(path);
+    if (!stated && !(n && d))
+      throw UsageError(fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
+                                   "file of events it needs --n and --d",
+                                   path));
+    shape = stated.value_or(MatrixShape{n.value_or(0), d.value_or(0)});
+    if (n && *n < shape.rows)
+      throw InputError(fmt::format("{}: {} x {} numbers, but --n is {}", path, shape.rows, shape.columns, *n));
+    if (d && *d != shape.columns)
+      throw InputError(fmt::format("{}: {} x {} numbers, but --d is {}", path, shape.rows, shape.columns, *d));
+  });
+  const std::uint64_t rows = communicator.broadcast(shape.rows);
+  n = n.value_or(rows);
+  d = communicator.broadcast(shape.columns);
+}
+
+Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const {
   if (name() == VectorModel::name) return VectorModel(dimension);
+  const std::string path = fixed_file("x");
+  if (path.empty()) return StreamedProductModel(dimension, *d, degree);
   std::vector<double> x;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
-    const std::string path = fixed.front().substr(fixed.front().find('=') + 1);
     DenseMatrix operand = load_operand(path);
     if (operand.rows != 1 && operand.columns != 1)
       throw InputError(fmt::format("{}: {} x {} numbers, expected a vector x", path, operand.rows, operand.columns));
     if (d && *d != operand.values.size())
-      throw InputError(fmt::format("{}: a vector of length {}, but --d is {}", path, operand.values.size(), *d));
+      throw InputError(fmt::format("{}: a vector of length {}, but {} {}", path, operand.values.size(),
+                                   fixed_file("A").empty() ? "--d is" : "the columns of A are", *d));
     x = std::move(operand.values);
   });
-  const auto held = std::as_bytes(std::span(x));
-  std::vector<std::byte> bytes(held.begin(), held.end());
-  communicator.broadcast(bytes);
-  x.resize(bytes.size() / sizeof(double));
-  std::ranges::copy(bytes, std::as_writable_bytes(std::span(x)).begin());
-  return ProductModel(dimension, std::move(x));
+  communicator.broadcast(x);
+  return ProductModel(dimension, std::move(x), degree);
 }
 
 SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
@@ -189,10 +217,15 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
   request.samples = samples;
   request.failure = failure;
   request.epsilon = epsilon;
-  request.p = p.value_or(request.p);
+  request.p = p.value_or(request.p) / degree();
   request.threshold = threshold.value_or(request.threshold);
   request.without_replacement = without_replacement;
-  SketchConfig config = suggest_config(request);
+  SketchConfig config = precision_constant ? suggest_precision_config({.dimension = dimension,
+                                                                       .samples = samples,
+                                                                       .failure = failure,
+                                                                       .epsilon = epsilon,
+                                                                       .constant = *precision_constant})
+                                           : suggest_config(request);
   config.rows = rows.value_or(config.rows);
   config.buckets = buckets.value_or(config.buckets);
   config.lanes = lanes.value_or(config.lanes);
@@ -209,7 +242,7 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
   return config;
 }
 
-void SketchOptions::require_consistent(const SketchConfig& saved) const {
+void SketchOptions::require_consistent(const SketchConfig& saved, std::uint32_t saved_degree) const {
   const auto require = [](std::string_view option, const auto& given, auto held) {
     if (given && *given != held)
       throw UsageError(fmt::format("{} {} contradicts the saved state, which has {}", option, *given, held));
@@ -218,7 +251,7 @@ void SketchOptions::require_consistent(const SketchConfig& saved) const {
   require("--buckets", buckets, saved.buckets);
   require("--lanes", lanes, saved.lanes);
   require("--levels", levels, saved.levels);
-  require("--p", p, saved.p);
+  require("--p", p, saved.p * saved_degree);
   require("--seed", seed, saved.seed);
   if (randomness && *randomness != saved.randomness)
     throw UsageError(fmt::format("--randomness {} contradicts the saved state, which has {}", to_string(*randomness),

@@ -63,11 +63,15 @@ struct ModelOptions {
   std::vector<std::string> fixed;  ///< NAME=FILE
 
   [[nodiscard]] std::string name() const { return model.value_or("vector"); }
-  /// What can be checked before anything is read. `reads_streams` is false when y comes from a saved state alone. Throws
-  /// UsageError.
-  void check(bool reads_streams) const;
-  /// Collective: the root reads the operand files. Throws UsageError or InputError on all ranks.
-  [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension) const;
+  /// The file of an operand that is fixed; empty when it streams.
+  [[nodiscard]] std::string fixed_file(std::string_view operand) const;
+  /// What can be checked before anything is read. `knows_shape`: a saved state says what --d is. Throws UsageError.
+  void check(bool knows_shape) const;
+  /// Collective: what the file of a fixed A says about n and d where they are not given. Throws UsageError or InputError
+  /// on all ranks, also when they contradict it.
+  void complete(const mpi::Communicator& communicator);
+  /// Collective: the root reads the file of a fixed x. Throws UsageError or InputError on all ranks.
+  [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const;
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 
@@ -85,11 +89,15 @@ struct SketchOptions {
   std::optional<std::uint32_t> levels;
   std::optional<double> threshold;
   std::optional<std::uint64_t> seed;
+  /// C of Algorithm 2, which is then what the sketch is for.
+  std::optional<double> precision_constant;
 
+  /// 2 for the law |y_i|^4, which lifts rows; else 1.
+  [[nodiscard]] std::uint32_t degree() const noexcept { return p == 4.0 ? 2 : 1; }
   /// The configuration for y of length `dimension`. Throws UsageError when it is impossible.
   [[nodiscard]] SketchConfig configuration(std::uint64_t dimension) const;
-  /// Throws UsageError naming the first option that contradicts `saved`.
-  void require_consistent(const SketchConfig& saved) const;
+  /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree.
+  void require_consistent(const SketchConfig& saved, std::uint32_t degree) const;
 };
 /// --rows, --buckets, --lanes, --levels, --randomness, --seed, --p, --epsilon.
 void add_sketch_options(CLI::App& app, SketchOptions& options);

@@ -59,13 +59,14 @@ Estimate norm_of(const Estimate& f2) {
   return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
 }
 
-/// The state at `path`, for an inner product with a sketch of `config`.
-State load_other(const std::string& path, const SketchConfig& config) {
-  State other = load_state(path);
-  const std::string difference = describe_difference(config, other.sketch.config());
+/// Phi z of the vector z whose state is at `path`, for an inner product with a sketch of `config`.
+VectorSketch load_other(const std::string& path, const SketchConfig& config) {
+  SketchState other = load_state(path).sketch;
+  const std::string difference = describe_difference(config, config_of(other));
   if (!difference.empty())
     throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
-  return other;
+  if (auto* sketch = std::get_if<VectorSketch>(&other)) return std::move(*sketch);
+  return std::get<ProductSketch>(other).y();
 }
 
 /// Throws what answer() would, as far as it can be known without y.
@@ -78,12 +79,13 @@ void require_answerable(const SketchConfig& config, const QueryOptions& options)
   for (const std::string& path : options.others) std::ignore = load_other(path, config);
 }
 
-void answer(const VectorSketch& sketch, const QueryOptions& options, QueryReport& report) {
+void answer(const engine::MeasuredVector& y, const QueryOptions& options, QueryReport& report) {
+  const VectorSketch& sketch = y.y();
   if (options.norm) report.norm = norm_of(sketch.f2());
   if (options.top > 0) report.top = heavy_coordinates(sketch, static_cast<std::size_t>(options.top));
   for (const std::uint64_t index : options.points) report.points.push_back({index, sketch.point(index)});
   for (const std::string& path : options.others)
-    report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()).sketch)});
+    report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()))});
 }
 
 int query(const mpi::Communicator& communicator, const QueryOptions& options) {
@@ -96,7 +98,7 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
   QueryReport report;
   report.run = run_report(communicator, measured);
   const auto start = std::chrono::steady_clock::now();
-  answer(*measured.job.y.sketch, options, report);
+  answer(measured.job.y, options, report);
   report.run.seconds.query = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::vector<std::uint64_t> indices = options.points;
   if (report.top)

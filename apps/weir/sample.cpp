@@ -8,9 +8,12 @@
 #include <vector>
 
 #include "measure.hpp"
+#include "weir/engine/softmax.hpp"
+#include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/io/report.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/precision.hpp"
 #include "weir/sample/sampler.hpp"
 
 namespace weir::app {
@@ -18,28 +21,64 @@ namespace {
 
 struct SampleOptions {
   MeasureOptions measure;
-  std::string sampler = "perfect";
+  std::optional<std::string> sampler;
+  std::optional<double> precision_constant;
   bool exact_check = false;
+  bool verify = true;
   std::string labels_path;
   bool json = false;
 
+  [[nodiscard]] bool is(std::string_view name) const { return sampler.value_or("perfect") == name; }
+
   /// The sampler decides what is kept of the stream. Throws UsageError.
   void settle() {
-    if (measure.sketch.lanes == 1U) throw UsageError("--lanes: lane 0 does not draw, expected 2 or a multiple of 8");
-    measure.keep_sketch = sampler == "perfect";
-    measure.keep_dense = sampler == "exact" || exact_check;
+    SketchOptions& sketch = measure.sketch;
+    if (sketch.lanes == 1U) throw UsageError("--lanes: lane 0 does not draw, expected 2 or a multiple of 8");
+    if (is("precision")) {
+      if (sketch.without_replacement) throw UsageError("--sampler precision draws with replacement only");
+      if (sketch.threshold)
+        throw UsageError("--threshold belongs to the sampler perfect; that of precision follows from --epsilon and "
+                         "--precision-constant");
+      if (sketch.p.value_or(2) != 2) throw UsageError("--sampler precision has the law |y_i|^2 only");
+      sketch.precision_constant = precision_constant.value_or(1.0);
+    } else if (precision_constant) {
+      throw UsageError("--precision-constant belongs to --sampler precision");
+    }
+    if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
+    if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
+    measure.keep_sketch = is("perfect") || is("precision");
+    measure.exact = is("softmax")                 ? engine::Exact::slices
+                    : is("exact") || exact_check ? engine::Exact::on_root
+                                                 : engine::Exact::none;
+  }
+  /// Throws UsageError when the sampler asked for is not the one that a saved state of `law` is for.
+  void require_law(ScaleLaw law) const {
+    if (!measure.keep_sketch || !sampler) return;
+    if ((law == ScaleLaw::uniform) != is("precision"))
+      throw UsageError(fmt::format("--sampler {} contradicts the saved state, which is for the sampler {}", *sampler,
+                                   law == ScaleLaw::uniform ? "precision" : "perfect"));
   }
 };
 
-SampleResult draw(const engine::MeasuredVector& y, const SketchOptions& wanted, std::uint64_t seed) {
-  if (y.sketch) {
-    const DrawOptions options{.samples = wanted.samples, .threshold = wanted.threshold.value_or(1.0)};
-    return wanted.without_replacement ? draw_without_replacement(*y.sketch, options)
-                                      : draw_with_replacement(*y.sketch, options);
+/// On the root: from the sketch, or from y itself.
+SampleResult draw(const Measured& measured, const SampleOptions& options) {
+  const engine::MeasuredVector& y = measured.job.y;
+  const SketchOptions& wanted = options.measure.sketch;
+  if (!y.sketch) {
+    const DenseDrawOptions dense{
+        .samples = wanted.samples, .p = wanted.p.value_or(2.0), .seed = measured.config.seed};
+    return wanted.without_replacement ? draw_without_replacement(*y.dense, dense)
+                                      : draw_with_replacement(*y.dense, dense);
   }
-  const DenseDrawOptions options{.samples = wanted.samples, .p = wanted.p.value_or(2.0), .seed = seed};
-  return wanted.without_replacement ? draw_without_replacement(*y.dense, options)
-                                    : draw_with_replacement(*y.dense, options);
+  const VectorSketch& sketch = y.drawn_from();
+  if (sketch.config().law == ScaleLaw::uniform)
+    return draw_by_precision_sampling(sketch, {.samples = wanted.samples,
+                                               .epsilon = wanted.epsilon,
+                                               .constant = options.precision_constant.value_or(1.0)});
+  const DrawOptions perfect{.samples = wanted.samples, .threshold = wanted.threshold.value_or(1.0)};
+  SampleResult result =
+      wanted.without_replacement ? draw_without_replacement(sketch, perfect) : draw_with_replacement(sketch, perfect);
+  return y.degree() == 2 ? draws_of_roots(std::move(result), y.y()) : result;
 }
 
 /// The true norm, values and probabilities beside the estimates.
@@ -49,18 +88,49 @@ void add_exact_answers(SampleReport& report, const DenseVector& y, double p) {
     report.exact[item.index] = {y.table()[static_cast<std::size_t>(item.index)], y.probability(item.index, p)};
 }
 
+/// Collective: puts exact values and probabilities in the place of the estimates of rank 0.
+void verify(const mpi::Communicator& communicator, const Measured& measured, SampleReport& report) {
+  std::vector<std::uint64_t> indices;
+  for (const Draw& item : report.result.draws) indices.push_back(item.index);
+  const double p = measured.config.p * measured.degree;
+  const engine::ExactValues exact = engine::exact_product(communicator, measured.fixed_a, measured.config.dimension,
+                                                          measured.x, p, indices);
+  if (!communicator.local_is_root()) return;
+  report.exact_norm = exact.norm;
+  report.verified = true;
+  for (Draw& item : report.result.draws) {
+    item.value = exact.entries.at(item.index).value;
+    item.probability = exact.entries.at(item.index).probability;
+  }
+}
+
 int sample(const mpi::Communicator& communicator, const SampleOptions& options) {
   std::optional<Labels> labels;
-  const Measured measured =
-      measure(communicator, options.measure, [&](const SketchConfig&) { labels = open_labels(options.labels_path); });
-  if (!communicator.local_is_root()) return done;
+  const Measured measured = measure(communicator, options.measure, [&](const SketchConfig& config) {
+    options.require_law(config.law);
+    labels = open_labels(options.labels_path);
+  });
   const engine::MeasuredVector& y = measured.job.y;
   SampleReport report;
   report.run = run_report(communicator, measured);
   const auto start = std::chrono::steady_clock::now();
-  report.result = draw(y, options.measure.sketch, measured.seed);
+  const SketchOptions& wanted = options.measure.sketch;
+  if (options.measure.exact == engine::Exact::slices) {
+    SOFTMAX
+    report.verified = true;
+  } else {
+    engine::together(communicator, [&](mpi::FailureSignal&) {
+      if (!communicator.local_is_root()) return;
+      report.result = draw(measured, options);
+      report.verified = !y.sketch;
+      if (options.exact_check)
+        add_exact_answers(report, *y.dense, measured.config.p * measured.degree);
+    });
+    if (options.verify && !measured.fixed_a.empty() && options.measure.keep_sketch && !options.exact_check)
+      verify(communicator, measured, report);
+  }
+  if (!communicator.local_is_root()) return done;
   report.run.seconds.query = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (options.exact_check) add_exact_answers(report, *y.dense, options.measure.sketch.p.value_or(2.0));
   std::vector<std::uint64_t> indices;
   for (const Draw& item : report.result.draws) indices.push_back(item.index);
   if (labels) report.labels = labels->find(indices);
@@ -100,21 +170,31 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->group(group);
   command
       ->add_option("--sampler", options->sampler,
-                   "perfect: the exponential law on a sketch; exact: y itself, 8 N bytes a rank")
-      ->check(one_of({"perfect", "exact"}))
-      ->type_name("perfect|exact")
+                   "perfect: the exponential law on a sketch. precision: Algorithm 2 of the paper, on a sketch some 50 "
+                   "times larger. exact: y itself, 8 N bytes a rank (8 N D more when A and x both stream). softmax: exp(y_i) in place of |y_i|^P, exact, the "
+                   "same memory; no small sketch exists for it")
+      ->check(one_of({"perfect", "precision", "exact", "softmax"}))
+      ->type_name("perfect|precision|exact|softmax")
       ->default_str("perfect")
+      ->group(group);
+  add_real(
+      *command, "--precision-constant", {0, 1e6, true, false},
+      [options](double value) { options->precision_constant = value; },
+      "C of Algorithm 2: a lane draws once in about C ln(N) / EPS")
+      ->type_name("C")
+      ->default_str("1")
       ->group(group);
   command
       ->add_option_function<std::string>(
           "--p",
           [&sketch](const std::string& text) {
             sketch.p = parse_real("--p", text, {0, 1e6});
-            if (*sketch.p != 0.5 && *sketch.p != 1 && *sketch.p != 2)
-              throw CLI::ValidationError("--p", fmt::format("'{}' given, expected 0.5, 1 or 2", text));
+            if (*sketch.p != 0.5 && *sketch.p != 1 && *sketch.p != 2 && *sketch.p != 4)
+              throw CLI::ValidationError("--p", fmt::format("'{}' given, expected 0.5, 1, 2 or 4", text));
           },
-          "The law: |y_i|^P, P = 0.5, 1 or 2")
-      ->type_name("0.5|1|2")
+          "The law: |y_i|^P. 4 is for products whose rows come and go whole, and holds D (D + 1) / 2 columns where x "
+          "streams")
+      ->type_name("0.5|1|2|4")
       ->default_str("2")
       ->group(group);
   add_real(
@@ -127,19 +207,26 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->add_flag("--exact-check", options->exact_check,
                  "Keep y itself as well (8 N bytes a rank) and show the true values and probabilities beside the draws")
       ->group(group);
+  command
+      ->add_flag("--verify,!--no-verify", options->verify,
+                 "With --fixed A=FILE: read A once more, and give exact values and probabilities of the draws in place "
+                 "of estimates (on by default)")
+      ->group(group);
   add_output_options(*command, options->labels_path, options->json);
   add_measure_options(*command, options->measure);
   command->footer(
       "Examples:\n"
       "  weir sample --n 1000000 events.csv\n"
       "  mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json "
-      "edges.csv.gz\n\n"
+      "edges.csv.gz\n"
+      "  weir sample --model product --fixed A=keys.npy query.csv\n\n"
       "The object of --json:\n"
       "  model; n (or shape); ranks; updates; skipped (bad lines); seed; randomness; law; p;\n"
-      "  sketch {rows, buckets, lanes, levels, bytes}; seconds {ingest, merge, query}; norm;\n"
+      "  sketch {rows, buckets, lanes, levels, columns, bytes}; seconds {ingest, merge, query}; norm;\n"
+      "  d of a product; verified (true: values and probabilities of the samples are exact);\n"
       "  samples [{lane, index, value, probability}], in them label with --labels, inclusion without replacement,\n"
       "  exact {value, probability} with --exact-check; failed [{lane, reason}].\n"
-      "  Only sometimes: exact_norm with --exact-check; zero_vector (true); reason, when samples is empty.");
+      "  Only sometimes: exact_norm with --exact-check or a fixed A; zero_vector (true); reason, when samples is empty.");
   command->callback([options, &action] {
     action = [options] {
       options->settle();

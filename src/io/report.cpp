@@ -33,6 +33,10 @@ Json index_json(std::uint64_t index, const RunReport& run) {
   return {index / run.shape[1], index % run.shape[1]};
 }
 
+std::uint64_t sketch_bytes(const RunReport& run) {
+  return std::uint64_t{run.sketch->table_size()} * run.columns * sizeof(double);
+}
+
 Json run_json(const RunReport& run) {
   Json json;
   json["model"] = run.model;
@@ -41,6 +45,7 @@ Json run_json(const RunReport& run) {
   } else {
     json["shape"] = run.shape;
   }
+  if (run.d) json["d"] = *run.d;
   json["ranks"] = run.ranks;
   json["updates"] = run.updates;
   json["skipped"] = run.skipped;
@@ -49,12 +54,13 @@ Json run_json(const RunReport& run) {
     const SketchConfig& config = *run.sketch;
     json["randomness"] = to_string(config.randomness);
     json["law"] = to_string(config.law);
-    json["p"] = config.p;
+    json["p"] = config.p * run.degree;
     json["sketch"] = {{"rows", config.rows},
                       {"buckets", config.buckets},
                       {"lanes", config.lanes},
                       {"levels", config.levels},
-                      {"bytes", std::uint64_t{config.table_size()} * sizeof(double)}};
+                      {"columns", run.columns},
+                      {"bytes", sketch_bytes(run)}};
   }
   json["seconds"] = {{"ingest", finite(run.seconds.ingest, "seconds.ingest")},
                      {"merge", finite(run.seconds.merge, "seconds.merge")},
@@ -196,18 +202,21 @@ std::string run_heading(const RunReport& run) {
   for (const std::uint64_t length : run.shape) lengths.push_back(grouped(length));
   std::string text =
       fmt::format(heading_line, "y",
-                  fmt::format("{} model, {} entries; {} on {}{}", run.model, fmt::join(lengths, " x "),
+                  fmt::format("{} model, {} entries{}; {} on {}{}", run.model, fmt::join(lengths, " x "),
+                              run.d ? fmt::format(", x of {}", grouped(*run.d)) : "",
                               counted(run.updates, "update"), counted(run.ranks, "rank"),
                               run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
   if (run.sketch) {
     const SketchConfig& config = *run.sketch;
     text +=
         fmt::format(heading_line, "sketch",
-                    fmt::format("{} x {} x {}, {}, {}", counted(config.rows, "row"), counted(config.buckets, "bucket"),
+                    fmt::format("{} x {}{} x {}, {}, {}", counted(config.rows, "row"),
+                                counted(config.buckets, "bucket"),
+                                run.columns == 1 ? "" : " x " + counted(run.columns, "column"),
                                 counted(config.lanes, "lane"), counted(config.levels, "level"),
-                                bytes_text(std::uint64_t{config.table_size()} * sizeof(double))));
+                                bytes_text(sketch_bytes(run))));
     text += fmt::format(heading_line, "law",
-                        fmt::format("|y_i|^{:g}, {} scales, randomness {}, seed {}", config.p, to_string(config.law),
+                        fmt::format("|y_i|^{:g}, {} scales, randomness {}, seed {}", config.p * run.degree, to_string(config.law),
                                     to_string(config.randomness), run.seed));
   } else {
     text += fmt::format(heading_line, "sketch", fmt::format("none: exact entries, seed {}", run.seed));
@@ -272,6 +281,7 @@ std::string to_json(const SampleReport& report) {
   if (report.exact_norm) json["exact_norm"] = finite(*report.exact_norm, "exact_norm");
   if (result.zero_vector) json["zero_vector"] = true;
   if (result.draws.empty()) json["reason"] = nothing_drawn_reason(result);
+  json["verified"] = report.verified;
   json["samples"] = Json::array();
   for (const Draw& draw : result.draws) {
     Json item;
@@ -307,6 +317,12 @@ std::string to_json(const QueryReport& report) {
     json["inner"].push_back({{"state", inner.other},
                              {"value", finite(inner.estimate.value, "inner")},
                              {"bound", finite(inner.estimate.bound, "inner")}});
+  }
+  if (!report.moments.empty()) json["moments"] = Json::array();
+  for (const MomentReport& moment : report.moments) {
+    json["moments"].push_back({{"p", moment.p},
+                               {"value", finite(moment.estimate.value, "moments")},
+                               {"bound", finite(moment.estimate.bound, "moments")}});
   }
   return dump(json);
 }
@@ -353,6 +369,9 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   if (!report.exact.empty()) columns.push_back(std::move(exact_probability));
   if (has_inclusion) columns.push_back(std::move(inclusion));
   text += result.draws.empty() ? "nothing could be drawn\n" : render(std::move(columns), width);
+  if (!result.draws.empty())
+    text += report.verified ? "\nvalues and probabilities are exact\n"
+                            : "\nvalues and probabilities are estimates\n";
   if (!result.failed.empty()) text += '\n' + failures_text(result.failed);
   return text;
 }
@@ -362,6 +381,9 @@ std::string to_table(const QueryReport& report, std::size_t width) {
   if (report.norm) text += fmt::format(heading_line, "norm", with_bound(*report.norm));
   for (const InnerProductReport& inner : report.inner) {
     text += fmt::format(heading_line, "inner", fmt::format("{} with {}", with_bound(inner.estimate), inner.other));
+  }
+  for (const MomentReport& moment : report.moments) {
+    text += fmt::format(heading_line, "moment", fmt::format("sum |y_i|^{:g} = {}", moment.p, with_bound(moment.estimate)));
   }
   if (report.top) text += "\nlargest entries\n" + coordinates_table(*report.top, report, width);
   if (!report.points.empty()) text += "\nentries asked for\n" + coordinates_table(report.points, report, width);

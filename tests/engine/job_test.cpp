@@ -1,12 +1,10 @@
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <new>
 #include <optional>
 #include <random>
@@ -16,9 +14,10 @@
 #include <utility>
 #include <vector>
 
+#include "shared_file.hpp"
 #include "weir/engine/ingest.hpp"
+#include "weir/engine/job.hpp"
 #include "weir/engine/together.hpp"
-#include "weir/engine/vector_job.hpp"
 #include "weir/error.hpp"
 
 namespace weir::engine {
@@ -34,30 +33,6 @@ std::string message_of(Work&& work) {
   ADD_FAILURE() << "expected an exception";
   return {};
 }
-
-/// A file that rank 0 writes and every rank reads; it is gone when the last rank has left the scope.
-class SharedFile {
- public:
-  SharedFile(const mpi::Communicator& communicator, const std::string& name, const std::string& content)
-      : communicator_(communicator) {
-    const std::uint64_t process = communicator.broadcast(static_cast<std::uint64_t>(::getpid()));
-    path_ = testing::TempDir() + "weir_engine_" + std::to_string(process) + "_" + name;
-    if (communicator.local_is_root()) std::ofstream(path_) << content;
-    std::ignore = communicator.all_sum(1);
-  }
-  ~SharedFile() {
-    std::ignore = communicator_.all_sum(1);
-    if (communicator_.local_is_root()) std::remove(path_.c_str());
-  }
-  SharedFile(const SharedFile&) = delete;
-  SharedFile& operator=(const SharedFile&) = delete;
-
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  mpi::Communicator communicator_;
-  std::string path_;
-};
 
 struct Stream {
   std::string text;
@@ -193,7 +168,7 @@ TEST_F(EngineTest, MergedTablesAreThoseOfOneRankToTheBit) {
   const Stream stream = whole_valued_stream(n, 30000);
   const SharedFile file(world, "stream.csv", stream.text);
   Model model = VectorModel(n);
-  const VectorJobResult result = run_vector_job(world, model, {small_config(n), true}, {{file.path()}});
+  const JobResult result = run_job(world, model, {small_config(n), Exact::on_root}, {{{file.path()}}});
   EXPECT_EQ(result.ingest.updates, 30000u);
   if (!world.local_is_root()) return;
 
@@ -202,7 +177,7 @@ TEST_F(EngineTest, MergedTablesAreThoseOfOneRankToTheBit) {
   std::vector<std::uint64_t> keys(n);
   for (std::uint64_t i = 0; i < n; ++i) keys[i] = i;
   expected.update(keys, stream.y);
-  EXPECT_TRUE(std::ranges::equal(result.y.sketch->table(), expected.table()));
+  EXPECT_TRUE(std::ranges::equal(result.y.y().table(), expected.table()));
   EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), stream.y));
 }
 
@@ -221,7 +196,7 @@ TEST_F(EngineTest, RealValuedTablesAgreeUpToRounding) {
   }
   const SharedFile file(world, "real.csv", text);
   Model model = VectorModel(n);
-  const VectorJobResult result = run_vector_job(world, model, {small_config(n), false}, {{file.path()}});
+  const JobResult result = run_job(world, model, {small_config(n), Exact::none}, {{{file.path()}}});
   if (!world.local_is_root()) return;
 
   VectorSketch expected(small_config(n));
@@ -229,7 +204,7 @@ TEST_F(EngineTest, RealValuedTablesAgreeUpToRounding) {
   double largest = 0, difference = 0;
   for (std::size_t k = 0; k < expected.table().size(); ++k) {
     largest = std::max(largest, std::abs(expected.table()[k]));
-    difference = std::max(difference, std::abs(expected.table()[k] - result.y.sketch->table()[k]));
+    difference = std::max(difference, std::abs(expected.table()[k] - result.y.y().table()[k]));
   }
   EXPECT_GT(largest, 0);
   EXPECT_LE(difference, 1e-12 * largest);
@@ -238,23 +213,23 @@ TEST_F(EngineTest, RealValuedTablesAgreeUpToRounding) {
 TEST_F(EngineTest, AStreamGoesOnFromAState) {
   constexpr std::uint64_t n = 50;
   const SharedFile file(world, "rest.csv", "3,4\n5,-2\n");
-  std::optional<VectorSketch> start;
+  std::optional<SketchState> start;
   VectorSketch expected(small_config(n));
   const std::vector<std::uint64_t> before{1, 3}, after{1, 3, 5};
   const std::vector<double> before_deltas{10, 1}, after_deltas{10, 5, -2};
-  if (world.local_is_root()) start.emplace(small_config(n)).update(before, before_deltas);
+  if (world.local_is_root()) start.emplace(VectorSketch(small_config(n))), std::get<VectorSketch>(*start).update(before, before_deltas);
   Model model = VectorModel(n);
-  const VectorJobResult result =
-      run_vector_job(world, model, {small_config(n), false}, {{file.path()}}, std::move(start));
+  const JobResult result =
+      run_job(world, model, {small_config(n), Exact::none}, {{{file.path()}}}, std::move(start));
   expected.update(after, after_deltas);
   if (!world.local_is_root()) return;
-  EXPECT_TRUE(std::ranges::equal(result.y.sketch->table(), expected.table()));
+  EXPECT_TRUE(std::ranges::equal(result.y.y().table(), expected.table()));
 }
 
 TEST_F(EngineTest, ProductsAreMultipliedBeforeTheyAreMerged) {
   const SharedFile file(world, "a.csv", "A,1,0,2\nA,1,1,3\nA,4,1,-1\n");
   Model model = ProductModel(6, {10, 100});
-  const VectorJobResult result = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}});
+  const JobResult result = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}});
   if (!world.local_is_root()) return;
   const std::vector<double> expected{0, 320, 0, 0, -100, 0};
   EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), expected));
@@ -265,7 +240,7 @@ TEST_F(EngineTest, DifferentSketchesDoNotMerge) {
   SketchConfig config = small_config(10);
   config.seed = static_cast<std::uint64_t>(world.local_rank());
   Model model = VectorModel(10);
-  const auto run = [&] { std::ignore = run_vector_job(world, model, {config, false}, {{file.path()}}); };
+  const auto run = [&] { std::ignore = run_job(world, model, {config, Exact::none}, {{{file.path()}}}); };
   if (ranks() == 1) {
     EXPECT_NO_THROW(run());
   } else {
@@ -276,16 +251,16 @@ TEST_F(EngineTest, DifferentSketchesDoNotMerge) {
 TEST_F(EngineTest, SumsThatOverflowAreAnError) {
   const SharedFile file(world, "large.csv", "1,1e308\n1,1e308\n1,1e308\n1,1e308\n");
   Model model = VectorModel(10);
-  EXPECT_THROW(std::ignore = run_vector_job(world, model, {small_config(10), false}, {{file.path()}}), InputError);
-  EXPECT_THROW(std::ignore = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}}), InputError);
+  EXPECT_THROW(std::ignore = run_job(world, model, {small_config(10), Exact::none}, {{{file.path()}}}), InputError);
+  EXPECT_THROW(std::ignore = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}}), InputError);
 }
 
 TEST_F(EngineTest, SquaresThatUnderflowAreAnError) {
   const SharedFile file(world, "small.csv", "1,1e-200\n2,3e-200\n");
   Model model = VectorModel(10);
-  for (const Measure& measure : {Measure{small_config(10), false}, Measure{std::nullopt, true}}) {
+  for (const Measure& measure : {Measure{small_config(10), Exact::none}, Measure{std::nullopt, Exact::on_root}}) {
     const std::string message =
-        message_of<InputError>([&] { std::ignore = run_vector_job(world, model, measure, {{file.path()}}); });
+        message_of<InputError>([&] { std::ignore = run_job(world, model, measure, {{{file.path()}}}); });
     EXPECT_NE(message.find("too small"), std::string::npos) << message;
   }
 }
@@ -308,7 +283,7 @@ TEST_F(EngineTest, ImpossibleShapesAreUsageErrors) {
   SketchConfig config = small_config(10);
   config.buckets = 3;
   Model model = VectorModel(10);
-  EXPECT_THROW(std::ignore = run_vector_job(world, model, {config, false}, {}), UsageError);
+  EXPECT_THROW(std::ignore = run_job(world, model, {config, Exact::none}, {}), UsageError);
 }
 
 }  // namespace

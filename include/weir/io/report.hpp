@@ -27,7 +27,10 @@ struct RunReport {
   std::uint64_t ranks = 1;
   std::uint64_t updates = 0;           ///< Events that were ingested, by all ranks.
   std::uint64_t skipped = 0;           ///< Bad lines that were skipped.
+  std::optional<std::uint64_t> d;      ///< Length of x, of a product.
   std::optional<SketchConfig> sketch;  ///< None when the answer comes from a dense reference.
+  std::uint64_t columns = 1;           ///< Columns of the sketched matrix: so many times a vector's table.
+  std::uint32_t degree = 1;            ///< 2 when the sketch holds lifted rows: the law is |y_i|^(degree p).
   std::uint64_t seed = 0;
   PhaseSeconds seconds;
 };
@@ -42,6 +45,7 @@ struct ExactEntry {
 struct SampleReport {
   RunReport run;
   SampleResult result;
+  bool verified = false;  ///< Values and probabilities of the draws are exact, not estimates.
   std::map<std::uint64_t, std::string> labels;
   std::optional<double> exact_norm;           ///< Of the same stream, to be shown beside the estimate.
   std::map<std::uint64_t, ExactEntry> exact;  ///< Of drawn indices, to be shown beside their estimates.
@@ -53,6 +57,12 @@ struct InnerProductReport {
   Estimate estimate;
 };
 
+/// An estimate of sum over i of |y_i|^p.
+struct MomentReport {
+  double p = 0;
+  Estimate estimate;
+};
+
 /// The answer of `weir query`: whatever was asked for.
 struct QueryReport {
   RunReport run;
@@ -60,6 +70,7 @@ struct QueryReport {
   std::optional<std::vector<HeavyCoordinate>> top;
   std::vector<HeavyCoordinate> points;
   std::vector<InnerProductReport> inner;
+  std::vector<MomentReport> moments;
   std::map<std::uint64_t, std::string> labels;
 };
 

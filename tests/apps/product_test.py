@@ -1,0 +1,279 @@
+"""Acceptance tests of --model product: whichever operand streams, all samplers, queries, states. harness.py says what they need."""
+
+import math
+import random
+import unittest
+
+from harness import Case, as_npy, without_times
+
+N, D, SEED = 300, 4, 9
+
+
+class Products(Case):
+    """Whole-valued operands, so that every way to the same A and x must end in the same bits."""
+
+    def setUp(self):
+        super().setUp()
+        source = random.Random(5)
+        self.a = [[source.randrange(-3, 4) for _ in range(D)] for _ in range(N)]
+        for i in (7, 100, 299):
+            self.a[i] = [40 * value + 15 for value in self.a[i]]
+        self.x = [3, -2, 0, 1]
+        self.y = [sum(v * x for v, x in zip(row, self.x)) for row in self.a]
+        # Deletions too: every entry comes in parts, some of them taken back.
+        parts = []
+        for i, row in enumerate(self.a):
+            for j, value in enumerate(row):
+                parts += [(i, j, value - 5), (i, j, 12), (i, j, -7)]
+        source.shuffle(parts)
+        self.a_events = "".join("A,%d,%d,%d\n" % part for part in parts)
+        self.x_events = "".join("x,%d,%d\nx,%d,%d\n" % (j, value + 9, j, -9) for j, value in enumerate(self.x))
+        self.options = ["--model", "product", "--n", N, "--seed", SEED, "--json"]
+        self.fixed_a = "A=" + self.write("a.npy", as_npy(self.a))
+        self.fixed_x = "x=" + self.write("x.txt", "".join("%d\n" % value for value in self.x))
+
+    def rows(self, weight="*"):
+        return "".join("A,%d,%s,%s\n" % (i, weight, ",".join(map(str, row))) for i, row in enumerate(self.a))
+
+    def sample(self, *arguments, **options):
+        return self.succeed("sample", *self.options, *arguments, **options).json()
+
+    def drawn(self, answer):
+        return [(sample["lane"], sample["index"]) for sample in answer["samples"]], answer["failed"], answer["norm"]
+
+    def assert_exact(self, sample, p=2):
+        self.assertEqual(sample["value"], self.y[sample["index"]])
+        total = sum(abs(value) ** p for value in self.y)
+        self.assertAlmostEqual(sample["probability"], abs(sample["value"]) ** p / total, places=12)
+
+    def test_all_settings_and_rank_counts_draw_the_same(self):
+        a, x = self.write("a.csv", self.a_events), self.write("x.csv", self.x_events)
+        rows = self.write("rows.csv", self.rows())
+        both = self.write("both.csv", self.x_events + self.a_events)
+        reference = self.drawn(self.sample("--fixed", self.fixed_x, a))
+        self.assertTrue(reference[0])
+        settings = [("--fixed", self.fixed_x, a), ("--fixed", self.fixed_x, rows), ("--fixed", self.fixed_x, self.path("a.npy")),
+                    ("--fixed", self.fixed_a, x), ("--fixed", self.fixed_a, "--fixed", self.fixed_x),
+                    ("--d", D, both), ("--d", D, a, x), ("--d", D, x, rows), ("--d", D, self.path("a.npy"), x)]
+        for ranks in (None, 2, 3, 4):
+            for setting in settings:
+                with self.subTest(ranks=ranks, setting=setting):
+                    self.assertEqual(self.drawn(self.sample(*setting, ranks=ranks)), reference)
+
+    def test_operands_are_merged_before_they_are_multiplied(self):
+        # Each file is short: with several ranks, A and x are on different ones, and no rank has all of either.
+        a = [self.write("a%d.csv" % k, "A,%d,0,5\nA,%d,1,-1\n" % (k, k)) for k in range(4)]
+        x = [self.write("x%d.csv" % k, "x,%d,%d\n" % (k % 2, k + 1)) for k in range(4)]
+        # x = (1 + 3, 2 + 4), every row of A is (5, -1): y = 14 in each of four places.
+        for ranks in (None, 2, 4):
+            answer = self.succeed("sample", "--model", "product", "--n", 4, "--d", 2, "--exact-check", "--json", *x, *a, ranks=ranks).json()
+            self.assertAlmostEqual(answer["exact_norm"], 28, places=12)
+            self.assertTrue(answer["samples"])
+            for sample in answer["samples"]:
+                self.assertAlmostEqual(sample["exact"]["value"], 14, places=12)
+
+    def test_values_are_verified_where_a_is_at_hand(self):
+        x = self.write("x.csv", self.x_events)
+        matrix = "%%%%MatrixMarket matrix coordinate integer general\n%d %d %d\n" % (N, D, N * D)
+        matrix += "".join("%d %d %d\n" % (i + 1, j + 1, value) for i, row in enumerate(self.a) for j, value in enumerate(row))
+        for fixed in (self.fixed_a, "A=" + self.write("a.mtx", matrix)):
+            for p in (1, 2):
+                for ranks in (None, 3):
+                    answer = self.sample("--fixed", fixed, "--p", p, "--samples", 20, x, ranks=ranks)
+                    self.assertTrue(answer["verified"])
+                    self.assertAlmostEqual(answer["exact_norm"], math.sqrt(sum(v * v for v in self.y)), places=9)
+                    for sample in answer["samples"]:
+                        self.assert_exact(sample, p)
+        self.assertFalse(self.sample("--fixed", self.fixed_a, "--no-verify", x)["verified"])
+        self.assertFalse(self.sample("--d", D, self.path("a.npy"), x)["verified"])
+        self.assertIn("are exact", self.succeed("sample", "--model", "product", "--fixed", self.fixed_a, x).out)
+
+    def test_shape_comes_from_a_fixed_operand(self):
+        x = self.write("x.csv", self.x_events)
+        answer = self.succeed("sample", "--model", "product", "--fixed", self.fixed_a, "--json", x).json()
+        self.assertEqual((answer["n"], answer["d"], answer["updates"]), (N, D, 2 * D))
+        self.assertEqual(answer["sketch"]["columns"], D)
+        self.fail_with(1, "sample", "--model", "product", "--n", 10, "--fixed", self.fixed_a, x, naming=["a.npy", "--n is 10"])
+        self.fail_with(1, "sample", "--model", "product", "--d", 5, "--fixed", self.fixed_a, x, naming=["a.npy", "--d is 5"])
+        short = "x=" + self.write("short.txt", "1\n2\n")
+        self.fail_with(1, "sample", "--model", "product", "--fixed", self.fixed_a, "--fixed", short, naming="short.txt")
+
+    def test_rows_that_leave_are_gone(self):
+        stream = self.write("rows.csv", self.rows() + self.x_events + "A,7,*,1,1,1,1\n")
+        gone = self.write("gone.csv", self.rows("-*"))
+        for ranks in (None, 3):
+            answer = self.sample("--d", D, stream, gone, "--failure", "0.001", ranks=ranks)
+            self.assertEqual(answer["updates"], 2 * N + 2 * D + 1)
+            self.assertEqual({sample["index"] for sample in answer["samples"]}, {7})
+            self.assertEqual({sample["value"] for sample in answer["samples"]}, {2})
+
+    def test_nothing_to_draw_from_a_zero_product(self):
+        zero = self.write("zero.csv", "x,1,5\nx,1,-5\n")
+        rows = self.write("rows.csv", self.rows())
+        for ranks in (None, 2):
+            for arguments in (["--fixed", self.fixed_a, zero], ["--d", D, rows, zero], ["--d", D, rows],
+                              ["--d", D, self.write("x.csv", self.x_events)]):
+                outcome = self.weir("sample", *self.options, *arguments, ranks=ranks)
+                self.assertEqual(outcome.code, 3, outcome.err)
+                self.assertEqual(outcome.json()["reason"], "zero vector")
+
+    def test_standard_input_carries_rows_to_all_ranks(self):
+        text = (self.rows() + self.x_events).encode()
+        reference = self.drawn(self.sample("--d", D, "-", stdin=text))
+        self.assertEqual(self.drawn(self.sample("--d", D, "-", stdin=text, ranks=3)), reference)
+
+    def test_one_by_one(self):
+        x = self.write("x.csv", "x,0,-3\n")
+        answer = self.succeed("sample", "--model", "product", "--fixed", "A=" + self.write("one.npy", as_npy([[2.5]], "f")), "--json", x).json()
+        self.assertEqual({(sample["index"], sample["value"], sample["probability"]) for sample in answer["samples"]}, {(0, -7.5, 1)})
+
+    def test_fourth_power(self):
+        rows, x = self.write("rows.csv", self.rows()), self.write("x.csv", self.x_events)
+        total = sum(value ** 4 for value in self.y)
+        heaviest = max(range(N), key=lambda i: abs(self.y[i]))
+        settings = [["--fixed", self.fixed_x, rows], ["--fixed", self.fixed_a, x], ["--d", D, rows, x], ["--d", D, x, self.path("a.npy")]]
+        answers = [self.sample("--p", 4, "--samples", 12, *setting, ranks=ranks) for setting in settings for ranks in (None, 3)]
+        for answer in answers:
+            self.assertEqual(answer["p"], 4)
+            self.assertEqual([(s["lane"], s["index"]) for s in answer["samples"]], [(s["lane"], s["index"]) for s in answers[0]["samples"]])
+            self.assertIn(heaviest, {sample["index"] for sample in answer["samples"]})
+            for sample in answer["samples"]:
+                exact = self.y[sample["index"]]
+                self.assertEqual(math.copysign(1, sample["value"]), math.copysign(1, exact))
+                # The estimate of y^2 is off by a few hundredths of the 4-norm squared at most; drawn entries are large.
+                self.assertLess(abs(sample["value"] ** 2 - exact ** 2), 0.2 * math.sqrt(total))
+        for sample in answers[2]["samples"]:
+            self.assert_exact(sample, 4)
+        exact = self.sample("--p", 4, "--sampler", "exact", "--d", D, rows, x)
+        for sample in exact["samples"]:
+            self.assert_exact(sample, 4)
+        self.fail_with(1, "sample", *self.options, "--p", 4, "--d", D, self.write("a.csv", self.a_events), naming="rows of A come and go whole")
+        self.fail_with(1, "sample", *self.options, "--p", 4, "--fixed", self.fixed_x, self.path("a.csv"), naming="rows of A come and go whole")
+        self.fail_with(2, "sample", "--n", 10, "--p", 4, rows, naming="--model product")
+
+    def test_softmax(self):
+        # Scores of +-1e5 and ties: only the three largest, equal, can be drawn.
+        column = [[-1e5]] * 20 + [[1e5]] * 3 + [[1e5 - 800]] * 5
+        a = "A=" + self.write("scores.npy", as_npy(column))
+        one = self.write("one.csv", "x,0,1\n")
+        options = ["sample", "--model", "product", "--sampler", "softmax", "--samples", 60, "--seed", 3, "--json"]
+        answers = [self.succeed(*options, "--fixed", a, one, ranks=ranks).json() for ranks in (None, 2, 4)]
+        answers.append(self.succeed(*options, "--n", 28, "--d", 1, self.path("scores.npy"), one, ranks=3).json())
+        for answer in answers:
+            self.assertEqual(answer["samples"], answers[0]["samples"])
+            self.assertEqual({sample["index"] for sample in answer["samples"]}, {20, 21, 22})
+            for sample in answer["samples"]:
+                self.assertAlmostEqual(sample["probability"], 1 / 3, places=12)
+                self.assertEqual(sample["value"], 1e5)
+            self.assertTrue(answer["verified"])
+        vector = self.write("y.csv", "0,1\n1,-1\n2,0.5\n")
+        answer = self.succeed("sample", "--n", 3, "--sampler", "softmax", "--without-replacement", "--samples", 3, "--json", vector).json()
+        self.assertEqual(sorted(sample["index"] for sample in answer["samples"]), [0, 1, 2])
+        self.fail_with(2, *options, "--p", 2, "--fixed", a, one, naming="--p")
+
+    def test_precision(self):
+        x = self.write("x.csv", self.x_events)
+        answers = [self.sample("--sampler", "precision", "--samples", 4, "--epsilon", 0.3, "--fixed", self.fixed_a, x, ranks=ranks)
+                   for ranks in (None, 2)]
+        self.assertEqual(self.drawn(answers[0]), self.drawn(answers[1]))
+        self.assertEqual(answers[0]["law"], "uniform")
+        self.assertTrue(answers[0]["samples"])
+        for sample in answers[0]["samples"]:
+            self.assert_exact(sample)
+        self.assertLessEqual({failed["reason"] for failed in answers[0]["failed"]}, {"below_threshold", "heavy_tail"})
+        vector = self.write("y.csv", "".join("%d,%d\n" % entry for entry in enumerate(self.y)))
+        self.succeed("query", "--n", N, "--norm", vector)
+        for wrong in (["--threshold", 2], ["--without-replacement"], ["--p", 1]):
+            self.fail_with(2, "sample", *self.options, "--sampler", "precision", *wrong, "--fixed", self.fixed_a, x)
+        self.fail_with(2, "sample", *self.options, "--precision-constant", 2, "--fixed", self.fixed_a, x, naming="--sampler precision")
+
+    def test_a_state_goes_on_with_either_operand(self):
+        rows, x = self.write("rows.csv", self.rows()), self.write("x.csv", self.x_events)
+        more = self.write("more.csv", "x,2,4\nA,5,1,3\n")
+        whole = self.drawn(self.sample("--d", D, rows, x, more))
+        state = self.path("s.weir")
+        for first in (["--d", D, rows, x], ["--fixed", self.fixed_a, x]):
+            for ranks in (None, 3):
+                self.sample(*first, "--save", state, ranks=ranks)
+                self.assertEqual(self.drawn(self.succeed("sample", "--state", state, "--json", ranks=ranks).json()), self.drawn(self.sample("--d", D, rows, x)))
+                self.assertEqual(self.drawn(self.succeed("sample", "--state", state, "--model", "product", "--json", more, ranks=ranks).json()), whole)
+        self.assertIn("product", self.succeed("inspect", state).out)
+        self.fail_with(2, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_x, more, naming="its own x")
+        self.fail_with(2, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_a, more, naming="its own A")
+        self.fail_with(2, "sample", "--state", state, "--model", "product", "--d", 7, more, naming="--d 7")
+        self.fail_with(2, "sample", "--state", state, "--model", "vector", more, naming="state of --model product")
+
+    def test_a_alone_can_be_saved_and_multiplied_later(self):
+        state, x = self.path("a.weir"), self.write("x.csv", self.x_events)
+        self.succeed("query", *self.options, "--lanes", 16, "--fixed", self.fixed_a, "--save", state)
+        answer = self.succeed("sample", "--state", state, "--model", "product", "--json", x).json()
+        self.assertEqual(self.drawn(answer), self.drawn(self.sample("--lanes", 16, "--buckets", answer["sketch"]["buckets"], "--d", D, self.path("a.npy"), x)))
+
+    def test_states_combine_operand_by_operand_or_as_vectors(self):
+        rows, x = self.write("rows.csv", self.rows()), self.write("x.csv", self.x_events)
+        changed = self.write("changed.csv", self.rows() + self.x_events + "A,42,0,1000\n")
+        for name, streams in (("part1", [rows]), ("part2", [x]), ("before", [rows, x]), ("after", [changed])):
+            self.weir("sample", *self.options, "--d", D, *streams, "--save", self.path(name))
+        self.succeed("combine", "-o", self.path("sum"), "--add", self.path("part1"), "--add", self.path("part2"))
+        self.assertEqual(self.drawn(self.succeed("sample", "--state", self.path("sum"), "--json").json()), self.drawn(self.sample("--d", D, rows, x)))
+        self.succeed("combine", "-o", self.path("diff"), "--of", "y", "--add", self.path("after"), "--subtract", self.path("before"))
+        answer = self.succeed("sample", "--state", self.path("diff"), "--json").json()
+        self.assertEqual({(s["index"], s["value"]) for s in answer["samples"]}, {(42, 3000)})
+        outcome = self.succeed("combine", "-o", self.path("none"), "--add", self.path("after"), "--subtract", self.path("before"))
+        self.assertIn("--of y", outcome.err)
+
+    def test_queries(self):
+        x = self.write("x.csv", self.x_events)
+        squared = sum(value * value for value in self.y)
+        options = ["--model", "product", "--seed", 2, "--epsilon", 0.05, "--json"]
+        for setting in (["--fixed", self.fixed_a, x], ["--n", N, "--d", D, self.path("a.npy"), x]):
+            answer = self.succeed("query", *options, "--norm", "--top", 3, "--point", "7,8", *setting, ranks=2).json()
+            self.assertLess(abs(answer["norm"] - squared ** 0.5), answer["norm_bound"])
+            largest = sorted(range(N), key=lambda i: -abs(self.y[i]))[:3]
+            self.assertEqual([entry["index"] for entry in answer["top"]], largest)
+            for entry in answer["top"] + answer["points"]:
+                self.assertLess(abs(entry["value"] - self.y[entry["index"]]), entry["bound"])
+        # A x and A' x, A' being A with a part of its rows negated.
+        other = self.write("other.npy", as_npy([[-v for v in row] if i % 2 else row for i, row in enumerate(self.a)]))
+        self.succeed("query", *options, "--fixed", "A=" + other, x, "--save", self.path("other.weir"))
+        answer = self.succeed("query", *options, "--fixed", self.fixed_a, x, "--inner", self.path("other.weir")).json()["inner"][0]
+        exact = sum(-v * v if i % 2 else v * v for i, v in enumerate(self.y))
+        self.assertLess(abs(answer["value"] - exact), answer["bound"])
+
+    def test_moments_through_samples(self):
+        x = self.write("x.csv", self.x_events)
+        answer = self.succeed("query", "--model", "product", "--seed", 4, "--json", "--moment", "1,3", "--fixed", self.fixed_a, x).json()
+        self.assertEqual([moment["p"] for moment in answer["moments"]], [1, 3])
+        for moment in answer["moments"]:
+            self.assertLess(abs(moment["value"] - sum(abs(v) ** moment["p"] for v in self.y)), moment["bound"])
+
+    def test_malformed_operands_and_rows(self):
+        x = self.write("x.csv", self.x_events)
+        whole = as_npy(self.a)
+        header = whole[:128]
+        nan = as_npy([[1.0, 2.0], [3.0, math.nan]])
+        for name, content, naming in (("cut.npy", whole[:-8], "cut.npy"), ("more.npy", whole + b"\0", "more.npy"),
+                                      ("dtype.npy", whole.replace(b"<f8", b"<c8"), "dtype"), ("nan.npy", nan, "nan.npy"),
+                                      ("huge.npy", whole.replace(b"(300, 4)", b"(1" + b"0" * 6 + b")")[:128], "huge.npy"),
+                                      ("overflow.npy", header.replace(b"(300, 4), }                ", b"(9223372036854775807, 9), }"), "overflow.npy"),
+                                      ("text.npy", b"\x93NUMPY", "text.npy")):
+            with self.subTest(name=name):
+                for ranks in (None, 3):
+                    self.fail_with(1, "sample", "--model", "product", "--fixed", "A=" + self.write(name, content), x, ranks=ranks, naming=naming)
+        for line, naming in (("A,1,*,1,2,3", "rows.csv:2"), ("A,1,*,1,2,3,4,5", "rows.csv:2"), ("A,1,*,1,2,3,nan", "rows.csv:2"),
+                             ("A,300,*,1,2,3,4", "rows.csv:2"), ("x,*,1,2,3,4", "rows.csv:2"), ("x,4,1", "rows.csv:2"), ("A,1,4,1", "rows.csv:2")):
+            with self.subTest(line=line):
+                for ranks in (None, 2):
+                    self.fail_with(1, "sample", *self.options, "--d", D, self.write("rows.csv", "A,0,*,1,2,3,4\n" + line + "\n"), ranks=ranks, naming=naming)
+
+    def test_command_lines_that_make_no_sense(self):
+        x = self.write("x.csv", self.x_events)
+        for arguments, naming in ((["--model", "product", x], "--d"), (["--model", "product", "--fixed", self.fixed_a, "--fixed", self.fixed_x, x], "nothing streams"),
+                                  (["--model", "product", "--fixed", self.fixed_a, "--fixed", self.fixed_a, x], "more than once"),
+                                  (["--model", "vector", "--fixed", self.fixed_a, x], "cannot be fixed"), (["--model", "product", "--fixed", "B=b.npy", x], "'B'")):
+            with self.subTest(arguments=arguments):
+                self.fail_with(2, "sample", *arguments, naming=naming)
+
+
+if __name__ == "__main__":
+    unittest.main()
