@@ -119,6 +119,7 @@ struct EventReader::Implementation {
   }
 
   bool next(EventBatch& batch) {
+    batch.rows.clear();
     while (decoder || next_file < paths.size()) {
       if (!decoder) decoder = open(next_file++);
       if (!decoder) continue;

@@ -27,6 +27,9 @@ enum class StreamFormat : std::uint8_t { text, binary, matrix_market, gzip };
 /// one party, and opening and reading it may block.
 [[nodiscard]] bool is_pipe(const std::string& path) noexcept;
 
+/// Columns of a matrix, at most, whose rows can come whole.
+inline constexpr std::size_t longest_row = std::size_t{1} << 20;
+
 /// How a stream is read. A slice is the part of every file that one of `slice_count` parties reads; the slices of a
 /// file partition its events for any slice_count. A compressed file or a named pipe cannot be cut: it belongs whole to
 /// party (file number) mod slice_count.
@@ -37,12 +40,14 @@ struct ReadOptions {
   std::vector<OperandShape> shapes = {};  ///< Operands that the model takes, with their shapes; an event of another
                                           ///< operand is bad input. None: every operand, any index below 2^63.
   Operand default_operand = Operand::y;   ///< What Matrix Market files mean, and `i,delta` lines if it is a vector.
-  std::size_t batch = 8192;               ///< Events a batch, at most.
+  std::size_t batch = 8192;               ///< Events a batch, at most; whole rows fill it sooner, with 2^18 values.
 };
 
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
-/// `X,j,k,delta`, with fields separated by commas, tabs or blanks; blank lines and lines that begin with # are skipped,
-/// \r\n ends a line too, and no line is longer than 4096 bytes. A Matrix Market file must be in coordinate format; each
+/// `X,j,k,delta`, with fields separated by commas, tabs or blanks; or a whole row of a matrix operand that comes,
+/// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
+/// longest_row where no shapes are given. Blank lines and lines that begin with # are skipped, \r\n ends a line too, and
+/// no line is longer than 4096 bytes and 32 more for each column of the widest matrix operand. A Matrix Market file must be in coordinate format; each
 /// of its entries is an insertion. The binary format is in binary.hpp. Damage to a binary or compressed file, and a
 /// wrong number of entries in a Matrix Market file, always ends the reading.
 ///
