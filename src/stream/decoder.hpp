@@ -8,6 +8,7 @@
 
 #include "input.hpp"
 #include "weir/event.hpp"
+#include "weir/io/npy.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::stream {
@@ -84,6 +85,10 @@ class Decoder {
                                                     const Limits& limits);
 [[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                              const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                                   const Limits& limits);
+/// The header of the array that begins with the first byte of `input`, which stands there. Throws InputError.
+[[nodiscard]] NpyHeader read_npy_header(Input& input);
 [[nodiscard]] std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                       const Limits& limits);
 
