@@ -18,10 +18,14 @@ void RowBatch::clear() noexcept {
 }
 
 void RowBatch::push_back(Operand operand, std::uint64_t row, double weight, std::span<const double> row_values) {
+  values.insert(values.end(), row_values.begin(), row_values.end());
+  close_row(operand, row, weight);
+}
+
+void RowBatch::close_row(Operand operand, std::uint64_t row, double weight) {
   operands.push_back(operand);
   i.push_back(row);
   weights.push_back(weight);
-  values.insert(values.end(), row_values.begin(), row_values.end());
   ends.push_back(values.size());
 }
 

@@ -50,6 +50,7 @@ int convert(const ConvertOptions& options) {
   EventBatch batch;
   while (reader.next(batch)) writer.write(batch);
   writer.close();
+  fmt::print(stderr, "weir: wrote {} event{}\n", writer.events(), writer.events() == 1 ? "" : "s");
   if (reader.skipped() > 0)
     fmt::print(stderr, "weir: skipped {} bad line{}\n", reader.skipped(), reader.skipped() == 1 ? "" : "s");
   return done;
@@ -62,9 +63,8 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
   const auto options = std::make_shared<ConvertOptions>();
   command
       .add_option("IN", options->inputs,
-                  "Event files: text, binary, Matrix Market (told by content), gzip of them, or - for standard input; "
-                  "several are "
-                  "concatenated")
+                  "Event files: text, binary, Matrix Market, .npy (told by content), gzip of them, or - for standard "
+                  "input; several are concatenated")
       ->required();
   command.add_option("-o,--output", options->output, "File to write, or - for standard output")
       ->required()
@@ -78,7 +78,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
               if (name == to_string(operand)) options->operand = operand;
             }
           },
-          "What Matrix Market files mean, and i,delta lines if it is a vector (y; A for --model product)")
+          "What Matrix Market and .npy files mean, and i,delta lines if it is a vector (y; A for --model product)")
       ->check(CLI::IsMember({"y", "x", "A", "A1", "A2", "X"}))
       ->type_name("NAME");
   const std::string group = "Checks (without --model: any operand, any index below 2^63)";
@@ -104,6 +104,9 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
       ->check(CLI::IsMember({"stop", "skip"}))
       ->type_name("stop|skip")
       ->group(group);
+  command.footer(
+      "Text has whole rows of a matrix (A,i,*,v0,v1,...). The binary format has none: a row is written as an event for "
+      "each of its non-zero entries, so that their number can grow.");
   command.callback([options, &action] { action = [options] { return convert(*options); }; });
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -65,6 +66,7 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
 /// What a stream does to one operand.
 struct OperandSummary {
   std::uint64_t events = 0;
+  std::uint64_t rows = 0;  ///< Of these, whole rows.
   std::uint64_t lowest_i = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t highest_i = 0;
   std::uint64_t lowest_j = std::numeric_limits<std::uint64_t>::max();
@@ -73,6 +75,16 @@ struct OperandSummary {
 
   void add(const Event& event) {
     ++events;
+    add_entry(event);
+  }
+  void add_row(Operand operand, std::uint64_t i, std::span<const double> row) {
+    ++events;
+    ++rows;
+    for (std::size_t j = 0; j < row.size(); ++j) add_entry({operand, i, j, row[j]});
+  }
+
+ private:
+  void add_entry(const Event& event) {
     lowest_i = std::min(lowest_i, event.i);
     highest_i = std::max(highest_i, event.i);
     lowest_j = std::min(lowest_j, event.j);
@@ -86,17 +98,21 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   const StreamFormat content = content_format(options.path);
   Json json = {{"kind", "events"}, {"format", to_string(format)}, {"bytes", bytes}};
   if (content != format) json["content"] = to_string(content);
+  if (const auto shape = array_shape(options.path)) json["shape"] = *shape;
   if (format == StreamFormat::binary) json["version"] = summarise_binary(options.path).version;
 
   std::array<OperandSummary, 6> summaries;
   ReadOptions reading;
   reading.on_error = options.on_error;
-  if (content == StreamFormat::matrix_market) reading.default_operand = Operand::A;
+  if (content == StreamFormat::matrix_market || content == StreamFormat::npy) reading.default_operand = Operand::A;
   EventReader reader({options.path}, reading);
   std::uint64_t events = 0;
   for (EventBatch batch; reader.next(batch);) {
-    events += batch.size();
+    events += batch.events();
     for (std::size_t t = 0; t < batch.size(); ++t) summaries[static_cast<std::size_t>(batch.operands[t])].add(batch[t]);
+    const RowBatch& rows = batch.rows;
+    for (std::size_t t = 0; t < rows.size(); ++t)
+      summaries[static_cast<std::size_t>(rows.operands[t])].add_row(rows.operands[t], rows.i[t], rows.row(t));
   }
   json["events"] = events;
   json["skipped"] = reader.skipped();
@@ -108,6 +124,7 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
     Json item = {
         {"operand", to_string(operand)}, {"events", summary.events}, {"i", {summary.lowest_i, summary.highest_i}}};
     if (has_column(operand)) item["j"] = {summary.lowest_j, summary.highest_j};
+    if (summary.rows > 0) item["rows"] = summary.rows;
     item["whole_deltas"] = summary.whole;
     json["operands"].push_back(std::move(item));
   }
@@ -123,6 +140,7 @@ std::string lines(const Json& json) {
                             operand["events"].dump(), operand["i"][0].dump(), operand["i"][1].dump());
         if (operand.contains("j"))
           text += fmt::format(", j from {} to {}", operand["j"][0].dump(), operand["j"][1].dump());
+        if (operand.contains("rows")) text += fmt::format(", {} of them whole rows", operand["rows"].dump());
         text += fmt::format(", {}\n", operand["whole_deltas"].get<bool>() ? "whole deltas" : "real deltas");
       }
     } else {

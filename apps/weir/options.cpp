@@ -102,9 +102,10 @@ void add_format_option(CLI::App& app, std::optional<EventFormat>& format) {
 }
 
 void add_stream_options(CLI::App& app, engine::StreamSource& source) {
-  app.add_option(
-         "STREAM", source.paths,
-         "Event files, in any number: .csv .tsv .txt, .gz of them, binary records, Matrix Market; - is standard input")
+  app.add_option("STREAM", source.paths,
+                 "Event files, in any number: .csv .tsv .txt, .gz of them, binary records, Matrix Market, .npy (row k "
+                 "is row k of "
+                 "the matrix); - is standard input")
       ->type_name("");
   add_on_error_option(app, source.on_error);
   add_real(

@@ -39,6 +39,8 @@ struct RowBatch {
   [[nodiscard]] bool empty() const noexcept { return ends.empty(); }
   void clear() noexcept;
   void push_back(Operand operand, std::uint64_t row, double weight, std::span<const double> row_values);
+  /// Makes a row of what has been appended to `values` since the last row.
+  void close_row(Operand operand, std::uint64_t row, double weight);
   [[nodiscard]] std::span<const double> row(std::size_t t) const noexcept {
     const std::size_t first = t == 0 ? 0 : ends[t - 1];
     return std::span(values).subspan(first, ends[t] - first);

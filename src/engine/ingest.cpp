@@ -27,39 +27,52 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-void append_bytes(std::vector<std::byte>& out, const void* data, std::size_t size) {
-  const auto* bytes = static_cast<const std::byte*>(data);
-  out.insert(out.end(), bytes, bytes + size);
-}
-
-/// A batch as a message between ranks of one job: count, then the four columns.
-void pack(const EventBatch& batch, std::vector<std::byte>& out) {
-  const std::uint64_t count = batch.size();
-  out.clear();
-  out.reserve(sizeof count + batch.size() * (sizeof(Operand) + 2 * sizeof(std::uint64_t) + sizeof(double)));
-  append_bytes(out, &count, sizeof count);
-  append_bytes(out, batch.operands.data(), batch.size() * sizeof(Operand));
-  append_bytes(out, batch.i.data(), batch.size() * sizeof(std::uint64_t));
-  append_bytes(out, batch.j.data(), batch.size() * sizeof(std::uint64_t));
-  append_bytes(out, batch.delta.data(), batch.size() * sizeof(double));
+/// Copies `column`, behind its length, to the front of `out`, which becomes the rest.
+template <class T>
+void put_column(std::span<std::byte>& out, const std::vector<T>& column) {
+  const std::uint64_t count = column.size();
+  const std::size_t size = column.size() * sizeof(T);
+  std::memcpy(out.data(), &count, sizeof count);
+  if (size > 0) std::memcpy(out.data() + sizeof count, column.data(), size);
+  out = out.subspan(sizeof count + size);
 }
 
 template <class T>
-std::span<const std::byte> take_column(std::span<const std::byte> bytes, std::vector<T>& column) {
+void take_column(std::span<const std::byte>& bytes, std::vector<T>& column) {
+  std::uint64_t count = 0;
+  std::memcpy(&count, bytes.data(), sizeof count);
+  column.resize(static_cast<std::size_t>(count));
   const std::size_t size = column.size() * sizeof(T);
-  if (size > 0) std::memcpy(column.data(), bytes.data(), size);
-  return bytes.subspan(size);
+  if (size > 0) std::memcpy(column.data(), bytes.data() + sizeof count, size);
+  bytes = bytes.subspan(sizeof count + size);
+}
+
+/// All columns of a batch, those of its rows last.
+template <class Batch, class Visit>
+void for_each_column(Batch& batch, const Visit& visit) {
+  visit(batch.operands);
+  visit(batch.i);
+  visit(batch.j);
+  visit(batch.delta);
+  visit(batch.rows.operands);
+  visit(batch.rows.i);
+  visit(batch.rows.weights);
+  visit(batch.rows.values);
+  visit(batch.rows.ends);
+}
+
+/// A batch as a message between ranks of one job: its columns, each behind its length. A reader's batch has a few
+/// million bytes at most.
+void pack(const EventBatch& batch, std::vector<std::byte>& out) {
+  std::size_t size = 0;
+  for_each_column(batch, [&](const auto& column) { size += sizeof(std::uint64_t) + column.size() * sizeof column[0]; });
+  out.resize(size);
+  std::span<std::byte> rest(out);
+  for_each_column(batch, [&](const auto& column) { put_column(rest, column); });
 }
 
 void unpack(std::span<const std::byte> bytes, EventBatch& batch) {
-  std::uint64_t count = 0;
-  std::memcpy(&count, bytes.data(), sizeof count);
-  bytes = bytes.subspan(sizeof count);
-  batch.resize(static_cast<std::size_t>(count));
-  bytes = take_column(bytes, batch.operands);
-  bytes = take_column(bytes, batch.i);
-  bytes = take_column(bytes, batch.j);
-  take_column(bytes, batch.delta);
+  for_each_column(batch, [&](auto& column) { take_column(bytes, column); });
 }
 
 /// Reads on a thread of its own, a few batches ahead, because opening and reading a pipe may block for as long as its
@@ -205,8 +218,8 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
       EventReader reader(files, options);
       for (EventBatch batch; !signal.local_raised() && reader.next(batch);) {
         consume(batch);
-        local.updates += batch.size();
-        progress.advance(batch.size());
+        local.updates += batch.events();
+        progress.advance(batch.events());
       }
       local.skipped += reader.skipped();
     });
@@ -225,13 +238,13 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
           [&](std::vector<std::byte>& piece) {
             if (!reader->next(produced, std::chrono::milliseconds(100))) return false;
             if (!produced.empty()) pack(produced, piece);
-            progress.advance(produced.size());
+            progress.advance(produced.events());
             return true;
           },
           [&](std::span<const std::byte> piece) {
             unpack(piece, received);
             consume(received);
-            local.updates += received.size();
+            local.updates += received.events();
           });
       if (reader && !signal.local_raised()) local.skipped += reader->skipped();
     });

@@ -22,11 +22,10 @@
 namespace weir {
 namespace {
 
-constexpr std::string_view magic = "\x93NUMPY";
 constexpr std::size_t longest_header = std::size_t{1} << 16;
 
 /// The three entries of the dictionary in the header.
-struct NpyHeader {
+struct Dictionary {
   std::optional<std::string> descr;
   std::optional<bool> fortran_order;
   std::optional<std::vector<std::uint64_t>> shape;
@@ -38,8 +37,8 @@ class HeaderParser {
   HeaderParser(std::string_view text, std::size_t first_byte, const std::string& name)
       : text_(text), first_byte_(first_byte), name_(name) {}
 
-  NpyHeader parse() {
-    NpyHeader header;
+  Dictionary parse() {
+    Dictionary header;
     expect('{');
     while (!accept('}')) {
       const std::string key = string();
@@ -124,29 +123,33 @@ class HeaderParser {
 };
 
 template <class Value>
-double decode(const std::byte* bytes, bool is_big_endian) {
-  std::array<std::byte, sizeof(Value)> copy;
-  std::memcpy(copy.data(), bytes, sizeof(Value));
-  if (is_big_endian != (std::endian::native == std::endian::big)) std::reverse(copy.begin(), copy.end());
-  return static_cast<double>(std::bit_cast<Value>(copy));
+void convert(const std::byte* elements, bool is_big_endian, std::span<double> out) {
+  const bool is_foreign = is_big_endian != (std::endian::native == std::endian::big);
+  for (double& value : out) {
+    std::array<std::byte, sizeof(Value)> copy;
+    std::memcpy(copy.data(), elements, sizeof(Value));
+    if (is_foreign) std::reverse(copy.begin(), copy.end());
+    value = static_cast<double>(std::bit_cast<Value>(copy));
+    elements += sizeof(Value);
+  }
 }
 
 struct ElementType {
   std::string_view code;
   std::size_t size;
-  double (*decode)(const std::byte*, bool);
+  void (*convert)(const std::byte*, bool, std::span<double>);
 };
 
-constexpr std::array<ElementType, 10> element_types{{{"f4", 4, &decode<float>},
-                                                     {"f8", 8, &decode<double>},
-                                                     {"i1", 1, &decode<std::int8_t>},
-                                                     {"i2", 2, &decode<std::int16_t>},
-                                                     {"i4", 4, &decode<std::int32_t>},
-                                                     {"i8", 8, &decode<std::int64_t>},
-                                                     {"u1", 1, &decode<std::uint8_t>},
-                                                     {"u2", 2, &decode<std::uint16_t>},
-                                                     {"u4", 4, &decode<std::uint32_t>},
-                                                     {"u8", 8, &decode<std::uint64_t>}}};
+constexpr std::array<ElementType, 10> element_types{{{"f4", 4, &convert<float>},
+                                                     {"f8", 8, &convert<double>},
+                                                     {"i1", 1, &convert<std::int8_t>},
+                                                     {"i2", 2, &convert<std::int16_t>},
+                                                     {"i4", 4, &convert<std::int32_t>},
+                                                     {"i8", 8, &convert<std::int64_t>},
+                                                     {"u1", 1, &convert<std::uint8_t>},
+                                                     {"u2", 2, &convert<std::uint16_t>},
+                                                     {"u4", 4, &convert<std::uint32_t>},
+                                                     {"u8", 8, &convert<std::uint64_t>}}};
 
 const ElementType& find_element_type(const std::string& descr, const std::string& name) {
   const bool has_order = !descr.empty() && std::string_view("<>|").find(descr.front()) != std::string_view::npos;
@@ -162,69 +165,102 @@ const ElementType& find_element_type(const std::string& descr, const std::string
 
 }  // namespace
 
-bool looks_like_npy(std::string_view text) noexcept { return text.starts_with(magic); }
+bool looks_like_npy(std::string_view text) noexcept { return text.starts_with(npy_magic); }
+
+bool NpyHeader::fits(std::uint64_t bytes) const noexcept {
+  if (rows == 0 || columns == 0) return bytes == 0;
+  // Multiplying could wrap; dividing tells as well whether rows * columns is exactly `count`.
+  const std::uint64_t count = bytes / element_size;
+  return bytes % element_size == 0 && count % columns == 0 && count / columns == rows;
+}
+
+std::size_t npy_header_length(std::string_view prefix, const std::string& name) {
+  if (!looks_like_npy(prefix)) {
+    throw InputError(
+        fmt::format("{}: not a .npy file (its first {} bytes are not \\x93NUMPY)", name, npy_magic.size()));
+  }
+  if (prefix.size() < npy_prefix) {
+    throw InputError(
+        fmt::format("{}: expected the header of a .npy file, but the file ends at byte {}", name, prefix.size()));
+  }
+  const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(prefix[k]); };
+  const unsigned major = byte(6);
+  const unsigned minor = byte(7);
+  if (major < 1 || major > 3 || minor != 0) {
+    throw InputError(
+        fmt::format("{}: byte 6: .npy format version {}.{}; expected 1.0, 2.0 or 3.0", name, major, minor));
+  }
+  const std::size_t length_size = major == 1 ? 2 : 4;
+  std::size_t length = 0;
+  for (std::size_t k = 0; k < length_size; ++k) length |= std::size_t{byte(8 + k)} << (8 * k);
+  if (length > longest_header) {
+    throw InputError(
+        fmt::format("{}: byte 8: expected a header of at most {} bytes, found {}", name, longest_header, length));
+  }
+  return 8 + length_size + length;
+}
+
+NpyHeader parse_npy_header(std::string_view header, const std::string& name) {
+  const std::size_t length = npy_header_length(header.substr(0, npy_prefix), name);
+  if (header.size() < length) {
+    throw InputError(
+        fmt::format("{}: expected a header of {} bytes, but the file ends at byte {}", name, length, header.size()));
+  }
+  const std::size_t first = header[6] == 1 ? 10 : 12;
+  const Dictionary dictionary = HeaderParser(header.substr(first, length - first), first, name).parse();
+  const ElementType& type = find_element_type(*dictionary.descr, name);
+  const std::vector<std::uint64_t>& shape = *dictionary.shape;
+  if (shape.size() > 2) {
+    throw InputError(fmt::format("{}: expected an array of at most 2 dimensions, found {}", name, shape.size()));
+  }
+  return {.rows = shape.empty() ? 1 : shape[0],
+          .columns = shape.size() < 2 ? 1 : shape[1],
+          .is_fortran_order = *dictionary.fortran_order,
+          .is_big_endian = dictionary.descr->front() == '>',
+          .element_size = type.size,
+          .data_offset = length,
+          .convert = type.convert};
+}
+
+std::string npy_size_complaint(const NpyHeader& header, const std::string& name, std::string_view found) {
+  return fmt::format("{}: expected {} x {} entries of {} bytes from byte {} on, found {} bytes", name, header.rows,
+                     header.columns, header.element_size, header.data_offset, found);
+}
+
+std::string npy_entry_complaint(const NpyHeader& header, const std::string& name, std::uint64_t i, std::uint64_t j,
+                                double value) {
+  return fmt::format("{}: expected finite entries, found {} at row {}, column {} (byte {}), counted from 0", name,
+                     value, i, j, header.offset_of(i, j));
+}
 
 DenseMatrix load_npy(const std::string& path) {
   const InputFile file(path);
-  std::array<std::byte, 12> prefix{};
-  file.read_exactly_at(0, std::span(prefix).first(10));
-  if (!looks_like_npy({reinterpret_cast<const char*>(prefix.data()), magic.size()})) {
-    throw InputError(fmt::format("{}: not a .npy file (its first {} bytes are not \\x93NUMPY)", path, magic.size()));
-  }
-  const auto major = std::to_integer<unsigned>(prefix[6]);
-  const auto minor = std::to_integer<unsigned>(prefix[7]);
-  if (major < 1 || major > 3 || minor != 0) {
-    throw InputError(fmt::format("{}: .npy format version {}.{}; expected 1.0, 2.0 or 3.0", path, major, minor));
-  }
-  const std::size_t length_size = major == 1 ? 2 : 4;
-  file.read_exactly_at(8, std::span(prefix).subspan(8, length_size));
-  std::size_t header_length = 0;
-  for (std::size_t k = 0; k < length_size; ++k) header_length |= std::to_integer<std::size_t>(prefix[8 + k]) << (8 * k);
-  if (header_length > longest_header) {
-    throw InputError(
-        fmt::format("{}: expected a header of at most {} bytes, found {}", path, longest_header, header_length));
-  }
-  std::string text(header_length, '\0');
-  file.read_exactly_at(8 + length_size, std::as_writable_bytes(std::span(text)));
-  const NpyHeader header = HeaderParser(text, 8 + length_size, path).parse();
-  const ElementType& type = find_element_type(*header.descr, path);
+  std::string text(npy_prefix, '\0');
+  text.resize(file.read_some_at(0, std::as_writable_bytes(std::span(text))));
+  text.resize(npy_header_length(text, path));
+  text.resize(file.read_some_at(0, std::as_writable_bytes(std::span(text))));
+  const NpyHeader header = parse_npy_header(text, path);
+  const std::uint64_t present = file.size() - std::min(file.size(), header.data_offset);
+  if (!header.fits(present)) throw InputError(npy_size_complaint(header, path, fmt::to_string(present)));
 
-  const std::vector<std::uint64_t>& shape = *header.shape;
-  if (shape.size() > 2) {
-    throw InputError(fmt::format("{}: expected an array of at most 2 dimensions, found {}", path, shape.size()));
-  }
-  DenseMatrix matrix{shape.empty() ? 1 : shape[0], shape.size() < 2 ? 1 : shape[1], {}};
-  const std::uint64_t first = 8 + length_size + header_length;
-  const std::uint64_t present = file.size() - first;
-  const std::uint64_t count = present / type.size;
-  // Multiplying could wrap; dividing tells as well whether rows * columns is exactly `count`.
-  const bool is_empty = matrix.rows == 0 || matrix.columns == 0;
-  const bool fits =
-      is_empty ? present == 0
-               : present % type.size == 0 && count % matrix.columns == 0 && count / matrix.columns == matrix.rows;
-  if (!fits) {
-    throw InputError(fmt::format("{}: expected {} x {} entries of {} bytes from byte {} on, found {} bytes", path,
-                                 matrix.rows, matrix.columns, type.size, first, present));
-  }
-  if (is_empty) return matrix;
-
+  DenseMatrix matrix{header.rows, header.columns, {}};
+  if (present == 0) return matrix;
+  const std::uint64_t count = present / header.element_size;
   matrix.values.resize(static_cast<std::size_t>(count));
-  const bool is_big_endian = header.descr->front() == '>';
-  std::vector<std::byte> piece(static_cast<std::size_t>(std::min<std::uint64_t>(present, std::uint64_t{1} << 20)));
+  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min<std::uint64_t>(present, std::uint64_t{1} << 20)));
+  std::vector<double> piece(bytes.size() / header.element_size);
   for (std::uint64_t entry = 0; entry < count;) {
-    const std::size_t in_piece =
-        static_cast<std::size_t>(std::min<std::uint64_t>(count - entry, piece.size() / type.size));
-    file.read_exactly_at(first + entry * type.size, std::span(piece).first(in_piece * type.size));
-    for (std::size_t k = 0; k < in_piece; ++k, ++entry) {
-      const double value = type.decode(piece.data() + k * type.size, is_big_endian);
-      const std::uint64_t i = *header.fortran_order ? entry % matrix.rows : entry / matrix.columns;
-      const std::uint64_t j = *header.fortran_order ? entry / matrix.rows : entry % matrix.columns;
-      if (!std::isfinite(value)) {
-        throw InputError(
-            fmt::format("{}: expected finite entries, found {} at row {}, column {} (byte {}), counted from 0", path,
-                        value, i, j, first + entry * type.size));
-      }
+    const auto values =
+        std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(count - entry, piece.size())));
+    file.read_exactly_at(header.data_offset + entry * header.element_size,
+                         std::span(bytes).first(values.size() * header.element_size));
+    header.decode(bytes.data(), values);
+    for (const double value : values) {
+      const std::uint64_t i = header.is_fortran_order ? entry % matrix.rows : entry / matrix.columns;
+      const std::uint64_t j = header.is_fortran_order ? entry / matrix.rows : entry % matrix.columns;
+      if (!std::isfinite(value)) throw InputError(npy_entry_complaint(header, path, i, j, value));
       matrix.values[static_cast<std::size_t>(i * matrix.columns + j)] = value;
+      ++entry;
     }
   }
   return matrix;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "weir/error.hpp"
@@ -23,6 +24,13 @@ VectorModel::VectorModel(std::uint64_t dimension) : dimension_(dimension) {
   require_dimension(dimension, "the length n of y");
 }
 
+Updates VectorModel::updates(const EventBatch& batch) const {
+  if (!batch.rows.empty())
+    throw InputError(
+        fmt::format("row {} of {}: y is a vector and has no rows", batch.rows.i[0], to_string(batch.rows.operands[0])));
+  return {batch.i, batch.delta};
+}
+
 ProductModel::ProductModel(std::uint64_t rows, std::vector<double> x) : rows_(rows), x_(std::move(x)) {
   require_dimension(rows, "the number n of rows of A");
   if (x_.empty()) throw UsageError("the fixed operand x is empty, expected at least one entry");
@@ -33,9 +41,9 @@ ProductModel::ProductModel(std::uint64_t rows, std::vector<double> x) : rows_(ro
 
 Updates ProductModel::updates(const EventBatch& batch) {
   const std::size_t count = batch.size();
-  if (keys_.size() < count) {
-    keys_.resize(count);
-    deltas_.resize(count);
+  if (keys_.size() < batch.events()) {
+    keys_.resize(batch.events());
+    deltas_.resize(batch.events());
   }
   std::size_t used = 0;
   std::uint64_t row = 0;
@@ -65,6 +73,17 @@ Updates ProductModel::updates(const EventBatch& batch) {
                       j, batch.delta[t], j, x_[j], row));
   }
   close();
+  for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+    const std::span<const double> values = batch.rows.row(t);
+    row = batch.rows.i[t];
+    if (batch.rows.operands[t] != Operand::A || values.size() != x_.size())
+      throw InputError(fmt::format("row {} of {} has {} values, expected a row of A with {}, the length of x", row,
+                                   to_string(batch.rows.operands[t]), values.size(), x_.size()));
+    sum = batch.rows.weights[t] * std::transform_reduce(values.begin(), values.end(), x_.begin(), 0.0);
+    if (!std::isfinite(sum))
+      throw InputError(fmt::format("row {} of A times x makes an update of y[{}] that overflows a double", row, row));
+    close();
+  }
   return {std::span(keys_).first(used), std::span(deltas_).first(used)};
 }
 

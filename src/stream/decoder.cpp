@@ -2,14 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace weir::stream {
 
 Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()) {
   if (!given_) {
     rows_.fill(index_limit);
-    for (const Operand operand : {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X}) {
+    for (const Operand operand : all_operands) {
       columns_[static_cast<std::size_t>(operand)] = has_column(operand) ? index_limit : 1;
     }
   }
@@ -30,9 +28,20 @@ std::string Limits::complaint(Operand operand, std::uint64_t i, std::uint64_t j)
   return fmt::format("{}: {} is {} x {}, counted from 0", index, to_string(operand), rows(operand), columns(operand));
 }
 
+std::string Limits::row_complaint(Operand operand, std::uint64_t found) const {
+  const auto [least, most] = row_length(operand);
+  if (least > most) {
+    return fmt::format("{} has {} columns, but a whole row at most {} values", to_string(operand), least, most);
+  }
+  const std::string expected = least == most   ? fmt::format("the {} columns of {}", least, to_string(operand))
+                               : found < least ? fmt::format("at least {}", least)
+                                               : fmt::format("at most {}", most);
+  return fmt::format("{} value: found {}, expected {}", found < least ? "missing" : "extra", found, expected);
+}
+
 std::string Limits::complaint(Operand operand) const {
   std::string taken;
-  for (const Operand other : {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X}) {
+  for (const Operand other : all_operands) {
     if (takes(other)) taken += fmt::format("{}{}", taken.empty() ? "" : ", ", to_string(other));
   }
   return fmt::format("{} is not an operand of this model, which takes {}", to_string(operand), taken);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -7,6 +8,7 @@
 
 #include "input.hpp"
 #include "weir/event.hpp"
+#include "weir/io/npy.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::stream {
@@ -27,9 +29,21 @@ class Limits {
   [[nodiscard]] bool contain(Operand operand, std::uint64_t i, std::uint64_t j) const noexcept {
     return i < rows(operand) && j < columns(operand);
   }
+  /// The values that a whole row of a matrix operand must have: between `least` and `most`, which differ only where the
+  /// columns are not known, and contradict each other where there are too many.
+  struct RowLength {
+    std::uint64_t least;
+    std::uint64_t most;
+  };
+  [[nodiscard]] RowLength row_length(Operand operand) const noexcept {
+    const std::uint64_t all = columns(operand);
+    return {all == index_limit ? 1 : all, std::min<std::uint64_t>(all, longest_row)};
+  }
 
   /// Why contain() is false.
   [[nodiscard]] std::string complaint(Operand operand, std::uint64_t i, std::uint64_t j) const;
+  /// Why a row of `found` values does not have the row_length().
+  [[nodiscard]] std::string row_complaint(Operand operand, std::uint64_t found) const;
   /// Why takes() is false.
   [[nodiscard]] std::string complaint(Operand operand) const;
 
@@ -38,6 +52,8 @@ class Limits {
   std::array<std::uint64_t, 6> columns_{};
   bool given_ = false;
 };
+
+inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X};
 
 /// The lines of a text event for `operand`: "y,i,delta".
 [[nodiscard]] std::string_view form_of(Operand operand) noexcept;
@@ -51,11 +67,14 @@ class Limits {
   return static_cast<std::uint64_t>(Wide{total} * numerator / denominator);
 }
 
+/// Whole rows fill a batch when they hold this many values.
+inline constexpr std::size_t row_values = std::size_t{1} << 18;
+
 /// Reads the events of one file in one format, or of a slice of it.
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// As EventReader::next.
+  /// As EventReader::next, but `batch` comes without whole rows.
   virtual bool next(EventBatch& batch) = 0;
   /// Lines skipped so far.
   [[nodiscard]] virtual std::uint64_t skipped() const noexcept { return 0; }
@@ -66,6 +85,10 @@ class Decoder {
                                                     const Limits& limits);
 [[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                              const Limits& limits);
+[[nodiscard]] std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
+                                                   const Limits& limits);
+/// The header of the array that begins with the first byte of `input`, which stands there. Throws InputError.
+[[nodiscard]] NpyHeader read_npy_header(Input& input);
 [[nodiscard]] std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                       const Limits& limits);
 

@@ -7,16 +7,15 @@ namespace weir::stream {
 
 namespace {
 
-/// Bytes that are read at once: no more than there are, but one too long a line and its end must fit.
-std::size_t capacity_for(const Input& input) {
+std::size_t piece_for(const Input& input) {
   constexpr std::uint64_t most = std::uint64_t{1} << 18;
-  return static_cast<std::size_t>(std::clamp<std::uint64_t>(input.size().value_or(most), longest_line + 1, most));
+  return static_cast<std::size_t>(std::clamp<std::uint64_t>(input.size().value_or(most), 4096, most));
 }
 
 }  // namespace
 
-LineBuffer::LineBuffer(Input& input)
-    : input_(&input), capacity_(capacity_for(input)), buffer_(capacity_ + 1 + padding) {}
+LineBuffer::LineBuffer(Input& input, std::size_t longest_line)
+    : input_(&input), longest_line_(longest_line), piece_(piece_for(input)), buffer_(piece_ + 1 + padding) {}
 
 void LineBuffer::restrict_to(std::uint64_t begin, std::uint64_t end) {
   filled_ = 0;
@@ -39,8 +38,11 @@ std::string_view LineBuffer::next_run() {
   std::memmove(buffer_.data(), buffer_.data() + handed_, filled_);
   handed_ = 0;
   while (!finished_) {
-    const std::size_t count =
-        input_->read(std::as_writable_bytes(std::span(buffer_)).subspan(filled_, capacity_ - filled_));
+    // What is left of earlier pieces is the beginning of one line, at most longest_line_ bytes of it.
+    const std::size_t searched = filled_;
+    if (buffer_.size() < filled_ + piece_ + 1 + padding)
+      buffer_.resize(filled_ + std::max(filled_, piece_) + 1 + padding);
+    const std::size_t count = input_->read(std::as_writable_bytes(std::span(buffer_)).subspan(filled_, piece_));
     if (count == 0) {
       finished_ = true;
       if (filled_ == 0) return {};
@@ -66,17 +68,17 @@ std::string_view LineBuffer::next_run() {
     }
     // Counted from `offset`: the first newline at or after end_ - 1 ends the last line that is ours.
     if (end_ - offset <= filled_) {
-      const auto from = static_cast<std::size_t>(end_ - offset) - 1;
+      const std::size_t from = std::max(static_cast<std::size_t>(end_ - offset) - 1, searched);
       if (const void* newline = std::memchr(buffer_.data() + from, '\n', filled_ - from)) {
         finished_ = true;
         return hand_out(static_cast<std::size_t>(static_cast<const char*>(newline) - buffer_.data()) + 1);
       }
     }
-    const std::size_t whole = std::string_view(buffer_.data(), filled_).rfind('\n');
-    if (whole != std::string_view::npos) return hand_out(whole + 1);
-    if (filled_ > longest_line) {
+    const std::size_t whole = std::string_view(buffer_.data(), filled_).substr(searched).rfind('\n');
+    if (whole != std::string_view::npos) return hand_out(searched + whole + 1);
+    if (filled_ > longest_line_) {
       inside_line_ = true;
-      filled_ = longest_line + 2;
+      filled_ = longest_line_ + 2;
       buffer_[filled_ - 1] = '\n';
       return hand_out(filled_);
     }

@@ -13,24 +13,33 @@
 
 namespace weir::stream {
 
+/// Longest line, without its end, that holds no row.
+inline constexpr std::size_t longest_line = 4096;
+
+/// What a line turned out to be.
+enum class Line : std::uint8_t { bad, entry, row };
+
 /// The decoder of a format with an event a line. A Grammar has
-///   const char* parse_plain(const char* p, Event&)  the commonest spelling, fast: returns the byte after the line's
-///   end, or nullptr to
-///                                                   leave the line to the careful parser;
-///   bool is_nothing(std::string_view line)          true for blank lines and comments;
-///   bool parse(std::string_view line, Event&, std::string& reason)  any other line, without its end; the reason when
-///   it is bad; std::optional<Event> mirror(const Event&)       a second event that the same line stands for (only
-///   where `mirrors`).
+///   const char* parse_plain(const char* p, Event&)
+///       the commonest spelling, fast: returns the byte after the line's end, or nullptr to leave the line to the others;
+///   const char* parse_plain_row(const char* p, RowBatch&)
+///       likewise for a whole row, which it appends (only where `has_rows`);
+///   bool is_nothing(std::string_view line)
+///       true for blank lines and comments;
+///   Line parse(std::string_view line, Event&, RowBatch&, std::string& reason)
+///       any other line, without its end; the reason when it is bad;
+///   std::optional<Event> mirror(const Event&)
+///       a second event that the same line stands for (only where `mirrors`).
 template <class Grammar>
 class LineDecoder : public Decoder {
  public:
   /// `input` stands at the first line, number `lines_before` + 1, which begins at offset `data_begin`.
-  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Grammar grammar, std::uint64_t data_begin,
-              std::uint64_t lines_before)
+  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Grammar grammar, std::size_t longest,
+              std::uint64_t data_begin, std::uint64_t lines_before)
       : input_(std::move(input)),
         options_(options),
         grammar_(std::move(grammar)),
-        lines_(*input_),
+        lines_(*input_, longest),
         lines_before_(lines_before) {
     if (const auto size = input_->size()) {
       begin_ = data_begin + share(*size - data_begin, options.slice, options.slice_count);
@@ -41,24 +50,25 @@ class LineDecoder : public Decoder {
 
   bool next(EventBatch& batch) override {
     batch.resize(options_.batch);
+    std::size_t room = options_.batch;  // for entries
     std::size_t count = 0;
     if (mirrored_) store(batch, count++, *std::exchange(mirrored_, std::nullopt));
-    while (count < options_.batch) {
-      if (cursor_ == limit_ && ((count > 0 && lines_.is_live()) || !advance())) break;
-      while (cursor_ != limit_ && count < options_.batch) {
+    while (count < room) {
+      if (cursor_ == limit_ && ((count + batch.rows.size() > 0 && lines_.is_live()) || !advance())) break;
+      while (cursor_ != limit_ && count < room) {
         Event event;
-        const char* after = grammar_.parse_plain(cursor_, event);
-        if (after == nullptr) {
-          if (!take_event(event)) continue;
-        } else {
-          cursor_ = after;
-          ++lines_read_;
-          ++entries_;
+        switch (take_line(event, batch.rows)) {
+          case Line::bad:
+            continue;
+          case Line::row:
+            room = batch.rows.values.size() < row_values ? room - 1 : count;
+            continue;
+          case Line::entry:
+            store(batch, count++, event);
         }
-        store(batch, count++, event);
         if constexpr (Grammar::mirrors) {
           if (const auto second = grammar_.mirror(event)) {
-            if (count < options_.batch) {
+            if (count < room) {
               store(batch, count++, *second);
             } else {
               mirrored_ = second;
@@ -68,8 +78,8 @@ class LineDecoder : public Decoder {
       }
     }
     batch.resize(count);
-    if (count == 0) finish();
-    return count > 0;
+    if (batch.empty()) finish();
+    return !batch.empty();
   }
 
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
@@ -115,6 +125,7 @@ class LineDecoder : public Decoder {
     return !run.empty();
   }
 
+  /// The next line as a view.
   std::string_view take_line() {
     const char* line = cursor_;
     const auto* newline = static_cast<const char*>(std::memchr(line, '\n', static_cast<std::size_t>(limit_ - line)));
@@ -122,30 +133,46 @@ class LineDecoder : public Decoder {
     return {line, static_cast<std::size_t>(newline - line)};
   }
 
-  /// Leaves the next line to the careful parser; false when it is no event.
-  [[gnu::noinline]] bool take_event(Event& event) {
+  /// The next line as an event, which goes to `event` or to `rows`; bad, too, when it is blank or a comment.
+  Line take_line(Event& event, RowBatch& rows) {
+    Line kind = Line::entry;
+    const char* after = grammar_.parse_plain(cursor_, event);
+    if constexpr (Grammar::has_rows) {
+      if (after == nullptr) {
+        after = grammar_.parse_plain_row(cursor_, rows);
+        kind = Line::row;
+      }
+    }
+    if (after == nullptr) return take_line_carefully(event, rows);
+    cursor_ = after;
+    ++lines_read_;
+    ++entries_;
+    return kind;
+  }
+
+  [[gnu::noinline]] Line take_line_carefully(Event& event, RowBatch& rows) {
     const std::string_view line = take_line();
     ++lines_read_;
     std::string reason;
-    bool good = false;
-    if (line.size() > longest_line) {
-      reason = fmt::format("the line is longer than {} bytes", longest_line);
+    Line kind = Line::bad;
+    if (line.size() > lines_.longest_line()) {
+      reason = fmt::format("the line is longer than {} bytes", lines_.longest_line());
     } else if (grammar_.is_nothing(line)) {
-      return false;
+      return Line::bad;
     } else if (line.find('\0') != std::string_view::npos) {
       reason = "the line contains a NUL byte; expected text";
     } else {
-      good = grammar_.parse(line, event, reason);
+      kind = grammar_.parse(line, event, rows, reason);
     }
     ++entries_;
-    if (!good) {
+    if (kind == Line::bad) {
       if (options_.on_error == OnError::stop) {
         if (input_->size()) lines_before_ = count_newlines(*input_, lines_.first_line_offset());
         throw InputError(fmt::format("{}:{}: {}", input_->name(), lines_before_ + lines_read_, reason));
       }
       ++skipped_;
     }
-    return good;
+    return kind;
   }
 
   std::unique_ptr<Input> input_;

@@ -11,6 +11,7 @@ namespace {
 class MatrixMarketGrammar {
  public:
   static constexpr bool mirrors = true;
+  static constexpr bool has_rows = false;
 
   MatrixMarketGrammar(const MatrixMarketHeader& header, Operand operand) : header_(header), operand_(operand) {}
 
@@ -24,7 +25,7 @@ class MatrixMarketGrammar {
     event.delta = 1;
     if (header_.field != MatrixMarketField::pattern) {
       if (*p != ' ') return nullptr;
-      p = scan_number(p + 1, event.delta);
+      p = scan_number(p + 1, '\n', event.delta);
       if (p == nullptr) return nullptr;
     }
     event.operand = operand_;
@@ -38,7 +39,20 @@ class MatrixMarketGrammar {
     return first == std::string_view::npos || line[first] == '%';
   }
 
-  bool parse(std::string_view line, Event& event, std::string& reason) const {
+  Line parse(std::string_view line, Event& event, RowBatch&, std::string& reason) const {
+    return parse_entry(line, event, reason) ? Line::entry : Line::bad;
+  }
+
+  std::optional<Event> mirror(const Event& event) const noexcept {
+    if (header_.symmetry == MatrixMarketSymmetry::general || event.i == event.j) return std::nullopt;
+    return Event{event.operand, event.j, event.i,
+                 header_.symmetry == MatrixMarketSymmetry::symmetric ? event.delta : -event.delta};
+  }
+
+  const MatrixMarketHeader& header() const noexcept { return header_; }
+
+ private:
+  bool parse_entry(std::string_view line, Event& event, std::string& reason) const {
     std::array<std::string_view, 3> fields;
     const std::size_t wanted = header_.field == MatrixMarketField::pattern ? 2 : 3;
     std::size_t count = 0;
@@ -76,15 +90,6 @@ class MatrixMarketGrammar {
     return wanted == 2 || parse_number(fields[2], "value", event.delta, reason);
   }
 
-  std::optional<Event> mirror(const Event& event) const noexcept {
-    if (header_.symmetry == MatrixMarketSymmetry::general || event.i == event.j) return std::nullopt;
-    return Event{event.operand, event.j, event.i,
-                 header_.symmetry == MatrixMarketSymmetry::symmetric ? event.delta : -event.delta};
-  }
-
-  const MatrixMarketHeader& header() const noexcept { return header_; }
-
- private:
   /// False for an entry that the file's symmetry implies, or forbids.
   bool belongs(const Event& event) const noexcept {
     return header_.symmetry == MatrixMarketSymmetry::general || event.i > event.j ||
@@ -98,8 +103,8 @@ class MatrixMarketGrammar {
 class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
  public:
   MatrixMarketDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const MatrixMarketHeader& header)
-      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand), header.data_offset,
-                    header.size_line) {}
+      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand), longest_line,
+                    header.data_offset, header.size_line) {}
 
  private:
   void finish() override {

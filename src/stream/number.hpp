@@ -80,14 +80,15 @@ inline const char* scan_plain_number(const char* p, double& value) noexcept {
   return p;
 }
 
-/// Reads a finite number of at most 64 bytes at the end of a line; returns the byte after it, or nullptr.
-inline const char* scan_number(const char* p, double& value) noexcept {
+/// Reads a finite number that `separator` or the end of the line follows; returns the byte after it, or nullptr, as for
+/// a number of more than 64 bytes.
+inline const char* scan_number(const char* p, char separator, double& value) noexcept {
+  const auto ends = [separator](const char* after) { return *after == separator || *after == '\n' || *after == '\r'; };
   const char* plain = scan_plain_number(p, value);
-  if (plain != nullptr && (*plain == '\n' || *plain == '\r')) return plain;
+  if (plain != nullptr && ends(plain)) return plain;
   const auto* newline = static_cast<const char*>(std::memchr(p, '\n', 66));
-  if (newline == nullptr) return nullptr;
-  const auto [end, error] = std::from_chars(p, newline, value);
-  return error == std::errc() && std::isfinite(value) ? end : nullptr;
+  const auto [end, error] = std::from_chars(p, newline != nullptr ? newline : p + 65, value);
+  return error == std::errc() && std::isfinite(value) && ends(end) ? end : nullptr;
 }
 
 /// The byte after the end of the line when the line ends at `p`, otherwise nullptr.

@@ -15,6 +15,7 @@
 #include "input.hpp"
 #include "weir/error.hpp"
 #include "weir/io/matrix_market.hpp"
+#include "weir/io/npy.hpp"
 #include "weir/stream/binary.hpp"
 
 namespace weir {
@@ -36,6 +37,7 @@ StreamFormat format_of(std::string_view head) noexcept {
   // The third byte is the only compression method that gzip knows.
   if (resembles(head, "\x1f\x8b\x08", 2)) return StreamFormat::gzip;
   if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
+  if (resembles(head, npy_magic, 4)) return StreamFormat::npy;
   return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
 }
 
@@ -59,6 +61,13 @@ std::unique_ptr<stream::Input> decompress(std::unique_ptr<stream::Input> compres
   return input;
 }
 
+/// What is in a file, decompressed.
+std::unique_ptr<stream::Input> open_content(const std::string& path) {
+  require_readable(path);
+  std::unique_ptr<stream::Input> input = stream::open_input(path);
+  return format_of(input->peek(magic_length)) == StreamFormat::gzip ? decompress(std::move(input)) : std::move(input);
+}
+
 }  // namespace
 
 std::string_view to_string(StreamFormat format) noexcept {
@@ -69,6 +78,8 @@ std::string_view to_string(StreamFormat format) noexcept {
       return "binary";
     case StreamFormat::matrix_market:
       return "Matrix Market";
+    case StreamFormat::npy:
+      return ".npy";
     case StreamFormat::gzip:
       break;
   }
@@ -80,11 +91,13 @@ StreamFormat stream_format(const std::string& path) {
   return format_of(stream::open_input(path)->peek(magic_length));
 }
 
-StreamFormat content_format(const std::string& path) {
-  require_readable(path);
-  std::unique_ptr<stream::Input> input = stream::open_input(path);
-  const StreamFormat format = format_of(input->peek(magic_length));
-  return format == StreamFormat::gzip ? format_of(decompress(std::move(input))->peek(magic_length)) : format;
+StreamFormat content_format(const std::string& path) { return format_of(open_content(path)->peek(magic_length)); }
+
+std::optional<std::array<std::uint64_t, 2>> array_shape(const std::string& path) {
+  const std::unique_ptr<stream::Input> input = open_content(path);
+  if (format_of(input->peek(magic_length)) != StreamFormat::npy) return std::nullopt;
+  const NpyHeader header = stream::read_npy_header(*input);
+  return std::array{header.rows, header.columns};
 }
 
 bool is_pipe(const std::string& path) noexcept {
@@ -114,11 +127,13 @@ struct EventReader::Implementation {
       format = format_of(input->peek(magic_length));
     }
     if (format == StreamFormat::binary) return stream::binary_decoder(std::move(input), options, limits);
+    if (format == StreamFormat::npy) return stream::npy_decoder(std::move(input), options, limits);
     if (format == StreamFormat::matrix_market) return stream::matrix_market_decoder(std::move(input), options, limits);
     return stream::text_decoder(std::move(input), options, limits);
   }
 
   bool next(EventBatch& batch) {
+    batch.rows.clear();
     while (decoder || next_file < paths.size()) {
       if (!decoder) decoder = open(next_file++);
       if (!decoder) continue;

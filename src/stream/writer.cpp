@@ -57,7 +57,8 @@ class Sink {
 class Encoder {
  public:
   virtual ~Encoder() = default;
-  virtual void write(Sink& sink, const EventBatch& batch) = 0;
+  /// Returns how many events it made of `batch`.
+  virtual std::uint64_t write(Sink& sink, const EventBatch& batch) = 0;
   virtual void finish(Sink& sink) = 0;
 };
 
@@ -65,30 +66,27 @@ class TextEncoder final : public Encoder {
  public:
   explicit TextEncoder(char separator) : separator_(separator), buffer_(std::size_t{1} << 17) {}
 
-  void write(Sink& sink, const EventBatch& batch) override {
+  std::uint64_t write(Sink& sink, const EventBatch& batch) override {
     for (std::size_t t = 0; t < batch.size(); ++t) {
-      if (buffer_.size() - filled_ < longest_event) finish(sink);
-      char* out = buffer_.data() + filled_;
-      char* const last = buffer_.data() + buffer_.size();
+      require_room(sink);
       const Operand operand = batch.operands[t];
-      if (operand != Operand::y) {
-        out = std::copy_n(to_string(operand).data(), to_string(operand).size(), out);
-        *out++ = separator_;
-      }
-      out = std::to_chars(out, last, batch.i[t]).ptr;
-      *out++ = separator_;
-      if (has_column(operand)) {
-        out = std::to_chars(out, last, batch.j[t]).ptr;
-        *out++ = separator_;
-      }
-      const double delta = batch.delta[t];
-      // Whole numbers as people write them, 100000 rather than 1e+05. The sign of -0.0 must stay.
-      const bool whole = std::abs(delta) < 1e15 && delta == std::trunc(delta) && !(delta == 0 && std::signbit(delta));
-      out =
-          whole ? std::to_chars(out, last, static_cast<std::int64_t>(delta)).ptr : std::to_chars(out, last, delta).ptr;
-      *out++ = '\n';
-      filled_ = static_cast<std::size_t>(out - buffer_.data());
+      if (operand != Operand::y) append(to_string(operand), separator_);
+      append(batch.i[t], separator_);
+      if (has_column(operand)) append(batch.j[t], separator_);
+      append(batch.delta[t], '\n');
     }
+    for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+      require_room(sink);
+      append(to_string(batch.rows.operands[t]), separator_);
+      append(batch.rows.i[t], separator_);
+      append(std::string_view(batch.rows.weights[t] < 0 ? "-*" : "*"), separator_);
+      for (const double value : batch.rows.row(t)) {
+        require_room(sink);
+        append(value, separator_);
+      }
+      buffer_[filled_ - 1] = '\n';
+    }
+    return batch.events();
   }
 
   void finish(Sink& sink) override {
@@ -98,6 +96,27 @@ class TextEncoder final : public Encoder {
 
  private:
   static constexpr std::size_t longest_event = 128;
+
+  /// For an event, or a value of a row; what was written last stays in the buffer.
+  void require_room(Sink& sink) {
+    if (buffer_.size() - filled_ < longest_event) finish(sink);
+  }
+
+  void append(std::string_view text, char after) { advance(std::copy(text.begin(), text.end(), end()), after); }
+  void append(std::uint64_t index, char after) { advance(std::to_chars(end(), last(), index).ptr, after); }
+  void append(double value, char after) {
+    // Whole numbers as people write them, 100000 rather than 1e+05. The sign of -0.0 must stay.
+    const bool whole = std::abs(value) < 1e15 && value == std::trunc(value) && !(value == 0 && std::signbit(value));
+    advance(whole ? std::to_chars(end(), last(), static_cast<std::int64_t>(value)).ptr
+                  : std::to_chars(end(), last(), value).ptr,
+            after);
+  }
+  [[nodiscard]] char* end() noexcept { return buffer_.data() + filled_; }
+  [[nodiscard]] char* last() noexcept { return buffer_.data() + buffer_.size(); }
+  void advance(char* end, char after) noexcept {
+    *end++ = after;
+    filled_ = static_cast<std::size_t>(end - buffer_.data());
+  }
 
   char separator_;
   std::vector<char> buffer_;
@@ -193,17 +212,27 @@ class BinaryEncoder final : public Encoder {
     sink.write(std::as_bytes(std::span(&header, 1)));
   }
 
-  void write(Sink& sink, const EventBatch& batch) override {
+  std::uint64_t write(Sink& sink, const EventBatch& batch) override {
     for (std::size_t first = 0; first < batch.size();) {
-      const auto block = std::clamp<std::uint64_t>(std::bit_floor(events_ / 64), 1024, largest_block);
-      const std::size_t count = std::min(batch.size() - first, static_cast<std::size_t>(block) - pending_.size());
+      const std::size_t count = std::min(batch.size() - first, block_size() - pending_.size());
       append(pending_.operands, batch.operands, first, count);
       append(pending_.i, batch.i, first, count);
       append(pending_.j, batch.j, first, count);
       append(pending_.delta, batch.delta, first, count);
       first += count;
-      if (pending_.size() == block) write_block(sink);
+      if (pending_.size() == block_size()) write_block(sink);
     }
+    std::uint64_t written = batch.size();
+    for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+      const std::span<const double> row = batch.rows.row(t);
+      for (std::size_t j = 0; j < row.size(); ++j) {
+        if (row[j] == 0) continue;
+        pending_.push_back({batch.rows.operands[t], batch.rows.i[t], j, batch.rows.weights[t] * row[j]});
+        ++written;
+        if (pending_.size() == block_size()) write_block(sink);
+      }
+    }
+    return written;
   }
 
   void finish(Sink& sink) override {
@@ -218,6 +247,10 @@ class BinaryEncoder final : public Encoder {
   }
 
  private:
+  [[nodiscard]] std::size_t block_size() const noexcept {
+    return std::clamp<std::size_t>(std::bit_floor(static_cast<std::size_t>(events_ / 64)), 1024, largest_block);
+  }
+
   void write_block(Sink& sink) {
     const IndexColumn i(pending_.i);
     const IndexColumn j(pending_.j);
@@ -271,6 +304,17 @@ void require_writable(const EventBatch& batch) {
                                    to_string(batch.operands[t]), batch.i[t], batch.j[t], batch.delta[t]));
     }
   }
+  const RowBatch& rows = batch.rows;
+  for (std::size_t t = 0; t < rows.size(); ++t) {
+    const std::span<const double> row = rows.row(t);
+    if (!has_column(rows.operands[t]) || rows.i[t] >= index_limit || std::abs(rows.weights[t]) != 1 || row.empty() ||
+        row.size() > longest_row || !std::all_of(row.begin(), row.end(), [](double v) { return std::isfinite(v); })) {
+      throw UsageError(
+          fmt::format("cannot write row {} of {} with {} values and weight {}: expected an index below 2^63, "
+                      "1 to {} finite values of a matrix, and weight 1 or -1",
+                      rows.i[t], to_string(rows.operands[t]), row.size(), rows.weights[t], longest_row));
+    }
+  }
 }
 
 }  // namespace
@@ -302,8 +346,7 @@ EventWriter::~EventWriter() = default;
 
 void EventWriter::write(const EventBatch& batch) {
   require_writable(batch);
-  implementation_->encoder->write(implementation_->sink, batch);
-  implementation_->events += batch.size();
+  implementation_->events += implementation_->encoder->write(implementation_->sink, batch);
 }
 
 std::uint64_t EventWriter::events() const noexcept { return implementation_->events; }

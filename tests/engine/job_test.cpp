@@ -8,6 +8,7 @@
 #include <new>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -132,6 +133,75 @@ TEST_F(EngineTest, IngestHandsOutEveryEventExactlyOnce) {
   EXPECT_EQ(local, expected);
 }
 
+/// Rows and entries of a 40 x 3 matrix of whole numbers, and the matrix that they leave, row after row.
+Stream rows_and_entries(int events) {
+  std::mt19937_64 random(13);
+  Stream stream{{}, std::vector<double>(40 * 3)};
+  const auto number = [&] { return static_cast<int>(random() % 15) - 7; };
+  for (int t = 0; t < events; ++t) {
+    const std::uint64_t i = random() % 40;
+    if (t % 4 == 0) {
+      const std::uint64_t j = random() % 3;
+      const int delta = number();
+      stream.y[i * 3 + j] += delta;
+      stream.text += "A," + std::to_string(i) + "," + std::to_string(j) + "," + std::to_string(delta) + "\n";
+    } else {
+      const int weight = random() % 2 == 0 ? 1 : -1;
+      stream.text += "A," + std::to_string(i) + (weight > 0 ? ",*" : ",-*");
+      for (std::uint64_t j = 0; j < 3; ++j) {
+        const int value = number();
+        stream.y[i * 3 + j] += weight * value;
+        stream.text += "," + std::to_string(value);
+      }
+      stream.text += "\n";
+    }
+  }
+  return stream;
+}
+
+/// Adds what `batch` does to a matrix of three columns.
+void add_to(std::vector<double>& matrix, const EventBatch& batch) {
+  for (std::size_t t = 0; t < batch.size(); ++t) matrix[batch.i[t] * 3 + batch.j[t]] += batch.delta[t];
+  for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+    const std::span<const double> row = batch.rows.row(t);
+    for (std::size_t j = 0; j < row.size(); ++j) matrix[batch.rows.i[t] * 3 + j] += batch.rows.weights[t] * row[j];
+  }
+}
+
+TEST_F(EngineTest, WholeRowsArriveFromFilesAndPipes) {
+  const Stream stream = rows_and_entries(20000);
+  const SharedFile file(world, "rows.csv", stream.text);
+  // A pipe that the root alone opens, filled by a thread because it holds less than the stream.
+  std::array<int, 2> ends{-1, -1};
+  std::thread writer;
+  if (world.local_is_root()) {
+    ASSERT_EQ(::pipe(ends.data()), 0);
+    writer = std::thread([&] {
+      for (std::size_t done = 0; done < stream.text.size();) {
+        const ssize_t count = ::write(ends[1], stream.text.data() + done, stream.text.size() - done);
+        ASSERT_GT(count, 0);
+        done += static_cast<std::size_t>(count);
+      }
+      ::close(ends[1]);
+    });
+  }
+  const int descriptor = static_cast<int>(world.broadcast(static_cast<std::uint64_t>(std::max(ends[0], 0))));
+  std::vector<double> local(stream.y.size());
+  const IngestStatistics statistics =
+      ingest(world, {{file.path(), "/dev/fd/" + std::to_string(descriptor)}}, {{Operand::A, 40, 3}}, Operand::A,
+             [&](const EventBatch& batch) { add_to(local, batch); });
+  if (world.local_is_root()) {
+    writer.join();
+    ::close(ends[0]);
+  }
+  EXPECT_EQ(statistics.updates, 40000u);
+  world.reduce_sum(local);
+  if (!world.local_is_root()) return;
+  std::vector<double> expected = stream.y;
+  for (double& value : expected) value *= 2;
+  EXPECT_EQ(local, expected);
+}
+
 TEST_F(EngineTest, IngestCountsSkippedLinesOverAllRanks) {
   std::string text;
   for (int k = 0; k < 5000; ++k) text += k % 50 == 0 ? "broken\n" : "1,1\n";
@@ -230,6 +300,16 @@ TEST_F(EngineTest, ProductsAreMultipliedBeforeTheyAreMerged) {
   const SharedFile file(world, "a.csv", "A,1,0,2\nA,1,1,3\nA,4,1,-1\n");
   Model model = ProductModel(6, {10, 100});
   const JobResult result = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}});
+  if (!world.local_is_root()) return;
+  const std::vector<double> expected{0, 320, 0, 0, -100, 0};
+  EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), expected));
+}
+
+TEST_F(EngineTest, ProductsOfWholeRows) {
+  const SharedFile file(world, "rows.csv", "A,1,*,2,3\nA,4,0,7\nA,4,-*,7,1\n");
+  Model model = ProductModel(6, {10, 100});
+  const VectorJobResult result = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}});
+  EXPECT_EQ(result.ingest.updates, 3u);
   if (!world.local_is_root()) return;
   const std::vector<double> expected{0, 320, 0, 0, -100, 0};
   EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), expected));

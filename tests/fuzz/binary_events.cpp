@@ -43,7 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     file += *part;
   }
   const auto events = fuzz::read(std::as_bytes(std::span(file)), {.batch = 64});
-  if (events && events->size() != head.count) std::abort();
+  if (events && events->entries.size() != head.count) std::abort();
   fuzz::require_slices_agree(std::as_bytes(std::span(file)), {.on_error = OnError::skip, .batch = 16});
   return 0;
 }

@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::span bytes = std::as_bytes(std::span(data, size));
   (void)fuzz::read(bytes, {.batch = 64});
   for (const auto& shapes :
-       {std::vector<OperandShape>{}, {{Operand::y, 1000, 1}}, {{Operand::A, 1000, 6}, {Operand::x, 6, 1}}}) {
+       {std::vector<OperandShape>{}, {{Operand::y, 1000, 1}}, {{Operand::A, 1000, 3}, {Operand::x, 3, 1}}}) {
     ReadOptions options{.on_error = OnError::skip, .shapes = shapes, .batch = 16};
     if (!shapes.empty()) options.default_operand = shapes[0].operand;
     fuzz::require_slices_agree(bytes, options);

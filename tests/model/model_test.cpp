@@ -37,6 +37,12 @@ std::string message_of(Work&& work) {
   return {};
 }
 
+EventBatch row_of(Operand operand, std::uint64_t i, double weight, const std::vector<double>& values) {
+  EventBatch batch;
+  batch.rows.push_back(operand, i, weight, values);
+  return batch;
+}
+
 constexpr std::uint64_t beyond = (std::uint64_t{1} << 63) + 1;
 
 TEST(VectorModel, PassesTheColumnsOfTheBatchThrough) {
@@ -47,6 +53,14 @@ TEST(VectorModel, PassesTheColumnsOfTheBatchThrough) {
   EXPECT_EQ(updates.deltas.data(), batch.delta.data());
   EXPECT_EQ(updates.keys.size(), 3u);
   EXPECT_EQ(updates.deltas.size(), 3u);
+}
+
+TEST(VectorModel, HasNoRows) {
+  const VectorModel model(10);
+  const std::string message = message_of<InputError>([&] {
+    std::ignore = model.updates(row_of(Operand::A, 3, 1, {1, 2}));
+  });
+  EXPECT_NE(message.find("row 3 of A"), std::string::npos) << message;
 }
 
 TEST(VectorModel, SaysWhatItTakes) {
@@ -93,6 +107,57 @@ TEST(ProductModel, MultipliesAndCoalescesConsecutiveRows) {
   EXPECT_EQ(updates.deltas[1], 1.5);
   EXPECT_EQ(updates.keys[2], 7u);
   EXPECT_EQ(updates.deltas[2], 20.0);
+}
+
+TEST(ProductModel, WholeRowsAreInnerProducts) {
+  ProductModel model(100, {2, -1, 0.5});
+  EventBatch batch = batch_of({{Operand::A, 7, 0, 1}});
+  batch.rows.push_back(Operand::A, 7, 1, std::vector<double>{1, 4, 8});
+  batch.rows.push_back(Operand::A, 99, -1, std::vector<double>{3, 0, 2});
+  batch.rows.push_back(Operand::A, 5, 1, std::vector<double>{1, 2, 0});  // orthogonal to x
+  batch.rows.push_back(Operand::A, 0, 1, std::vector<double>{0, 0, -1});
+  const Updates updates = model.updates(batch);
+  EXPECT_EQ(std::vector(updates.keys.begin(), updates.keys.end()), (std::vector<std::uint64_t>{7, 7, 99, 0}));
+  EXPECT_EQ(std::vector(updates.deltas.begin(), updates.deltas.end()), (std::vector<double>{2, 2, -7, -0.5}));
+}
+
+TEST(ProductModel, WholeRowsAgreeWithTheirEntries) {
+  // Small whole numbers: every order of summation is exact.
+  std::mt19937_64 random(2);
+  for (std::size_t columns = 1; columns <= 64; columns += columns < 9 ? 1 : 11) {
+    std::vector<double> x(columns);
+    for (double& entry : x) entry = static_cast<double>(random() % 21) - 10;
+    ProductModel model(50, x);
+    EventBatch rows, entries;
+    for (int row = 0; row < 30; ++row) {
+      const std::uint64_t i = random() % 50;
+      const double weight = random() % 2 == 0 ? 1 : -1;
+      std::vector<double> values(columns);
+      for (std::size_t j = 0; j < columns; ++j) {
+        values[j] = static_cast<double>(random() % 9) - 4;
+        entries.push_back({Operand::A, i, j, weight * values[j]});
+      }
+      rows.rows.push_back(Operand::A, i, weight, values);
+    }
+    std::map<std::uint64_t, double> from_rows = sums(model.updates(rows));
+    std::map<std::uint64_t, double> from_entries = sums(model.updates(entries));
+    for (std::uint64_t i = 0; i < 50; ++i) EXPECT_EQ(from_rows[i], from_entries[i]) << columns;
+  }
+}
+
+TEST(ProductModel, RowsThatDoNotFitAreInputErrors) {
+  ProductModel model(100, {1e200, 1});
+  const auto message = [&](const EventBatch& batch) {
+    return message_of<InputError>([&] { std::ignore = model.updates(batch); });
+  };
+  EXPECT_EQ(message(row_of(Operand::A, 5, 1, {1})),
+            "row 5 of A has 1 values, expected a row of A with 2, the length of x");
+  EXPECT_EQ(message(row_of(Operand::A, 5, 1, {1, 2, 3})),
+            "row 5 of A has 3 values, expected a row of A with 2, the length of x");
+  EXPECT_EQ(message(row_of(Operand::X, 5, 1, {1, 2})),
+            "row 5 of X has 2 values, expected a row of A with 2, the length of x");
+  EXPECT_EQ(message(row_of(Operand::A, 12, -1, {1e150, 0})),
+            "row 12 of A times x makes an update of y[12] that overflows a double");
 }
 
 TEST(ProductModel, LeavesOutWhatDoesNotChangeY) {

@@ -48,15 +48,30 @@ inline std::string contents(const std::string& path) {
 
 inline std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-inline std::vector<Event> drain(EventReader& reader) {
-  std::vector<Event> events;
-  EventBatch batch;
-  while (reader.next(batch)) {
-    EXPECT_FALSE(batch.empty());
-    for (std::size_t t = 0; t < batch.size(); ++t) events.push_back(batch[t]);
+/// Everything that readers delivered.
+struct Delivered {
+  std::vector<Event> entries;
+  RowBatch rows;
+
+  void add(EventReader& reader) {
+    EventBatch batch;
+    while (reader.next(batch)) {
+      EXPECT_FALSE(batch.empty());
+      for (std::size_t t = 0; t < batch.size(); ++t) entries.push_back(batch[t]);
+      for (std::size_t t = 0; t < batch.rows.size(); ++t)
+        rows.push_back(batch.rows.operands[t], batch.rows.i[t], batch.rows.weights[t], batch.rows.row(t));
+    }
+    EXPECT_TRUE(batch.empty());
   }
-  EXPECT_TRUE(batch.empty());
-  return events;
+  bool operator==(const Delivered&) const = default;
+};
+
+/// The entries of a stream without whole rows.
+inline std::vector<Event> drain(EventReader& reader) {
+  Delivered delivered;
+  delivered.add(reader);
+  EXPECT_TRUE(delivered.rows.empty());
+  return delivered.entries;
 }
 
 inline std::vector<Event> read_file(const std::string& path, const ReadOptions& options = {}) {
@@ -78,6 +93,17 @@ inline std::vector<Event> read_slices(std::string_view text, ReadOptions options
     events.insert(events.end(), part.begin(), part.end());
   }
   return events;
+}
+
+/// All slices one after the other, whole rows too.
+inline Delivered deliver(std::string_view text, ReadOptions options = {}, std::uint32_t slice_count = 1) {
+  Delivered delivered;
+  options.slice_count = slice_count;
+  for (options.slice = 0; options.slice < slice_count; ++options.slice) {
+    EventReader reader(as_bytes(text), "events", options);
+    delivered.add(reader);
+  }
+  return delivered;
 }
 
 /// The message of the InputError that `action` throws; empty when it throws none.

@@ -27,15 +27,15 @@ class VectorModel {
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return dimension_; }
   [[nodiscard]] std::vector<OperandShape> shapes() const { return {{Operand::y, dimension_, 1}}; }
-  /// The columns of `batch` themselves, valid as long as they are.
-  [[nodiscard]] Updates updates(const EventBatch& batch) const noexcept { return {batch.i, batch.delta}; }
+  /// The columns of `batch` themselves, valid as long as they are. Throws InputError when it holds whole rows.
+  [[nodiscard]] Updates updates(const EventBatch& batch) const;
 
  private:
   std::uint64_t dimension_;
 };
 
 /// y = A x with x fixed and A streamed (section 5.3 of the paper): the event (A, i, j, delta) is the update (i, delta *
-/// x[j]).
+/// x[j]), and a row a that comes or leaves is the update (i, weight * <a, x>).
 class ProductModel {
  public:
   static constexpr std::string_view name = "product";
@@ -47,9 +47,9 @@ class ProductModel {
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return rows_; }
   [[nodiscard]] std::vector<OperandShape> shapes() const { return {{Operand::A, rows_, x_.size()}}; }
-  /// Consecutive events of one row become one update, and updates of zero are left out. The columns are buffers of this
-  /// model, valid until the next call; they are allocated once. Throws InputError naming the event when an update is
-  /// not a finite double.
+  /// Consecutive entries of one row become one update, as does every whole row, and updates of zero are left out. The
+  /// columns are buffers of this model, valid until the next call; they are allocated once. Throws InputError naming the
+  /// event when an update is not a finite double, a column is outside of x, or a whole row is not one of A, as long as x.
   [[nodiscard]] Updates updates(const EventBatch& batch);
 
  private:

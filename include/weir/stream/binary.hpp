@@ -41,6 +41,8 @@ namespace weir {
 ///                   index offset    u64      of the index's first byte in the file
 ///                   end mark        8 bytes  "WEVEND" 0D 0A
 ///
+/// There are no whole rows: what comes or leaves as a row is written as the changes of its non-zero entries.
+///
 /// The index lets any number of parties read the file by blocks; a pipe is read block by block, and its index then
 /// checked. Blocks grow from 1024 events to 65536 as the file does, so that short files, too, can be shared out evenly.
 inline constexpr std::string_view binary_magic{"\x89WEV\r\n\x1a\n", 8};

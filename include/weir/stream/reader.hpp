@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,17 +17,23 @@ namespace weir {
 enum class OnError : std::uint8_t { stop, skip };
 
 /// What a file of events can be.
-enum class StreamFormat : std::uint8_t { text, binary, matrix_market, gzip };
+enum class StreamFormat : std::uint8_t { text, binary, matrix_market, npy, gzip };
 
-/// "text", "binary", "Matrix Market", "gzip".
+/// "text", "binary", "Matrix Market", ".npy", "gzip".
 [[nodiscard]] std::string_view to_string(StreamFormat format) noexcept;
 /// The format of a file, told by its first bytes. Throws InputError when it cannot be read.
 [[nodiscard]] StreamFormat stream_format(const std::string& path);
 /// The same of what a compressed file decompresses to. Throws InputError also when that is compressed again.
 [[nodiscard]] StreamFormat content_format(const std::string& path);
+/// Rows and columns of the array in a .npy file, which may be compressed; none for another content_format(). Throws
+/// InputError.
+[[nodiscard]] std::optional<std::array<std::uint64_t, 2>> array_shape(const std::string& path);
 /// True for standard input ("-") and for whatever else is neither a file nor a directory: it can be read only once, by
 /// one party, and opening and reading it may block.
 [[nodiscard]] bool is_pipe(const std::string& path) noexcept;
+
+/// Columns of a matrix, at most, whose rows can come whole.
+inline constexpr std::size_t longest_row = std::size_t{1} << 20;
 
 /// How a stream is read. A slice is the part of every file that one of `slice_count` parties reads; the slices of a
 /// file partition its events for any slice_count. A compressed file or a named pipe cannot be cut: it belongs whole to
@@ -36,18 +44,26 @@ struct ReadOptions {
   OnError on_error = OnError::stop;       ///< stop: throw InputError at the first bad line; skip: count it and go on.
   std::vector<OperandShape> shapes = {};  ///< Operands that the model takes, with their shapes; an event of another
                                           ///< operand is bad input. None: every operand, any index below 2^63.
-  Operand default_operand = Operand::y;   ///< What Matrix Market files mean, and `i,delta` lines if it is a vector.
-  std::size_t batch = 8192;               ///< Events a batch, at most.
+  Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
+                                          ///< vector.
+  std::size_t batch = 8192;               ///< Events a batch, at most; whole rows fill it sooner, with 2^18 values.
 };
 
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
-/// `X,j,k,delta`, with fields separated by commas, tabs or blanks; blank lines and lines that begin with # are skipped,
-/// \r\n ends a line too, and no line is longer than 4096 bytes. A Matrix Market file must be in coordinate format; each
+/// `X,j,k,delta`, with fields separated by commas, tabs or blanks; or a whole row of a matrix operand that comes,
+/// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
+/// longest_row where no shapes are given. Blank lines and lines that begin with # are skipped, \r\n ends a line too, and
+/// no line is longer than 4096 bytes and 32 more for each column of the widest matrix operand. A Matrix Market file must be in coordinate format; each
 /// of its entries is an insertion. The binary format is in binary.hpp. Damage to a binary or compressed file, and a
 /// wrong number of entries in a Matrix Market file, always ends the reading.
 ///
-/// Reads events from files (text, gzip of text, binary records, Matrix Market coordinate files; told apart by content)
-/// or from standard input ("-", whole, whatever the slice). One pass, bounded memory.
+/// A .npy file, as in io/npy.hpp, is a stream of the rows of an array: row k is the event that row k of the default
+/// operand comes. Where that is a vector the array must be 1-d or have one row or column, and each of its entries but
+/// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite counts
+/// as a bad line; an array of another shape than the operand's, or than the file has data for, ends the reading.
+///
+/// Reads events from files (text, binary records, Matrix Market, .npy, gzip of them; told apart by content) or from
+/// standard input ("-", whole, whatever the slice). One pass, bounded memory.
 class EventReader {
  public:
   /// Opens nothing yet, except that missing and unreadable files are reported here, by name. Throws InputError.

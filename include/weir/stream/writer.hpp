@@ -13,9 +13,9 @@ enum class EventFormat : std::uint8_t { text, binary };
 /// The format that the name of an output file asks for: text for .csv, .tsv and .txt, otherwise binary.
 [[nodiscard]] EventFormat format_of_name(const std::string& path);
 
-/// Writes events as text (one a line: `i,delta` for y, else the operand first, as in `A,i,j,delta`; the shortest digits
-/// that read back as the same number; tabs instead of commas when the name ends in .tsv) or in the binary format of
-/// binary.hpp. The file appears under its name, whole, when close() returns; "-" is standard output.
+/// Writes events as text (one a line: `i,delta` for y, else the operand first, as in `A,i,j,delta`, or `A,i,*,v0,v1,...`
+/// for a whole row; the shortest digits that read back as the same number; tabs instead of commas when the name ends in
+/// .tsv) or in the binary format of binary.hpp, where a whole row becomes an event for each of its non-zero entries. The file appears under its name, whole, when close() returns; "-" is standard output.
 class EventWriter {
  public:
   /// Throws InputError when the file cannot be created.
@@ -25,10 +25,10 @@ class EventWriter {
   /// Without close(): leaves nothing behind, and what was under the name before untouched.
   ~EventWriter();
 
-  /// Appends. Throws UsageError for an index of 2^63 or more, a column index of a vector other than 0, or a delta that
-  /// is not finite; InputError when the disk is full or the like.
+  /// Appends. Throws UsageError for an index of 2^63 or more, a column index of a vector other than 0, a delta that is
+  /// not finite, or a row that no reader delivers; InputError when the disk is full or the like.
   void write(const EventBatch& batch);
-  /// Events so far.
+  /// Events written so far; a whole row is one in text, in binary as many as it has non-zero entries.
   [[nodiscard]] std::uint64_t events() const noexcept;
   /// The last call. Throws InputError.
   void close();

@@ -1,0 +1,187 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "decoder.hpp"
+#include "weir/error.hpp"
+#include "weir/io/npy.hpp"
+
+namespace weir::stream {
+
+namespace {
+
+/// Values decoded at a time, or one row of more. The columns of an array in Fortran order are read one by one, so that
+/// its blocks must be large to be read in pieces of more than a few bytes.
+constexpr std::uint64_t block_values = std::uint64_t{1} << 16;
+constexpr std::uint64_t fortran_block_values = std::uint64_t{1} << 20;
+/// Memory for bytes grows by this or doubles, and only as they come: a header can promise what it likes.
+constexpr std::size_t piece = std::size_t{1} << 16;
+
+class NpyDecoder final : public Decoder {
+ public:
+  /// `input` stands anywhere if it can seek, else at the data. A header with one row or column is in C order.
+  NpyDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const NpyHeader& header)
+      : input_(std::move(input)),
+        options_(options),
+        header_(header),
+        columns_(static_cast<std::size_t>(header.columns)),
+        row_bytes_(columns_ * header.element_size),
+        last_(header.rows) {
+    if (input_->size()) {
+      next_ = share(header.rows, options.slice, options.slice_count);
+      last_ = share(header.rows, options.slice + std::uint64_t{1}, options.slice_count);
+      input_->seek(header.offset_of(next_, 0));
+    }
+    const std::uint64_t most = header.is_fortran_order ? fortran_block_values : block_values;
+    block_rows_ = static_cast<std::size_t>(std::max<std::uint64_t>(most / header.columns, 1));
+  }
+
+  bool next(EventBatch& batch) override {
+    batch.resize(0);
+    while (batch.events() < options_.batch && batch.rows.values.size() < row_values) {
+      if (position_ == block_.size() && ((!batch.empty() && input_->is_live()) || !refill())) break;
+      deliver(std::span(block_).subspan(position_, columns_), first_ + position_ / columns_, batch);
+      position_ += columns_;
+    }
+    return !batch.empty();
+  }
+
+  [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
+
+ private:
+  void deliver(std::span<const double> row, std::uint64_t i, EventBatch& batch) {
+    const auto bad = std::find_if(row.begin(), row.end(), [](double value) { return !std::isfinite(value); });
+    if (bad != row.end()) {
+      if (options_.on_error == OnError::stop) {
+        throw InputError(
+            npy_entry_complaint(header_, input_->name(), i, static_cast<std::uint64_t>(bad - row.begin()), *bad));
+      }
+      ++skipped_;
+    } else if (has_column(options_.default_operand)) {
+      batch.rows.push_back(options_.default_operand, i, 1, row);
+    } else if (row[0] != 0) {
+      batch.push_back({options_.default_operand, i, 0, row[0]});
+    }
+  }
+
+  /// Decodes the next block; false after the last one.
+  bool refill() {
+    first_ = next_;
+    position_ = 0;
+    block_.clear();
+    if (next_ == last_) {
+      std::byte more;
+      if (!input_->size() && input_->read(std::span(&more, 1)) > 0)
+        throw InputError(npy_size_complaint(header_, input_->name(), "more"));
+      return false;
+    }
+    const auto rows = static_cast<std::size_t>(std::min<std::uint64_t>(block_rows_, last_ - next_));
+    next_ += header_.is_fortran_order ? read_columns(rows) : read_rows(rows);
+    return true;
+  }
+
+  /// At most `rows` rows, fewer when no more have arrived.
+  std::size_t read_rows(std::size_t rows) {
+    const std::size_t wanted = rows * row_bytes_;
+    while (held_ < wanted && !(held_ >= row_bytes_ && input_->is_live())) {
+      if (held_ == bytes_.size()) bytes_.resize(std::min(wanted, held_ + std::max(held_, piece)));
+      const auto free = std::span(bytes_).subspan(held_, std::min(wanted, bytes_.size()) - held_);
+      const std::size_t count = input_->read(free);
+      if (count == 0) {
+        throw InputError(
+            npy_size_complaint(header_, input_->name(), fmt::to_string(input_->offset() - header_.data_offset)));
+      }
+      held_ += count;
+    }
+    const std::size_t whole = held_ / row_bytes_;
+    block_.resize(whole * columns_);
+    header_.decode(bytes_.data(), block_);
+    held_ -= whole * row_bytes_;
+    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(whole * row_bytes_), held_, bytes_.begin());
+    return whole;
+  }
+
+  std::size_t read_columns(std::size_t rows) {
+    block_.resize(rows * columns_);
+    bytes_.resize(rows * header_.element_size);
+    column_.resize(rows);
+    for (std::size_t j = 0; j < columns_; ++j) {
+      input_->seek(header_.offset_of(next_, j));
+      if (input_->read_fully(bytes_) < bytes_.size())
+        throw InputError(input_->at_byte(input_->offset()) + ": the file ends here");
+      header_.decode(bytes_.data(), column_);
+      for (std::size_t i = 0; i < rows; ++i) block_[i * columns_ + j] = column_[i];
+    }
+    return rows;
+  }
+
+  std::unique_ptr<Input> input_;
+  ReadOptions options_;
+  NpyHeader header_;
+  std::size_t columns_;
+  std::size_t row_bytes_;
+  std::size_t block_rows_;     ///< Rows of a block, at most.
+  std::vector<double> block_;  ///< Rows from number first_ on.
+  std::uint64_t first_ = 0;
+  std::size_t position_ = 0;  ///< Of the next row in block_.
+  std::uint64_t next_ = 0;    ///< Number of the row after the block.
+  std::uint64_t last_;        ///< Number of the row after the slice.
+  std::vector<std::byte> bytes_;
+  std::size_t held_ = 0;        ///< C order: bytes read, but not decoded.
+  std::vector<double> column_;  ///< Fortran order: of the block.
+  std::uint64_t skipped_ = 0;
+};
+
+}  // namespace
+
+NpyHeader read_npy_header(Input& input) {
+  const std::size_t length = npy_header_length(input.peek(npy_prefix), input.name());
+  return parse_npy_header(input.peek(length), input.name());
+}
+
+std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits) {
+  NpyHeader header = read_npy_header(*input);
+  const Operand operand = options.default_operand;
+  const auto refuse = [&](const std::string& reason) {
+    throw InputError(fmt::format("{}: {}", input->name(), reason));
+  };
+  if (const auto size = input->size(); size && !header.fits(*size - header.data_offset))
+    throw InputError(npy_size_complaint(header, input->name(), fmt::to_string(*size - header.data_offset)));
+  if (!limits.takes(operand)) refuse(limits.complaint(operand));
+  if (header.rows == 0 || header.columns == 0)
+    refuse(fmt::format("contains no events: the array is {} x {}", header.rows, header.columns));
+  if (has_column(operand)) {
+    const auto [least, most] = limits.row_length(operand);
+    if (header.rows > limits.rows(operand) || header.columns > limits.columns(operand) || header.columns < least) {
+      refuse(limits.columns(operand) == index_limit
+                 ? fmt::format("the array is {} x {}, but {} has {} rows", header.rows, header.columns,
+                               to_string(operand), limits.rows(operand))
+                 : fmt::format("the array is {} x {}, but {} is {} x {}", header.rows, header.columns,
+                               to_string(operand), limits.rows(operand), limits.columns(operand)));
+    }
+    if (header.columns > most) refuse(limits.row_complaint(operand, header.columns));
+  } else {
+    // A vector may lie or stand.
+    const std::uint64_t length = std::max(header.rows, header.columns);
+    if (std::min(header.rows, header.columns) > 1 || length > limits.rows(operand)) {
+      refuse(fmt::format("the array is {} x {}, but {} is a vector of {} entries", header.rows, header.columns,
+                         to_string(operand), limits.rows(operand)));
+    }
+    header.rows = length;
+    header.columns = 1;
+  }
+  // Then the two orders are one.
+  if (header.rows == 1 || header.columns == 1) header.is_fortran_order = false;
+  if (!input->size()) {
+    if (header.is_fortran_order)
+      refuse("an array in Fortran order cannot be read from a pipe or a compressed file; expected C order");
+    std::vector<std::byte> skipped(static_cast<std::size_t>(header.data_offset));
+    input->read_fully(skipped);
+  }
+  return std::make_unique<NpyDecoder>(std::move(input), options, header);
+}
+
+}  // namespace weir::stream

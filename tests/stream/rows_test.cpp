@@ -1,0 +1,220 @@
+// Whole rows in text.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+
+#include "stream_testing.hpp"
+
+namespace weir {
+namespace {
+
+using namespace weir::testing;
+
+const ReadOptions product{.shapes = {{Operand::A, 10, 3}, {Operand::x, 3, 1}}, .default_operand = Operand::A};
+constexpr std::uint64_t largest_index = (std::uint64_t{1} << 63) - 1;
+
+RowBatch rows_of(const std::vector<std::tuple<Operand, std::uint64_t, double, std::vector<double>>>& rows) {
+  RowBatch batch;
+  for (const auto& [operand, i, weight, values] : rows) batch.push_back(operand, i, weight, values);
+  return batch;
+}
+
+TEST(TextRows, AllForms) {
+  const RowBatch expected = rows_of({{Operand::A, 1, 1, {1, -2.5, 0}},
+                                     {Operand::A, 2, -1, {1e20, -0.001, 3}},
+                                     {Operand::A1, largest_index, 1, {7}},
+                                     {Operand::A2, 0, -1, {1, 2}},
+                                     {Operand::X, 12345678, 1, {0, 0, 0, 0}}});
+  for (const std::string text : {"A,1,*,1,-2.5,0\nA,2,-*,1e20,-0.001,3\nA1,9223372036854775807,*,7\nA2,0,-*,1,2\n"
+                                 "X,12345678,*,0,0,0,0",
+                                 "A\t1\t*\t1\t-2.5\t0\nA 2 -* 1e20 -1e-3 3\r\nA1 9223372036854775807  *  7\n"
+                                 "  A2, 0 , -* , +1, 2.0  \r\n# note\n\nX 12345678 * 0 0 0 0\r\n"}) {
+    const Delivered delivered = deliver(text);
+    EXPECT_TRUE(delivered.entries.empty());
+    EXPECT_EQ(delivered.rows, expected) << text;
+  }
+  EXPECT_EQ(deliver("\xEF\xBB\xBF"
+                    "A,1,*,5\n")
+                .rows,
+            rows_of({{Operand::A, 1, 1, {5}}}));
+}
+
+TEST(TextRows, ComeAmongEntries) {
+  const Delivered delivered = deliver("A,1,2,5\nA,1,*,1,2,3\nx,0,7\nA,9,-*,4,5,6\nA,0,0,1\n", product);
+  EXPECT_EQ(delivered.entries,
+            (std::vector<Event>{{Operand::A, 1, 2, 5}, {Operand::x, 0, 0, 7}, {Operand::A, 0, 0, 1}}));
+  EXPECT_EQ(delivered.rows, rows_of({{Operand::A, 1, 1, {1, 2, 3}}, {Operand::A, 9, -1, {4, 5, 6}}}));
+}
+
+TEST(TextRows, ValuesAreTheNearestDoubles) {
+  std::string text = "A,0,*";
+  const std::vector<std::string> numbers = {"0",
+                                            "-0.5",
+                                            "0.1",
+                                            "123456789012345",
+                                            "9007199254740993",
+                                            "3.14159265358979311",
+                                            "-1.7976931348623157e308",
+                                            "4.9e-324",
+                                            ".5",
+                                            "5.",
+                                            "0." + std::string(70, '3'),
+                                            "1" + std::string(100, '0'),
+                                            "1e22"};
+  for (const std::string& number : numbers) text += "," + number;
+  const RowBatch rows = deliver(text).rows;
+  ASSERT_EQ(rows.values.size(), numbers.size());
+  for (std::size_t t = 0; t < numbers.size(); ++t)
+    EXPECT_EQ(rows.values[t], std::strtod(numbers[t].c_str(), nullptr)) << numbers[t];
+}
+
+TEST(TextRows, BadRowsAreNamed) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"A,1,*", "missing value: found 0, expected the 3 columns of A"},
+      {"A,1,*,1,2", "missing value: found 2, expected the 3 columns of A"},
+      {"A,1,*,1,2,3,4", "extra value: found 4, expected the 3 columns of A"},
+      {"A,1,*,1,2,3,", "extra value: found 4, expected the 3 columns of A"},
+      {"A,1,*,1,,3", "v1 is empty: expected a number"},
+      {"A,1,*,1,2,x", "'x' is not a number: expected v2"},
+      {"A,1,*,1,2 3,4", "'2 3' is not a number: expected v1"},
+      {"A,1,-*,nan,2,3", "v0 = 'nan' is not finite"},
+      {"A,1,*,1,-inf,3", "v1 = '-inf' is not finite"},
+      {"A,1,*,1,2,1e999", "v2 = '1e999' is outside the range of a double"},
+      {"A,10,*,1,2,3", "i = 10 is too large: A is 10 x 3, counted from 0"},
+      {"A,-1,*,1,2,3", "i = '-1' is negative: indices count from 0"},
+      {"A,*,*,1,2,3", "'*' is not an index: expected a whole number for i"},
+      {"A,1,+*,1,2,3", "extra field: found 6, expected 4 as in A,i,j,delta"},
+      {"A,1,**,1", "'**' is not an index: expected a whole number for j"},
+      {"x,1,*,1", "x is a vector: only A, A1, A2 and X have rows"},
+      {"A1,1,*,1,2,3", "A1 is not an operand of this model, which takes x, A"},
+      {"1,*,1,2,3", "the line names no operand: expected x,j,delta or A,i,j,delta"},
+      {std::string("A,1,*,1,\0,3", 11), "the line contains a NUL byte; expected text"},
+      {"A,1,*,1,2," + std::string(4096 + 3 * 32, '3'), "the line is longer than 4192 bytes"},
+  };
+  for (const auto& [line, reason] : cases) {
+    const std::string text = "A,1,1,1\nA,7,*,1,2,3\n" + line + "\nA,2,-*,4,5,6\n";
+    EXPECT_EQ(input_error([&] { (void)deliver(text, product); }), "events:3: " + reason) << line.substr(0, 50);
+    for (std::uint32_t slices = 2; slices <= 4; ++slices)
+      EXPECT_EQ(input_error([&] { (void)deliver(text, product, slices); }), "events:3: " + reason);
+    ReadOptions skip = product;
+    skip.on_error = OnError::skip;
+    EventReader reader(as_bytes(text), "events", skip);
+    Delivered delivered;
+    delivered.add(reader);
+    EXPECT_EQ(delivered.entries.size(), 1u);
+    EXPECT_EQ(delivered.rows, rows_of({{Operand::A, 7, 1, {1, 2, 3}}, {Operand::A, 2, -1, {4, 5, 6}}})) << line;
+    EXPECT_EQ(reader.skipped(), 1u);
+  }
+  EXPECT_EQ(input_error([&] { (void)deliver("y,1,*,1"); }), "events:1: y is a vector: only A, A1, A2 and X have rows");
+  EXPECT_EQ(input_error([&] { (void)deliver("A,1,*"); }), "events:1: missing value: found 0, expected at least 1");
+  EXPECT_EQ(input_error([&] { (void)deliver("X,9223372036854775808,*,1"); }),
+            "events:1: j = 9223372036854775808 is too large: indices lie below 2^63");
+}
+
+/// A row of `length` ones.
+std::string row_of_ones(std::uint64_t i, std::size_t length) {
+  std::string line = fmt::format("A,{},*", i);
+  for (std::size_t k = 0; k < length; ++k) line += ",1";
+  return line + "\n";
+}
+
+TEST(TextRows, LongestRow) {
+  EXPECT_EQ(deliver(row_of_ones(0, longest_row)).rows.values.size(), longest_row);
+  const std::string longer = row_of_ones(0, longest_row + 1);
+  EXPECT_EQ(input_error([&] { (void)deliver(longer); }),
+            "events:1: extra value: found 1048577, expected at most 1048576");
+  EXPECT_EQ(input_error([&] {
+              (void)deliver(longer, {.shapes = {{Operand::A, 10, longest_row + 1}}});
+            }),
+            "events:1: A has 1048577 columns, but a whole row at most 1048576 values");
+}
+
+TEST(TextRows, JunkWithoutEndIsCutOff) {
+  const std::string junk(4096 + 32 * longest_row + (std::size_t{1} << 22), '7');
+  EXPECT_EQ(input_error([&] { (void)deliver(junk); }), "events:1: the line is longer than 33558528 bytes");
+  const std::string text = row_of_ones(1, 2) + junk + "\n" + row_of_ones(2, 2);
+  for (std::uint32_t slices = 1; slices <= 3; ++slices) {
+    EXPECT_EQ(deliver(text, {.on_error = OnError::skip}, slices).rows.i, (std::vector<std::uint64_t>{1, 2}));
+  }
+}
+
+TEST(TextRows, BatchesEndWithEventsOrValues) {
+  std::string text;
+  for (std::uint64_t i = 0; i < 20; ++i) text += row_of_ones(i, 50000) + fmt::format("A,{},0,1\n", i);
+  const auto sizes = [&](std::size_t most) {
+    EventReader reader(as_bytes(text), "events", {.batch = most});
+    std::vector<std::size_t> events;
+    for (EventBatch batch; reader.next(batch);) {
+      EXPECT_LT(batch.rows.values.size(), (std::size_t{1} << 18) + 50000);
+      EXPECT_LE(batch.events(), most);
+      events.push_back(batch.events());
+    }
+    return events;
+  };
+  // Six rows are the first to hold 2^18 values.
+  EXPECT_EQ(sizes(100), (std::vector<std::size_t>{11, 12, 12, 5}));
+  EXPECT_EQ(sizes(15).front(), 11u);
+  EXPECT_EQ(sizes(7).front(), 7u);
+  EXPECT_EQ(sizes(1), std::vector<std::size_t>(40, 1));
+}
+
+TEST(TextRows, LinesFarLongerThanTheBuffer) {
+  // A piece of the buffer is 2^18 bytes; slices are cut in the middle of lines, several in one line.
+  std::mt19937_64 random(3);
+  RowBatch expected;
+  std::string text;
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    const std::size_t length = i % 3 == 1 ? 5 : 60000 + random() % 100000;
+    std::vector<double> values(length);
+    text += fmt::format("A,{},{}", i, i % 2 == 0 ? "*" : "-*");
+    for (double& value : values) {
+      value = static_cast<double>(random() % 2000001) / 1024 - 1000;
+      text += fmt::format(",{}", value);
+    }
+    text += "\n";
+    expected.push_back(Operand::A, i, i % 2 == 0 ? 1 : -1, values);
+  }
+  for (const std::uint32_t slices : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 40u}) {
+    const Delivered delivered = deliver(text, {}, slices);
+    EXPECT_TRUE(delivered.rows == expected) << slices;
+  }
+}
+
+RC_GTEST_PROP(TextRows, SlicesPartitionTheEvents, ()) {
+  std::string text = "X,0,*,1\n";
+  Delivered expected;
+  expected.rows.push_back(Operand::X, 0, 1, std::vector<double>{1});
+  const auto lines = *rc::gen::inRange(0, 40);
+  for (int line = 0; line < lines; ++line) {
+    const int kind = *rc::gen::inRange(0, 4);
+    const std::uint64_t i = *rc::gen::inRange<std::uint64_t>(0, std::uint64_t{1} << 63);
+    if (kind == 0) {
+      text += *rc::gen::element<std::string>("", " ", "# comment", "#,*,\t");
+    } else if (kind == 1) {
+      expected.entries.push_back({Operand::A, i, 3, 0.25});
+      text += fmt::format("A,{},3,0.25", i);
+    } else {
+      const char separator = *rc::gen::element(',', '\t', ' ');
+      const auto quarters = *rc::gen::nonEmpty(rc::gen::container<std::vector<int>>(rc::gen::inRange(-4000, 4000)));
+      std::vector<double> values;
+      text += fmt::format("X{0}{1}{0}{2}", separator, i, kind == 2 ? "*" : "-*");
+      for (const int quarter : quarters) {
+        values.push_back(quarter / 4.0);
+        text += fmt::format("{}{}", separator, values.back());
+      }
+      expected.rows.push_back(Operand::X, i, kind == 2 ? 1 : -1, values);
+    }
+    text += *rc::gen::element<std::string>("\n", "\r\n");
+  }
+  ReadOptions options;
+  options.batch = *rc::gen::inRange<std::size_t>(1, 20);
+  for (std::uint32_t count = 1; count <= 7; ++count) RC_ASSERT(deliver(text, options, count) == expected);
+}
+
+}  // namespace
+}  // namespace weir
