@@ -25,8 +25,8 @@ struct DrawOptions {
 /// comes from the maxima of the other lanes for p < 2. Every lane that was tried and did not accept is in `failed`.
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
-/// lane). Under the law `uniform` the index has its law only for a T well above 1, as in Algorithm 2 of the paper, and T = 1
-/// accepts other lanes than said above. Throws UsageError when the sketch has no scaled lane, when T is out of range, and when p < 2 and T > 0 with
+/// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform`
+/// (weir/sample/precision.hpp is for that), when T is out of range, and when p < 2 and T > 0 with
 /// fewer than two scaled lanes.
 [[nodiscard]] SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
