@@ -7,6 +7,7 @@
 
 #include "input.hpp"
 #include "weir/event.hpp"
+#include "weir/share.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::stream {
@@ -43,13 +44,6 @@ class Limits {
 [[nodiscard]] std::string_view form_of(Operand operand) noexcept;
 /// What the indices of `operand` are called in it.
 [[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
-
-/// `numerator / denominator` of `total`, rounded down; numerator <= denominator.
-[[nodiscard]] inline std::uint64_t share(std::uint64_t total, std::uint64_t numerator,
-                                         std::uint64_t denominator) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<std::uint64_t>(Wide{total} * numerator / denominator);
-}
 
 /// Reads the events of one file in one format, or of a slice of it.
 class Decoder {
