@@ -144,6 +144,18 @@ double horvitz_thompson_moment(std::span<const Draw> draws, double p) {
   return sum;
 }
 
+MomentEstimate moment_through_samples(std::span<const Draw> draws, double p) {
+  if (!(p > 0) || std::isinf(p)) throw UsageError(fmt::format("p is {}: expected a finite number above 0", p));
+  const double value = horvitz_thompson_moment(draws, p);
+  double variance = 0;
+  for (const Draw& draw : draws) {
+    const double term = std::pow(std::abs(draw.value), p) / *draw.inclusion;
+    variance += (1 - *draw.inclusion) * term * term;
+  }
+  const double standard_error = std::sqrt(variance);
+  return {.value = value, .standard_error = standard_error, .bound = 10 * standard_error};
+}
+
 std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count) {
   count = static_cast<std::size_t>(std::min<std::uint64_t>(count, sketch.config().dimension));
   require_recoverable(sketch, count, "heavy coordinates");

@@ -10,7 +10,8 @@ namespace weir {
 
 // The exponential sampler of Definition 4.1 of the paper: index i with probability exp(y_i) / sum exp(y). Exact and
 // offline, on y itself: by Theorem 4.4 a linear sketch that could do it needs Omega(n) space, so the n doubles are no
-// waste. y may be cut into slices anywhere; the draws are the same to the bit.
+// waste. y may be cut into slices anywhere; the draws are the same to the bit
+// (where exp and log are: the same mathematical library on all ranks).
 //
 // Gumbel-max (Gumbel 1954; Yellott 1977): with independent G_i = -ln(E_i), E_i ~ Exp(1), the largest y_i + G_i is at i with
 // that probability, and the k largest are k draws without replacement (Gumbel-top-k, successive sampling). Draw s takes E_i
@@ -61,8 +62,8 @@ struct SoftmaxPart {
   void merge(const SoftmaxPart& other, const SoftmaxOptions& options);
 };
 
-/// The part y[first + t] = values[t] of a y whose range, all of it, is `range`. One pass for all draws: about 2 ns for a
-/// coordinate and draw, 10 ns for a coordinate besides.
+/// The part y[first + t] = values[t] of a y whose range, all of it, is `range`. One pass for all draws: about 1 ns for a
+/// coordinate and draw, and 10 to 25 ns for a coordinate.
 [[nodiscard]] SoftmaxPart softmax_part(std::uint64_t first, std::span<const double> values, const SoftmaxRange& range,
                                        const SoftmaxOptions& options);
 
