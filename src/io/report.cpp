@@ -233,6 +233,8 @@ std::string_view explanation(FailReason reason) {
       return "the largest scaled entry did not stand out";
     case FailReason::no_candidate:
       return "no entry had consistent estimates";
+    case FailReason::heavy_tail:
+      return "the entries below the largest ones were too heavy";
   }
   return "";
 }

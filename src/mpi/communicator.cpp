@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <exception>
 
 #include "internal.hpp"
+#include "weir/share.hpp"
 
 namespace weir::mpi {
 namespace {
@@ -20,6 +22,16 @@ void in_pieces(std::size_t total, std::size_t piece, Transfer transfer) {
   for (std::size_t first = 0; first < total; first += piece) {
     transfer(first, static_cast<int>(std::min(piece, total - first)));
   }
+}
+
+/// Sums `values` in place on the rank `root`.
+void reduce_into(int root, int rank, std::span<double> values, MPI_Comm handle) {
+  in_pieces(values.size(), reduce_chunk, [&](std::size_t first, int count) {
+    double* chunk = values.data() + first;
+    check(rank == root ? MPI_Reduce(MPI_IN_PLACE, chunk, count, MPI_DOUBLE, MPI_SUM, root, handle)
+                       : MPI_Reduce(chunk, nullptr, count, MPI_DOUBLE, MPI_SUM, root, handle),
+          "MPI_Reduce");
+  });
 }
 
 void require_other_rank(int other, const Communicator& communicator) {
@@ -55,20 +67,31 @@ Communicator::Communicator(MPI_Comm handle) : handle_(handle) {
   check(MPI_Comm_size(handle_, &size_), "MPI_Comm_size");
 }
 
-void Communicator::reduce_sum(std::span<double> values) const {
+void Communicator::require_equal_lengths(std::size_t length) const {
   // The maxima of the length and of its complement tell the largest and the smallest length in one call.
-  std::array<std::uint64_t, 2> extremes{values.size(), ~std::uint64_t{values.size()}};
+  std::array<std::uint64_t, 2> extremes{length, ~std::uint64_t{length}};
   check(MPI_Allreduce(MPI_IN_PLACE, extremes.data(), 2, MPI_UINT64_T, MPI_MAX, handle_), "MPI_Allreduce");
   if (extremes[0] != ~extremes[1]) {
-    throw Error(fmt::format("cannot add arrays of different lengths: between {} and {} values on the ranks",
+    throw Error(fmt::format("cannot combine arrays of different lengths: between {} and {} values on the ranks",
                             ~extremes[1], extremes[0]));
   }
-  in_pieces(values.size(), reduce_chunk, [&](std::size_t first, int count) {
-    double* chunk = values.data() + first;
-    check(local_is_root() ? MPI_Reduce(MPI_IN_PLACE, chunk, count, MPI_DOUBLE, MPI_SUM, 0, handle_)
-                          : MPI_Reduce(chunk, nullptr, count, MPI_DOUBLE, MPI_SUM, 0, handle_),
-          "MPI_Reduce");
-  });
+}
+
+void Communicator::reduce_sum(std::span<double> values) const {
+  require_equal_lengths(values.size());
+  reduce_into(0, rank_, values, handle_);
+}
+
+std::span<double> Communicator::reduce_scatter_sum(std::span<double> values) const {
+  require_equal_lengths(values.size());
+  const auto slice_of = [&](int rank) {
+    const auto size = static_cast<std::uint64_t>(size_);
+    const auto number = static_cast<std::uint64_t>(rank);
+    const std::uint64_t first = share(values.size(), number, size);
+    return values.subspan(first, share(values.size(), number + 1, size) - first);
+  };
+  for (int owner = 0; owner < size_; ++owner) reduce_into(owner, rank_, slice_of(owner), handle_);
+  return slice_of(rank_);
 }
 
 std::uint64_t Communicator::all_sum(std::uint64_t value) const {
@@ -79,6 +102,31 @@ std::uint64_t Communicator::all_sum(std::uint64_t value) const {
 double Communicator::all_max(double value) const {
   check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_MAX, handle_), "MPI_Allreduce");
   return value;
+}
+
+std::vector<Located> Communicator::all_max_location(std::span<const double> values,
+                                                    std::span<const std::uint64_t> indices) const {
+  assert(values.size() == indices.size());
+  require_equal_lengths(values.size());
+  // MPI_DOUBLE_INT has room for a rank, not for an index: that follows, from the rank that holds the maximum.
+  struct ValueAndRank {
+    double value;
+    int rank;
+  };
+  std::vector<ValueAndRank> maxima;
+  for (const double value : values) maxima.push_back({value, rank_});
+  in_pieces(maxima.size(), reduce_chunk, [&](std::size_t first, int count) {
+    check(MPI_Allreduce(MPI_IN_PLACE, maxima.data() + first, count, MPI_DOUBLE_INT, MPI_MAXLOC, handle_),
+          "MPI_Allreduce");
+  });
+  std::vector<std::uint64_t> places(values.size());
+  for (std::size_t k = 0; k < places.size(); ++k) places[k] = maxima[k].rank == rank_ ? indices[k] : 0;
+  in_pieces(places.size(), reduce_chunk, [&](std::size_t first, int count) {
+    check(MPI_Allreduce(MPI_IN_PLACE, places.data() + first, count, MPI_UINT64_T, MPI_MAX, handle_), "MPI_Allreduce");
+  });
+  std::vector<Located> result;
+  for (std::size_t k = 0; k < places.size(); ++k) result.push_back({maxima[k].value, maxima[k].rank, places[k]});
+  return result;
 }
 
 std::uint64_t Communicator::broadcast(std::uint64_t value) const {

@@ -3,7 +3,15 @@
 namespace weir {
 
 std::string_view to_string(FailReason reason) noexcept {
-  return reason == FailReason::below_threshold ? "below_threshold" : "no_candidate";
+  switch (reason) {
+    case FailReason::below_threshold:
+      return "below_threshold";
+    case FailReason::no_candidate:
+      return "no_candidate";
+    case FailReason::heavy_tail:
+      return "heavy_tail";
+  }
+  return "";
 }
 
 }  // namespace weir

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 namespace weir {
@@ -8,6 +9,11 @@ namespace weir {
 [[nodiscard]] inline double power_of_magnitude(double x, double p) noexcept {
   const double magnitude = std::abs(x);
   return p == 2.0 ? magnitude * magnitude : p == 1.0 ? magnitude : std::sqrt(magnitude);
+}
+
+/// |x|^p / moment, at most 1; 0 when there is no moment.
+[[nodiscard]] inline double share_of_moment(double x, double p, double moment) noexcept {
+  return moment > 0 ? std::min(1.0, power_of_magnitude(x, p) / moment) : 0.0;
 }
 
 }  // namespace weir

@@ -4,65 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <queue>
-#include <tuple>
-#include <unordered_map>
-#include <utility>
 
 #include "sample/power.hpp"
+#include "sample/pursuit.hpp"
 #include "sample/search.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 
 namespace {
-
-// Ghosts. A key that is not in the stream meets the largest item of a lane in h = (R + 1) / 2 rows, with one relative
-// sign, with probability g = 2 C(R, h) / (2B)^h: 2.5 / B^3 for R = 5. So among the n = 2^30 keys of a lane with B = 512
-// there are twenty whose median estimate is a cell of that item. They do little harm to a maximum: unless something as
-// large meets the ghost in yet another row (a further factor of about 1/B), its median is the least of the h cells that
-// it shares with the item, and the item's own median is the least of the h largest of its R cells, hence no smaller.
-// They are equal when the shared cells are those h, one time in C(R, h), and then the number of supporting rows
-// decides, again in favour of the item but for a factor of about 1/B. A wrong key wins with probability about n g / B:
-// 0.04 at n = 2^30, B = 512 if all keys were scored, a thousandth of that with groups, as only the members of a few
-// are. The k largest of a wide lane have n g k^h ghosts;
-// taking the largest estimate and subtracting it, again and again, removes the ghosts of an item with the item.
-
-/// Candidates that a search keeps for each lane where one is wanted: room for ties.
-constexpr std::size_t kept_for_one = 16;
-/// Magnitudes below this share of the largest are rounding, not coordinates.
-constexpr double relative_zero = 0x1p-34;
-/// Lanes whose groups a search in lane 0 opens: enough that a group that is invisible in one shows in another.
-constexpr std::size_t lanes_that_open_groups = 8;
-/// Searches of what is left of a lane, at most: one is enough unless the table is far too small.
-constexpr int most_rounds = 8;
-
-/// Rows that must support a draw: one more than the majority that a median is, where there are rows to spare. Noise and
-/// rounding seldom have them; a maximum of sqrt(F2) lacks them when two rows of five are off by two thirds of it, one
-/// time in 200 for B = 128, n = 2^20, so that the law does not feel it.
-std::uint32_t rows_required(std::uint32_t rows) noexcept { return std::min(rows, (rows + 3) / 2); }
-
-struct LaneMaximum {
-  std::uint64_t key = 0;
-  double value = 0;  ///< Scaled estimate; 0 when there is none.
-  std::uint32_t supporting = 0;
-};
-
-/// The largest of the candidates; of equals, the one that more rows support.
-LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> largest_first) {
-  LaneMaximum best;
-  for (const ScanHit& hit : largest_first) {
-    if (std::abs(hit.value) < std::abs(best.value)) break;
-    const RowVote vote = vote_of_rows(sketch, hit.key, hit.lane);
-    if (best.value == 0 || vote.supporting > best.supporting) best = {hit.key, hit.value, vote.supporting};
-  }
-  return best;
-}
-
-void require_scaled_lane(const VectorSketch& sketch) {
-  if (sketch.config().lanes < 2) throw UsageError("the sketch has 1 lane: draws need at least 2");
-}
 
 void require_recoverable(const VectorSketch& sketch, std::size_t count, std::string_view what) {
   if (count >= sketch.config().buckets) {
@@ -110,126 +60,14 @@ class Acceptance {
   double lanes_ = 0;
 };
 
-double share(double value, double p, double moment) {
-  return moment > 0 ? std::min(1.0, power_of_magnitude(value, p) / moment) : 0.0;
-}
-
-/// A coordinate of the scaled vector of a lane, recovered.
-struct Recovered {
-  std::uint64_t key = 0;
-  double value = 0;
-};
-
-/// Takes the largest coordinates of one lane out of a copy of a sketch, one after the other (matching pursuit).
-class Pursuit {
- public:
-  Pursuit(const VectorSketch& sketch, std::uint32_t lane) : residual_(sketch), lane_(lane) {}
-
-  /// The `count` largest coordinates, fewer when there are fewer, largest first.
-  [[nodiscard]] std::vector<Recovered> run(std::size_t count) {
-    const std::size_t target = count + count / 4 + 8;  // a margin for those whose rank the noise changes
-    std::vector<double> floors(residual_.config().lanes, std::numeric_limits<double>::infinity());
-    floors[lane_] = 0;
-    // In a group the items of lane 0 meet with signs alone, so that two equal neighbours hide each other in every second row. In a
-    // scaled lane they cannot: let such lanes open groups too. What is opened is scored for every lane.
-    if (lane_ == 0 && residual_.config().levels > 1) {
-      std::fill_n(floors.begin(), std::min<std::size_t>(floors.size(), lanes_that_open_groups), 0.0);
-    }
-    const Search search{.floors = floors, .wanted = count, .kept = 4 * count + 64};
-    bool demanding = true;
-    for (int round = 0; round < most_rounds && found_.size() < target; ++round) {
-      const std::vector<ScanHit> candidates = std::move(search_largest(residual_, search)[lane_]);
-      // Below the smallest of a full list there may be others, crowded out by ghosts that the next search no longer
-      // sees.
-      const bool full = candidates.size() >= search.kept;
-      const std::size_t before = found_.size();
-      const bool refused = take(candidates, full ? std::abs(candidates.back().value) : 0.0, demanding, target);
-      if (full && found_.size() > before) continue;
-      if (!refused) break;
-      demanding = false;
-    }
-    refine();
-    return std::move(found_);
-  }
-
- private:
-  struct Estimated {
-    double magnitude;
-    std::uint32_t supporting;
-    std::uint64_t key;
-    double value;
-    bool operator<(const Estimated& other) const noexcept {
-      return std::tie(magnitude, supporting, other.key) < std::tie(other.magnitude, other.supporting, key);
-    }
-  };
-
-  [[nodiscard]] Estimated estimate(std::uint64_t key) const {
-    const RowVote vote = vote_of_rows(residual_, key, lane_);
-    return {std::abs(vote.median), vote.supporting, key, vote.median};
-  }
-
-  void subtract(std::uint64_t key, double scaled) {
-    const double delta = -scaled / residual_.scale_of(key, lane_);
-    residual_.update(std::span(&key, 1), std::span(&delta, 1));
-  }
-
-  /// Takes the candidates down to `cutoff`, the largest of what is left first. Being demanding refuses those that too
-  /// few rows support, as a sum of noise looks like them; returns whether it did.
-  bool take(std::span<const ScanHit> candidates, double cutoff, bool demanding, std::size_t target) {
-    const std::uint32_t required = demanding ? rows_required(residual_.config().rows) : 0;
-    bool refused = false;
-    std::priority_queue<Estimated> queue;
-    for (const ScanHit& hit : candidates) queue.push(estimate(hit.key));
-    while (!queue.empty() && found_.size() < target && queue.top().magnitude >= cutoff) {
-      const std::uint64_t key = queue.top().key;
-      queue.pop();
-      const Estimated current = estimate(key);
-      if (!(current.magnitude > relative_zero * largest_)) continue;
-      if (!queue.empty() && current < queue.top()) {  // it owed its place to what has been subtracted since
-        queue.push(current);
-        continue;
-      }
-      if (current.magnitude < cutoff) continue;
-      if (current.supporting < required) {
-        refused = true;
-        continue;
-      }
-      largest_ = std::max(largest_, current.magnitude);
-      const auto [place, is_new] = places_.try_emplace(key, found_.size());
-      if (is_new) found_.push_back({key, 0});
-      found_[place->second].value += current.value;
-      subtract(key, current.value);
-    }
-    return refused;
-  }
-
-  /// Corrects each value by what the residual still shows, and sorts.
-  void refine() {
-    for (int pass = 0; pass < 2; ++pass) {
-      for (Recovered& item : found_) {
-        const double correction = estimate(item.key).value;
-        item.value += correction;
-        subtract(item.key, correction);
-      }
-    }
-    std::erase_if(found_, [&](const Recovered& item) { return !(std::abs(item.value) > relative_zero * largest_); });
-    std::sort(found_.begin(), found_.end(), [](const Recovered& a, const Recovered& b) {
-      return std::abs(a.value) > std::abs(b.value) || (std::abs(a.value) == std::abs(b.value) && a.key < b.key);
-    });
-  }
-
-  VectorSketch residual_;
-  std::uint32_t lane_;
-  std::vector<Recovered> found_;
-  std::unordered_map<std::uint64_t, std::size_t> places_;  ///< Of the keys in found_.
-  double largest_ = 0;
-};
-
 }  // namespace
 
 SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options) {
   const SketchConfig& config = sketch.config();
   require_scaled_lane(sketch);
+  if (config.law == ScaleLaw::uniform) {
+    throw UsageError("a sketch with the law of scales 'uniform' is for the sampler 'precision'");
+  }
   if (!(options.threshold >= 0) || std::isinf(options.threshold)) {
     throw UsageError(fmt::format("threshold is {}: expected a finite number, 0 or more", options.threshold));
   }
@@ -243,11 +81,7 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
 
   // For p = 2 the test is known beforehand, and what cannot pass it need not be looked for.
   const double floor = config.p == 2.0 ? std::sqrt(options.threshold * f2) * (1 - 1e-9) : 0.0;
-  std::vector<double> floors(config.lanes, floor);
-  floors[0] = std::numeric_limits<double>::infinity();
-  const auto candidates = search_largest(sketch, {.floors = floors, .wanted = 1, .kept = kept_for_one});
-  std::vector<LaneMaximum> maxima;
-  for (std::uint32_t lane = 1; lane < config.lanes; ++lane) maxima.push_back(maximum_of(sketch, candidates[lane]));
+  const std::vector<LaneMaximum> maxima = maxima_of_scaled_lanes(sketch, floor);
 
   const Acceptance accepted(config, f2, options.threshold, maxima);
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
@@ -263,7 +97,7 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
       result.draws.push_back({.lane = lane,
                               .index = maximum.key,
                               .value = value,
-                              .probability = share(value, config.p, accepted.moment()),
+                              .probability = share_of_moment(value, config.p, accepted.moment()),
                               .inclusion = std::nullopt});
     }
   }
@@ -296,7 +130,7 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
     result.draws.push_back({.lane = lane, .index = item.key, .value = value, .probability = 0, .inclusion = inclusion});
   }
   const double moment = config.p == 2.0 ? f2 : horvitz_thompson_moment(result.draws, config.p);
-  for (Draw& draw : result.draws) draw.probability = share(draw.value, config.p, moment);
+  for (Draw& draw : result.draws) draw.probability = share_of_moment(draw.value, config.p, moment);
   return result;
 }
 
@@ -308,6 +142,18 @@ double horvitz_thompson_moment(std::span<const Draw> draws, double p) {
     sum += std::pow(std::abs(draw.value), p) / *draw.inclusion;
   }
   return sum;
+}
+
+MomentEstimate moment_through_samples(std::span<const Draw> draws, double p) {
+  if (!(p > 0) || std::isinf(p)) throw UsageError(fmt::format("p is {}: expected a finite number above 0", p));
+  const double value = horvitz_thompson_moment(draws, p);
+  double variance = 0;
+  for (const Draw& draw : draws) {
+    const double term = std::pow(std::abs(draw.value), p) / *draw.inclusion;
+    variance += (1 - *draw.inclusion) * term * term;
+  }
+  const double standard_error = std::sqrt(variance);
+  return {.value = value, .standard_error = standard_error, .bound = 10 * standard_error};
 }
 
 std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count) {

@@ -6,9 +6,25 @@
 #include <limits>
 #include <set>
 
+#include "weir/error.hpp"
+
 namespace weir {
 
 namespace {
+
+// Ghosts. A key that is not in the stream meets the largest item of a lane in h = (R + 1) / 2 rows, with one relative
+// sign, with probability g = 2 C(R, h) / (2B)^h: 2.5 / B^3 for R = 5. So among the n = 2^30 keys of a lane with B = 512
+// there are twenty whose median estimate is a cell of that item. They do little harm to a maximum: unless something as
+// large meets the ghost in yet another row (a further factor of about 1/B), its median is the least of the h cells that
+// it shares with the item, and the item's own median is the least of the h largest of its R cells, hence no smaller.
+// They are equal when the shared cells are those h, one time in C(R, h), and then the number of supporting rows
+// decides, again in favour of the item but for a factor of about 1/B. A wrong key wins with probability about n g / B:
+// 0.04 at n = 2^30, B = 512 if all keys were scored, a thousandth of that with groups, as only the members of a few
+// are. The k largest of a wide lane have n g k^h ghosts;
+// taking the largest estimate and subtracting it, again and again, removes the ghosts of an item with the item.
+
+/// Candidates that a search keeps for each lane where one is wanted: room for ties.
+constexpr std::size_t kept_for_one = 16;
 
 /// Keys scored in one call of the kernel: small first, so that the thresholds have risen before many hits are written.
 constexpr std::uint64_t first_chunk = 256;
@@ -67,6 +83,17 @@ class Best {
   std::vector<double> thresholds_;
   std::vector<std::vector<ScanHit>> lanes_;
 };
+
+/// The largest of the candidates; of equals, the one that more rows support.
+LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> largest_first) {
+  LaneMaximum best;
+  for (const ScanHit& hit : largest_first) {
+    if (std::abs(hit.value) < std::abs(best.value)) break;
+    const RowVote vote = vote_of_rows(sketch, hit.key, hit.lane);
+    if (best.value == 0 || vote.supporting > best.supporting) best = {hit.key, hit.value, vote.supporting};
+  }
+  return best;
+}
 
 class Searcher {
  public:
@@ -183,6 +210,22 @@ RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_
   RowVote vote{.median = *middle, .supporting = 0};
   for (const double row : rows) vote.supporting += row * vote.median > 0 && std::abs(row) >= std::abs(vote.median) / 3;
   return vote;
+}
+
+std::uint32_t rows_required(std::uint32_t rows) noexcept { return std::min(rows, (rows + 3) / 2); }
+
+std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor) {
+  const std::uint32_t lanes = sketch.config().lanes;
+  std::vector<double> floors(lanes, floor);
+  floors[0] = std::numeric_limits<double>::infinity();
+  const auto candidates = search_largest(sketch, {.floors = floors, .wanted = 1, .kept = kept_for_one});
+  std::vector<LaneMaximum> maxima;
+  for (std::uint32_t lane = 1; lane < lanes; ++lane) maxima.push_back(maximum_of(sketch, candidates[lane]));
+  return maxima;
+}
+
+void require_scaled_lane(const VectorSketch& sketch) {
+  if (sketch.config().lanes < 2) throw UsageError("the sketch has 1 lane: draws need at least 2");
 }
 
 }  // namespace weir

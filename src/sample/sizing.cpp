@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <optional>
 
 #include "weir/error.hpp"
+#include "weir/sample/precision.hpp"
 
 namespace weir {
 
@@ -16,6 +19,10 @@ constexpr std::uint32_t suggested_rows = 5;
 constexpr std::uint64_t fewest_buckets = 128;
 constexpr std::uint32_t most_lanes = 4096;
 constexpr double most_bytes = 0x1p40;
+/// B epsilon^2 of precision sampling. With 6 the estimates of 0.2% of all entries were off by more than epsilon ||z||_2,
+/// and none of those that came near the threshold; with 3 it is 3%, with 12 0.04% (flat and heavy-1 of
+/// apps/experiments/README.md, n = 2^10 and 2^16, epsilon 0.1 and 0.3).
+constexpr double precision_buckets = 6;
 
 void require(bool good, const std::string& message) {
   if (!good) throw UsageError(message);
@@ -25,17 +32,48 @@ void require_probability(std::string_view field, double value) {
   require(value > 0 && value < 1, fmt::format("{} is {}: expected a number between 0 and 1", field, value));
 }
 
-/// P[fewer than `samples` of `trials` lanes accept], averaged over the error of F2 in the test, which all lanes share:
-/// its relative standard deviation is about 0.54 sqrt(2/B), taken for the fewest buckets (three-point Gauss-Hermite
-/// rule).
-double failure_probability(std::uint64_t trials, std::uint32_t samples, double threshold) {
-  if (threshold == 0) return binomial_lower_tail(trials, 1.0, samples);
-  const double step = std::sqrt(3.0) * 0.54 * std::sqrt(2.0 / fewest_buckets);
-  const auto tail = [&](double error) {
-    return binomial_lower_tail(trials, -std::expm1(-1 / (threshold * (1 + error))), samples);
-  };
-  return (tail(-step) + 4 * tail(0) + tail(step)) / 6;
+void require_dimension(std::uint64_t dimension) {
+  require(dimension >= 1 && dimension <= (std::uint64_t{1} << 63U),
+          fmt::format("dimension is {}: expected 1 to 2^63", dimension));
 }
+
+/// Throws UsageError when the table of `config` would be larger than is sensible; `wish` says what asked for it.
+void require_sensible_size(const SketchConfig& config, const std::string& wish) {
+  config.validate();
+  const double bytes = 8.0 * static_cast<double>(config.table_size());
+  require(bytes <= most_bytes, fmt::format("{} need a table of {:.3g} bytes: at most 2^40 are sensible", wish, bytes));
+}
+
+/// The probability that a lane accepts, for three errors of F2 in the test.
+struct AcceptanceOfErrors {
+  std::array<double, 3> probability{};
+
+  /// accept(e) is the probability when F2 is estimated as (1 + e) F2. The errors are the nodes of a Gauss-Hermite rule;
+  /// their standard deviation is about 0.54 sqrt(2/B), taken for the fewest buckets.
+  template <class Accept>
+  explicit AcceptanceOfErrors(const Accept& accept) {
+    const double step = std::sqrt(3.0) * 0.54 * std::sqrt(2.0 / fewest_buckets);
+    probability = {accept(-step), accept(0.0), accept(step)};
+  }
+
+  /// P[fewer than `samples` of `trials` lanes accept]; the lanes share the error.
+  [[nodiscard]] double failure(std::uint64_t trials, std::uint32_t samples) const {
+    const auto tail = [&](std::size_t node) { return binomial_lower_tail(trials, probability[node], samples); };
+    return (tail(0) + 4 * tail(1) + tail(2)) / 6;
+  }
+};
+
+/// The smallest number of lanes, lane 0 included, a multiple of 8, of which fewer than `samples` accept with probability
+/// at most `failure`; nothing above most_lanes.
+std::optional<std::uint32_t> lanes_for(std::uint32_t samples, double failure, const AcceptanceOfErrors& accept) {
+  std::uint64_t trials = samples;
+  while (trials < most_lanes && accept.failure(trials, samples) > failure) ++trials;
+  if (trials >= most_lanes) return std::nullopt;
+  return static_cast<std::uint32_t>((trials + 1 + 7) / 8 * 8);
+}
+
+/// P[a scaled maximum passes the test] = 1 - exp(-1/T), for uniform scales at least that.
+double acceptance(double threshold) { return threshold == 0 ? 1.0 : -std::expm1(-1 / threshold); }
 
 /// What collides with an item of magnitude tau, per bucket and in units of k tau^2, where k coordinates are expected
 /// above tau: E[sum of the squares of those below], from the density k p tau^p t^(-p-1) of the magnitudes. In the limit
@@ -52,7 +90,7 @@ double energy_below(double dimension, double p) { return p == 2.0 ? std::max(1.0
 /// - Values are off, to first order: value_epsilon^2 >= E[(median noise / magnitude)^2].
 /// - Among all keys that are scored the noise alone makes up one above tau: three rows exceed x = tau / sigma with one
 ///   sign, 20 scored Q(x)^3 <= 2.5 scored exp(-1.5 x^2) times a key. At most k epsilon / 10 are allowed.
-/// - Ghosts (see sampler.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10; the
+/// - Ghosts (see search.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10; the
 ///   k ghosts that 2.5 scored (k / B)^3 <= k / 2 allows leave room for the items in the list of candidates.
 std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t levels) {
   constexpr double median_variance = 0.314;  // pi / (2 R)
@@ -86,6 +124,26 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
   return std::bit_ceil(static_cast<std::uint64_t>(std::ceil(needed)));
 }
 
+/// Upper bound of the probability that the tail of a lane of Algorithm 2 fails the test, ||z||^2 > 0.8 T F2, given that
+/// its maximum passes: the other scaled entries are independent of it, and z lacks the k - 1 largest of them, k =
+/// 1/epsilon^2. (The 0.8 is for the error of the estimate.) In units of F2, w_i^2 > s for a Poisson-binomial number of
+/// entries with mean at most 1/s, hence for more than k - 1 with a Chernoff bound. Otherwise ||z||^2 is at most the sum of the
+/// squares below s: terms in [0, s] with mean y_i^2 ln(s / y_i^2), in sum at most ln(s n) (all alike), and variance at most
+/// s, which Bernstein's inequality bounds. The best s of some.
+double heavy_tail_probability(std::uint64_t dimension, double epsilon, double threshold) {
+  const double others = std::ceil(1 / (epsilon * epsilon)) - 1;
+  if (others >= static_cast<double>(dimension)) return 0;
+  double best = 1;
+  for (double s = 16; s > 0x1p-40; s /= 1.25) {
+    const double excess = 0.8 * threshold - std::max(0.0, std::log(s * static_cast<double>(dimension)));
+    const double more = others + 1;
+    if (!(excess > 0) || more * s <= 1) continue;
+    const double above = std::exp(more - 1 / s - more * std::log(more * s));
+    best = std::min(best, above + std::exp(-excess * excess / (2 * (s + s * excess / 3))));
+  }
+  return best;
+}
+
 }  // namespace
 
 double binomial_lower_tail(std::uint64_t trials, double success, std::uint64_t wanted) {
@@ -107,13 +165,13 @@ std::uint32_t suggest_lanes(std::uint32_t samples, double failure, double thresh
   require(samples >= 1, "samples is 0: expected at least 1");
   require_probability("failure", failure);
   require(threshold >= 0 && std::isfinite(threshold), fmt::format("threshold is {}: expected 0 or more", threshold));
-  std::uint64_t trials = samples;
-  while (trials < most_lanes && failure_probability(trials, samples, threshold) > failure) ++trials;
-  require(trials < most_lanes,
+  const AcceptanceOfErrors accept([=](double error) { return acceptance(threshold * (1 + error)); });
+  const auto lanes = lanes_for(samples, failure, accept);
+  require(lanes.has_value(),
           fmt::format("{} samples with failure {} need more than {} lanes: draw fewer, allow more failures, or draw "
                       "without replacement",
                       samples, failure, most_lanes));
-  return static_cast<std::uint32_t>((trials + 1 + 7) / 8 * 8);
+  return *lanes;
 }
 
 std::uint32_t suggest_levels(std::uint64_t dimension) noexcept {
@@ -122,8 +180,7 @@ std::uint32_t suggest_levels(std::uint64_t dimension) noexcept {
 }
 
 SketchConfig suggest_config(const SamplingRequest& request) {
-  require(request.dimension >= 1 && request.dimension <= (std::uint64_t{1} << 63U),
-          fmt::format("dimension is {}: expected 1 to 2^63", request.dimension));
+  require_dimension(request.dimension);
   require(request.samples >= 1, "samples is 0: expected at least 1");
   require_probability("epsilon", request.epsilon);
   require_probability("failure", request.failure);
@@ -141,12 +198,42 @@ SketchConfig suggest_config(const SamplingRequest& request) {
   config.levels = suggest_levels(request.dimension);
   config.buckets = suggest_buckets(request, config.levels);
   config.lanes = request.without_replacement ? 2 : suggest_lanes(request.samples, request.failure, request.threshold);
-  config.validate();
-  const double bytes = 8.0 * static_cast<double>(config.table_size());
-  require(bytes <= most_bytes,
-          fmt::format("{} samples with epsilon {} and value epsilon {} need a table of {:.3g} bytes: at "
-                      "most 2^40 are sensible",
-                      request.samples, request.epsilon, request.value_epsilon, bytes));
+  require_sensible_size(config, fmt::format("{} samples with epsilon {} and value epsilon {}", request.samples,
+                                            request.epsilon, request.value_epsilon));
+  return config;
+}
+
+SketchConfig suggest_precision_config(const PrecisionRequest& request) {
+  require_dimension(request.dimension);
+  require(request.samples >= 1, "samples is 0: expected at least 1");
+  require_probability("failure", request.failure);
+  const double threshold = precision_threshold(request.dimension, request.epsilon, request.constant);
+
+  SketchConfig config;
+  config.dimension = request.dimension;
+  config.law = ScaleLaw::uniform;
+  config.rows = suggested_rows;
+  config.levels = suggest_levels(request.dimension);
+  const double additive_error = precision_buckets / (request.epsilon * request.epsilon);
+  require(additive_error <= 0x1p32,
+          fmt::format("epsilon {} needs {:.3g} buckets: at most 2^32 are possible", request.epsilon, additive_error));
+  // Entries that noise or ghosts make up are as much a danger to this argmax as to the other one.
+  const SamplingRequest same_threshold{
+      .dimension = request.dimension, .samples = request.samples, .epsilon = request.epsilon, .threshold = threshold};
+  config.buckets = std::max(suggest_buckets(same_threshold, config.levels),
+                            std::bit_ceil(static_cast<std::uint64_t>(std::ceil(additive_error))));
+  const AcceptanceOfErrors accept([&](double error) {
+    const double test = threshold * (1 + error);
+    return std::max(0.0, acceptance(test) - heavy_tail_probability(request.dimension, request.epsilon, test) / test);
+  });
+  const auto lanes = lanes_for(request.samples, request.failure, accept);
+  require(lanes.has_value(),
+          fmt::format(
+              "{} samples with failure {}, epsilon {} and C = {} need more than {} lanes, as one in {:.0f} accepts: "
+              "draw fewer, allow more failures, change epsilon or C, or take the sampler 'perfect'",
+              request.samples, request.failure, request.epsilon, request.constant, most_lanes, threshold));
+  config.lanes = *lanes;
+  require_sensible_size(config, fmt::format("{} samples with epsilon {}", request.samples, request.epsilon));
   return config;
 }
 

@@ -9,6 +9,7 @@
 #include "input.hpp"
 #include "weir/event.hpp"
 #include "weir/io/npy.hpp"
+#include "weir/share.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::stream {
@@ -59,13 +60,6 @@ inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, 
 [[nodiscard]] std::string_view form_of(Operand operand) noexcept;
 /// What the indices of `operand` are called in it.
 [[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
-
-/// `numerator / denominator` of `total`, rounded down; numerator <= denominator.
-[[nodiscard]] inline std::uint64_t share(std::uint64_t total, std::uint64_t numerator,
-                                         std::uint64_t denominator) noexcept {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<std::uint64_t>(Wide{total} * numerator / denominator);
-}
 
 /// Whole rows fill a batch when they hold this many values.
 inline constexpr std::size_t row_values = std::size_t{1} << 18;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,82 @@ TEST(Communicator, ReduceRefusesDifferentLengths) {
     EXPECT_NE(std::string(error.what()).find("between 5 and 7 values"), std::string::npos) << error.what();
   }
   EXPECT_EQ(values[0], 1.0);
+}
+
+TEST(Communicator, ReduceScatterLeavesEachRankItsSlice) {
+  const Communicator world;
+  const auto rank = static_cast<std::uint64_t>(world.local_rank());
+  const auto size = static_cast<std::uint64_t>(world.local_size());
+  // The last length gives every rank more than a chunk.
+  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{3}, 4 * long_length}) {
+    std::vector<double> values(length);
+    for (std::size_t k = 0; k < length; ++k) values[k] = static_cast<double>(k % 1000) * 4 + static_cast<double>(rank);
+    const std::span<double> own = world.reduce_scatter_sum(values);
+    const std::uint64_t first = length * rank / size;
+    const std::uint64_t end = length * (rank + 1) / size;
+    ASSERT_EQ(own.size(), end - first);
+    EXPECT_EQ(own.data(), values.data() + first);
+    std::size_t wrong = 0;
+    for (std::size_t k = 0; k < length; ++k) {
+      const std::uint64_t element = 4 * (k % 1000);
+      const std::uint64_t expected = first <= k && k < end ? size * element + size * (size - 1) / 2 : element + rank;
+      wrong += values[k] != static_cast<double>(expected) ? 1U : 0U;
+    }
+    EXPECT_EQ(wrong, 0U) << length;
+  }
+}
+
+TEST(Communicator, LocationsOfMaxima) {
+  const Communicator world;
+  const int rank = world.local_rank();
+  const int last = world.local_size() - 1;
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  // Largest on the last rank, largest on rank 0, the same on all, and only rank 0 has anything.
+  const std::vector<double> values{static_cast<double>(rank), -static_cast<double>(rank), 2.5,
+                                   rank == 0 ? -1e300 : -infinity};
+  const std::uint64_t large = std::uint64_t{1} << 63U;
+  const std::vector<std::uint64_t> indices(4, large + static_cast<std::uint64_t>(rank));
+  const std::vector<Located> maxima = world.all_max_location(values, indices);
+  ASSERT_EQ(maxima.size(), 4U);
+  const std::vector<double> expected{static_cast<double>(last), 0, 2.5, -1e300};
+  for (std::size_t k = 0; k < 4; ++k) {
+    EXPECT_EQ(maxima[k].value, expected[k]);
+    EXPECT_EQ(maxima[k].rank, k == 0 ? last : 0);
+    EXPECT_EQ(maxima[k].index, large + static_cast<std::uint64_t>(k == 0 ? last : 0));
+  }
+  EXPECT_TRUE(world.all_max_location({}, {}).empty());
+}
+
+/// More elements than a chunk holds, every rank in its turn the largest.
+TEST(Communicator, LocationsOfManyMaxima) {
+  const Communicator world;
+  const auto rank = static_cast<std::size_t>(world.local_rank());
+  const auto size = static_cast<std::size_t>(world.local_size());
+  std::vector<double> values(long_length);
+  std::vector<std::uint64_t> indices(long_length);
+  for (std::size_t k = 0; k < long_length; ++k) {
+    values[k] = k % size == rank ? 7 : -7;
+    indices[k] = 10 * k + rank;
+  }
+  const std::vector<Located> maxima = world.all_max_location(values, indices);
+  std::size_t wrong = 0;
+  for (std::size_t k = 0; k < long_length; ++k) {
+    const bool right =
+        maxima[k].value == 7 && maxima[k].rank == static_cast<int>(k % size) && maxima[k].index == 10 * k + k % size;
+    wrong += right ? 0U : 1U;
+  }
+  EXPECT_EQ(wrong, 0U);
+}
+
+TEST(Communicator, DifferentLengthsAreRefusedEverywhere) {
+  const Communicator world;
+  if (world.local_size() == 1) return;
+  const std::size_t length = world.local_is_root() ? 5 : 7;
+  std::vector<double> values(length, 1.0);
+  const std::vector<std::uint64_t> indices(length);
+  EXPECT_THROW((void)world.reduce_scatter_sum(values), Error);
+  EXPECT_THROW((void)world.all_max_location(values, indices), Error);
+  EXPECT_EQ(values, std::vector<double>(length, 1.0));
 }
 
 TEST(Communicator, SmallCollectives) {

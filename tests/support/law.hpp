@@ -112,9 +112,10 @@ struct LawCounts {
   }
 };
 
-/// Draws with replacement from `trials` sketches with the seeds first_seed, first_seed + 1, ...
-inline LawCounts count_draws(SketchConfig config, const SparseVector& y, const SparseVector& updates,
-                             std::uint64_t trials, double threshold = 1.0, std::uint64_t first_seed = 1) {
+/// Draws of `sampler`, a function of a sketch, from `trials` sketches with the seeds first_seed, first_seed + 1, ...
+template <class Sampler>
+LawCounts count_draws_of(const Sampler& sampler, SketchConfig config, const SparseVector& y,
+                         const SparseVector& updates, std::uint64_t trials, std::uint64_t first_seed = 1) {
   std::unordered_map<std::uint64_t, std::size_t> position;
   for (std::size_t t = 0; t < y.keys.size(); ++t) position[y.keys[t]] = t;
   LawCounts result;
@@ -124,7 +125,7 @@ inline LawCounts count_draws(SketchConfig config, const SparseVector& y, const S
     VectorSketch sketch(config);
     sketch.update(updates.keys, updates.values);
     auto& row = result.lane_draws.emplace_back(config.lanes - 1, -1);
-    for (const Draw& draw : draw_with_replacement(sketch, {.samples = config.lanes, .threshold = threshold}).draws) {
+    for (const Draw& draw : sampler(sketch).draws) {
       const auto found = position.find(draw.index);
       if (found == position.end()) {
         ++result.strangers;
@@ -138,9 +139,17 @@ inline LawCounts count_draws(SketchConfig config, const SparseVector& y, const S
   return result;
 }
 
-/// No draw is of a key outside `y`, and the others have the law of `y`.
-inline void expect_law(const LawCounts& drawn, const SparseVector& y, double p) {
-  const std::vector<double> law = law_of(y, p);
+/// Draws with replacement, the same way.
+inline LawCounts count_draws(const SketchConfig& config, const SparseVector& y, const SparseVector& updates,
+                             std::uint64_t trials, double threshold = 1.0, std::uint64_t first_seed = 1) {
+  const auto sampler = [&](const VectorSketch& sketch) {
+    return draw_with_replacement(sketch, {.samples = config.lanes, .threshold = threshold});
+  };
+  return count_draws_of(sampler, config, y, updates, trials, first_seed);
+}
+
+/// No draw is of a key outside the vector, and the others have the `law`.
+inline void expect_law(const LawCounts& drawn, const std::vector<double>& law) {
   EXPECT_EQ(drawn.strangers, 0U);
   ASSERT_GT(drawn.draws(), 900U);
   const statistics::ChiSquared test = statistics::chi_squared_fit(drawn.counts, law);
@@ -149,6 +158,8 @@ inline void expect_law(const LawCounts& drawn, const SparseVector& y, double p) 
   EXPECT_LT(statistics::total_variation(drawn.counts, law),
             statistics::total_variation_bound(law, drawn.draws(), law_significance));
 }
+
+inline void expect_law(const LawCounts& drawn, const SparseVector& y, double p) { expect_law(drawn, law_of(y, p)); }
 
 /// The suggested sketch for `request` gives fewer draws than asked for, in `trials` sketches of `y`, not significantly
 /// more often than request.failure. With `two_sided` it also does not do so significantly less often than half of the

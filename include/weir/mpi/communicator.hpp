@@ -22,6 +22,13 @@ class Environment {
   Environment& operator=(const Environment&) = delete;
 };
 
+/// A value and where it comes from.
+struct Located {
+  double value = 0;
+  int rank = 0;
+  std::uint64_t index = 0;
+};
+
 /// A borrowed communicator: a value, cheap to copy. All members named without a prefix `local_` are collective. An
 /// error of the MPI library itself is thrown as Error with the name of the call and the library's own text (the handle
 /// is set to return errors).
@@ -38,8 +45,16 @@ class Communicator {
   /// memory of the reduction does not grow with the table. Throws Error on every rank, with nothing changed, when the
   /// lengths differ.
   void reduce_sum(std::span<double> values) const;
+  /// Element-wise sum, spread over the ranks: of values.size() = n elements rank r's become the sums in [share(n, r, P),
+  /// share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Chunks and errors as
+  /// reduce_sum.
+  std::span<double> reduce_scatter_sum(std::span<double> values) const;
   [[nodiscard]] std::uint64_t all_sum(std::uint64_t value) const;
   [[nodiscard]] double all_max(double value) const;
+  /// For each element the largest value of all ranks, on every rank, with its place: what that rank gave as its index.
+  /// Of equal values that of the lowest rank (MPI_MAXLOC). No NaN. Throws Error on every rank when the lengths differ.
+  [[nodiscard]] std::vector<Located> all_max_location(std::span<const double> values,
+                                                      std::span<const std::uint64_t> indices) const;
   /// Rank 0's value on every rank.
   [[nodiscard]] std::uint64_t broadcast(std::uint64_t value) const;
   void broadcast(std::vector<std::byte>& bytes) const;
@@ -57,6 +72,9 @@ class Communicator {
   [[noreturn]] void local_abort(int exit_code) const;
 
  private:
+  /// Throws Error on every rank when the lengths differ.
+  void require_equal_lengths(std::size_t length) const;
+
   MPI_Comm handle_;
   int rank_ = 0;
   int size_ = 1;

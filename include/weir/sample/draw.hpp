@@ -20,9 +20,10 @@ struct Draw {
 enum class FailReason : std::uint8_t {
   below_threshold,  ///< The largest scaled estimate did not stand out: w^2 < T * F2 (its p-norm analogue for p < 2).
   no_candidate,     ///< No key had consistent estimates across the rows.
+  heavy_tail,       ///< Precision sampling: what is left without the largest entries is larger than the threshold.
 };
 
-/// Stable machine-readable names: "below_threshold", "no_candidate".
+/// Stable machine-readable names: "below_threshold", "no_candidate", "heavy_tail".
 [[nodiscard]] std::string_view to_string(FailReason reason) noexcept;
 
 /// A lane that did not draw.

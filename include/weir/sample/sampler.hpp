@@ -25,8 +25,8 @@ struct DrawOptions {
 /// comes from the maxima of the other lanes for p < 2. Every lane that was tried and did not accept is in `failed`.
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
-/// lane). Under the law `uniform` the index has its law only for a T well above 1, as in Algorithm 2 of the paper, and T = 1
-/// accepts other lanes than said above. Throws UsageError when the sketch has no scaled lane, when T is out of range, and when p < 2 and T > 0 with
+/// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform`
+/// (weir/sample/precision.hpp is for that), when T is out of range, and when p < 2 and T > 0 with
 /// fewer than two scaled lanes.
 [[nodiscard]] SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
@@ -44,6 +44,24 @@ struct DrawOptions {
 /// unbiased up to the noise of the values. p is any positive number. Throws UsageError for a draw without an inclusion
 /// probability.
 [[nodiscard]] double horvitz_thompson_moment(std::span<const Draw> draws, double p);
+
+struct MomentEstimate {
+  double value = 0;           ///< As horvitz_thompson_moment.
+  double standard_error = 0;  ///< Of the sampling; 0 when every draw has inclusion 1.
+  double bound = 0;  ///< 10 standard errors: |value - truth| exceeds them with probability at most 0.01 (Chebyshev).
+};
+
+/// sum over i of |y_i|^p, p any positive number, from draws without replacement, whatever law they were drawn by. Given
+/// the threshold the inclusions pi_i are those of independent trials, and the terms of the sum uncorrelated also when the
+/// threshold is not given (rank conditioning: Cohen and Kaplan 2007, "Summarizing data using bottom-k sketches";
+/// Duffield, Lund and Thorup 2007 for priority samples). So sum |value|^(2p) (1 - pi) / pi^2 over the draws is an unbiased estimate of
+/// the variance, of which the standard error is the root. With one
+/// sample the variance is infinite: ask for two at least.
+///
+/// The nearer p is to that of the draws, the smaller the error; for p far below it, small coordinates that are
+/// seldom drawn carry the sum, and the standard error is itself uncertain. The noise of the values comes on top (sizing.hpp). Throws UsageError for p not above 0 or not
+/// finite, and for a draw without an inclusion probability.
+[[nodiscard]] MomentEstimate moment_through_samples(std::span<const Draw> draws, double p);
 
 struct HeavyCoordinate {
   std::uint64_t index = 0;

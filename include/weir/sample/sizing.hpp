@@ -30,6 +30,22 @@ struct SamplingRequest {
 /// the sketch would need more than 4096 lanes or 2^40 bytes.
 [[nodiscard]] SketchConfig suggest_config(const SamplingRequest& request);
 
+/// What a user wants from Algorithm 2 (weir/sample/precision.hpp).
+struct PrecisionRequest {
+  std::uint64_t dimension = 0;  ///< n, 1 to 2^63.
+  std::uint32_t samples = 8;    ///< Draws wanted, at least 1.
+  double failure = 0.05;        ///< Probability that fewer come out, in (0, 1).
+  double epsilon = 0.1;         ///< In (0, 1): of the threshold, of the tail and of the additive error.
+  double constant = 1;          ///< C of the threshold, above 0.
+};
+
+/// Shape of a sketch for draw_by_precision_sampling: the law `uniform`; about 6 / epsilon^2 buckets, with which the median
+/// of five rows is off by at most epsilon ||z||_2, as Lemma C.1 asks, except with probability 0.002 (observed); and as many lanes as `failure` asks for, a lane
+/// accepting with probability at least 1 - exp(-1/T), T = C ln(n) / epsilon, less a bound of the probability that the test of the tail
+/// fails it (of weight only for epsilon above about 0.4). Throws UsageError, in one line, when a field is out of its range, and when more than 4096
+/// lanes would be needed: that is so for 8 samples when T exceeds about 300.
+[[nodiscard]] SketchConfig suggest_precision_config(const PrecisionRequest& request);
+
 /// Lanes L, lane 0 included: L - 1 is the smallest number of trials of which fewer than `samples` succeed with
 /// probability at most `failure`, a trial succeeding with probability 1 - exp(-1/T) (always when T = 0), with allowance
 /// for the error of F2 in the test. L is rounded up to a multiple of 8, the SIMD width. Throws UsageError above 4096.
