@@ -57,15 +57,15 @@ class LineDecoder : public Decoder {
       if (cursor_ == limit_ && ((count + batch.rows.size() > 0 && lines_.is_live()) || !advance())) break;
       while (cursor_ != limit_ && count < room) {
         Event event;
-        switch (take_line(event, batch.rows)) {
-          case Line::bad:
-            continue;
-          case Line::row:
-            room = batch.rows.values.size() < row_values ? room - 1 : count;
-            continue;
-          case Line::entry:
-            store(batch, count++, event);
+        const char* after = grammar_.parse_plain(cursor_, event);
+        if (after == nullptr) {
+          const Line kind = take_other_line(event, batch.rows);
+          if (kind == Line::row) room = batch.rows.values.size() < row_values ? room - 1 : count;
+          if (kind != Line::entry) continue;
+        } else {
+          take_until(after);
         }
+        store(batch, count++, event);
         if constexpr (Grammar::mirrors) {
           if (const auto second = grammar_.mirror(event)) {
             if (count < room) {
@@ -125,7 +125,6 @@ class LineDecoder : public Decoder {
     return !run.empty();
   }
 
-  /// The next line as a view.
   std::string_view take_line() {
     const char* line = cursor_;
     const auto* newline = static_cast<const char*>(std::memchr(line, '\n', static_cast<std::size_t>(limit_ - line)));
@@ -133,24 +132,22 @@ class LineDecoder : public Decoder {
     return {line, static_cast<std::size_t>(newline - line)};
   }
 
-  /// The next line as an event, which goes to `event` or to `rows`; bad, too, when it is blank or a comment.
-  Line take_line(Event& event, RowBatch& rows) {
-    Line kind = Line::entry;
-    const char* after = grammar_.parse_plain(cursor_, event);
-    if constexpr (Grammar::has_rows) {
-      if (after == nullptr) {
-        after = grammar_.parse_plain_row(cursor_, rows);
-        kind = Line::row;
-      }
-    }
-    if (after == nullptr) return take_line_carefully(event, rows);
+  /// Done with the next line, an event that ends before `after`.
+  void take_until(const char* after) noexcept {
     cursor_ = after;
     ++lines_read_;
     ++entries_;
-    return kind;
   }
 
-  [[gnu::noinline]] Line take_line_carefully(Event& event, RowBatch& rows) {
+  /// The next line, which is no plain entry, as an event, which goes to `event` or to `rows`; bad, too, when it is blank
+  /// or a comment.
+  [[gnu::noinline]] Line take_other_line(Event& event, RowBatch& rows) {
+    if constexpr (Grammar::has_rows) {
+      if (const char* after = grammar_.parse_plain_row(cursor_, rows)) {
+        take_until(after);
+        return Line::row;
+      }
+    }
     const std::string_view line = take_line();
     ++lines_read_;
     std::string reason;

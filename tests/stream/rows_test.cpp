@@ -1,12 +1,13 @@
-// Whole rows in text.
+// Whole rows in text, and as writers write them.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <random>
+#include <tuple>
 
 #include "stream_testing.hpp"
 
@@ -182,6 +183,72 @@ TEST(TextRows, LinesFarLongerThanTheBuffer) {
   for (const std::uint32_t slices : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 40u}) {
     const Delivered delivered = deliver(text, {}, slices);
     EXPECT_TRUE(delivered.rows == expected) << slices;
+  }
+}
+
+TEST(WrittenRows, TextKeepsThem) {
+  EventBatch batch = batch_of({{Operand::A, 3, 4, 0.5}, {Operand::x, 1, 0, 2}});
+  batch.rows = rows_of({{Operand::A, 7, 1, {1, -0.0, 100000, 0.1}},
+                        {Operand::A2, largest_index, -1, {5e-324}},
+                        {Operand::X, 0, 1, std::vector<double>(40000, -1.7976931348623157e308)}});
+  const TemporaryDirectory directory;
+  for (const char* name : {"rows.csv", "rows.tsv"}) {
+    const std::string path = directory / name;
+    EventWriter writer(path, EventFormat::text);
+    writer.write(batch);
+    EXPECT_EQ(writer.events(), 5u);
+    writer.close();
+    const char separator = path.ends_with(".tsv") ? '\t' : ',';
+    const std::string line =
+        fmt::format("\nA{0}7{0}*{0}1{0}-0{0}100000{0}0.1\nA2{0}9223372036854775807{0}-*{0}5e-324\n", separator);
+    EXPECT_NE(contents(path).find(line), std::string::npos);
+    EXPECT_EQ(deliver(contents(path)).rows, batch.rows);
+    EXPECT_EQ(deliver(contents(path)).entries.size(), 2u);
+  }
+}
+
+TEST(WrittenRows, BinaryHasTheirNonZeroEntries) {
+  EventBatch batch = batch_of({{Operand::x, 1, 0, 2}});
+  batch.rows = rows_of({{Operand::A, 7, 1, {1, 0, 3}}, {Operand::A, 8, -1, {0, 0.5, -0.0}}, {Operand::X, 9, 1, {0}}});
+  const std::vector<Event> expected = {
+      {Operand::x, 1, 0, 2}, {Operand::A, 7, 0, 1}, {Operand::A, 7, 2, 3}, {Operand::A, 8, 1, -0.5}};
+  const TemporaryDirectory directory;
+  const std::string path = directory / "rows.bin";
+  EventWriter writer(path, EventFormat::binary);
+  writer.write(batch);
+  EXPECT_EQ(writer.events(), 4u);
+  writer.close();
+  EXPECT_EQ(read_file(path), expected);
+
+  // More entries than a block holds.
+  std::vector<double> ones(3000, 1);
+  ones[1500] = 0;
+  batch = {};
+  for (std::uint64_t i = 0; i < 40; ++i) batch.rows.push_back(Operand::A, i, i % 2 == 0 ? 1 : -1, ones);
+  EventWriter longer(path, EventFormat::binary);
+  longer.write(batch);
+  longer.write(batch_of({{Operand::A, 50, 0, 1}}));
+  longer.close();
+  const std::vector<Event> events = read_file(path);
+  ASSERT_EQ(events.size(), 40u * 2999 + 1);
+  for (std::size_t t = 0; t + 1 < events.size(); ++t) {
+    const std::uint64_t i = t / 2999;
+    const std::uint64_t j = t % 2999 + (t % 2999 < 1500 ? 0 : 1);
+    ASSERT_EQ(events[t], (Event{Operand::A, i, j, i % 2 == 0 ? 1.0 : -1.0})) << t;
+  }
+}
+
+TEST(WrittenRows, WhatNoReaderDeliversIsRefused) {
+  const TemporaryDirectory directory;
+  EventWriter writer(directory / "rows.csv", EventFormat::text);
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const RowBatch& rows :
+       {rows_of({{Operand::y, 0, 1, {1}}}), rows_of({{Operand::A, largest_index + 1, 1, {1}}}),
+        rows_of({{Operand::A, 0, 2, {1}}}), rows_of({{Operand::A, 0, nan, {1}}}), rows_of({{Operand::A, 0, 1, {}}}),
+        rows_of({{Operand::A, 0, 1, {1, nan}}}), rows_of({{Operand::A, 0, 1, std::vector<double>(longest_row + 1)}})}) {
+    EventBatch batch;
+    batch.rows = rows;
+    EXPECT_THROW(writer.write(batch), UsageError);
   }
 }
 
