@@ -1,0 +1,332 @@
+#include "weir/sketch/matrix_sketch.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "sketch/kernels.hpp"
+#include "sketch/matrix_kernels.hpp"
+#include "weir/error.hpp"
+
+namespace weir {
+
+namespace {
+
+/// Shorter rows are not looked for among entries: there is little to gain.
+constexpr std::size_t least_columns_of_whole_rows = 8;
+
+kernels::MatrixShape shape_of(const MatrixSketch& sketch) {
+  return {.columns = static_cast<std::size_t>(sketch.columns()), .lanes = sketch.config().lanes};
+}
+
+/// Calls work(first lane, lanes) for the blocks of lanes that kernels take at a time.
+template <class Work>
+void for_each_lane_block(std::uint32_t lanes, const Work& work) {
+  for (std::uint32_t lane = 0; lane < lanes; lane += PhiColumns::lane_block) {
+    work(lane, std::min(PhiColumns::lane_block, lanes - lane));
+  }
+}
+
+std::uint32_t rows_of_all_levels(const SketchConfig& config) {
+  std::uint32_t rows = 0;
+  for (std::uint32_t level = 0; level < config.levels; ++level) rows += config.rows_at(level);
+  return rows;
+}
+
+/// Fills `order` with the positions of `buckets` such that equal buckets are neighbours, each in the order they came in
+/// (counting sort), or as they are when there are so many buckets that few share one.
+void group_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
+                     std::vector<std::size_t>& starts, std::span<std::uint32_t> order) {
+  if (number_of_buckets / 4 > buckets.size()) {
+    std::iota(order.begin(), order.end(), 0U);
+    return;
+  }
+  starts.assign(static_cast<std::size_t>(number_of_buckets) + 1, 0);
+  for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
+  for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+}
+
+}  // namespace
+
+std::size_t MatrixSketch::table_size(const SketchConfig& config, std::uint64_t columns) {
+  config.validate();
+  if (columns == 0) throw UsageError("a matrix of 0 columns: expected at least 1");
+  if (columns > std::numeric_limits<std::uint32_t>::max() / config.lanes) {
+    throw UsageError(fmt::format("{} columns of {} lanes: expected less than 2^32 together", columns, config.lanes));
+  }
+  const std::size_t column_size = config.table_size();
+  if (columns > std::numeric_limits<std::size_t>::max() / 32 / column_size) {
+    throw UsageError("the table is too large for this machine");
+  }
+  return column_size * static_cast<std::size_t>(columns);
+}
+
+MatrixSketch::MatrixSketch(const SketchConfig& config, std::uint64_t columns)
+    : phi_(config, table_size(config, columns) / (config.table_size() / config.lanes)),
+      columns_(columns),
+      table_(table_size(config, columns)),
+      phi_columns_(config) {}
+
+void MatrixSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
+                          std::span<const double> deltas) {
+  assert(rows.size() == deltas.size() && columns.size() == deltas.size());
+  const SketchConfig& config = phi_.config();
+  std::uint64_t largest_column = 0;
+  for (const std::uint64_t column : columns) largest_column = std::max(largest_column, column);
+  if (largest_column >= columns_ || !kernels::all_valid(rows.data(), deltas.data(), rows.size(), config.dimension)) {
+    for (std::size_t t = 0; t < rows.size(); ++t) {
+      if (rows[t] >= config.dimension) {
+        throw InputError(
+            fmt::format("update {} of the batch: row {} is not below the dimension {}", t, rows[t], config.dimension));
+      }
+      if (columns[t] >= columns_) {
+        throw InputError(fmt::format("update {} of the batch: column {} is not below the number of columns {}", t,
+                                     columns[t], columns_));
+      }
+      if (!std::isfinite(deltas[t])) throw InputError(fmt::format("update {} of the batch: delta is {}", t, deltas[t]));
+    }
+  }
+
+  // Stretches of whole rows are taken out; what lies between them is taken entry by entry.
+  const auto d = static_cast<std::size_t>(columns_);
+  const auto row_at = [&](std::size_t first) {
+    if (d < least_columns_of_whole_rows || columns[first] != 0 || d > rows.size() - first) return false;
+    for (std::size_t j = 1; j < d; ++j) {
+      if (columns[first + j] != j || rows[first + j] != rows[first]) return false;
+    }
+    return true;
+  };
+  std::vector<std::uint64_t> whole_rows;
+  std::vector<double> weights;
+  for (std::size_t first = 0; first < rows.size();) {
+    std::size_t end = first;
+    while (end < rows.size() && !row_at(end)) ++end;
+    update_entries(rows.subspan(first, end - first), columns.subspan(first, end - first),
+                   deltas.subspan(first, end - first));
+    whole_rows.clear();
+    for (first = end; first < rows.size() && row_at(first); first += d) whole_rows.push_back(rows[first]);
+    weights.resize(std::max(weights.size(), whole_rows.size()), 1.0);
+    update_whole_rows(whole_rows, std::span(weights).first(whole_rows.size()), deltas.data() + end);
+  }
+}
+
+void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
+                                  std::span<const double> deltas) {
+  const SketchConfig& config = phi_.config();
+  std::array<std::uint64_t, PhiColumns::capacity> run_rows;
+  std::array<std::uint32_t, PhiColumns::capacity> run_of;
+  for (std::size_t first = 0; first < rows.size(); first += PhiColumns::capacity) {
+    const std::size_t count = std::min(PhiColumns::capacity, rows.size() - first);
+    std::uint32_t runs = 0;
+    for (std::size_t t = 0; t < count; ++t) {
+      if (t == 0 || rows[first + t] != rows[first + t - 1]) run_rows[runs++] = rows[first + t];
+      run_of[t] = runs - 1;
+    }
+    const auto keys = std::span<const std::uint64_t>(run_rows).first(runs);
+    locate_entries(keys, std::span(run_of).first(count), columns.subspan(first, count), deltas.subspan(first, count));
+    for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t block) {
+      phi_.scales().fill(keys, lane, block, phi_columns_.scales);
+      if (runs < count) {
+        for (std::size_t t = count; t-- > 0;) {
+          std::copy_n(&phi_columns_.scales[run_of[t] * block], block, &phi_columns_.scales[t * block]);
+        }
+      }
+      kernels::accumulate(table_.data() + lane, phi_columns_, count, kernels::table_shape(config), block);
+    });
+  }
+}
+
+void MatrixSketch::locate_entries(std::span<const std::uint64_t> run_rows, std::span<const std::uint32_t> run_of,
+                                  std::span<const std::uint64_t> columns, std::span<const double> deltas) {
+  const std::size_t count = columns.size();
+  const std::size_t lanes = config().lanes;
+  const std::uint32_t table_rows = rows_of_all_levels(config());
+  const auto row_of = [](auto& vector, std::uint32_t row) { return vector.data() + row * PhiColumns::capacity; };
+  if (run_rows.size() == count) {
+    phi_.locate_all(run_rows, deltas, phi_columns_);
+    for (std::uint32_t row = 0; row < table_rows; ++row) {
+      std::uint64_t* cells = row_of(phi_columns_.cells, row);
+      for (std::size_t t = 0; t < count; ++t) cells[t] += columns[t] * lanes;
+    }
+    return;
+  }
+  // What is known of the runs is spread over their entries, in place: from the back, as run_of[t] <= t.
+  phi_.locate_all(run_rows, PhiColumns::ones, phi_columns_);
+  for (std::uint32_t row = 0; row < table_rows; ++row) {
+    std::uint64_t* cells = row_of(phi_columns_.cells, row);
+    for (std::size_t t = count; t-- > 0;) cells[t] = cells[run_of[t]] + columns[t] * lanes;
+  }
+  for (std::uint32_t row = 0; row < config().rows; ++row) {
+    double* signed_deltas = row_of(phi_columns_.signed_deltas, row);
+    for (std::size_t t = count; t-- > 0;) signed_deltas[t] = signed_deltas[run_of[t]] * deltas[t];
+  }
+}
+
+void MatrixSketch::update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
+                               std::span<const double> values) {
+  assert(rows.size() == weights.size() && values.size() == rows.size() * columns_);
+  const auto columns = static_cast<std::size_t>(columns_);
+  if (!kernels::all_valid(rows.data(), weights.data(), rows.size(), config().dimension) ||
+      !kernels::all_finite(values)) {
+    for (std::size_t t = 0; t < rows.size(); ++t) {
+      if (rows[t] >= config().dimension) {
+        throw InputError(fmt::format("row update {} of the batch: row {} is not below the dimension {}", t, rows[t],
+                                     config().dimension));
+      }
+      if (!std::isfinite(weights[t])) {
+        throw InputError(fmt::format("row update {} of the batch: weight is {}", t, weights[t]));
+      }
+      for (std::size_t j = 0; j < columns; ++j) {
+        if (const double value = values[t * columns + j]; !std::isfinite(value)) {
+          throw InputError(fmt::format("row update {} of the batch: the value of column {} is {}", t, j, value));
+        }
+      }
+    }
+  }
+  update_whole_rows(rows, weights, values.data());
+}
+
+void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
+                                     const double* values) {
+  const auto columns = static_cast<std::size_t>(columns_);
+  const auto row_chunk = static_cast<std::size_t>(std::clamp<std::uint64_t>(8 * config().buckets, 1024, 8192));
+  for (std::size_t first = 0; first < rows.size(); first += row_chunk) {
+    const std::size_t count = std::min(row_chunk, rows.size() - first);
+    update_row_chunk(rows.subspan(first, count), weights.subspan(first, count), values + first * columns);
+  }
+}
+
+void MatrixSketch::update_row_chunk(std::span<const std::uint64_t> rows, std::span<const double> weights,
+                                    const double* values) {
+  const SketchConfig& config = phi_.config();
+  const std::size_t count = rows.size();
+  const std::uint32_t table_rows = rows_of_all_levels(config);
+  const std::uint64_t cell_size = columns_ * config.lanes;
+  RowScratch& scratch = row_scratch_;
+  const auto grow = [](auto& vector, std::size_t size) {
+    if (vector.size() < size) vector.resize(size);
+  };
+  grow(scratch.buckets, table_rows * count);
+  grow(scratch.order, table_rows * count);
+  grow(scratch.signed_weights, config.rows * count);
+  grow(scratch.scales, (count + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block));
+
+  for (std::size_t first = 0; first < count; first += PhiColumns::capacity) {
+    const std::size_t size = std::min(PhiColumns::capacity, count - first);
+    phi_.locate_all(rows.subspan(first, size), weights.subspan(first, size), phi_columns_);
+    for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
+      const std::uint64_t* cells = phi_columns_.cells.data() + table_row * PhiColumns::capacity;
+      for (std::size_t t = 0; t < size; ++t) {
+        scratch.buckets[table_row * count + first + t] =
+            static_cast<std::uint32_t>(cells[t] / cell_size - table_row * config.buckets);
+      }
+    }
+    for (std::uint32_t row = 0; row < config.rows; ++row) {
+      std::copy_n(phi_columns_.signed_deltas.data() + row * PhiColumns::capacity, size,
+                  scratch.signed_weights.data() + row * count + first);
+    }
+  }
+  for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
+    group_by_bucket(std::span(scratch.buckets).subspan(table_row * count, count), config.buckets, scratch.starts,
+                    std::span(scratch.order).subspan(table_row * count, count));
+  }
+
+  const std::size_t row_size = table_.size() / table_rows;
+  for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t block) {
+    phi_.scales().fill(rows, lane, block, scratch.scales);
+    std::size_t table_row = 0;
+    for (std::uint32_t level = 0; level < config.levels; ++level) {
+      for (std::uint32_t row = 0; row < config.rows_at(level); ++row, ++table_row) {
+        kernels::accumulate_rows(table_.data() + table_row * row_size + lane,
+                                 {.order = std::span(scratch.order).subspan(table_row * count, count),
+                                  .buckets = scratch.buckets.data() + table_row * count,
+                                  .signed_weights = scratch.signed_weights.data() + row * count,
+                                  .scales = scratch.scales.data(),
+                                  .values = values},
+                                 shape_of(*this), block);
+      }
+    }
+  });
+}
+
+void MatrixSketch::add(const MatrixSketch& other, double coefficient) {
+  if (const std::string difference = describe_difference(*this, other); !difference.empty()) {
+    throw InputError("the sketches do not combine: " + difference);
+  }
+  if (&other == this) return scale(1.0 + coefficient);
+  kernels::add_scaled(table_.data(), other.table_.data(), coefficient, table_.size());
+}
+
+void MatrixSketch::scale(double coefficient) noexcept {
+  for (double& cell : table_) cell *= coefficient;
+}
+
+bool MatrixSketch::is_zero() const noexcept {
+  const std::size_t level_size =
+      table_.size() / rows_of_all_levels(config()) * static_cast<std::size_t>(config().rows_at(0));
+  for (std::size_t cell = 0; cell < level_size; cell += config().lanes) {
+    if (table_[cell] != 0.0) return false;
+  }
+  return true;
+}
+
+VectorSketch MatrixSketch::product(std::span<const double> x) const {
+  if (x.size() != columns_) {
+    throw InputError(fmt::format("x has {} entries, but A has {} columns", x.size(), columns_));
+  }
+  return product(0, x);
+}
+
+VectorSketch MatrixSketch::product(std::uint64_t first_column, std::span<const double> coefficients) const {
+  if (first_column > columns_ || coefficients.size() > columns_ - first_column) {
+    throw InputError(fmt::format("a block of {} columns from {} on, but A has {} columns", coefficients.size(),
+                                 first_column, columns_));
+  }
+  std::vector<std::size_t> used_columns;
+  std::vector<double> used;
+  for (std::size_t j = 0; j < coefficients.size(); ++j) {
+    if (!std::isfinite(coefficients[j])) throw InputError(fmt::format("entry {} of x is {}", j, coefficients[j]));
+    if (coefficients[j] == 0.0) continue;
+    used_columns.push_back(static_cast<std::size_t>(first_column) + j);
+    used.push_back(coefficients[j]);
+  }
+  VectorSketch y(config());
+  kernels::multiply(table_.data(), y.table().size() / config().lanes, shape_of(*this), used_columns, used.data(),
+                    y.table().data());
+  return y;
+}
+
+void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
+  assert(i < config().dimension && out.size() == columns_);
+  const SketchConfig& config = phi_.config();
+  PhiColumns phi(config);
+  phi_.locate(0, std::span(&i, 1), PhiColumns::ones, phi);
+  std::array<double, 15> estimates{};
+  const auto used = std::span(estimates).first(config.rows);
+  for (std::size_t j = 0; j < out.size(); ++j) {
+    for (std::size_t row = 0; row < used.size(); ++row) {
+      const std::size_t cell = static_cast<std::size_t>(phi.cells[row * PhiColumns::capacity]);
+      used[row] = phi.signed_deltas[row * PhiColumns::capacity] * table_[cell + j * config.lanes];
+    }
+    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
+    std::nth_element(used.begin(), middle, used.end());
+    out[j] = *middle;
+  }
+}
+
+std::uint64_t MatrixSketch::fingerprint() const noexcept {
+  return finalise(config().fingerprint() ^ finalise(columns_));
+}
+
+std::string describe_difference(const MatrixSketch& a, const MatrixSketch& b) {
+  if (a.columns() != b.columns()) return fmt::format("columns: {} against {}", a.columns(), b.columns());
+  return describe_difference(a.config(), b.config());
+}
+
+}  // namespace weir
