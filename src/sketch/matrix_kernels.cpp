@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "sketch/matrix_kernels.cpp"
 #include <hwy/foreach_target.h>
 // The order matters: foreach_target.h re-includes this file once for each target.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -41,87 +42,86 @@ HWY_INLINE void with_block(std::size_t block, const Run& run) {
   }
 }
 
-template <std::size_t kVectors, class D>
-HWY_INLINE void load_scales(D d, const float* HWY_RESTRICT scales, std::size_t t, double factor,
-                            hn::Vec<D> (&scale)[kVectors]) {
-  const hn::Rebind<float, D> df;
-  const std::size_t width = hn::Lanes(d);
-  for (std::size_t v = 0; v < kVectors; ++v) {
-    scale[v] = hn::Mul(hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width)), hn::Set(d, factor));
-  }
-}
-
 /// cell[column][lanes of the block] += the rows t of `group`, for kColumns columns of them from `first` on. The cell is
 /// loaded and stored once.
 template <std::size_t kVectors, std::size_t kColumns, class D>
-HWY_INLINE void add_tile(D d, double* HWY_RESTRICT cell, std::span<const std::uint32_t> group, const WholeRows& rows,
-                         const MatrixShape& shape, std::size_t first) {
+HWY_INLINE void add_tile(D d, double* HWY_RESTRICT cell, std::size_t cell_lanes, std::span<const std::uint32_t> group,
+                         const WholeRows& rows, std::size_t first) {
+  const hn::Rebind<float, D> df;
   const std::size_t width = hn::Lanes(d);
   hn::Vec<D> sums[kColumns][kVectors];
-  double* HWY_RESTRICT tile = cell + first * shape.lanes;
+  double* HWY_RESTRICT tile = cell + first * cell_lanes;
   for (std::size_t c = 0; c < kColumns; ++c) {
-    for (std::size_t v = 0; v < kVectors; ++v) sums[c][v] = hn::Load(d, tile + c * shape.lanes + v * width);
+    for (std::size_t v = 0; v < kVectors; ++v) sums[c][v] = hn::Load(d, tile + c * cell_lanes + v * width);
   }
   for (const std::uint32_t t : group) {
+    const auto weight = hn::Set(d, rows.signed_weights[t]);
     hn::Vec<D> scale[kVectors];
-    load_scales(d, rows.scales, t, rows.signed_weights[t], scale);
-    const double* HWY_RESTRICT values = rows.values + t * shape.columns + first;
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      scale[v] = hn::Mul(hn::PromoteTo(d, hn::LoadU(df, rows.scales + (t * kVectors + v) * width)), weight);
+    }
+    const double* HWY_RESTRICT values = rows.values + t * rows.columns + first;
     for (std::size_t c = 0; c < kColumns; ++c) {
       const auto value = hn::Set(d, values[c]);
       for (std::size_t v = 0; v < kVectors; ++v) sums[c][v] = hn::Add(sums[c][v], hn::Mul(scale[v], value));
     }
   }
   for (std::size_t c = 0; c < kColumns; ++c) {
-    for (std::size_t v = 0; v < kVectors; ++v) hn::Store(sums[c][v], d, tile + c * shape.lanes + v * width);
+    for (std::size_t v = 0; v < kVectors; ++v) hn::Store(sums[c][v], d, tile + c * cell_lanes + v * width);
   }
 }
 
 /// Tiles of kColumns columns as long as they fit, then smaller ones.
 template <std::size_t kVectors, std::size_t kColumns, class D>
-HWY_INLINE void add_tiles(D d, double* HWY_RESTRICT cell, std::span<const std::uint32_t> group, const WholeRows& rows,
-                          const MatrixShape& shape, std::size_t first) {
-  for (; first + kColumns <= shape.columns; first += kColumns) {
-    add_tile<kVectors, kColumns>(d, cell, group, rows, shape, first);
+HWY_INLINE void add_tiles(D d, double* HWY_RESTRICT cell, std::size_t cell_lanes, std::span<const std::uint32_t> group,
+                          const WholeRows& rows, std::size_t first) {
+  for (; first + kColumns <= rows.columns; first += kColumns) {
+    add_tile<kVectors, kColumns>(d, cell, cell_lanes, group, rows, first);
   }
-  if constexpr (kColumns > 1) add_tiles<kVectors, kColumns / 2>(d, cell, group, rows, shape, first);
+  if constexpr (kColumns > 1) add_tiles<kVectors, kColumns / 2>(d, cell, cell_lanes, group, rows, first);
 }
 
 /// The same where a cell holds one lane, whose scale is 1: then the columns lie side by side.
-HWY_INLINE void add_columns(double* HWY_RESTRICT cell, std::span<const std::uint32_t> group, const WholeRows& rows,
-                            std::size_t columns) {
+HWY_INLINE void add_columns(double* HWY_RESTRICT cell, std::span<const std::uint32_t> group, const WholeRows& rows) {
   const hn::ScalableTag<double> d;
   const std::size_t width = hn::Lanes(d);
   for (const std::uint32_t t : group) {
-    const double* HWY_RESTRICT values = rows.values + t * columns;
+    const double* HWY_RESTRICT values = rows.values + t * rows.columns;
     const double weight = rows.signed_weights[t];
     const auto factor = hn::Set(d, weight);
     std::size_t c = 0;
-    for (; c + width <= columns; c += width) {
+    for (; c + width <= rows.columns; c += width) {
       hn::StoreU(hn::Add(hn::LoadU(d, cell + c), hn::Mul(hn::LoadU(d, values + c), factor)), d, cell + c);
     }
-    for (; c < columns; ++c) cell[c] += values[c] * weight;
+    for (; c < rows.columns; ++c) cell[c] += values[c] * weight;
   }
 }
 
-void accumulate_rows(double* HWY_RESTRICT cells, const WholeRows& rows, const MatrixShape& shape, std::size_t block) {
+void accumulate_rows(double* HWY_RESTRICT cells, const WholeRows& rows, const MatrixShape& shape, std::size_t lanes) {
+  const std::size_t cell_size = shape.columns * shape.lanes;
   const auto for_each_group = [&](const auto& add) HWY_ATTR {
-    for (std::size_t first = 0; first < rows.order.size();) {
-      const std::uint32_t bucket = rows.buckets[rows.order[first]];
-      std::size_t last = first + 1;
-      while (last < rows.order.size() && rows.buckets[rows.order[last]] == bucket) ++last;
-      add(cells + bucket * shape.columns * shape.lanes, rows.order.subspan(first, last - first));
-      first = last;
+    std::size_t first = 0;
+    for (std::size_t g = 0; g < rows.groups.size(); ++g) {
+      if (g + 1 < rows.groups.size()) {  // the next cell comes in while this one is worked on
+        const double* next = cells + rows.groups[g + 1].bucket * cell_size;
+        for (std::size_t column = 0; column < rows.columns; ++column) {
+          for (std::size_t lane = 0; lane < lanes; lane += 8) hwy::Prefetch(next + column * shape.lanes + lane);
+        }
+      }
+      const auto [bucket, end] = rows.groups[g];
+      add(cells + bucket * cell_size, std::span(rows.order + first, end - first));
+      first = end;
     }
   };
   if (shape.lanes == 1) {
     return for_each_group([&](double* cell, std::span<const std::uint32_t> group)
-                              HWY_ATTR { add_columns(cell, group, rows, shape.columns); });
+                              HWY_ATTR { add_columns(cell, group, rows); });
   }
-  with_block(block, [&](auto d, auto vectors) HWY_ATTR {
+  with_block(lanes, [&](auto d, auto vectors) HWY_ATTR {
     constexpr std::size_t kVectors = decltype(vectors)::value;
     constexpr std::size_t kColumns = kVectors < tile_vectors ? tile_vectors / kVectors : 1;
     for_each_group([&](double* cell, std::span<const std::uint32_t> group)
-                       HWY_ATTR { add_tiles<kVectors, kColumns>(d, cell, group, rows, shape, 0); });
+                       HWY_ATTR { add_tiles<kVectors, kColumns>(d, cell, shape.lanes, group, rows, 0); });
   });
 }
 
@@ -177,8 +177,8 @@ HWY_EXPORT(all_finite);
 
 namespace kernels {
 
-void accumulate_rows(double* cells, const WholeRows& rows, const MatrixShape& shape, std::size_t block) {
-  HWY_DYNAMIC_DISPATCH(accumulate_rows)(cells, rows, shape, block);
+void accumulate_rows(double* cells, const WholeRows& rows, const MatrixShape& shape, std::size_t lanes) {
+  HWY_DYNAMIC_DISPATCH(accumulate_rows)(cells, rows, shape, lanes);
 }
 
 void multiply(const double* table, std::size_t cells, const MatrixShape& shape, std::span<const std::size_t> columns,

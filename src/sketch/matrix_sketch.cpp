@@ -38,18 +38,49 @@ std::uint32_t rows_of_all_levels(const SketchConfig& config) {
   return rows;
 }
 
-/// Fills `order` with the positions of `buckets` such that equal buckets are neighbours, each in the order they came in
-/// (counting sort), or as they are when there are so many buckets that few share one.
+/// Whole rows are worked on this many at a time, so that a block of their columns stays in the second-level cache.
+constexpr std::size_t row_chunk = 4096;
+
+/// From this many rows on, their columns are worked on block by block; the values of a block are copied together, as they
+/// would share few sets of the cache where they lie.
+constexpr std::size_t least_packed_rows = 64;
+
+/// A chunk of whole rows, sorted by bucket for each row of the table: then each cell is loaded and stored once for all
+/// the rows of its bucket.
+struct RowChunk {
+  RowChunk(const SketchConfig& config, std::size_t count)
+      : buckets(rows_of_all_levels(config) * count),
+        order(buckets.size()),
+        groups(rows_of_all_levels(config)),
+        signed_weights(config.rows * count),
+        scales((count + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block)) {}
+
+  std::vector<std::uint32_t> buckets;                  // [table row][t]
+  std::vector<std::uint32_t> order;                    // [table row][k]: the k-th of the rows to be taken
+  std::vector<std::vector<kernels::RowGroup>> groups;  // [table row]
+  std::vector<double> signed_weights;                  // [row][t]
+  AlignedVector<float> scales;                         // [t][lane of the block]
+  AlignedVector<double> values;                        // [t][column of the block]
+};
+
+/// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves them
+/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`.
 void group_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
-                     std::vector<std::size_t>& starts, std::span<std::uint32_t> order) {
+                     std::span<std::uint32_t> order, std::vector<kernels::RowGroup>& groups) {
   if (number_of_buckets / 4 > buckets.size()) {
     std::iota(order.begin(), order.end(), 0U);
-    return;
+  } else {
+    std::vector<std::uint32_t> starts(static_cast<std::size_t>(number_of_buckets) + 1);
+    for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
+    std::partial_sum(starts.begin(), starts.end(), starts.begin());
+    for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
   }
-  starts.assign(static_cast<std::size_t>(number_of_buckets) + 1, 0);
-  for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
-  std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+  groups.clear();
+  for (std::uint32_t k = 0; k < order.size(); ++k) {
+    const std::uint32_t bucket = buckets[order[k]];
+    if (k == 0 || bucket != groups.back().bucket) groups.push_back({bucket, k});
+    groups.back().end = k + 1;
+  }
 }
 
 }  // namespace
@@ -194,65 +225,63 @@ void MatrixSketch::update_rows(std::span<const std::uint64_t> rows, std::span<co
 
 void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                                      const double* values) {
+  const SketchConfig& config = phi_.config();
   const auto columns = static_cast<std::size_t>(columns_);
-  const auto row_chunk = static_cast<std::size_t>(std::clamp<std::uint64_t>(8 * config().buckets, 1024, 8192));
+  const std::uint32_t table_rows = rows_of_all_levels(config);
+  const std::size_t row_size = table_.size() / table_rows;
+  const std::size_t cell_size = columns * config.lanes;
+  RowChunk chunk(config, std::min(rows.size(), row_chunk));
   for (std::size_t first = 0; first < rows.size(); first += row_chunk) {
     const std::size_t count = std::min(row_chunk, rows.size() - first);
-    update_row_chunk(rows.subspan(first, count), weights.subspan(first, count), values + first * columns);
-  }
-}
-
-void MatrixSketch::update_row_chunk(std::span<const std::uint64_t> rows, std::span<const double> weights,
-                                    const double* values) {
-  const SketchConfig& config = phi_.config();
-  const std::size_t count = rows.size();
-  const std::uint32_t table_rows = rows_of_all_levels(config);
-  const std::uint64_t cell_size = columns_ * config.lanes;
-  RowScratch& scratch = row_scratch_;
-  const auto grow = [](auto& vector, std::size_t size) {
-    if (vector.size() < size) vector.resize(size);
-  };
-  grow(scratch.buckets, table_rows * count);
-  grow(scratch.order, table_rows * count);
-  grow(scratch.signed_weights, config.rows * count);
-  grow(scratch.scales, (count + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block));
-
-  for (std::size_t first = 0; first < count; first += PhiColumns::capacity) {
-    const std::size_t size = std::min(PhiColumns::capacity, count - first);
-    phi_.locate_all(rows.subspan(first, size), weights.subspan(first, size), phi_columns_);
+    for (std::size_t done = 0; done < count; done += PhiColumns::capacity) {
+      const std::size_t size = std::min(PhiColumns::capacity, count - done);
+      phi_.locate_all(rows.subspan(first + done, size), weights.subspan(first + done, size), phi_columns_);
+      for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
+        const std::uint64_t* cells = phi_columns_.cells.data() + table_row * PhiColumns::capacity;
+        std::uint32_t* buckets = chunk.buckets.data() + table_row * count + done;
+        for (std::size_t t = 0; t < size; ++t) {
+          buckets[t] = static_cast<std::uint32_t>(cells[t] / cell_size - table_row * config.buckets);
+        }
+      }
+      for (std::uint32_t row = 0; row < config.rows; ++row) {
+        std::copy_n(phi_columns_.signed_deltas.data() + row * PhiColumns::capacity, size,
+                    chunk.signed_weights.data() + row * count + done);
+      }
+    }
     for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
-      const std::uint64_t* cells = phi_columns_.cells.data() + table_row * PhiColumns::capacity;
-      for (std::size_t t = 0; t < size; ++t) {
-        scratch.buckets[table_row * count + first + t] =
-            static_cast<std::uint32_t>(cells[t] / cell_size - table_row * config.buckets);
-      }
+      group_by_bucket(std::span(chunk.buckets).subspan(table_row * count, count), config.buckets,
+                      std::span(chunk.order).subspan(table_row * count, count), chunk.groups[table_row]);
     }
-    for (std::uint32_t row = 0; row < config.rows; ++row) {
-      std::copy_n(phi_columns_.signed_deltas.data() + row * PhiColumns::capacity, size,
-                  scratch.signed_weights.data() + row * count + first);
-    }
-  }
-  for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
-    group_by_bucket(std::span(scratch.buckets).subspan(table_row * count, count), config.buckets, scratch.starts,
-                    std::span(scratch.order).subspan(table_row * count, count));
-  }
 
-  const std::size_t row_size = table_.size() / table_rows;
-  for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t block) {
-    phi_.scales().fill(rows, lane, block, scratch.scales);
-    std::size_t table_row = 0;
-    for (std::uint32_t level = 0; level < config.levels; ++level) {
-      for (std::uint32_t row = 0; row < config.rows_at(level); ++row, ++table_row) {
-        kernels::accumulate_rows(table_.data() + table_row * row_size + lane,
-                                 {.order = std::span(scratch.order).subspan(table_row * count, count),
-                                  .buckets = scratch.buckets.data() + table_row * count,
-                                  .signed_weights = scratch.signed_weights.data() + row * count,
-                                  .scales = scratch.scales.data(),
-                                  .values = values},
-                                 shape_of(*this), block);
+    for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t lanes) {
+      phi_.scales().fill(rows.subspan(first, count), lane, lanes, chunk.scales);
+      const std::size_t column_block = count < least_packed_rows ? columns : 128 / lanes;
+      for (std::size_t column = 0; column < columns; column += column_block) {
+        const std::size_t width = std::min(column_block, columns - column);
+        const double* block = values + first * columns;
+        if (width < columns) {
+          chunk.values.resize(count * width);
+          for (std::size_t t = 0; t < count; ++t) {
+            std::copy_n(block + t * columns + column, width, chunk.values.data() + t * width);
+          }
+          block = chunk.values.data();
+        }
+        std::size_t table_row = 0;
+        for (std::uint32_t level = 0; level < config.levels; ++level) {
+          for (std::uint32_t row = 0; row < config.rows_at(level); ++row, ++table_row) {
+            kernels::accumulate_rows(table_.data() + table_row * row_size + column * config.lanes + lane,
+                                     {.groups = chunk.groups[table_row],
+                                      .order = chunk.order.data() + table_row * count,
+                                      .signed_weights = chunk.signed_weights.data() + row * count,
+                                      .scales = chunk.scales.data(),
+                                      .values = block,
+                                      .columns = width},
+                                     shape_of(*this), lanes);
+          }
+        }
       }
-    }
-  });
+    });
+  }
 }
 
 void MatrixSketch::add(const MatrixSketch& other, double coefficient) {

@@ -69,15 +69,6 @@ class MatrixSketch {
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 
  private:
-  /// What is known of the whole rows of a chunk, by their position in it.
-  struct RowScratch {
-    std::vector<std::uint32_t> buckets;  // [table row][t]
-    std::vector<std::uint32_t> order;    // [table row][t]: the chunk sorted by bucket
-    std::vector<double> signed_weights;  // [row][t]
-    AlignedVector<float> scales;         // [t][lane of the block]
-    std::vector<std::size_t> starts;     // of the buckets, for sorting
-  };
-
   void update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                       std::span<const double> deltas);
   /// Fills phi_columns_ with the cells and signed deltas of the entries of a chunk; run_rows[run_of[t]] is the row of
@@ -85,13 +76,11 @@ class MatrixSketch {
   void locate_entries(std::span<const std::uint64_t> run_rows, std::span<const std::uint32_t> run_of,
                       std::span<const std::uint64_t> columns, std::span<const double> deltas);
   void update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights, const double* values);
-  void update_row_chunk(std::span<const std::uint64_t> rows, std::span<const double> weights, const double* values);
 
   SketchOperator phi_;
   std::uint64_t columns_;
   AlignedVector<double> table_;
   PhiColumns phi_columns_;  // scratch
-  RowScratch row_scratch_;
 };
 
 /// Human-readable account of the first thing in which two matrix sketches differ that must be equal for them to combine;
