@@ -12,6 +12,7 @@ namespace weir::bench {
 
 // Each registers the benchmarks of one file.
 void register_ingest();
+void register_matrix();
 void register_query();
 void register_reading();
 void register_state();

@@ -27,9 +27,9 @@ void locate_rows(const std::uint64_t* HWY_RESTRICT words, std::size_t count, con
   const hn::ScalableTag<std::uint64_t> d;
   const hn::Repartition<double, decltype(d)> df;
   const std::size_t width = hn::Lanes(d);
-  const std::uint64_t row_size = fields.lanes << (fields.bits - 1);
+  const std::uint64_t row_size = fields.cell_size << (fields.bits - 1);
   const auto sign_bit = hn::Set(d, std::uint64_t{1} << 63U);
-  const auto lanes = hn::Set(d, fields.lanes);
+  const auto cell_size = hn::Set(d, fields.cell_size);
   for (std::size_t t = 0; t < count; t += width) {
     auto word = hn::Load(d, words + t);
     auto first = hn::Set(d, fields.first_cell);
@@ -46,10 +46,10 @@ void locate_rows(const std::uint64_t* HWY_RESTRICT words, std::size_t count, con
     for (std::size_t row = 0; row < fields.rows; ++row) {
       const auto bucket = hn::ShiftRightSame(hn::ShiftLeft<1>(word), 65 - fields.bits);
 #if HWY_TARGET == HWY_SCALAR
-      const auto offset = bucket * lanes;
+      const auto offset = bucket * cell_size;
 #else
       const hn::Repartition<std::uint32_t, decltype(d)> d32;
-      const auto offset = hn::MulEven(hn::BitCast(d32, bucket), hn::BitCast(d32, lanes));  // both fit 32 bits
+      const auto offset = hn::MulEven(hn::BitCast(d32, bucket), hn::BitCast(d32, cell_size));  // both fit 32 bits
 #endif
       hn::Store(hn::Add(offset, first), d, cells + row * PhiColumns::capacity + t);
       if (deltas != nullptr) {

@@ -15,11 +15,11 @@ namespace weir::kernels {
 struct RowFields {
   std::size_t rows;          ///< Rows in this word.
   int bits;                  ///< 1 + log2 of the number of buckets.
-  std::uint64_t lanes;       ///< Doubles of a cell.
-  std::uint64_t first_cell;  ///< First double of the first of these rows in the table.
+  std::uint64_t cell_size;   ///< Below 2^32.
+  std::uint64_t first_cell;  ///< Of the first of these rows in the table: its number times the size.
 };
 
-/// For each of the rows, cells[row][t] = first double of the cell that words[t] names, and unless `deltas` is null
+/// For each of the rows, cells[row][t] = number times size of the cell that words[t] names, and unless `deltas` is null
 /// signed_deltas[row][t] = deltas[t], negated when the row's sign bit is set; the rows of both are PhiColumns::capacity
 /// apart.
 void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, const double* deltas,
@@ -34,6 +34,9 @@ struct TableShape {
   std::size_t rows;
   std::size_t lanes;
 };
+[[nodiscard]] inline TableShape table_shape(const SketchConfig& config) {
+  return {.levels = config.levels, .rows = config.rows, .lanes = config.lanes};
+}
 
 /// table[cells[level][row][t] + lane] += signed_deltas[row][t] * scales[t][lane] for all t, levels, rows, and the
 /// `lanes` lanes of a block: 1, 2, 8 or 16. `table` is advanced to the first lane of the block.

@@ -26,8 +26,9 @@ PhiColumns::PhiColumns(const SketchConfig& config)
       scales(capacity * std::min(config.lanes, lane_block)),
       words(capacity) {}
 
-SketchOperator::SketchOperator(const SketchConfig& config)
+SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_size)
     : config_(validated(config)),
+      cell_size_(cell_size),
       field_bits_(static_cast<std::uint32_t>(std::bit_width(config.buckets))),
       fields_per_word_(usable_bits / field_bits_),
       words_((config.rows + fields_per_word_ - 1) / fields_per_word_),
@@ -50,10 +51,21 @@ void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> 
     kernels::locate_rows(columns.words.data(), count,
                          {.rows = std::min(fields_per_word_, config_.rows - first_row),
                           .bits = static_cast<int>(field_bits_),
-                          .lanes = config_.lanes,
-                          .first_cell = table_row * config_.buckets * config_.lanes},
+                          .cell_size = cell_size_,
+                          .first_cell = table_row * config_.buckets * cell_size_},
                          level == 0 ? deltas.data() : nullptr, columns.cells.data() + table_row * PhiColumns::capacity,
                          columns.signed_deltas.data() + first_row * PhiColumns::capacity);
+  }
+}
+
+void SketchOperator::locate_all(std::span<const std::uint64_t> keys, std::span<const double> deltas,
+                                PhiColumns& columns) const {
+  locate(0, keys, deltas, columns);
+  std::array<std::uint64_t, PhiColumns::capacity> groups;
+  for (std::uint32_t level = 1; level < config_.levels; ++level) {
+    const std::uint32_t shift = config_.group_shift(level);
+    for (std::size_t t = 0; t < keys.size(); ++t) groups[t] = keys[t] >> shift;
+    locate(level, std::span<const std::uint64_t>(groups).first(keys.size()), {}, columns);
   }
 }
 

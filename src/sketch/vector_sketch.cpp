@@ -44,17 +44,6 @@ double median_inner_product(const SketchConfig& config, std::span<const double> 
   return median_of(std::span(sums).first(config.rows));
 }
 
-kernels::TableShape table_shape(const SketchConfig& config) {
-  return {.levels = config.levels, .rows = config.rows, .lanes = config.lanes};
-}
-
-constexpr std::array<double, PhiColumns::capacity> make_ones() {
-  std::array<double, PhiColumns::capacity> ones{};
-  ones.fill(1.0);
-  return ones;
-}
-constexpr std::array<double, PhiColumns::capacity> ones = make_ones();
-
 }  // namespace
 
 VectorSketch::VectorSketch(const SketchConfig& config) : phi_(config), table_(config.table_size()), columns_(config) {}
@@ -71,22 +60,14 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
       if (!std::isfinite(deltas[t])) throw InputError(fmt::format("update {} of the batch: delta is {}", t, deltas[t]));
     }
   }
-  std::array<std::uint64_t, PhiColumns::capacity> groups;
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
     const auto chunk = keys.subspan(first, count);
-    for (std::uint32_t level = 0; level < shape.levels; ++level) {
-      if (level > 0) {
-        const std::uint32_t shift = shape.group_shift(level);
-        for (std::size_t t = 0; t < count; ++t) groups[t] = chunk[t] >> shift;
-      }
-      phi_.locate(level, level == 0 ? chunk : std::span<const std::uint64_t>(groups).first(count),
-                  deltas.subspan(first, count), columns_);
-    }
+    phi_.locate_all(chunk, deltas.subspan(first, count), columns_);
     for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
       const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
       phi_.scales().fill(chunk, lane, block, columns_.scales);
-      kernels::accumulate(table_.data() + lane, columns_, count, table_shape(shape), block);
+      kernels::accumulate(table_.data() + lane, columns_, count, kernels::table_shape(shape), block);
     }
   }
 }
@@ -140,15 +121,15 @@ void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<doubl
   PhiColumns columns(shape);
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
-    phi_.locate(0, keys.subspan(first, count), ones, columns);
-    kernels::estimate(table_.data(), columns, count, table_shape(shape), out.data() + first * shape.lanes);
+    phi_.locate(0, keys.subspan(first, count), PhiColumns::ones, columns);
+    kernels::estimate(table_.data(), columns, count, kernels::table_shape(shape), out.data() + first * shape.lanes);
   }
 }
 
 void VectorSketch::row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const {
   assert(out.size() == config().rows);
   PhiColumns columns(config());
-  phi_.locate(0, std::span(&key, 1), ones, columns);
+  phi_.locate(0, std::span(&key, 1), PhiColumns::ones, columns);
   for (std::size_t row = 0; row < out.size(); ++row) {
     out[row] =
         columns.signed_deltas[row * PhiColumns::capacity] * table_[columns.cells[row * PhiColumns::capacity] + lane];
@@ -164,8 +145,9 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
   for (std::uint64_t done = 0; done < count; done += PhiColumns::capacity) {
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(PhiColumns::capacity, count - done));
     std::iota(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(size), first + done);
-    phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), ones, columns);
-    kernels::scan(table_.data(), columns, size, table_shape(shape), level, thresholds.data(), first + done, hits);
+    phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), PhiColumns::ones, columns);
+    kernels::scan(table_.data(), columns, size, kernels::table_shape(shape), level, thresholds.data(), first + done,
+                  hits);
   }
 }
 

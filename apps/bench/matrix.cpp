@@ -1,0 +1,114 @@
+// The matrix sketch: single entries, whole rows, products.
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "weir/random/source.hpp"
+#include "weir/sketch/matrix_sketch.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+#include "workload.hpp"
+
+namespace weir::bench {
+namespace {
+
+constexpr std::uint64_t n = std::uint64_t{1} << 24;
+
+struct Shape {
+  std::uint64_t d;
+  std::uint32_t lanes;
+  std::uint64_t buckets;
+};
+
+std::string text(const Shape& shape) {
+  return fmt::format("d:{}/lanes:{}/buckets:{}", shape.d, shape.lanes, shape.buckets);
+}
+
+MatrixSketch matrix_sketch(const Shape& shape) {
+  return MatrixSketch(sketch_config(n, shape.lanes, shape.buckets, 1), shape.d);
+}
+
+enum class Order : std::uint8_t { random, row_major };
+
+/// Entries of random rows: each in a random column, or all columns of a row one after the other.
+void entries(benchmark::State& state, const Shape& shape, Order order) {
+  MatrixSketch sketch = matrix_sketch(shape);
+  EventRing& ring = events(n, Keys::uniform);
+  std::vector<std::uint64_t> rows(EventRing::size);
+  std::vector<std::uint64_t> columns(EventRing::size);
+  for (std::size_t t = 0; t < rows.size(); ++t) {
+    const std::size_t row = order == Order::random ? t : t / shape.d;
+    rows[t] = ring.all().keys[row];
+    columns[t] = order == Order::random ? finalise(t) % shape.d : t % shape.d;
+  }
+  std::size_t at = 0;
+  for (auto _ : state) {
+    sketch.update(std::span(rows).subspan(at, EventRing::batch), std::span(columns).subspan(at, EventRing::batch),
+                  ring.all().deltas.subspan(at, EventRing::batch));
+    at = (at + EventRing::batch) % EventRing::size;
+  }
+  benchmark::DoNotOptimize(sketch.table().data());
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(EventRing::batch));
+}
+
+/// What single entries are measured against: a vector sketch with a table as large, whose keys are random.
+void vector_entries(benchmark::State& state, const Shape& shape) {
+  VectorSketch sketch(sketch_config(n, shape.lanes, shape.buckets * shape.d, 1));
+  EventRing& ring = events(n, Keys::uniform);
+  for (auto _ : state) {
+    const Updates updates = ring.next();
+    sketch.update(updates.keys, updates.deltas);
+  }
+  benchmark::DoNotOptimize(sketch.table().data());
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(EventRing::batch));
+}
+
+/// Random rows, `batch` of them at a time. An item is a row.
+void whole_rows(benchmark::State& state, const Shape& shape, std::size_t batch) {
+  MatrixSketch sketch = matrix_sketch(shape);
+  EventRing& ring = events(n, Keys::uniform);
+  const std::vector<double> weights(batch, 1.0);
+  std::size_t at = 0;
+  for (auto _ : state) {
+    if (at + batch * shape.d > EventRing::size) at = 0;
+    sketch.update_rows(ring.all().keys.subspan(at, batch), weights, ring.all().deltas.subspan(at, batch * shape.d));
+    at += batch * shape.d;
+  }
+  benchmark::DoNotOptimize(sketch.table().data());
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(batch));
+}
+
+void product(benchmark::State& state, const Shape& shape) {
+  MatrixSketch sketch = matrix_sketch(shape);
+  EventRing& ring = events(n, Keys::uniform);
+  sketch.update_rows(ring.all().keys.first(1024), std::vector<double>(1024, 1.0),
+                     ring.all().deltas.first(1024 * shape.d));
+  const std::vector<double> x(shape.d, 0.5);
+  for (auto _ : state) benchmark::DoNotOptimize(sketch.product(x).table().data());
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(sketch.table().size_bytes()));
+}
+
+}  // namespace
+
+void register_matrix() {
+  const auto add = [](const std::string& name, auto run, auto... arguments) {
+    benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, arguments...); });
+  };
+  std::vector<Shape> shapes;
+  for (const std::uint64_t d : {1U, 8U, 64U, 256U}) {
+    for (const std::uint32_t lanes : {8U, 16U, 64U}) shapes.push_back({d, lanes, 128});
+  }
+  for (const std::uint32_t lanes : {8U, 16U}) shapes.push_back({64, lanes, 512});
+  for (const Shape& shape : shapes) {
+    add("matrix_entries/order:random/" + text(shape), entries, shape, Order::random);
+    add("matrix_entries/order:row/" + text(shape), entries, shape, Order::row_major);
+    add("matrix_entries/vector_sketch/" + text(shape), vector_entries, shape);
+    for (const std::size_t batch : {1U, 64U, 1024U, 4096U, 8192U}) {
+      add(fmt::format("matrix_rows/batch:{}/{}", batch, text(shape)), whole_rows, shape, batch);
+    }
+    add("matrix_product/" + text(shape), product, shape);
+  }
+}
+
+}  // namespace weir::bench

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "weir/sketch/aligned.hpp"
+#include "weir/sketch/config.hpp"
+#include "weir/sketch/operator.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+/// Phi A, for A with n = config.dimension rows and `columns` columns (Lemma 5.7 of the paper): the VectorSketch of every
+/// column, a cell being [column][lane].
+///
+///     table[level][row][bucket_row(i >> group_shift(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
+///
+/// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the updates,
+/// however they are cut into batches; with integer-valued updates it does not depend on their order either, while every
+/// cell stays below 2^37 in magnitude.
+class MatrixSketch {
+ public:
+  /// The zero matrix. Throws UsageError when `config` is not valid, when `columns` is 0 or columns * lanes is 2^32 or
+  /// more, and when the table would not fit in memory addresses; std::bad_alloc when there is no memory.
+  MatrixSketch(const SketchConfig& config, std::uint64_t columns);
+
+  [[nodiscard]] const SketchConfig& config() const noexcept { return phi_.config(); }
+  /// d: columns are 0 .. d-1.
+  [[nodiscard]] std::uint64_t columns() const noexcept { return columns_; }
+  /// Number of doubles of the table of (config, columns). Throws as the constructor does, and allocates nothing.
+  [[nodiscard]] static std::size_t table_size(const SketchConfig& config, std::uint64_t columns);
+  /// The cells, [level][row][bucket][column][lane]. Writable, for reductions and for reading a state back.
+  [[nodiscard]] std::span<double> table() noexcept { return {table_.data(), table_.size()}; }
+  [[nodiscard]] std::span<const double> table() const noexcept { return {table_.data(), table_.size()}; }
+
+  /// A[rows[t]][columns[t]] += deltas[t] for all t. The spans are equally long. Entries of one row that follow each
+  /// other share its hashes and scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws InputError, with nothing changed, when an index is out of range or a delta
+  /// is not finite.
+  void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
+              std::span<const double> deltas);
+  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]) for all t: a rank-1 update of the cells of a
+  /// row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing changed,
+  /// when a row is out of range, or a weight or a value is not finite.
+  void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
+                   std::span<const double> values);
+
+  /// *this += coefficient * other. Throws InputError naming what differs when the shapes do. `other` may be *this.
+  void add(const MatrixSketch& other, double coefficient = 1.0);
+  /// *this *= coefficient.
+  void scale(double coefficient) noexcept;
+  /// True when lane 0 of all columns is exactly zero; see VectorSketch::is_zero.
+  [[nodiscard]] bool is_zero() const noexcept;
+
+  /// Phi (A x), summed over the columns in their order. Where A and x hold integers it has the bits of the VectorSketch
+  /// of A x. Throws InputError when x.size() is not the number of columns or an entry is not finite.
+  [[nodiscard]] VectorSketch product(std::span<const double> x) const;
+  /// The same with x zero outside of first_column .. first_column + coefficients.size() - 1. Throws InputError when the
+  /// block does not lie within the columns or a coefficient is not finite.
+  [[nodiscard]] VectorSketch product(std::uint64_t first_column, std::span<const double> coefficients) const;
+
+  /// A[i][:] from lane 0: for each column the median over rows, whose variance is at most F2(column) / B.
+  /// out.size() == columns().
+  void estimate_row(std::uint64_t i, std::span<double> out) const;
+
+  /// 64-bit digest of configuration and columns: equal on ranks that may merge.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept;
+
+ private:
+  void update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
+                      std::span<const double> deltas);
+  /// Fills phi_columns_ with the cells and signed deltas of the entries of a chunk; run_rows[run_of[t]] is the row of
+  /// entry t.
+  void locate_entries(std::span<const std::uint64_t> run_rows, std::span<const std::uint32_t> run_of,
+                      std::span<const std::uint64_t> columns, std::span<const double> deltas);
+  void update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights, const double* values);
+
+  SketchOperator phi_;
+  std::uint64_t columns_;
+  AlignedVector<double> table_;
+  PhiColumns phi_columns_;  // scratch
+};
+
+/// Human-readable account of the first thing in which two matrix sketches differ that must be equal for them to combine;
+/// empty when they do combine.
+[[nodiscard]] std::string describe_difference(const MatrixSketch& a, const MatrixSketch& b);
+
+}  // namespace weir

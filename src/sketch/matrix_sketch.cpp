@@ -1,0 +1,361 @@
+#include "weir/sketch/matrix_sketch.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "sketch/kernels.hpp"
+#include "sketch/matrix_kernels.hpp"
+#include "weir/error.hpp"
+
+namespace weir {
+
+namespace {
+
+/// Shorter rows are not looked for among entries: there is little to gain.
+constexpr std::size_t least_columns_of_whole_rows = 8;
+
+kernels::MatrixShape shape_of(const MatrixSketch& sketch) {
+  return {.columns = static_cast<std::size_t>(sketch.columns()), .lanes = sketch.config().lanes};
+}
+
+/// Calls work(first lane, lanes) for the blocks of lanes that kernels take at a time.
+template <class Work>
+void for_each_lane_block(std::uint32_t lanes, const Work& work) {
+  for (std::uint32_t lane = 0; lane < lanes; lane += PhiColumns::lane_block) {
+    work(lane, std::min(PhiColumns::lane_block, lanes - lane));
+  }
+}
+
+std::uint32_t rows_of_all_levels(const SketchConfig& config) {
+  std::uint32_t rows = 0;
+  for (std::uint32_t level = 0; level < config.levels; ++level) rows += config.rows_at(level);
+  return rows;
+}
+
+/// Whole rows are worked on this many at a time, so that a block of their columns stays in the second-level cache.
+constexpr std::size_t row_chunk = 4096;
+
+/// From this many rows on, their columns are worked on block by block; the values of a block are copied together, as they
+/// would share few sets of the cache where they lie.
+constexpr std::size_t least_packed_rows = 64;
+
+/// A chunk of whole rows, sorted by bucket for each row of the table: then each cell is loaded and stored once for all
+/// the rows of its bucket.
+struct RowChunk {
+  RowChunk(const SketchConfig& config, std::size_t count)
+      : buckets(rows_of_all_levels(config) * count),
+        order(buckets.size()),
+        groups(rows_of_all_levels(config)),
+        signed_weights(config.rows * count),
+        scales((count + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block)) {}
+
+  std::vector<std::uint32_t> buckets;                  // [table row][t]
+  std::vector<std::uint32_t> order;                    // [table row][k]: the k-th of the rows to be taken
+  std::vector<std::vector<kernels::RowGroup>> groups;  // [table row]
+  std::vector<double> signed_weights;                  // [row][t]
+  AlignedVector<float> scales;                         // [t][lane of the block]
+  AlignedVector<double> values;                        // [t][column of the block]
+};
+
+/// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves them
+/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`.
+void group_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
+                     std::span<std::uint32_t> order, std::vector<kernels::RowGroup>& groups) {
+  if (number_of_buckets / 4 > buckets.size()) {
+    std::iota(order.begin(), order.end(), 0U);
+  } else {
+    std::vector<std::uint32_t> starts(static_cast<std::size_t>(number_of_buckets) + 1);
+    for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
+    std::partial_sum(starts.begin(), starts.end(), starts.begin());
+    for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+  }
+  groups.clear();
+  for (std::uint32_t k = 0; k < order.size(); ++k) {
+    const std::uint32_t bucket = buckets[order[k]];
+    if (k == 0 || bucket != groups.back().bucket) groups.push_back({bucket, k});
+    groups.back().end = k + 1;
+  }
+}
+
+}  // namespace
+
+std::size_t MatrixSketch::table_size(const SketchConfig& config, std::uint64_t columns) {
+  config.validate();
+  if (columns == 0) throw UsageError("a matrix of 0 columns: expected at least 1");
+  if (columns > std::numeric_limits<std::uint32_t>::max() / config.lanes) {
+    throw UsageError(fmt::format("{} columns of {} lanes: expected less than 2^32 together", columns, config.lanes));
+  }
+  const std::size_t column_size = config.table_size();
+  if (columns > std::numeric_limits<std::size_t>::max() / 32 / column_size) {
+    throw UsageError("the table is too large for this machine");
+  }
+  return column_size * static_cast<std::size_t>(columns);
+}
+
+MatrixSketch::MatrixSketch(const SketchConfig& config, std::uint64_t columns)
+    : phi_(config, table_size(config, columns) / (config.table_size() / config.lanes)),
+      columns_(columns),
+      table_(table_size(config, columns)),
+      phi_columns_(config) {}
+
+void MatrixSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
+                          std::span<const double> deltas) {
+  assert(rows.size() == deltas.size() && columns.size() == deltas.size());
+  const SketchConfig& config = phi_.config();
+  std::uint64_t largest_column = 0;
+  for (const std::uint64_t column : columns) largest_column = std::max(largest_column, column);
+  if (largest_column >= columns_ || !kernels::all_valid(rows.data(), deltas.data(), rows.size(), config.dimension)) {
+    for (std::size_t t = 0; t < rows.size(); ++t) {
+      if (rows[t] >= config.dimension) {
+        throw InputError(
+            fmt::format("update {} of the batch: row {} is not below the dimension {}", t, rows[t], config.dimension));
+      }
+      if (columns[t] >= columns_) {
+        throw InputError(fmt::format("update {} of the batch: column {} is not below the number of columns {}", t,
+                                     columns[t], columns_));
+      }
+      if (!std::isfinite(deltas[t])) throw InputError(fmt::format("update {} of the batch: delta is {}", t, deltas[t]));
+    }
+  }
+
+  // Stretches of whole rows are taken out; what lies between them is taken entry by entry.
+  const auto d = static_cast<std::size_t>(columns_);
+  const auto row_at = [&](std::size_t first) {
+    if (d < least_columns_of_whole_rows || columns[first] != 0 || d > rows.size() - first) return false;
+    for (std::size_t j = 1; j < d; ++j) {
+      if (columns[first + j] != j || rows[first + j] != rows[first]) return false;
+    }
+    return true;
+  };
+  std::vector<std::uint64_t> whole_rows;
+  std::vector<double> weights;
+  for (std::size_t first = 0; first < rows.size();) {
+    std::size_t end = first;
+    while (end < rows.size() && !row_at(end)) ++end;
+    update_entries(rows.subspan(first, end - first), columns.subspan(first, end - first),
+                   deltas.subspan(first, end - first));
+    whole_rows.clear();
+    for (first = end; first < rows.size() && row_at(first); first += d) whole_rows.push_back(rows[first]);
+    weights.resize(std::max(weights.size(), whole_rows.size()), 1.0);
+    update_whole_rows(whole_rows, std::span(weights).first(whole_rows.size()), deltas.data() + end);
+  }
+}
+
+void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
+                                  std::span<const double> deltas) {
+  const SketchConfig& config = phi_.config();
+  std::array<std::uint64_t, PhiColumns::capacity> run_rows;
+  std::array<std::uint32_t, PhiColumns::capacity> run_of;
+  for (std::size_t first = 0; first < rows.size(); first += PhiColumns::capacity) {
+    const std::size_t count = std::min(PhiColumns::capacity, rows.size() - first);
+    std::uint32_t runs = 0;
+    for (std::size_t t = 0; t < count; ++t) {
+      if (t == 0 || rows[first + t] != rows[first + t - 1]) run_rows[runs++] = rows[first + t];
+      run_of[t] = runs - 1;
+    }
+    const auto keys = std::span<const std::uint64_t>(run_rows).first(runs);
+    locate_entries(keys, std::span(run_of).first(count), columns.subspan(first, count), deltas.subspan(first, count));
+    for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t block) {
+      phi_.scales().fill(keys, lane, block, phi_columns_.scales);
+      if (runs < count) {
+        for (std::size_t t = count; t-- > 0;) {
+          std::copy_n(&phi_columns_.scales[run_of[t] * block], block, &phi_columns_.scales[t * block]);
+        }
+      }
+      kernels::accumulate(table_.data() + lane, phi_columns_, count, kernels::table_shape(config), block);
+    });
+  }
+}
+
+void MatrixSketch::locate_entries(std::span<const std::uint64_t> run_rows, std::span<const std::uint32_t> run_of,
+                                  std::span<const std::uint64_t> columns, std::span<const double> deltas) {
+  const std::size_t count = columns.size();
+  const std::size_t lanes = config().lanes;
+  const std::uint32_t table_rows = rows_of_all_levels(config());
+  const auto row_of = [](auto& vector, std::uint32_t row) { return vector.data() + row * PhiColumns::capacity; };
+  if (run_rows.size() == count) {
+    phi_.locate_all(run_rows, deltas, phi_columns_);
+    for (std::uint32_t row = 0; row < table_rows; ++row) {
+      std::uint64_t* cells = row_of(phi_columns_.cells, row);
+      for (std::size_t t = 0; t < count; ++t) cells[t] += columns[t] * lanes;
+    }
+    return;
+  }
+  // What is known of the runs is spread over their entries, in place: from the back, as run_of[t] <= t.
+  phi_.locate_all(run_rows, PhiColumns::ones, phi_columns_);
+  for (std::uint32_t row = 0; row < table_rows; ++row) {
+    std::uint64_t* cells = row_of(phi_columns_.cells, row);
+    for (std::size_t t = count; t-- > 0;) cells[t] = cells[run_of[t]] + columns[t] * lanes;
+  }
+  for (std::uint32_t row = 0; row < config().rows; ++row) {
+    double* signed_deltas = row_of(phi_columns_.signed_deltas, row);
+    for (std::size_t t = count; t-- > 0;) signed_deltas[t] = signed_deltas[run_of[t]] * deltas[t];
+  }
+}
+
+void MatrixSketch::update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
+                               std::span<const double> values) {
+  assert(rows.size() == weights.size() && values.size() == rows.size() * columns_);
+  const auto columns = static_cast<std::size_t>(columns_);
+  if (!kernels::all_valid(rows.data(), weights.data(), rows.size(), config().dimension) ||
+      !kernels::all_finite(values)) {
+    for (std::size_t t = 0; t < rows.size(); ++t) {
+      if (rows[t] >= config().dimension) {
+        throw InputError(fmt::format("row update {} of the batch: row {} is not below the dimension {}", t, rows[t],
+                                     config().dimension));
+      }
+      if (!std::isfinite(weights[t])) {
+        throw InputError(fmt::format("row update {} of the batch: weight is {}", t, weights[t]));
+      }
+      for (std::size_t j = 0; j < columns; ++j) {
+        if (const double value = values[t * columns + j]; !std::isfinite(value)) {
+          throw InputError(fmt::format("row update {} of the batch: the value of column {} is {}", t, j, value));
+        }
+      }
+    }
+  }
+  update_whole_rows(rows, weights, values.data());
+}
+
+void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
+                                     const double* values) {
+  const SketchConfig& config = phi_.config();
+  const auto columns = static_cast<std::size_t>(columns_);
+  const std::uint32_t table_rows = rows_of_all_levels(config);
+  const std::size_t row_size = table_.size() / table_rows;
+  const std::size_t cell_size = columns * config.lanes;
+  RowChunk chunk(config, std::min(rows.size(), row_chunk));
+  for (std::size_t first = 0; first < rows.size(); first += row_chunk) {
+    const std::size_t count = std::min(row_chunk, rows.size() - first);
+    for (std::size_t done = 0; done < count; done += PhiColumns::capacity) {
+      const std::size_t size = std::min(PhiColumns::capacity, count - done);
+      phi_.locate_all(rows.subspan(first + done, size), weights.subspan(first + done, size), phi_columns_);
+      for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
+        const std::uint64_t* cells = phi_columns_.cells.data() + table_row * PhiColumns::capacity;
+        std::uint32_t* buckets = chunk.buckets.data() + table_row * count + done;
+        for (std::size_t t = 0; t < size; ++t) {
+          buckets[t] = static_cast<std::uint32_t>(cells[t] / cell_size - table_row * config.buckets);
+        }
+      }
+      for (std::uint32_t row = 0; row < config.rows; ++row) {
+        std::copy_n(phi_columns_.signed_deltas.data() + row * PhiColumns::capacity, size,
+                    chunk.signed_weights.data() + row * count + done);
+      }
+    }
+    for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
+      group_by_bucket(std::span(chunk.buckets).subspan(table_row * count, count), config.buckets,
+                      std::span(chunk.order).subspan(table_row * count, count), chunk.groups[table_row]);
+    }
+
+    for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t lanes) {
+      phi_.scales().fill(rows.subspan(first, count), lane, lanes, chunk.scales);
+      const std::size_t column_block = count < least_packed_rows ? columns : 128 / lanes;
+      for (std::size_t column = 0; column < columns; column += column_block) {
+        const std::size_t width = std::min(column_block, columns - column);
+        const double* block = values + first * columns;
+        if (width < columns) {
+          chunk.values.resize(count * width);
+          for (std::size_t t = 0; t < count; ++t) {
+            std::copy_n(block + t * columns + column, width, chunk.values.data() + t * width);
+          }
+          block = chunk.values.data();
+        }
+        std::size_t table_row = 0;
+        for (std::uint32_t level = 0; level < config.levels; ++level) {
+          for (std::uint32_t row = 0; row < config.rows_at(level); ++row, ++table_row) {
+            kernels::accumulate_rows(table_.data() + table_row * row_size + column * config.lanes + lane,
+                                     {.groups = chunk.groups[table_row],
+                                      .order = chunk.order.data() + table_row * count,
+                                      .signed_weights = chunk.signed_weights.data() + row * count,
+                                      .scales = chunk.scales.data(),
+                                      .values = block,
+                                      .columns = width},
+                                     shape_of(*this), lanes);
+          }
+        }
+      }
+    });
+  }
+}
+
+void MatrixSketch::add(const MatrixSketch& other, double coefficient) {
+  if (const std::string difference = describe_difference(*this, other); !difference.empty()) {
+    throw InputError("the sketches do not combine: " + difference);
+  }
+  if (&other == this) return scale(1.0 + coefficient);
+  kernels::add_scaled(table_.data(), other.table_.data(), coefficient, table_.size());
+}
+
+void MatrixSketch::scale(double coefficient) noexcept {
+  for (double& cell : table_) cell *= coefficient;
+}
+
+bool MatrixSketch::is_zero() const noexcept {
+  const std::size_t level_size =
+      table_.size() / rows_of_all_levels(config()) * static_cast<std::size_t>(config().rows_at(0));
+  for (std::size_t cell = 0; cell < level_size; cell += config().lanes) {
+    if (table_[cell] != 0.0) return false;
+  }
+  return true;
+}
+
+VectorSketch MatrixSketch::product(std::span<const double> x) const {
+  if (x.size() != columns_) {
+    throw InputError(fmt::format("x has {} entries, but A has {} columns", x.size(), columns_));
+  }
+  return product(0, x);
+}
+
+VectorSketch MatrixSketch::product(std::uint64_t first_column, std::span<const double> coefficients) const {
+  if (first_column > columns_ || coefficients.size() > columns_ - first_column) {
+    throw InputError(fmt::format("a block of {} columns from {} on, but A has {} columns", coefficients.size(),
+                                 first_column, columns_));
+  }
+  std::vector<std::size_t> used_columns;
+  std::vector<double> used;
+  for (std::size_t j = 0; j < coefficients.size(); ++j) {
+    if (!std::isfinite(coefficients[j])) throw InputError(fmt::format("entry {} of x is {}", j, coefficients[j]));
+    if (coefficients[j] == 0.0) continue;
+    used_columns.push_back(static_cast<std::size_t>(first_column) + j);
+    used.push_back(coefficients[j]);
+  }
+  VectorSketch y(config());
+  kernels::multiply(table_.data(), y.table().size() / config().lanes, shape_of(*this), used_columns, used.data(),
+                    y.table().data());
+  return y;
+}
+
+void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
+  assert(i < config().dimension && out.size() == columns_);
+  const SketchConfig& config = phi_.config();
+  PhiColumns phi(config);
+  phi_.locate(0, std::span(&i, 1), PhiColumns::ones, phi);
+  std::array<double, 15> estimates{};
+  const auto used = std::span(estimates).first(config.rows);
+  for (std::size_t j = 0; j < out.size(); ++j) {
+    for (std::size_t row = 0; row < used.size(); ++row) {
+      const std::size_t cell = static_cast<std::size_t>(phi.cells[row * PhiColumns::capacity]);
+      used[row] = phi.signed_deltas[row * PhiColumns::capacity] * table_[cell + j * config.lanes];
+    }
+    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
+    std::nth_element(used.begin(), middle, used.end());
+    out[j] = *middle;
+  }
+}
+
+std::uint64_t MatrixSketch::fingerprint() const noexcept {
+  return finalise(config().fingerprint() ^ finalise(columns_));
+}
+
+std::string describe_difference(const MatrixSketch& a, const MatrixSketch& b) {
+  if (a.columns() != b.columns()) return fmt::format("columns: {} against {}", a.columns(), b.columns());
+  return describe_difference(a.config(), b.config());
+}
+
+}  // namespace weir
