@@ -275,8 +275,8 @@ void add_sketch_options(CLI::App& app, SketchOptions& options) {
       ->group(group);
   add_whole(
       app, "--levels", {1, 3}, [&options](std::uint64_t value) { options.levels = static_cast<std::uint32_t>(value); },
-      "1: a query scans all n items; 2, 3: groups of items make it O(n^(1/2)), O(n^(1/3)) at that many times the cost "
-      "of an update")
+      "1: a query scans all n items; 2, 3: groups of items make it O(n^(1/2)), O(n^(1/3)), for updates that take "
+      "about 1.4 and 2.1 times as long")
       ->group(group);
   app.add_option_function<std::string>(
          "--randomness", [&options](const std::string& text) { options.randomness = parse_randomness(text); },

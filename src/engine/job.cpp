@@ -75,12 +75,9 @@ std::string describe_range_problem(const DenseVector& y) {
 }  // namespace
 
 std::string describe_range_problem(const VectorSketch& sketch) {
-  const SketchConfig& config = sketch.config();
-  // Lane 0 holds y itself, and its items are at level 0, the first of the table.
-  const std::span<const double> items =
-      sketch.table().first(static_cast<std::size_t>(config.rows) * config.buckets * config.lanes);
+  // Lane 0 holds y itself.
   return describe_range_problem(all_finite(sketch.table()) && std::isfinite(sketch.f2().value),
-                                largest_magnitude(items, config.lanes));
+                                largest_magnitude(sketch.items(), sketch.config().lanes));
 }
 
 void MeasuredVector::finish() {

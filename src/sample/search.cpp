@@ -124,9 +124,10 @@ class Searcher {
  private:
   /// What the score of a group of `level` may lack of its best item. A cell holds besides the item what collides with its
   /// group, of variance F2 / B, and the rest of the group, of variance F2 over the number of groups where they are alike (a
-  /// heavier group shows all the more). The median of R such has a standard deviation of about sqrt(pi / 2R) times that of one.
+  /// heavier group shows all the more). The median of the R rows of the level has a standard deviation of about sqrt(pi / 2R)
+  /// times that of one (0.67 for R = 3, where this gives 0.72).
   [[nodiscard]] double slack(std::uint32_t level, std::uint32_t lane) const noexcept {
-    const double rows = config_.rows;
+    const double rows = config_.rows_at(level);
     const double parts = 1 / static_cast<double>(config_.buckets) + 1 / static_cast<double>(units(level));
     return slack_deviations * std::min(1.0, std::sqrt(1.5708 / rows)) * deviations_[lane] * std::sqrt(parts);
   }

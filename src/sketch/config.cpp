@@ -14,7 +14,7 @@ namespace {
 
 /// Of the construction (random/, the layout of the table): raise it when the same seed no longer means the same
 /// operator.
-constexpr std::uint64_t construction_version = 1;
+constexpr std::uint64_t construction_version = 2;
 
 }  // namespace
 
@@ -38,16 +38,26 @@ void SketchConfig::validate() const {
   require(law == ScaleLaw::exponential || p == 2.0, fmt::format("p is {}: the uniform law has p = 2 only", p));
   // Signs must be 4-wise independent for the variance of F2, and with less than that even the law of the maximum bends.
   require(independence >= 4 && independence <= 64, fmt::format("independence is {}: expected 4 to 64", independence));
-  // levels * rows * lanes < 2^18 and buckets <= 2^32: the product cannot wrap, only be too large for this machine's
+  // rows_below(levels) * lanes < 2^18 and buckets <= 2^32: the product cannot wrap, only be too large for this machine's
   // addresses.
-  require(static_cast<std::uint64_t>(levels) * rows * lanes * buckets <= std::numeric_limits<std::size_t>::max() / 32,
+  require(std::uint64_t{rows_below(levels)} * lanes * buckets <= std::numeric_limits<std::size_t>::max() / 32,
           "the table is too large for this machine");
 }
 
-std::uint32_t SketchConfig::rows_at(std::uint32_t) const noexcept { return rows; }
+std::uint32_t SketchConfig::rows_at(std::uint32_t level) const noexcept {
+  if (level == 0 || level + 1 < levels) return rows;
+  const std::uint64_t groups = ((dimension - 1) >> group_shift(level)) + 1;
+  return groups <= buckets / 2 * (buckets / 4) ? (rows + 1) / 2 | 1U : rows;
+}
+
+std::uint32_t SketchConfig::rows_below(std::uint32_t level) const noexcept {
+  std::uint32_t sum = 0;
+  for (std::uint32_t below = 0; below < level; ++below) sum += rows_at(below);
+  return sum;
+}
 
 std::size_t SketchConfig::table_size() const noexcept {
-  return static_cast<std::size_t>(levels) * rows * static_cast<std::size_t>(buckets) * lanes;
+  return std::size_t{rows_below(levels)} * static_cast<std::size_t>(buckets) * lanes;
 }
 
 std::uint32_t SketchConfig::group_shift(std::uint32_t level) const noexcept {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "sketch/kernels.cpp"
@@ -16,7 +17,6 @@ namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using kernels::RowFields;
-using kernels::TableShape;
 
 // The arrays of PhiColumns are `capacity` long, a multiple of every vector, so these loops run over whole vectors: what
 // they compute past `count` is never read.
@@ -81,7 +81,20 @@ bool all_valid(const std::uint64_t* HWY_RESTRICT keys, const double* HWY_RESTRIC
   return good;
 }
 
-/// `kVectors` vectors of lanes, for all items and rows of one level.
+/// run(number of rows as a constant) where the rows are the default ones of items or groups, else run(0).
+template <class Run>
+HWY_INLINE void with_constant_rows(std::size_t rows, const Run& run) {
+  switch (rows) {
+    case 3:
+      return run(std::integral_constant<std::size_t, 3>());
+    case 5:
+      return run(std::integral_constant<std::size_t, 5>());
+    default:
+      return run(std::integral_constant<std::size_t, 0>());
+  }
+}
+
+/// `kVectors` vectors of lanes, for all items and rows of one level; `rows` counts where kRows is 0.
 template <std::size_t kVectors, std::size_t kRows, class D>
 HWY_INLINE void accumulate_level(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
                                  const PhiColumns& columns, std::size_t count, std::size_t rows) {
@@ -108,45 +121,41 @@ HWY_INLINE void accumulate_level(D d, double* HWY_RESTRICT table, const std::uin
 
 /// A block of `kLanes` lanes. One level after the other: both at once share the products, but their cache lines wait on
 /// each other, and it is slower.
-template <std::size_t kLanes, std::size_t kRows>
+template <std::size_t kLanes>
 void accumulate_lanes(double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
-                      const TableShape& shape) {
+                      const SketchConfig& config) {
   constexpr std::size_t most = kLanes < 8 ? kLanes : 8;
   const hn::CappedTag<double, most> d;
   constexpr std::size_t vectors = kLanes / hn::MaxLanes(hn::CappedTag<double, most>());
-  for (std::size_t level = 0; level < shape.levels; ++level) {
-    const std::uint64_t* cells = columns.cells.data() + level * shape.rows * PhiColumns::capacity;
-    accumulate_level<vectors, kRows>(d, table, cells, columns, count, shape.rows);
+  for (std::uint32_t level = 0; level < config.levels; ++level) {
+    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
+    const std::size_t rows = config.rows_at(level);
+    with_constant_rows(rows, [&](auto constant) HWY_ATTR {
+      accumulate_level<vectors, constant()>(d, table, cells, columns, count, rows);
+    });
   }
 }
 
-template <std::size_t kRows>
-void accumulate_rows(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
-                     std::size_t lanes) {
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+                std::size_t lanes) {
   switch (lanes) {
     case 1:
-      return accumulate_lanes<1, kRows>(table, columns, count, shape);
+      return accumulate_lanes<1>(table, columns, count, config);
     case 2:
-      return accumulate_lanes<2, kRows>(table, columns, count, shape);
+      return accumulate_lanes<2>(table, columns, count, config);
     case 8:
-      return accumulate_lanes<8, kRows>(table, columns, count, shape);
+      return accumulate_lanes<8>(table, columns, count, config);
     default:
-      return accumulate_lanes<16, kRows>(table, columns, count, shape);
-  }
-}
-
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
-                std::size_t lanes) {
-  if (shape.rows == 5) {
-    accumulate_rows<5>(table, columns, count, shape, lanes);
-  } else {
-    accumulate_rows<0>(table, columns, count, shape, lanes);
+      return accumulate_lanes<16>(table, columns, count, config);
   }
 }
 
 /// Element-wise median of `rows` vectors (odd, at most 15), which are overwritten.
 template <class V>
 HWY_INLINE V median(V* HWY_RESTRICT values, std::size_t rows) {
+  if (rows == 3) {
+    return hn::Max(hn::Min(values[0], values[1]), hn::Min(hn::Max(values[0], values[1]), values[2]));
+  }
   if (rows == 5) {
     const V low = hn::Max(hn::Min(values[0], values[1]), hn::Min(values[2], values[3]));
     const V high = hn::Min(hn::Max(values[0], values[1]), hn::Max(values[2], values[3]));
@@ -164,16 +173,16 @@ HWY_INLINE V median(V* HWY_RESTRICT values, std::size_t rows) {
 }
 
 /// Calls found(t, first_lane, medians) for every item and block of lanes: medians of sign * cell, or of |cell| when
-/// kAbsolute.
+/// kAbsolute; `rows` counts where kRows is 0.
 template <bool kAbsolute, std::size_t kRows, class D, class Found>
 HWY_INLINE void for_each_median(D d, const double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
-                                const double* HWY_RESTRICT signs, std::size_t count, const TableShape& shape,
-                                const Found& found) {
+                                const double* HWY_RESTRICT signs, std::size_t count, std::size_t rows,
+                                std::size_t lanes, const Found& found) {
   const std::size_t width = hn::Lanes(d);
   constexpr std::size_t stride = PhiColumns::capacity;
-  const std::size_t rows = kRows == 0 ? shape.rows : kRows;
+  if constexpr (kRows != 0) rows = kRows;
   for (std::size_t t = 0; t < count; ++t) {
-    for (std::size_t lane = 0; lane < shape.lanes; lane += width) {
+    for (std::size_t lane = 0; lane < lanes; lane += width) {
       hn::Vec<D> values[kRows == 0 ? 15 : kRows];
       for (std::size_t row = 0; row < rows; ++row) {
         const auto cell = hn::LoadU(d, table + cells[row * stride + t] + lane);
@@ -189,35 +198,35 @@ HWY_INLINE void for_each_median(D d, const double* HWY_RESTRICT table, const std
 }
 
 template <bool kAbsolute, class Found>
-HWY_INLINE void walk_medians(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
-                             std::size_t level, const Found& found) {
-  const std::uint64_t* cells = columns.cells.data() + level * shape.rows * PhiColumns::capacity;
+HWY_INLINE void walk_medians(const double* table, const PhiColumns& columns, std::size_t count,
+                             const SketchConfig& config, std::uint32_t level, const Found& found) {
+  const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
   const double* signs = columns.signed_deltas.data();
+  const std::size_t rows = config.rows_at(level);
   const auto run = [&](auto d) HWY_ATTR {
-    if (shape.rows == 5) {
-      for_each_median<kAbsolute, 5>(d, table, cells, signs, count, shape, found);
-    } else {
-      for_each_median<kAbsolute, 0>(d, table, cells, signs, count, shape, found);
-    }
+    with_constant_rows(rows, [&](auto constant) HWY_ATTR {
+      for_each_median<kAbsolute, constant()>(d, table, cells, signs, count, rows, config.lanes, found);
+    });
   };
-  if (shape.lanes == 1) {
+  if (config.lanes == 1) {
     run(hn::CappedTag<double, 1>());
-  } else if (shape.lanes == 2) {
+  } else if (config.lanes == 2) {
     run(hn::CappedTag<double, 2>());
   } else {
     run(hn::CappedTag<double, 8>());
   }
 }
 
-void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
               double* HWY_RESTRICT out) {
-  walk_medians<false>(table, columns, count, shape, 0, [&](std::size_t t, std::size_t lane, auto medians) HWY_ATTR {
-    hn::StoreU(medians, hn::DFromV<decltype(medians)>(), out + t * shape.lanes + lane);
+  walk_medians<false>(table, columns, count, config, 0, [&](std::size_t t, std::size_t lane, auto medians) HWY_ATTR {
+    hn::StoreU(medians, hn::DFromV<decltype(medians)>(), out + t * config.lanes + lane);
   });
 }
 
-void scan(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, std::size_t level,
-          const double* HWY_RESTRICT thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits) {
+void scan(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+          std::uint32_t level, const double* HWY_RESTRICT thresholds, std::uint64_t first_key,
+          std::vector<ScanHit>& hits) {
   const auto collect = [&](std::size_t t, std::size_t lane, auto medians) HWY_ATTR {
     const hn::DFromV<decltype(medians)> d;
     const auto above = hn::Gt(hn::Abs(medians), hn::LoadU(d, thresholds + lane));
@@ -231,9 +240,9 @@ void scan(const double* table, const PhiColumns& columns, std::size_t count, con
     }
   };
   if (level > 0) {
-    walk_medians<true>(table, columns, count, shape, level, collect);
+    walk_medians<true>(table, columns, count, config, level, collect);
   } else {
-    walk_medians<false>(table, columns, count, shape, level, collect);
+    walk_medians<false>(table, columns, count, config, level, collect);
   }
 }
 
@@ -273,18 +282,19 @@ bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t coun
   return HWY_DYNAMIC_DISPATCH(all_valid)(keys, deltas, count, dimension);
 }
 
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
                 std::size_t lanes) {
-  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, shape, lanes);
+  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, config, lanes);
 }
 
-void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, double* out) {
-  HWY_DYNAMIC_DISPATCH(estimate)(table, columns, count, shape, out);
+void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+              double* out) {
+  HWY_DYNAMIC_DISPATCH(estimate)(table, columns, count, config, out);
 }
 
-void scan(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, std::size_t level,
-          const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits) {
-  HWY_DYNAMIC_DISPATCH(scan)(table, columns, count, shape, level, thresholds, first_key, hits);
+void scan(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+          std::uint32_t level, const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits) {
+  HWY_DYNAMIC_DISPATCH(scan)(table, columns, count, config, level, thresholds, first_key, hits);
 }
 
 void add_scaled(double* target, const double* source, double coefficient, std::size_t count) {

@@ -28,28 +28,21 @@ void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields&
 [[nodiscard]] bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count,
                              std::uint64_t dimension);
 
-/// Shape of the tables that the loops below walk; they use items 0 .. count-1 of `columns`.
-struct TableShape {
-  std::size_t levels;
-  std::size_t rows;
-  std::size_t lanes;
-};
-[[nodiscard]] inline TableShape table_shape(const SketchConfig& config) {
-  return {.levels = config.levels, .rows = config.rows, .lanes = config.lanes};
-}
+// The loops below walk the tables of a sketch of shape `config` and use items 0 .. count-1 of `columns`.
 
 /// table[cells[level][row][t] + lane] += signed_deltas[row][t] * scales[t][lane] for all t, levels, rows, and the
 /// `lanes` lanes of a block: 1, 2, 8 or 16. `table` is advanced to the first lane of the block.
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape,
+void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
                 std::size_t lanes);
 
 /// out[t][lane] = median over rows of sign * cell at level 0; the signs are columns.signed_deltas.
-void estimate(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, double* out);
+void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+              double* out);
 
 /// Appends a hit for every t and lane whose |median of sign * cell| (at level 0) or median of |cell| (above) is above
 /// its threshold.
-void scan(const double* table, const PhiColumns& columns, std::size_t count, const TableShape& shape, std::size_t level,
-          const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits);
+void scan(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+          std::uint32_t level, const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits);
 
 /// target[t] += coefficient * source[t].
 void add_scaled(double* target, const double* source, double coefficient, std::size_t count);

@@ -168,7 +168,7 @@ void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span
           std::copy_n(&phi_columns_.scales[run_of[t] * block], block, &phi_columns_.scales[t * block]);
         }
       }
-      kernels::accumulate(table_.data() + lane, phi_columns_, count, kernels::table_shape(config), block);
+      kernels::accumulate(table_.data() + lane, phi_columns_, count, config, block);
     });
   }
 }

@@ -21,7 +21,7 @@ const SketchConfig& validated(const SketchConfig& config) {
 }  // namespace
 
 PhiColumns::PhiColumns(const SketchConfig& config)
-    : cells(config.levels * config.rows * capacity),
+    : cells(config.rows_below(config.levels) * capacity),
       signed_deltas(config.rows * capacity),
       scales(capacity * std::min(config.lanes, lane_block)),
       words(capacity) {}
@@ -31,11 +31,12 @@ SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_si
       cell_size_(cell_size),
       field_bits_(static_cast<std::uint32_t>(std::bit_width(config.buckets))),
       fields_per_word_(usable_bits / field_bits_),
-      words_((config.rows + fields_per_word_ - 1) / fields_per_word_),
+      row_words_(config.levels),
       scales_(config.randomness, config.seed, config.independence, config.law, config.p, config.lanes) {
   for (std::uint32_t level = 0; level < config.levels; ++level) {
-    for (std::uint32_t word = 0; word < words_; ++word) {
-      row_words_.emplace_back(config.randomness, config.seed, Purpose::row, 16 * level + word, config.independence);
+    for (std::uint32_t word = 0; word * fields_per_word_ < config.rows_at(level); ++word) {
+      row_words_[level].emplace_back(config.randomness, config.seed, Purpose::row, 16 * level + word,
+                                     config.independence);
     }
   }
 }
@@ -44,17 +45,18 @@ void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> 
                             PhiColumns& columns) const {
   assert(keys.size() <= PhiColumns::capacity);
   const std::size_t count = keys.size();
-  for (std::uint32_t word = 0; word < words_; ++word) {
-    row_words_[level * words_ + word].fill(keys, std::span(columns.words).first(count));
-    const std::uint32_t first_row = word * fields_per_word_;
-    const std::uint64_t table_row = level * config_.rows + first_row;
+  std::uint32_t first_row = 0;
+  for (const WordFunction& word : row_words_[level]) {
+    word.fill(keys, std::span(columns.words).first(count));
+    const std::uint64_t table_row = config_.rows_below(level) + first_row;
     kernels::locate_rows(columns.words.data(), count,
-                         {.rows = std::min(fields_per_word_, config_.rows - first_row),
+                         {.rows = std::min(fields_per_word_, config_.rows_at(level) - first_row),
                           .bits = static_cast<int>(field_bits_),
                           .cell_size = cell_size_,
                           .first_cell = table_row * config_.buckets * cell_size_},
                          level == 0 ? deltas.data() : nullptr, columns.cells.data() + table_row * PhiColumns::capacity,
                          columns.signed_deltas.data() + first_row * PhiColumns::capacity);
+    first_row += fields_per_word_;
   }
 }
 

@@ -67,7 +67,7 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
     for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
       const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
       phi_.scales().fill(chunk, lane, block, columns_.scales);
-      kernels::accumulate(table_.data() + lane, columns_, count, kernels::table_shape(shape), block);
+      kernels::accumulate(table_.data() + lane, columns_, count, shape, block);
     }
   }
 }
@@ -85,9 +85,9 @@ void VectorSketch::scale(double coefficient) noexcept {
 }
 
 bool VectorSketch::is_zero() const noexcept {
-  const std::size_t level_size = table_.size() / config().levels;
-  for (std::size_t cell = 0; cell < level_size; cell += config().lanes) {
-    if (table_[cell] != 0.0) return false;
+  const std::span<const double> cells = items();
+  for (std::size_t cell = 0; cell < cells.size(); cell += config().lanes) {
+    if (cells[cell] != 0.0) return false;
   }
   return true;
 }
@@ -122,7 +122,7 @@ void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<doubl
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
     phi_.locate(0, keys.subspan(first, count), PhiColumns::ones, columns);
-    kernels::estimate(table_.data(), columns, count, kernels::table_shape(shape), out.data() + first * shape.lanes);
+    kernels::estimate(table_.data(), columns, count, shape, out.data() + first * shape.lanes);
   }
 }
 
@@ -146,8 +146,7 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(PhiColumns::capacity, count - done));
     std::iota(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(size), first + done);
     phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), PhiColumns::ones, columns);
-    kernels::scan(table_.data(), columns, size, kernels::table_shape(shape), level, thresholds.data(), first + done,
-                  hits);
+    kernels::scan(table_.data(), columns, size, shape, level, thresholds.data(), first + done, hits);
   }
 }
 

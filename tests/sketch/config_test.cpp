@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -101,6 +102,58 @@ TEST(Config, EveryFieldEntersTheFingerprintAndTheDifference) {
     EXPECT_EQ(difference.substr(0, difference.find(':')), fields[k]);
   }
   EXPECT_EQ(fingerprints.size(), all.size());
+}
+
+// From a separate implementation of the digest, in integers of unlimited size. Another construction has another version,
+// and with it other fingerprints.
+TEST(Config, FingerprintsMatchTheirGoldenValues) {
+  EXPECT_EQ(good().fingerprint(), 0x61C7C9B27421DC48U);
+  EXPECT_EQ((SketchConfig{.dimension = std::uint64_t{1} << 40U,
+                          .rows = 7,
+                          .buckets = 4096,
+                          .lanes = 2,
+                          .levels = 3,
+                          .p = 1,
+                          .randomness = Randomness::kwise,
+                          .independence = 8,
+                          .seed = ~std::uint64_t{0}}
+                 .fingerprint()),
+            0x743031F102F4D958U);
+}
+
+TEST(Config, TheTopLevelHasTheMajorityOfTheRowsMadeOdd) {
+  const std::map<std::uint32_t, std::uint32_t> of_top = {{1, 1}, {3, 3},  {5, 3},  {7, 5},
+                                                         {9, 5}, {11, 7}, {13, 7}, {15, 9}};
+  SketchConfig config = good();
+  for (const auto& [rows, top] : of_top) {
+    config.rows = rows;
+    config.levels = 1;
+    EXPECT_EQ(config.rows_at(0), rows);
+    EXPECT_EQ(config.table_size(), std::size_t{rows} * config.buckets * config.lanes);
+    config.levels = 3;
+    EXPECT_EQ(config.rows_at(0), rows);
+    EXPECT_EQ(config.rows_at(1), rows);
+    EXPECT_EQ(config.rows_at(2), top);
+    EXPECT_EQ(config.rows_below(0), 0U);
+    EXPECT_EQ(config.rows_below(1), rows);
+    EXPECT_EQ(config.rows_below(3), 2 * rows + top);
+    EXPECT_EQ(config.table_size(), std::size_t{2 * rows + top} * config.buckets * config.lanes);
+  }
+}
+
+TEST(Config, ManyGroupsForTheBucketsHaveAllRows) {
+  SketchConfig config = good();  // B^2 / 8 = 2^15
+  config.levels = 2;
+  config.dimension = std::uint64_t{1} << 30U;  // 2^15 groups
+  EXPECT_EQ(config.rows_at(1), 3U);
+  config.dimension += 1;  // of 2^15 items each: one group more
+  EXPECT_EQ(config.rows_at(1), 5U);
+  config.buckets = 1024;
+  EXPECT_EQ(config.rows_at(1), 3U);
+  config.dimension = std::uint64_t{1} << 63U;
+  EXPECT_EQ(config.rows_at(1), 5U);
+  config.buckets = std::uint64_t{1} << 32U;
+  EXPECT_EQ(config.rows_at(1), 3U);
 }
 
 TEST(Config, GroupsDivideTheBitsOfAKeyEvenly) {

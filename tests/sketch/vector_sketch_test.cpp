@@ -46,25 +46,42 @@ bool same_bits(std::span<const double> a, std::span<const double> b) {
   });
 }
 
-/// The definition, cell by cell, from the text of operator.hpp: fields of 1 + log2 B bits from the top of 60-bit words.
-std::vector<double> table_by_definition(const SketchConfig& c, const Stream& stream) {
-  std::vector<double> table(c.table_size());
+// The definition, from the text of config.hpp and operator.hpp.
+
+std::uint32_t rows_by_definition(const SketchConfig& c, std::uint32_t level) {
+  const double groups = std::floor(static_cast<double>(c.dimension - 1) / std::exp2(c.group_shift(level))) + 1;
+  const bool top = level == c.levels - 1;
+  if (level == 0 || !top || groups > static_cast<double>(c.buckets) * static_cast<double>(c.buckets) / 8) return c.rows;
+  const std::uint32_t majority = c.rows / 2 + 1;
+  return majority % 2 == 1 ? majority : majority + 1;
+}
+
+/// The 1 + log2 B bits of a row, from the top of 60-bit words: its sign above its bucket.
+std::uint64_t field_by_definition(const SketchConfig& c, std::uint32_t level, std::uint32_t row, std::uint64_t key) {
   const auto bits = static_cast<std::uint32_t>(std::countr_zero(c.buckets)) + 1;
   const std::uint32_t per_word = 60 / bits;
+  const WordFunction words(c.randomness, c.seed, Purpose::row, 16 * level + row / per_word, c.independence);
+  return (words(key) >> (64 - (row % per_word + 1) * bits)) & ((std::uint64_t{2} << (bits - 1)) - 1);
+}
+
+/// Number of the first double of the cell of an item or group.
+std::size_t cell_by_definition(const SketchConfig& c, std::uint32_t level, std::uint32_t row, std::uint64_t key) {
+  std::size_t table_row = row;
+  for (std::uint32_t below = 0; below < level; ++below) table_row += rows_by_definition(c, below);
+  return (table_row * c.buckets + (field_by_definition(c, level, row, key) & (c.buckets - 1))) * c.lanes;
+}
+
+std::vector<double> table_by_definition(const SketchConfig& c, const Stream& stream) {
+  std::vector<double> table(c.table_size());
   const ScaleFunction scales(c.randomness, c.seed, c.independence, c.law, c.p, c.lanes);
   for (std::size_t t = 0; t < stream.keys.size(); ++t) {
     for (std::uint32_t level = 0; level < c.levels; ++level) {
-      for (std::uint32_t row = 0; row < c.rows; ++row) {
-        const auto field = [&](std::uint32_t at, std::uint64_t key) {
-          const WordFunction words(c.randomness, c.seed, Purpose::row, 16 * at + row / per_word, c.independence);
-          return (words(key) >> (64 - (row % per_word + 1) * bits)) & ((std::uint64_t{2} << (bits - 1)) - 1);
-        };
-        const std::uint64_t bucket = field(level, stream.keys[t] >> c.group_shift(level)) & (c.buckets - 1);
-        const bool negative = (field(0, stream.keys[t]) >> (bits - 1)) != 0;
+      for (std::uint32_t row = 0; row < rows_by_definition(c, level); ++row) {
+        const std::size_t cell = cell_by_definition(c, level, row, stream.keys[t] >> c.group_shift(level));
+        const bool negative = field_by_definition(c, 0, row, stream.keys[t]) >= c.buckets;
         for (std::uint32_t lane = 0; lane < c.lanes; ++lane) {
           const double change = stream.deltas[t] * static_cast<double>(scales(stream.keys[t], lane));
-          table[((static_cast<std::size_t>(level) * c.rows + row) * c.buckets + bucket) * c.lanes + lane] +=
-              negative ? -change : change;
+          table[cell + lane] += negative ? -change : change;
         }
       }
     }
@@ -340,7 +357,7 @@ TEST(VectorSketch, EstimatesAndScansAreMediansOfTheRowsOnEveryTarget) {
       SketchConfig config{.dimension = 5000, .levels = 2, .seed = 77};
       config.rows = rows;
       config.lanes = lanes;
-      config.buckets = 16;
+      config.buckets = 32;  // few enough for collisions, enough for groups of fewer rows
       const VectorSketch sketch = sketch_of(config, integer_stream(3000, 5000, 12));
       std::vector<std::uint64_t> keys(200);
       std::iota(keys.begin(), keys.end(), 1000);
@@ -369,6 +386,27 @@ TEST(VectorSketch, EstimatesAndScansAreMediansOfTheRowsOnEveryTarget) {
             EXPECT_EQ(hits[next].key, keys[t]);
             EXPECT_EQ(hits[next].lane, lane);
             EXPECT_EQ(hits[next].value, expected[t * lanes + lane]);
+            ++next;
+          }
+        }
+        EXPECT_EQ(next, hits.size());
+        EXPECT_GT(next, 0U);
+
+        hits.clear();
+        sketch.scan(1, 0, 70, thresholds, hits);
+        next = 0;
+        for (std::uint64_t group = 0; group < 70; ++group) {
+          for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+            std::vector<double> magnitudes;
+            for (std::uint32_t row = 0; row < rows_by_definition(config, 1); ++row) {
+              magnitudes.push_back(std::abs(sketch.table()[cell_by_definition(config, 1, row, group) + lane]));
+            }
+            const double median = median_of(magnitudes);
+            if (median <= thresholds[lane]) continue;
+            ASSERT_LT(next, hits.size());
+            EXPECT_EQ(hits[next].key, group);
+            EXPECT_EQ(hits[next].lane, lane);
+            EXPECT_EQ(hits[next].value, median);
             ++next;
           }
         }

@@ -39,7 +39,7 @@ namespace weir {
 //     M+59     4  independence
 //     M+63     8  seed
 //     M+71     8  SketchConfig::fingerprint() of the above: another value means another construction of the hashes
-//     M+79   8*m  table, m = levels * rows * buckets * lanes binary64 values in the order of VectorSketch::table()
+//     M+79   8*m  table, m = SketchConfig::table_size() binary64 values in the order of VectorSketch::table()
 //
 // The checksums find damage, not malice: a forged file is still read safely, but its cells are whatever its author
 // wrote.

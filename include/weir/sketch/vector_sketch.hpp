@@ -30,6 +30,8 @@ struct ScanHit {
 ///
 ///     table[level][row][bucket_row(key >> group_shift(level))][lane] += sign_row(key) * delta * scale(key, lane)
 ///
+/// for the rows_at(level) rows of every level.
+///
 /// A value type: linear in the stream, so + merges, - subtracts, * decays. Integer-valued deltas sum exactly while
 /// every cell stays below 2^37 in magnitude, because scales are multiples of 2^-16: then the table does not depend on
 /// the order of the updates, nor on how they were split.
@@ -42,6 +44,10 @@ class VectorSketch {
   /// The cells, [level][row][bucket][lane]. Writable, for reductions and for reading a state back.
   [[nodiscard]] std::span<double> table() noexcept { return {table_.data(), table_.size()}; }
   [[nodiscard]] std::span<const double> table() const noexcept { return {table_.data(), table_.size()}; }
+  /// The cells of level 0.
+  [[nodiscard]] std::span<const double> items() const noexcept {
+    return table().first(std::size_t{config().rows} * config().buckets * config().lanes);
+  }
 
   /// y[keys[t]] += deltas[t] for all t. The spans are equally long; any length, batches of a thousand or more are
   /// fastest. Throws InputError, with nothing changed, when a key is not below n or a delta is not finite.
