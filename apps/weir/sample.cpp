@@ -116,7 +116,10 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   const auto start = std::chrono::steady_clock::now();
   const SketchOptions& wanted = options.measure.sketch;
   if (options.measure.exact == engine::Exact::slices) {
-    SOFTMAX
+    report.result = engine::softmax_over_ranks(communicator, y.slice.first, y.slice.values,
+                                               {.samples = wanted.samples,
+                                                .without_replacement = wanted.without_replacement,
+                                                .seed = measured.config.seed});
     report.verified = true;
   } else {
     engine::together(communicator, [&](mpi::FailureSignal&) {

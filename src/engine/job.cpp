@@ -98,22 +98,13 @@ const VectorSketch& MeasuredVector::y() const { return product_ ? *product_ : st
 
 namespace {
 
-/// Sums a vector over the ranks, and gives every rank the whole.
-void sum_everywhere(const mpi::Communicator& communicator, std::vector<double>& values) {
-  communicator.reduce_sum(values);
-  const auto held = std::as_bytes(std::span(values));
-  std::vector<std::byte> bytes(held.begin(), held.end());
-  communicator.broadcast(bytes);
-  std::ranges::copy(bytes, std::as_writable_bytes(std::span(values)).begin());
-}
-
 void merge(const mpi::Communicator& communicator, SketchState& state) {
-  communicator.require_equal(std::visit([](const auto& sketch) { return fingerprint_of(sketch); }, state),
+  communicator.require_equal(fingerprint_of(state),
                              "the configuration of the sketch");
   if (auto* sketch = std::get_if<VectorSketch>(&state)) return communicator.reduce_sum(sketch->table());
   auto& product = std::get<ProductSketch>(state);
   communicator.reduce_sum(product.a.table());
-  sum_everywhere(communicator, product.x);
+  communicator.all_sum(product.x);
 }
 
 /// This rank's share of y = A x, when all of x is known, from its slice of A.
@@ -160,7 +151,7 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
              [&](const EventBatch& batch) { add_events(model, batch, *sketch); });
     }
     result.ingest = ingest(communicator, source.stream, x, Operand::x,
-                           [&](const EventBatch& batch) { add_to_vector(batch, result.x); });
+                           [&](const EventBatch& batch) { product->ingest(batch, result.x); });
   } else {
     result.ingest =
         ingest(communicator, source.stream, shapes, streamed_operand(model), [&](const EventBatch& batch) {
@@ -171,7 +162,7 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
 
   const auto merge_start = Clock::now();
   if (a_is_fixed) {
-    sum_everywhere(communicator, result.x);
+    communicator.all_sum(result.x);
     if (sketch && communicator.local_is_root()) std::get<ProductSketch>(*sketch).x = result.x;
   }
   if (sketch) {
@@ -180,7 +171,7 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
   }
   if (dense) {
     if (auto* operands = std::get_if<DenseProduct>(&*dense)) {
-      sum_everywhere(communicator, operands->x);
+      communicator.all_sum(operands->x);
       together(communicator, [&](mpi::FailureSignal&) { result.y.dense = operands->times(operands->x); });
     } else {
       result.y.dense = std::get<DenseVector>(std::move(*dense));
@@ -191,7 +182,9 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
   }
   if (measure.exact == Exact::on_root) communicator.reduce_sum(result.y.dense->table());
   if (measure.exact == Exact::slices) {
-    SCATTER
+    const std::span<double> values = result.y.dense->table();
+    const std::span<double> own = communicator.reduce_scatter_sum(values);
+    result.y.slice = {static_cast<std::uint64_t>(own.data() - values.data()), {own.begin(), own.end()}};
     result.y.dense.reset();
   }
   result.merge_seconds = communicator.all_max(seconds_since(merge_start));
@@ -203,11 +196,7 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
 
 ExactValues exact_product(const mpi::Communicator& communicator, const std::string& path, std::uint64_t rows,
                           std::span<const double> x, double p, std::vector<std::uint64_t> indices) {
-  const auto held = std::as_bytes(std::span(indices));
-  std::vector<std::byte> bytes(held.begin(), held.end());
-  communicator.broadcast(bytes);
-  indices.resize(bytes.size() / sizeof(std::uint64_t));
-  std::ranges::copy(bytes, std::as_writable_bytes(std::span(indices)).begin());
+  communicator.broadcast(indices);
   std::ranges::sort(indices);
   indices.erase(std::unique(indices.begin(), indices.end()), indices.end());
 

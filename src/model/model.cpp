@@ -31,8 +31,10 @@ Updates VectorModel::updates(const EventBatch& batch) const {
   return {batch.i, batch.delta};
 }
 
-ProductModel::ProductModel(std::uint64_t rows, std::vector<double> x) : rows_(rows), x_(std::move(x)) {
+ProductModel::ProductModel(std::uint64_t rows, std::vector<double> x, std::uint32_t degree)
+    : rows_(rows), x_(std::move(x)), degree_(degree) {
   require_dimension(rows, "the number n of rows of A");
+  if (degree != 1 && degree != 2) throw UsageError(fmt::format("the degree of rows is {}, expected 1 or 2", degree));
   if (x_.empty()) throw UsageError("the fixed operand x is empty, expected at least one entry");
   for (std::size_t j = 0; j < x_.size(); ++j)
     if (!std::isfinite(x_[j]))
@@ -74,17 +76,88 @@ Updates ProductModel::updates(const EventBatch& batch) {
   }
   close();
   for (std::size_t t = 0; t < batch.rows.size(); ++t) {
-    const std::span<const double> values = batch.rows.row(t);
     row = batch.rows.i[t];
-    if (batch.rows.operands[t] != Operand::A || values.size() != x_.size())
-      throw InputError(fmt::format("row {} of {} has {} values, expected a row of A with {}, the length of x", row,
-                                   to_string(batch.rows.operands[t]), values.size(), x_.size()));
-    sum = batch.rows.weights[t] * std::transform_reduce(values.begin(), values.end(), x_.begin(), 0.0);
-    if (!std::isfinite(sum))
-      throw InputError(fmt::format("row {} of A times x makes an update of y[{}] that overflows a double", row, row));
+    sum = batch.rows.weights[t] * product(batch.rows, t);
     close();
   }
   return {std::span(keys_).first(used), std::span(deltas_).first(used)};
+}
+
+double ProductModel::product(const RowBatch& rows, std::size_t t) const {
+  const std::span<const double> values = rows.row(t);
+  if (rows.operands[t] != Operand::A || values.size() != x_.size())
+    throw InputError(fmt::format("row {} of {} has {} values, expected a row of A with {}, the length of x", rows.i[t],
+                                 to_string(rows.operands[t]), values.size(), x_.size()));
+  const double sum = std::transform_reduce(values.begin(), values.end(), x_.begin(), 0.0);
+  if (!std::isfinite(sum))
+    throw InputError(
+        fmt::format("row {} of A times x makes an update of y[{}] that overflows a double", rows.i[t], rows.i[t]));
+  return sum;
+}
+
+EventBatch ProductModel::products(const EventBatch& batch) const {
+  StreamedProductModel::require_whole_rows(batch);
+  EventBatch products;
+  for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+    const double value = product(batch.rows, t);
+    products.rows.push_back(Operand::A, batch.rows.i[t], batch.rows.weights[t], std::span(&value, 1));
+  }
+  return products;
+}
+
+namespace {
+
+/// y as a matrix of one column, times an x of one 1: what the rows of a fixed x are lifted in.
+StreamedProductModel column_of(const ProductModel& model) { return {model.dimension(), 1, model.degree()}; }
+
+}  // namespace
+
+SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is_first) {
+  if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->sketch(config);
+  const auto* product = std::get_if<ProductModel>(&model);
+  if (product == nullptr || product->degree() == 1) return VectorSketch(config);
+  ProductSketch lifted = column_of(*product).sketch(config);
+  if (is_first) lifted.x.front() = 1;
+  return lifted;
+}
+
+DenseState empty_dense(const Model& model) {
+  if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->dense();
+  return DenseVector(dimension(model));
+}
+
+std::uint64_t sketch_columns(const Model& model) noexcept {
+  if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->sketch_columns();
+  const auto* product = std::get_if<ProductModel>(&model);
+  return product == nullptr || product->degree() == 1 ? 1 : column_of(*product).sketch_columns();
+}
+
+namespace {
+
+/// To a vector that changes as the model says.
+template <class AnyModel, class Vector>
+void add_updates(AnyModel& model, const EventBatch& batch, Vector& y) {
+  const Updates updates = model.updates(batch);
+  y.update(updates.keys, updates.deltas);
+}
+
+}  // namespace
+
+void add_events(Model& model, const EventBatch& batch, SketchState& state) {
+  if (auto* streamed = std::get_if<StreamedProductModel>(&model))
+    return streamed->ingest(batch, std::get<ProductSketch>(state));
+  if (auto* vector = std::get_if<VectorModel>(&model))
+    return add_updates(*vector, batch, std::get<VectorSketch>(state));
+  auto& product = std::get<ProductModel>(model);
+  if (product.degree() == 1) return add_updates(product, batch, std::get<VectorSketch>(state));
+  column_of(product).ingest(product.products(batch), std::get<ProductSketch>(state));
+}
+
+void add_events(Model& model, const EventBatch& batch, DenseState& state) {
+  if (auto* streamed = std::get_if<StreamedProductModel>(&model))
+    return streamed->ingest(batch, std::get<DenseProduct>(state));
+  if (auto* vector = std::get_if<VectorModel>(&model)) return add_updates(*vector, batch, std::get<DenseVector>(state));
+  add_updates(std::get<ProductModel>(model), batch, std::get<DenseVector>(state));
 }
 
 }  // namespace weir

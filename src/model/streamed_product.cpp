@@ -66,12 +66,19 @@ void StreamedProductModel::require_rows_of_a(const RowBatch& rows) const {
   }
 }
 
+void StreamedProductModel::require_whole_rows(const EventBatch& batch) {
+  const auto found = std::ranges::find(batch.operands, Operand::A);
+  if (found == batch.operands.end()) return;
+  const Event event = batch[static_cast<std::size_t>(found - batch.operands.begin())];
+  throw InputError(
+      fmt::format("event A,{},{},{}: for the law |y_i|^4 rows of A come and go whole, as in A,i,*,v0,v1,... and "
+                  "A,i,-*,v0,v1,...",
+                  event.i, event.j, event.delta));
+}
+
 void StreamedProductModel::ingest(const EventBatch& batch, ProductSketch& operands) {
+  if (degree_ == 2) require_whole_rows(batch);
   ingest_entries(batch, operands.x, [&](const auto& rows, const auto& columns, const auto& deltas) {
-    if (degree_ == 2)
-      throw InputError(fmt::format("event A,{},{},{}: for the law |y_i|^4 rows of A come and go whole, as in "
-                                   "A,i,*,v0,v1,... and A,i,-*,v0,v1,...",
-                                   rows.front(), columns.front(), deltas.front()));
     operands.a.update(rows, columns, deltas);
   });
   require_rows_of_a(batch.rows);
@@ -82,8 +89,12 @@ void StreamedProductModel::ingest(const EventBatch& batch, ProductSketch& operan
   for (std::size_t first = 0; first < batch.rows.size(); first += at_once) {
     const std::size_t count = std::min(at_once, batch.rows.size() - first);
     lifted_.resize(count * width);
-    for (std::size_t t = 0; t < count; ++t)
-      lift_row(batch.rows.row(first + t), std::span(lifted_).subspan(t * width, width));
+    for (std::size_t t = 0; t < count; ++t) {
+      const std::span<const double> row = batch.rows.row(first + t);
+      const std::span<double> out = std::span(lifted_).subspan(t * width, width);
+      std::ranges::copy(row, out.begin());
+      lift_row(row, out.subspan(columns_));
+    }
     operands.a.update_rows(std::span(batch.rows.i).subspan(first, count),
                            std::span(batch.rows.weights).subspan(first, count), lifted_);
   }
@@ -95,6 +106,14 @@ void StreamedProductModel::ingest(const EventBatch& batch, DenseProduct& operand
   });
   require_rows_of_a(batch.rows);
   operands.update_rows(batch.rows.i, batch.rows.weights, batch.rows.values);
+}
+
+void StreamedProductModel::ingest(const EventBatch& batch, std::vector<double>& x) {
+  const auto refuse = [](std::uint64_t i) {
+    throw InputError(fmt::format("a change of row {} of A, which is fixed: expected changes of x", i));
+  };
+  ingest_entries(batch, x, [&](const auto& rows, const auto&, const auto&) { refuse(rows.front()); });
+  if (!batch.rows.empty()) refuse(batch.rows.i.front());
 }
 
 }  // namespace weir

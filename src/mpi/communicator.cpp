@@ -141,6 +141,28 @@ void Communicator::broadcast(std::vector<std::byte>& bytes) const {
   });
 }
 
+namespace {
+
+template <class T>
+void broadcast_as_bytes(const Communicator& communicator, std::vector<T>& values) {
+  const auto held = std::as_bytes(std::span(values));
+  std::vector<std::byte> bytes(held.begin(), held.end());
+  communicator.broadcast(bytes);
+  values.resize(bytes.size() / sizeof(T));
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(values)).begin());
+}
+
+}  // namespace
+
+void Communicator::broadcast(std::vector<double>& values) const { broadcast_as_bytes(*this, values); }
+
+void Communicator::broadcast(std::vector<std::uint64_t>& values) const { broadcast_as_bytes(*this, values); }
+
+void Communicator::all_sum(std::vector<double>& values) const {
+  reduce_sum(values);
+  broadcast(values);
+}
+
 void Communicator::require_equal(std::uint64_t fingerprint, const std::string& what) const {
   std::vector<std::uint64_t> all(static_cast<std::size_t>(size_));
   check(MPI_Allgather(&fingerprint, 1, MPI_UINT64_T, all.data(), 1, MPI_UINT64_T, handle_), "MPI_Allgather");

@@ -30,6 +30,11 @@ class StreamedProductModel {
     return {{Operand::A, rows_, columns_}, {Operand::x, columns_, 1}};
   }
 
+  /// Columns of what is sketched: those of A and, where rows are lifted, d (d + 1) / 2 more.
+  [[nodiscard]] std::uint64_t sketch_columns() const { return ProductSketch::columns(columns_, degree_); }
+  /// Throws InputError for a change of a single entry of A: lifted rows come and go whole.
+  static void require_whole_rows(const EventBatch& batch);
+
   /// The operands before any event.
   [[nodiscard]] ProductSketch sketch(const SketchConfig& config) const;
   [[nodiscard]] DenseProduct dense() const { return {rows_, columns_}; }
@@ -39,6 +44,8 @@ class StreamedProductModel {
   /// lifted.
   void ingest(const EventBatch& batch, ProductSketch& operands);
   void ingest(const EventBatch& batch, DenseProduct& operands);
+  /// Adds events of x alone.
+  void ingest(const EventBatch& batch, std::vector<double>& x);
 
  private:
   struct Entries {

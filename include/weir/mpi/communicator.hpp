@@ -49,6 +49,8 @@ class Communicator {
   /// share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Chunks and errors as
   /// reduce_sum.
   std::span<double> reduce_scatter_sum(std::span<double> values) const;
+  /// Element-wise sum on every rank, the same bits on all. Otherwise as reduce_sum.
+  void all_sum(std::vector<double>& values) const;
   [[nodiscard]] std::uint64_t all_sum(std::uint64_t value) const;
   [[nodiscard]] double all_max(double value) const;
   /// For each element the largest value of all ranks, on every rank, with its place: what that rank gave as its index.
@@ -58,6 +60,8 @@ class Communicator {
   /// Rank 0's value on every rank.
   [[nodiscard]] std::uint64_t broadcast(std::uint64_t value) const;
   void broadcast(std::vector<std::byte>& bytes) const;
+  void broadcast(std::vector<double>& values) const;
+  void broadcast(std::vector<std::uint64_t>& values) const;
 
   /// Throws InputError on every rank, the same text, naming both values and their ranks, unless all ranks hold the same
   /// fingerprint.
