@@ -16,7 +16,8 @@ namespace weir {
 namespace {
 
 void require_exponent(double p) {
-  if (p != 2.0 && p != 1.0 && p != 0.5) throw UsageError(fmt::format("p is {}: expected 2, 1 or 0.5", p));
+  if (p != 4.0 && p != 2.0 && p != 1.0 && p != 0.5)
+    throw UsageError(fmt::format("p is {}: expected 4, 2, 1 or 0.5", p));
 }
 
 /// |y_i|^p in units of `unit`^p, where `unit` is a power of four near the largest magnitude: no square overflows, no
@@ -138,12 +139,14 @@ SampleResult draw_without_replacement(const DenseVector& y, const DenseDrawOptio
       return power > other.power || (power == other.power && index < other.index);
     }
   };
-  const ScaleFunction scales(Randomness::mix, options.seed, 2, ScaleLaw::exponential, options.p, 2);
+  // For p = 4 a sketch holds the squares, scaled for p = 2.
+  const double scale_p = std::min(options.p, 2.0);
+  const ScaleFunction scales(Randomness::mix, options.seed, 2, ScaleLaw::exponential, scale_p, 2);
   const std::size_t wanted = options.samples;
   std::vector<Scaled> best;
   for (std::size_t i = 0; i < y.dimension(); ++i) {
     if (!(weights[i] > 0)) continue;
-    const Scaled item{weights[i] * power_of_magnitude(scales(i, 1), options.p), i};
+    const Scaled item{weights[i] * power_of_magnitude(scales(i, 1), scale_p), i};
     if (best.size() == wanted + 1 && !(item < best.front())) continue;
     best.push_back(item);
     std::push_heap(best.begin(), best.end());

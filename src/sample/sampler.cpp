@@ -134,6 +134,13 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
   return result;
 }
 
+SampleResult draws_of_roots(SampleResult squares, const VectorSketch& y) {
+  squares.norm = std::sqrt(y.f2().value);
+  for (Draw& draw : squares.draws)
+    draw.value = std::copysign(std::sqrt(std::max(0.0, draw.value)), y.point(draw.index).value);
+  return squares;
+}
+
 double horvitz_thompson_moment(std::span<const Draw> draws, double p) {
   double sum = 0;
   for (const Draw& draw : draws) {

@@ -52,4 +52,9 @@ std::string describe_difference(const ProductSketch& a, const ProductSketch& b) 
   return describe_difference(a.config(), b.config());
 }
 
+std::uint64_t fingerprint_of(const SketchState& state) noexcept {
+  if (const auto* product = std::get_if<ProductSketch>(&state)) return product->fingerprint();
+  return std::get<VectorSketch>(state).config().fingerprint();
+}
+
 }  // namespace weir

@@ -27,7 +27,7 @@ class DenseVector {
   /// or a delta is not finite.
   void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
 
-  /// sum over i of |y_i|^p; p is 2, 1 or 0.5.
+  /// sum over i of |y_i|^p; p is 4, 2, 1 or 0.5.
   [[nodiscard]] double moment(double p) const;
   /// ||y||_2.
   [[nodiscard]] double norm() const;
@@ -41,7 +41,7 @@ class DenseVector {
 /// What an exact draw depends on, besides y.
 struct DenseDrawOptions {
   std::uint32_t samples = 8;
-  double p = 2;            ///< 2, 1 or 0.5; UsageError otherwise.
+  double p = 2;            ///< 4, 2, 1 or 0.5; UsageError otherwise.
   std::uint64_t seed = 0;  ///< Same seed, same y: same draws on every machine.
 };
 
@@ -49,7 +49,7 @@ struct DenseDrawOptions {
 /// No draw fails. Values and probabilities are exact.
 [[nodiscard]] SampleResult draw_with_replacement(const DenseVector& y, const DenseDrawOptions& options);
 
-/// Exact successive sampling: the `samples` largest |y_i| scale(i), with the scales that lane 1 of a sketch of the same
+/// Exact successive sampling: the `samples` largest |y_i| scale(i) (for p = 4, y_i^2 scale(i)), with the scales that lane 1 of a sketch of the same
 /// seed (Randomness::mix) has, so that a sketch without noise would draw the same indices. Inclusion probabilities are
 /// conditional on the (samples + 1)-th magnitude; all are 1 when y has no more than `samples` non-zero coordinates.
 [[nodiscard]] SampleResult draw_without_replacement(const DenseVector& y, const DenseDrawOptions& options);

@@ -40,6 +40,10 @@ struct DrawOptions {
 /// exponential law, or when samples is not below the number of buckets.
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
+/// Draws from the sketch of z, z_i = y_i^2, as draws with the law |y_i|^4: values become roots, with the signs that `y`
+/// shows, and the norm is that of y. Probabilities and inclusions stay. Both sketches have one configuration.
+[[nodiscard]] SampleResult draws_of_roots(SampleResult squares, const VectorSketch& y);
+
 /// Horvitz-Thompson estimate of sum over i of |y_i|^p from draws without replacement: sum |value|^p / inclusion,
 /// unbiased up to the noise of the values. p is any positive number. Throws UsageError for a draw without an inclusion
 /// probability.
