@@ -102,10 +102,11 @@ void add_format_option(CLI::App& app, std::optional<EventFormat>& format) {
 }
 
 void add_stream_options(CLI::App& app, engine::StreamSource& source) {
-  app.add_option("STREAM", source.paths,
-                 "Event files, in any number: .csv .tsv .txt, .gz of them, binary records, Matrix Market, .npy (row k "
-                 "is row k of "
-                 "the matrix); - is standard input")
+  app.add_option(
+         "STREAM", source.paths,
+         "Event files, in any number: .csv .tsv .txt, .gz of them, binary records, Matrix Market, .npy (its row "
+         "k is row k of A, or entry k of y); - is standard input. A line is i,delta, A,i,j,delta, or a whole row "
+         "that comes, A,i,*,v0,v1,..., or leaves, A,i,-*,v0,v1,...")
       ->type_name("");
   add_on_error_option(app, source.on_error);
   add_real(

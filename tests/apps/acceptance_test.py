@@ -3,11 +3,12 @@
 import gzip
 import os
 import random
+import struct
 import subprocess
 import threading
 import unittest
 
-from harness import ALONE, DEMO, MPIEXEC, PROGRAM, TIMEOUT, Case, as_text, vector_events, without_times
+from harness import ALONE, DEMO, MPIEXEC, PROGRAM, TIMEOUT, Case, as_text, npy, vector_events, without_times
 
 
 class Streams(Case):
@@ -157,6 +158,62 @@ class Answers(Case):
         for ranks in (1, 2, 4):
             a = self.succeed("sample", "--model=product", "--n=100", "--fixed=" + fixed, "--seed=1", "--json", product, ranks=ranks)
             self.assertEqual(without_times(a.json(), "model", "d"), without_times(b.json(), "model"))
+
+    def test_whole_rows_against_the_vector_stream_they_stand_for(self):
+        source = random.Random(4)
+        x = [2, -3, 5, 0]
+        rows = [[source.randrange(-9, 10) for _ in x] for _ in range(300)]
+        product = [sum(a * b for a, b in zip(row, x)) for row in rows]
+        vector = self.write("y.csv", "".join("%d,%d\n" % event for event in enumerate(product)))
+        columns = [row[j] for j in range(4) for row in rows]
+        text = "".join("A,%d,*,%s\n" % (i, ",".join(map(str, row))) for i, row in enumerate(rows))
+        streams = {
+            "rows.csv": text.encode(),
+            "rows.csv.gz": gzip.compress(text.encode()),
+            "c.npy": npy("<i2", rows, struct.pack("<1200h", *[value for row in rows for value in row])),
+            "f.npy": npy(">f8", rows, struct.pack(">1200d", *columns), fortran=True),
+        }
+        streams["c.npy.gz"] = gzip.compress(streams["c.npy"])
+        product = ["sample", "--model=product", "--n=300", "--fixed=x=" + self.write("x.txt", "".join("%d\n" % e for e in x)),
+                   "--seed=1", "--json"]
+        expected = without_times(self.succeed("sample", "--n=300", "--seed=1", "--json", vector).json(), "model", "updates")
+        for name, content in streams.items():
+            for ranks in (1, 3):
+                with self.subTest(name=name, ranks=ranks):
+                    answers = [self.succeed(*product, self.write(name, content), ranks=ranks).json()]
+                    if name != "f.npy":
+                        answers.append(self.succeed(*product, "-", stdin=content, ranks=ranks).json())
+                    for answer in answers:
+                        self.assertEqual(answer["updates"], 300)
+                        self.assertEqual(without_times(answer, "model", "updates", "d"), expected)
+        self.fail_with(1, *product, "-", stdin=streams["f.npy"], naming=["standard input", "Fortran order"])
+        self.fail_with(1, *product, "--d=4", self.write("wide.npy", npy("|i1", [[0] * 5], bytes(5))), naming=["wide.npy", "1 x 5"])
+        self.fail_with(1, *product, self.write("short.csv", text + "A,1,*,1,2,3\n"), naming=["short.csv:301", "missing value"])
+
+        # A window: what came as rows leaves as rows.
+        leaving = self.write("leaving.csv", text + text.replace("*", "-*"))
+        self.assertTrue(self.fail_zero(*product, leaving).json()["zero_vector"])
+
+    def fail_zero(self, *arguments):
+        outcome = self.weir(*arguments)
+        self.assertEqual(outcome.code, 3, outcome.err)
+        return outcome
+
+    def test_rows_are_converted_and_inspected(self):
+        array = self.write("a.npy", npy("<f4", [[1, 0], [0, 0], [2.5, -1]], struct.pack("<6f", 1, 0, 0, 0, 2.5, -1)))
+        found = self.succeed("inspect", array, "--json").json()
+        self.assertEqual((found["kind"], found["format"], found["shape"], found["events"]), ("events", ".npy", [3, 2], 3))
+        self.assertEqual(found["operands"], [{"operand": "A", "events": 3, "i": [0, 2], "j": [0, 1], "rows": 3, "whole_deltas": False}])
+        self.assertIn("3 of them whole rows", self.succeed("inspect", array).out)
+        outcome = self.succeed("convert", array, "--operand", "A1", "-o", self.path("a.csv"))
+        self.assertEqual(self.read("a.csv"), b"A1,0,*,1,0\nA1,1,*,0,0\nA1,2,*,2.5,-1\n")
+        self.assertIn("wrote 3 events", outcome.err)
+        outcome = self.succeed("convert", self.path("a.csv"), "-o", self.path("a.bin"))
+        self.assertIn("wrote 3 events", outcome.err)  # The non-zero entries.
+        self.succeed("convert", self.path("a.bin"), "-o", self.path("b.csv"))
+        self.assertEqual(self.read("b.csv"), b"A1,0,0,1\nA1,2,0,2.5\nA1,2,1,-1\n")
+        self.assertEqual(self.succeed("query", "--n=3", "--norm", self.write("y.npy", npy("|u1", [[3]] * 3, bytes([3, 0, 4]))),
+                                      "--json").json()["updates"], 2)
 
     def test_matrix_market_stream_and_operand(self):
         matrix = self.write("a.mtx", "%%MatrixMarket matrix coordinate real general\n3 2 3\n1 1 4\n2 2 1\n3 1 1\n")

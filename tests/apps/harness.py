@@ -94,10 +94,13 @@ def without_times(answer, *more):
     return {key: value for key, value in answer.items() if key not in ("seconds", "ranks") + more}
 
 
-def as_npy(rows, code="d"):
-    """The bytes of a two-dimensional .npy file; `code` as the module struct has it: d, f, q, i."""
-    kind = {"d": "<f8", "f": "<f4", "q": "<i8", "i": "<i4"}[code]
-    header = "{'descr': '%s', 'fortran_order': False, 'shape': (%d, %d), }" % (kind, len(rows), len(rows[0]))
-    header += " " * (63 - (10 + len(header)) % 64) + "\n"
-    values = [value for row in rows for value in row]
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + struct.pack("<%d%s" % (len(values), code), *values)
+def npy(descr, rows, data, fortran=False):
+    """An array of the shape of `rows`, with these data, as a .npy file."""
+    header = "{'descr': '%s', 'fortran_order': %s, 'shape': (%d, %d), }" % (descr, fortran, len(rows), len(rows[0]))
+    header = header.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data
+
+
+def as_npy(rows):
+    """The rows as a .npy file of doubles."""
+    return npy("<f8", rows, b"".join(struct.pack("<%dd" % len(row), *row) for row in rows))
