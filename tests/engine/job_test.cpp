@@ -308,7 +308,7 @@ TEST_F(EngineTest, ProductsAreMultipliedBeforeTheyAreMerged) {
 TEST_F(EngineTest, ProductsOfWholeRows) {
   const SharedFile file(world, "rows.csv", "A,1,*,2,3\nA,4,0,7\nA,4,-*,7,1\n");
   Model model = ProductModel(6, {10, 100});
-  const VectorJobResult result = run_vector_job(world, model, {std::nullopt, true}, {{file.path()}});
+  const JobResult result = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}});
   EXPECT_EQ(result.ingest.updates, 3u);
   if (!world.local_is_root()) return;
   const std::vector<double> expected{0, 320, 0, 0, -100, 0};

@@ -178,7 +178,9 @@ TEST_F(ProductJobTest, ExactValuesAreThoseOfTheProduct) {
   const std::vector<double> y = operands.y();
   for (Setting& setting : settings()) {
     const JobResult whole = run_job(world, setting.model, {std::nullopt, Exact::on_root}, setting.source);
-    if (world.local_is_root()) EXPECT_TRUE(std::ranges::equal(whole.y.dense->table(), y)) << setting.name;
+    if (world.local_is_root()) {
+      EXPECT_TRUE(std::ranges::equal(whole.y.dense->table(), y)) << setting.name;
+    }
     const JobResult sliced = run_job(world, setting.model, {std::nullopt, Exact::slices}, setting.source);
     const Slice& slice = sliced.y.slice;
     EXPECT_EQ(world.all_sum(slice.values.size()), operands.rows);

@@ -20,6 +20,12 @@ EventBatch batch_of(std::initializer_list<Event> events) {
   return batch;
 }
 
+/// Of the models whose events are changes of y.
+Updates updates_of(Model& model, const EventBatch& batch) {
+  if (auto* product = std::get_if<ProductModel>(&model)) return product->updates(batch);
+  return std::get<VectorModel>(model).updates(batch);
+}
+
 std::map<std::uint64_t, double> sums(const Updates& updates) {
   std::map<std::uint64_t, double> y;
   for (std::size_t t = 0; t < updates.keys.size(); ++t) y[updates.keys[t]] += updates.deltas[t];

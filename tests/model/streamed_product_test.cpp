@@ -69,7 +69,6 @@ TEST(StreamedProductModel, LiftedRowsGiveSquares) {
   StreamedProductModel model(n, d, 2);
   ProductSketch sketch = model.sketch(config);
   EventBatch batch;
-  // More rows than are lifted at once would be slow here; several lengths of batch are.
   std::mt19937_64 random(2);
   std::vector<double> squares, values;
   std::vector<std::uint64_t> all;
@@ -96,7 +95,6 @@ TEST(StreamedProductModel, LiftedRowsGiveSquares) {
   // The same with x fixed, where one column stands for the whole row.
   Model fixed = ProductModel(n, x, 2);
   SketchState state = empty_sketch(fixed, config, true);
-  batch = {};
   EventBatch rows_only;
   for (std::uint64_t i = 0; i < n; ++i) rows_only.rows.push_back(Operand::A, i, 1, std::vector<double>{values[i] / 2, 0, 0});
   add_events(fixed, rows_only, state);
