@@ -84,8 +84,9 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
       State state = load_state(options.state_path);
-      options.sketch.require_consistent(state.sketch.config());
-      config = state.sketch.config();
+      VectorSketch& saved = vector_of(state, options.state_path);
+      config = saved.config();
+      options.sketch.require_consistent(config);
       if (options.model.n && *options.model.n != config.dimension)
         throw UsageError(
             fmt::format("--n {} contradicts the saved state, which has {}", *options.model.n, config.dimension));
@@ -93,7 +94,7 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
         throw UsageError(fmt::format("{} is a state of --model {}; its stream cannot go on with --model {}",
                                      options.state_path, state.description.model, options.model.name()));
       description = state.description;
-      start.emplace(std::move(state.sketch));
+      start.emplace(std::move(saved));
     });
     config = broadcast(communicator, config);
   } else {
@@ -131,7 +132,7 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
       if (!communicator.local_is_root()) return;
       State state{description, std::move(*measured.job.y.sketch)};
       save_state(options.save_path, state);
-      measured.job.y.sketch = std::move(state.sketch);
+      measured.job.y.sketch = std::move(std::get<VectorSketch>(state.sketch));
     });
   }
   return measured;

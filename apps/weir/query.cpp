@@ -59,13 +59,14 @@ Estimate norm_of(const Estimate& f2) {
   return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
 }
 
-/// The state at `path`, for an inner product with a sketch of `config`.
-State load_other(const std::string& path, const SketchConfig& config) {
-  State other = load_state(path);
-  const std::string difference = describe_difference(config, other.sketch.config());
+/// The sketch at `path`, for an inner product with a sketch of `config`.
+VectorSketch load_other(const std::string& path, const SketchConfig& config) {
+  State state = load_state(path);
+  VectorSketch& other = vector_of(state, path);
+  const std::string difference = describe_difference(config, other.config());
   if (!difference.empty())
     throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
-  return other;
+  return std::move(other);
 }
 
 /// Throws what answer() would, as far as it can be known without y.
@@ -83,7 +84,7 @@ void answer(const VectorSketch& sketch, const QueryOptions& options, QueryReport
   if (options.top > 0) report.top = heavy_coordinates(sketch, static_cast<std::size_t>(options.top));
   for (const std::uint64_t index : options.points) report.points.push_back({index, sketch.point(index)});
   for (const std::string& path : options.others)
-    report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()).sketch)});
+    report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()))});
 }
 
 int query(const mpi::Communicator& communicator, const QueryOptions& options) {
