@@ -1,14 +1,17 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "options.hpp"
-#include "weir/engine/vector_job.hpp"
+#include "weir/engine/job.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
 
@@ -20,8 +23,12 @@ struct Term {
   std::string path;
 };
 
+/// What is combined of product states.
+enum class CombineOf : std::uint8_t { operands, y };
+
 struct CombineOptions {
   std::string output;
+  CombineOf of = CombineOf::operands;
   std::vector<std::string> added;
   std::vector<std::string> subtracted;
   std::vector<std::pair<std::string, std::string>> scaled;  ///< Coefficient, file.
@@ -38,26 +45,42 @@ struct CombineOptions {
   }
 };
 
-int combine(const std::vector<Term>& terms, const std::string& output) {
+bool x_is_zero(const State& state) {
+  const auto* product = std::get_if<ProductSketch>(&state.sketch);
+  return product != nullptr && product->x_is_zero();
+}
+
+/// Throws InputError when y of the sum cannot be measured.
+void require_range(const State& sum, const std::string& output) {
+  const std::string problem = engine::describe_range_problem(sketch_of_y(sum.sketch));
+  if (!problem.empty())
+    throw InputError(fmt::format("{}: no state of the sum, see the coefficients of --scaled: {}", output, problem));
+}
+
+int combine(const std::vector<Term>& terms, CombineOf of, const std::string& output) {
   std::optional<State> sum;
+  bool all_x_zero = true;
   for (const Term& term : terms) {
     State next = load_state(term.path);
+    if (of == CombineOf::y) multiply_out(next);
+    all_x_zero = all_x_zero && x_is_zero(next);
     if (!sum) {
       sum.emplace(std::move(next));
-      sum->sketch.scale(term.coefficient);
+      scale(*sum, term.coefficient);
       continue;
     }
-    const std::string difference = describe_difference(sum->sketch.config(), next.sketch.config());
+    const std::string difference = describe_difference(*sum, next);
     if (!difference.empty())
-      throw InputError(fmt::format("{} and {} do not combine: {}", terms.front().path, term.path, difference));
-    sum->sketch.add(next.sketch, term.coefficient);
-    sum->description.updates += next.description.updates;
+      throw InputError(
+          fmt::format("{} and {} do not combine: {}{}", terms.front().path, term.path, difference,
+                      sum->sketch.index() == next.sketch.index() ? "" : "; --of y multiplies A by x first"));
+    add(*sum, next, term.coefficient);
     // Both hold a sketch of some y; only a common origin is worth telling.
     if (sum->description.model != next.description.model) sum->description.model = "vector";
   }
-  const std::string problem = engine::describe_range_problem(sum->sketch);
-  if (!problem.empty())
-    throw InputError(fmt::format("{}: no state of the sum, see the coefficients of --scaled: {}", output, problem));
+  require_range(*sum, output);
+  if (x_is_zero(*sum) && !all_x_zero)
+    fmt::print(stderr, "weir: x of the sum is zero, and so is y = A x: --of y combines the vectors y instead\n");
   sum->description.ranks = 1;
   save_state(output, *sum);
   return done;
@@ -82,12 +105,21 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
   add("--scaled", options->scaled,
       "Add this state times a real number C; sums stay exact where C and the stream are whole numbers")
       ->type_name("C FILE");
+  command
+      ->add_option_function<std::string>(
+          "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
+          "What is combined of states of A and x: operands, as parts of one stream are, or y = A x, as results of "
+          "several are")
+      ->check(one_of({"operands", "y"}))
+      ->default_str("operands")
+      ->type_name("WHAT");
   command->footer(
       "The states must agree in shape, seed and law. weir sample --state FILE draws from the result, weir query "
       "--state FILE\n"
       "answers about it: of a difference, the coordinates that changed most.");
-  command->callback(
-      [options, &action] { action = [options, terms = options->terms()] { return combine(terms, options->output); }; });
+  command->callback([options, &action] {
+    action = [options, terms = options->terms()] { return combine(terms, options->of, options->output); };
+  });
 }
 
 }  // namespace weir::app

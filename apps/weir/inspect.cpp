@@ -39,28 +39,37 @@ bool is_state(const InputFile& file) {
 
 /// Loading a state verifies all of it, checksums first.
 Json describe_state(const std::string& path, std::uint64_t bytes) {
-  const State state = load_state(path);
-  const SketchConfig& config = state.sketch.config();
-  return {{"kind", "state"},
-          {"version", state_format_version},
-          {"checksum", "holds"},
-          {"bytes", bytes},
-          {"model", state.description.model},
-          {"n", config.dimension},
-          {"updates", state.description.updates},
-          {"ranks", state.description.ranks},
-          {"rows", config.rows},
-          {"buckets", config.buckets},
-          {"lanes", config.lanes},
-          {"levels", config.levels},
-          {"law", to_string(config.law)},
-          {"p", config.p},
-          {"randomness", to_string(config.randomness)},
-          {"independence", config.independence},
-          {"seed", config.seed},
-          {"fingerprint", fmt::format("{:016x}", config.fingerprint())},
-          {"zero", state.sketch.is_zero()},
-          {"norm", std::sqrt(std::max(0.0, state.sketch.f2().value))}};
+  State state = load_state(path);
+  const SketchConfig config = config_of(state.sketch);
+  Json json = {{"kind", "state"},
+               {"version", state_format_version},
+               {"checksum", "holds"},
+               {"bytes", bytes},
+               {"model", state.description.model},
+               {"n", config.dimension},
+               {"updates", state.description.updates},
+               {"ranks", state.description.ranks},
+               {"rows", config.rows},
+               {"buckets", config.buckets},
+               {"lanes", config.lanes},
+               {"levels", config.levels},
+               {"law", to_string(config.law)},
+               {"p", config.p},
+               {"randomness", to_string(config.randomness)},
+               {"independence", config.independence},
+               {"seed", config.seed},
+               {"fingerprint", fmt::format("{:016x}", config.fingerprint())}};
+  const auto* product = std::get_if<ProductSketch>(&state.sketch);
+  if (product != nullptr) {
+    json["d"] = product->x.size();
+    json["columns"] = product->a.columns();
+    json["degree"] = product->degree;
+    json["x_zero"] = product->x_is_zero();
+  }
+  const VectorSketch y = sketch_of_y(std::move(state.sketch));
+  json["zero"] = y.is_zero();
+  json["norm"] = std::sqrt(std::max(0.0, y.f2().value));
+  return json;
 }
 
 /// What a stream does to one operand.

@@ -65,8 +65,7 @@ VectorSketch load_other(const std::string& path, const SketchConfig& config) {
   const std::string difference = describe_difference(config, config_of(other));
   if (!difference.empty())
     throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
-  if (auto* sketch = std::get_if<VectorSketch>(&other)) return std::move(*sketch);
-  return std::get<ProductSketch>(other).y();
+  return sketch_of_y(std::move(other));
 }
 
 /// Throws what answer() would, as far as it can be known without y.

@@ -13,6 +13,7 @@
 #include <memory>
 #include <ostream>
 #include <streambuf>
+#include <type_traits>
 #include <utility>
 
 #include "weir/error.hpp"
@@ -26,6 +27,7 @@ constexpr std::array<unsigned char, 8> magic{0x89, 'W', 'E', 'I', 'R', '\r', '\n
 constexpr std::size_t header_size = 48;
 constexpr std::size_t checksummed_header = 40;
 constexpr std::uint32_t kind_vector_sketch = 1;
+constexpr std::uint32_t kind_product_sketch = 2;
 constexpr std::array<std::string_view, 2> models{"vector", "product"};
 constexpr std::size_t longest_model = 64;
 
@@ -115,12 +117,26 @@ void archive_config(Archive& archive, Config& config) {
 
 bool is_known_model(std::string_view model) { return std::find(models.begin(), models.end(), model) != models.end(); }
 
-void require_finite(std::span<const double> table, const std::string& name) {
-  const auto bad = std::find_if(table.begin(), table.end(), [](double cell) { return !std::isfinite(cell); });
-  if (bad != table.end()) {
+/// `plural` and `singular` name the numbers.
+void require_finite(std::span<const double> numbers, std::string_view plural, std::string_view singular,
+                    const std::string& name) {
+  const auto bad = std::find_if(numbers.begin(), numbers.end(), [](double number) { return !std::isfinite(number); });
+  if (bad != numbers.end()) {
     throw InputError(
-        fmt::format("{}: expected finite cells in the table, found {} in cell {}", name, *bad, bad - table.begin()));
+        fmt::format("{}: expected finite {}, found {} in {} {}", name, plural, *bad, singular, bad - numbers.begin()));
   }
+}
+
+std::span<const double> table_of(const State& state) {
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) return product->a.table();
+  return std::get<VectorSketch>(state.sketch).table();
+}
+
+void require_finite(const State& state, const std::string& name) {
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
+    require_finite(product->x, "entries of x", "entry", name);
+  }
+  require_finite(table_of(state), "cells in the table", "cell", name);
 }
 
 void write_payload(const State& state, const WriteNext& write) {
@@ -128,76 +144,132 @@ void write_payload(const State& state, const WriteNext& write) {
   std::ostream stream(&buffer);
   cereal::PortableBinaryOutputArchive archive(stream, cereal::PortableBinaryOutputArchive::Options::LittleEndian());
   const StateDescription& description = state.description;
-  const std::span<const double> table = state.sketch.table();
+  const SketchConfig& config = config_of(state.sketch);
   archive(static_cast<std::uint32_t>(description.model.size()),
           cereal::binary_data(description.model.data(), description.model.size()), description.updates,
           description.ranks);
-  archive_config(archive, state.sketch.config());
-  archive(state.sketch.config().fingerprint(), cereal::binary_data(table.data(), table.size_bytes()));
+  archive_config(archive, config);
+  archive(config.fingerprint());
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
+    archive(static_cast<std::uint64_t>(product->x.size()), product->degree,
+            cereal::binary_data(product->x.data(), product->x.size() * sizeof(double)));
+  }
+  const std::span<const double> table = table_of(state);
+  archive(cereal::binary_data(table.data(), table.size_bytes()));
 }
 
-State read_payload(const ReadAt& read, std::uint64_t length, const std::string& name) {
-  ReadingBuffer buffer(read, header_size, length);
-  std::istream stream(&buffer);
-  try {
-    cereal::PortableBinaryInputArchive archive(stream);
-    std::uint32_t model_length = 0;
-    archive(model_length);
-    if (model_length > longest_model) {
-      throw InputError(
-          fmt::format("{}: expected a model name of at most {} bytes, found {}", name, longest_model, model_length));
-    }
-    StateDescription description;
-    description.model.resize(model_length);
-    archive(cereal::binary_data(description.model.data(), description.model.size()), description.updates,
-            description.ranks);
-    if (!is_known_model(description.model)) {
-      throw InputError(fmt::format("{}: unknown model {}; this build reads {}", name, quoted_excerpt(description.model),
-                                   fmt::join(models, ", ")));
-    }
+/// A description and a configuration, as both kinds begin.
+struct Preamble {
+  StateDescription description;
+  SketchConfig config;
+};
 
-    SketchConfig config;
-    archive_config(archive, config);
-    try {
-      config.validate();
-    } catch (const UsageError& error) {
-      throw InputError(fmt::format("{}: not a sketch: {}", name, error.what()));
-    }
-    std::uint64_t fingerprint = 0;
-    archive(fingerprint);
-    if (fingerprint != config.fingerprint()) {
-      throw InputError(
-          fmt::format("{}: the state was made with another construction of the hashes than this build's", name));
-    }
-    const std::uint64_t cells = config.table_size();
-    if (buffer.remaining() % sizeof(double) != 0 || buffer.remaining() / sizeof(double) != cells) {
-      throw InputError(
-          fmt::format("{}: expected a table of {} cells, found {} bytes", name, cells, buffer.remaining()));
-    }
-    State state{std::move(description), VectorSketch(config)};
-    const std::span<double> table = state.sketch.table();
-    archive(cereal::binary_data(table.data(), table.size_bytes()));
-    require_finite(table, name);
-    return state;
-  } catch (const cereal::Exception&) {
-    throw InputError(fmt::format("{}: the payload of {} bytes is too short for a state", name, length));
+/// What `make` returns; a sketch that cannot be is the file's fault.
+template <class Make>
+auto made_from_file(const std::string& name, const Make& make) {
+  try {
+    return make();
+  } catch (const UsageError& error) {
+    throw InputError(fmt::format("{}: not a sketch: {}", name, error.what()));
   }
 }
 
-Header make_header(std::uint64_t payload_length, std::uint64_t payload_checksum) {
+Preamble read_preamble(cereal::PortableBinaryInputArchive& archive, const std::string& name) {
+  Preamble preamble;
+  std::string& model = preamble.description.model;
+  std::uint32_t model_length = 0;
+  archive(model_length);
+  if (model_length > longest_model) {
+    throw InputError(
+        fmt::format("{}: expected a model name of at most {} bytes, found {}", name, longest_model, model_length));
+  }
+  model.resize(model_length);
+  archive(cereal::binary_data(model.data(), model.size()), preamble.description.updates, preamble.description.ranks);
+  if (!is_known_model(model)) {
+    throw InputError(
+        fmt::format("{}: unknown model {}; this build reads {}", name, quoted_excerpt(model), fmt::join(models, ", ")));
+  }
+  archive_config(archive, preamble.config);
+  made_from_file(name, [&] { preamble.config.validate(); });
+  std::uint64_t fingerprint = 0;
+  archive(fingerprint);
+  if (fingerprint != preamble.config.fingerprint()) {
+    throw InputError(
+        fmt::format("{}: the state was made with another construction of the hashes than this build's", name));
+  }
+  return preamble;
+}
+
+/// Whether `remaining` bytes are as many numbers.
+bool is_size_of(std::uint64_t remaining, std::uint64_t numbers) {
+  return remaining % sizeof(double) == 0 && remaining / sizeof(double) == numbers;
+}
+
+VectorSketch read_vector(cereal::PortableBinaryInputArchive& archive, const ReadingBuffer& buffer,
+                         const SketchConfig& config, const std::string& name) {
+  const std::uint64_t cells = config.table_size();
+  if (!is_size_of(buffer.remaining(), cells)) {
+    throw InputError(fmt::format("{}: expected a table of {} cells, found {} bytes", name, cells, buffer.remaining()));
+  }
+  VectorSketch sketch(config);
+  archive(cereal::binary_data(sketch.table().data(), sketch.table().size_bytes()));
+  return sketch;
+}
+
+ProductSketch read_product(cereal::PortableBinaryInputArchive& archive, const ReadingBuffer& buffer,
+                           const SketchConfig& config, const std::string& name) {
+  std::uint64_t d = 0;
+  std::uint32_t degree = 0;
+  archive(d, degree);
+  const std::uint64_t cells =
+      made_from_file(name, [&] { return MatrixSketch::table_size(config, ProductSketch::columns(d, degree)); });
+  // There are no fewer columns than d: neither number is near 2^63.
+  if (!is_size_of(buffer.remaining(), d + cells)) {
+    throw InputError(fmt::format("{}: expected an x of {} entries and a table of {} cells, found {} bytes", name, d,
+                                 cells, buffer.remaining()));
+  }
+  ProductSketch sketch(config, d, degree);
+  archive(cereal::binary_data(sketch.x.data(), sketch.x.size() * sizeof(double)),
+          cereal::binary_data(sketch.a.table().data(), sketch.a.table().size_bytes()));
+  return sketch;
+}
+
+/// What the header says of the payload.
+struct Payload {
+  std::uint32_t kind;
+  std::uint64_t length;
+};
+
+State read_payload(const ReadAt& read, const Payload& payload, const std::string& name) {
+  ReadingBuffer buffer(read, header_size, payload.length);
+  std::istream stream(&buffer);
+  try {
+    cereal::PortableBinaryInputArchive archive(stream);
+    Preamble preamble = read_preamble(archive, name);
+    const auto with = [&](auto sketch) { return State{std::move(preamble.description), std::move(sketch)}; };
+    State state = payload.kind == kind_product_sketch ? with(read_product(archive, buffer, preamble.config, name))
+                                                      : with(read_vector(archive, buffer, preamble.config, name));
+    require_finite(state, name);
+    return state;
+  } catch (const cereal::Exception&) {
+    throw InputError(fmt::format("{}: the payload of {} bytes is too short for a state", name, payload.length));
+  }
+}
+
+Header make_header(const State& state, std::uint64_t payload_length, std::uint64_t payload_checksum) {
   Header header{};
   std::memcpy(header.data(), magic.data(), magic.size());
   put(header, 8, state_format_version);
   put(header, 12, static_cast<std::uint32_t>(header_size));
-  put(header, 16, kind_vector_sketch);
+  put(header, 16, std::holds_alternative<ProductSketch>(state.sketch) ? kind_product_sketch : kind_vector_sketch);
   put(header, 24, payload_length);
   put(header, 32, payload_checksum);
   put(header, 40, header_checksum(header));
   return header;
 }
 
-/// Everything that can be known before the payload is looked at. Returns its length.
-std::uint64_t verify(const ReadAt& read, std::uint64_t size, const std::string& name) {
+/// Everything that can be known before the payload is looked at.
+Payload verify(const ReadAt& read, std::uint64_t size, const std::string& name) {
   if (size == 0) throw InputError(fmt::format("{}: expected a weir state, found an empty file", name));
   Header header{};
   read(0, std::span(header).first(static_cast<std::size_t>(std::min<std::uint64_t>(size, header_size))));
@@ -222,9 +294,10 @@ std::uint64_t verify(const ReadAt& read, std::uint64_t size, const std::string& 
   if (const auto stated = get<std::uint32_t>(header, 12); stated != header_size) {
     throw InputError(fmt::format("{}: expected a header of {} bytes at byte 12, found {}", name, header_size, stated));
   }
-  if (const auto kind = get<std::uint32_t>(header, 16); kind != kind_vector_sketch) {
-    throw InputError(
-        fmt::format("{}: unknown kind of state {}; this build reads kind {}", name, kind, kind_vector_sketch));
+  const auto kind = get<std::uint32_t>(header, 16);
+  if (kind != kind_vector_sketch && kind != kind_product_sketch) {
+    throw InputError(fmt::format("{}: unknown kind of state {}; this build reads kinds {} and {}", name, kind,
+                                 kind_vector_sketch, kind_product_sketch));
   }
   if (const auto zero = get<std::uint32_t>(header, 20); zero != 0) {
     throw InputError(fmt::format("{}: expected 0 at byte 20, found {}", name, zero));
@@ -246,7 +319,7 @@ std::uint64_t verify(const ReadAt& read, std::uint64_t size, const std::string& 
     throw InputError(fmt::format("{}: damaged: the checksum of the payload (bytes {} to {}) does not match", name,
                                  header_size, size - 1));
   }
-  return length;
+  return {kind, length};
 }
 
 void require_writable(const State& state, const std::string& name) {
@@ -254,21 +327,50 @@ void require_writable(const State& state, const std::string& name) {
     throw UsageError(
         fmt::format("cannot write the state of an unknown model {}", quoted_excerpt(state.description.model)));
   }
-  require_finite(state.sketch.table(), name);
+  require_finite(state, name);
+}
+
+std::string kind_name(const State& state) {
+  return std::holds_alternative<ProductSketch>(state.sketch) ? "A and x of a product" : "a vector";
 }
 
 }  // namespace
 
+void multiply_out(State& state) { state.sketch = sketch_of_y(std::move(state.sketch)); }
+
+std::string describe_difference(const State& a, const State& b) {
+  if (a.sketch.index() != b.sketch.index()) {
+    return fmt::format("what they hold: {} against {}", kind_name(a), kind_name(b));
+  }
+  if (const auto* product = std::get_if<ProductSketch>(&a.sketch)) {
+    return describe_difference(*product, std::get<ProductSketch>(b.sketch));
+  }
+  return describe_difference(config_of(a.sketch), config_of(b.sketch));
+}
+
+void add(State& sum, const State& other, double coefficient) {
+  if (const std::string difference = describe_difference(sum, other); !difference.empty()) {
+    throw InputError("the states do not combine: " + difference);
+  }
+  std::visit([&](auto& sketch) { sketch.add(std::get<std::decay_t<decltype(sketch)>>(other.sketch), coefficient); },
+             sum.sketch);
+  sum.description.updates += other.description.updates;
+}
+
+void scale(State& state, double coefficient) noexcept {
+  std::visit([&](auto& sketch) { sketch.scale(coefficient); }, state.sketch);
+}
+
 std::vector<std::byte> serialise(const State& state) {
   require_writable(state, "state");
   std::vector<std::byte> bytes;
-  bytes.reserve(state.sketch.table().size_bytes() + 1024);
+  bytes.reserve(table_of(state).size_bytes() + 1024);
   bytes.resize(header_size);
   write_payload(state,
                 [&](std::span<const std::byte> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
   Checksum checksum;
   checksum.add(std::span(bytes).subspan(header_size));
-  const Header header = make_header(bytes.size() - header_size, checksum.value());
+  const Header header = make_header(state, bytes.size() - header_size, checksum.value());
   std::copy(header.begin(), header.end(), bytes.begin());
   return bytes;
 }
@@ -290,7 +392,7 @@ void save_state(const std::string& path, const State& state) {
     length += piece.size();
   });
   OutputFile file(path);
-  file.write(make_header(length, checksum.value()));
+  file.write(make_header(state, length, checksum.value()));
   write_payload(state, [&](std::span<const std::byte> piece) { file.write(piece); });
   file.commit();
 }

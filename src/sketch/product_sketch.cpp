@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
@@ -50,6 +51,11 @@ std::string describe_difference(const ProductSketch& a, const ProductSketch& b) 
   if (a.degree != b.degree) return fmt::format("degree: {} against {}", a.degree, b.degree);
   if (a.x.size() != b.x.size()) return fmt::format("columns: {} against {}", a.x.size(), b.x.size());
   return describe_difference(a.config(), b.config());
+}
+
+VectorSketch sketch_of_y(SketchState state) {
+  if (const auto* product = std::get_if<ProductSketch>(&state)) return product->y();
+  return std::get<VectorSketch>(std::move(state));
 }
 
 std::uint64_t fingerprint_of(const SketchState& state) noexcept {

@@ -178,20 +178,21 @@ TEST(SendState, AStateGoesToAnotherRankAndOn) {
   const std::vector<std::uint64_t> second{2, 77, 1};
   const std::vector<double> deltas{3, -4, 5};
   State all{{"vector", 6, 1}, VectorSketch(config)};
-  all.sketch.update(first, deltas);
-  all.sketch.update(second, deltas);
+  std::get<VectorSketch>(all.sketch).update(first, deltas);
+  std::get<VectorSketch>(all.sketch).update(second, deltas);
 
   State alice{{"vector", 3, 1}, VectorSketch(config)};
-  alice.sketch.update(first, deltas);
+  std::get<VectorSketch>(alice.sketch).update(first, deltas);
   const int last = world.local_size() - 1;
   std::vector<std::byte> message = serialise(alice);
   if (last > 0 && world.local_rank() == last) world.local_send(message, 0);
   if (!world.local_is_root()) return;
   if (last > 0) message = world.local_receive(last);
   State bob = deserialise(message, "message of Alice");
-  bob.sketch.update(second, deltas);
-  EXPECT_EQ(bob.sketch.config(), config);
-  EXPECT_TRUE(std::ranges::equal(bob.sketch.table(), all.sketch.table()));
+  std::get<VectorSketch>(bob.sketch).update(second, deltas);
+  EXPECT_EQ(bob.config(), config);
+  EXPECT_TRUE(
+      std::ranges::equal(std::get<VectorSketch>(bob.sketch).table(), std::get<VectorSketch>(all.sketch).table()));
 }
 
 }  // namespace

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "weir/sketch/product_sketch.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
 namespace weir {
@@ -16,7 +18,7 @@ namespace weir {
 //        0     8  magic: 89 57 45 49 52 0D 0A 1A ("\x89WEIR\r\n\x1a": a transfer as text damages it visibly)
 //        8     4  format version: 1
 //       12     4  size of this header: 48
-//       16     4  kind of the payload: 1 = vector sketch
+//       16     4  kind of the payload: 1 = vector sketch, 2 = product sketch
 //       20     4  0
 //       24     8  length of the payload; the file ends with the payload
 //       32     8  XXH64 of the payload, seed state_checksum_seed
@@ -41,6 +43,12 @@ namespace weir {
 //     M+71     8  SketchConfig::fingerprint() of the above: another value means another construction of the hashes
 //     M+79   8*m  table, m = SketchConfig::table_size() binary64 values in the order of VectorSketch::table()
 //
+//     byte  size  payload of kind 2: as kind 1 up to the fingerprint, then
+//     M+79     8  d: columns of A, entries of x
+//     M+87     4  degree: 1, or 2 where the table holds lifted rows too
+//     M+91   8*d  x, binary64 values
+// M+91+8*d 8*m*c  table, c = ProductSketch::columns(d, degree), in the order of MatrixSketch::table()
+//
 // The checksums find damage, not malice: a forged file is still read safely, but its cells are whatever its author
 // wrote.
 
@@ -61,14 +69,26 @@ struct StateDescription {
 /// A merged state: all that is needed to go on sampling, adding and subtracting.
 struct State {
   StateDescription description;
-  VectorSketch sketch;
+  SketchState sketch;
 };
 
-/// The bytes of a `.weir` file. Throws UsageError for an unknown model, InputError when a cell is not finite.
+/// Puts the sketch of y = A x in the place of a product sketch; a vector sketch stays as it is.
+void multiply_out(State& state);
+/// Adds sketches (product sketches operand by operand, see ProductSketch::add) and counts of updates. Throws InputError
+/// when the states are of different kinds or shapes.
+void add(State& sum, const State& other, double coefficient);
+/// Scales the sketch (each operand of a product sketch).
+void scale(State& state, double coefficient) noexcept;
+/// Human-readable account of the first thing in which two states differ that must be equal for them to combine; empty
+/// when they do combine.
+[[nodiscard]] std::string describe_difference(const State& a, const State& b);
+
+/// The bytes of a `.weir` file. Throws UsageError for an unknown model, InputError when a cell or an entry of x
+/// is not finite.
 [[nodiscard]] std::vector<std::byte> serialise(const State& state);
 /// Inverse. `name` is used in messages. Throws InputError for anything but exactly one whole, unharmed state of a known
-/// version and model with finite cells. Allocates nothing before the length and the checksums have been verified, then
-/// only the sketch, after its size has been found equal to the bytes that are there.
+/// version, kind and model with finite numbers. Allocates nothing before the length and the checksums have been verified,
+/// then only the sketch, after its size has been found equal to the bytes that are there.
 [[nodiscard]] State deserialise(std::span<const std::byte> bytes, const std::string& name);
 
 /// Writes to a temporary name beside `path`, flushes to disk, renames (see OutputFile), without a copy of the table in

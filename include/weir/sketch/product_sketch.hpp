@@ -54,6 +54,8 @@ using SketchState = std::variant<VectorSketch, ProductSketch>;
 [[nodiscard]] inline const SketchConfig& config_of(const SketchState& state) noexcept {
   return std::visit([](const auto& sketch) -> const SketchConfig& { return sketch.config(); }, state);
 }
+/// Phi y: the state itself, or its operands multiplied. Throws as ProductSketch::y.
+[[nodiscard]] VectorSketch sketch_of_y(SketchState state);
 /// 64-bit digest of all that must be equal for two states to be added.
 [[nodiscard]] std::uint64_t fingerprint_of(const SketchState& state) noexcept;
 
