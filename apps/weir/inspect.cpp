@@ -107,7 +107,7 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   const StreamFormat content = content_format(options.path);
   Json json = {{"kind", "events"}, {"format", to_string(format)}, {"bytes", bytes}};
   if (content != format) json["content"] = to_string(content);
-  if (const auto shape = array_shape(options.path)) json["shape"] = *shape;
+  if (const auto shape = stated_shape(options.path)) json["shape"] = *shape;
   if (format == StreamFormat::binary) json["version"] = summarise_binary(options.path).version;
 
   std::array<OperandSummary, 6> summaries;

@@ -164,8 +164,8 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
   } else {
     Model model = model_options.build(communicator, config.dimension, measured.degree);
     if (options.all_is_fixed()) source = {.stream = {.paths = {source.fixed_a}}};
-    engine::Measure what{.exact = options.exact};
-    if (options.keep_sketch) what.sketch = config;
+    const engine::Measure what{.sketch = options.keep_sketch ? std::optional(config) : std::nullopt,
+                               .exact = options.exact};
     measured.job = engine::run_job(communicator, model, what, source, std::move(start));
     description.updates += measured.job.ingest.updates;
     measured.sketch_columns = sketch_columns(model);

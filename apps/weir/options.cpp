@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -175,23 +176,23 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 void ModelOptions::complete(const mpi::Communicator& communicator) {
   const std::string path = fixed_file("A");
   if (path.empty()) return;
-  MatrixShape shape;
+  std::array<std::uint64_t, 2> shape{};
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
-    const std::optional<MatrixShape> stated = operand_shape(path);
+    const auto stated = stated_shape(path);
     if (!stated && !(n && d))
       throw UsageError(fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
                                    "file of events it needs --n and --d",
                                    path));
-    shape = stated.value_or(MatrixShape{n.value_or(0), d.value_or(0)});
-    if (n && *n < shape.rows)
-      throw InputError(fmt::format("{}: {} x {} numbers, but --n is {}", path, shape.rows, shape.columns, *n));
-    if (d && *d != shape.columns)
-      throw InputError(fmt::format("{}: {} x {} numbers, but --d is {}", path, shape.rows, shape.columns, *d));
+    shape = stated.value_or(std::array{n.value_or(0), d.value_or(0)});
+    if (n && *n < shape[0])
+      throw InputError(fmt::format("{}: {} x {} numbers, but --n is {}", path, shape[0], shape[1], *n));
+    if (d && *d != shape[1])
+      throw InputError(fmt::format("{}: {} x {} numbers, but --d is {}", path, shape[0], shape[1], *d));
   });
-  const std::uint64_t rows = communicator.broadcast(shape.rows);
+  const std::uint64_t rows = communicator.broadcast(shape[0]);
   n = n.value_or(rows);
-  d = communicator.broadcast(shape.columns);
+  d = communicator.broadcast(shape[1]);
 }
 
 Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const {

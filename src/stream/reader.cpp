@@ -93,11 +93,19 @@ StreamFormat stream_format(const std::string& path) {
 
 StreamFormat content_format(const std::string& path) { return format_of(open_content(path)->peek(magic_length)); }
 
-std::optional<std::array<std::uint64_t, 2>> array_shape(const std::string& path) {
+std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path) {
   const std::unique_ptr<stream::Input> input = open_content(path);
-  if (format_of(input->peek(magic_length)) != StreamFormat::npy) return std::nullopt;
-  const NpyHeader header = stream::read_npy_header(*input);
-  return std::array{header.rows, header.columns};
+  const StreamFormat format = format_of(input->peek(magic_length));
+  if (format == StreamFormat::npy) {
+    const NpyHeader header = stream::read_npy_header(*input);
+    return std::array{header.rows, header.columns};
+  }
+  if (format == StreamFormat::matrix_market) {
+    const MatrixMarketHeader header =
+        parse_matrix_market_header(input->peek(matrix_market_header_limit), input->name());
+    return std::array{header.rows, header.columns};
+  }
+  return std::nullopt;
 }
 
 bool is_pipe(const std::string& path) noexcept {

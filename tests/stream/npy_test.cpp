@@ -253,7 +253,7 @@ TEST(NpyEvents, CompressedFilesAndPipesAreReadFrontToBack) {
   const std::string c_order = directory.write("c.npy.gz", gzip(array<float>("f4", rows, false, false)));
   EXPECT_EQ(stream_format(c_order), StreamFormat::gzip);
   EXPECT_EQ(content_format(c_order), StreamFormat::npy);
-  EXPECT_EQ(array_shape(c_order), (std::array<std::uint64_t, 2>{3, 3}));
+  EXPECT_EQ(stated_shape(c_order), (std::array<std::uint64_t, 2>{3, 3}));
   EXPECT_EQ(deliver_file(c_order, any_matrix).rows, rows_of(rows));
   const std::string fortran = directory.write("f.npy.gz", gzip(array<float>("f4", rows, true, false)));
   EXPECT_EQ(input_error([&] { (void)deliver_file(fortran, any_matrix); }),
@@ -264,8 +264,8 @@ TEST(NpyEvents, CompressedFilesAndPipesAreReadFrontToBack) {
   EXPECT_EQ(deliver_file(column, {}).entries.size(), 2u);
   const std::string plain = directory.write("c.npy", array<float>("f4", rows, false, false));
   EXPECT_EQ(stream_format(plain), StreamFormat::npy);
-  EXPECT_EQ(array_shape(plain), (std::array<std::uint64_t, 2>{3, 3}));
-  EXPECT_EQ(array_shape(directory.write("t.csv", "1,2\n")), std::nullopt);
+  EXPECT_EQ(stated_shape(plain), (std::array<std::uint64_t, 2>{3, 3}));
+  EXPECT_EQ(stated_shape(directory.write("t.csv", "1,2\n")), std::nullopt);
 }
 
 TEST(NpyEvents, ALiveFeedIsDeliveredRowByRow) {

@@ -25,9 +25,9 @@ enum class StreamFormat : std::uint8_t { text, binary, matrix_market, npy, gzip 
 [[nodiscard]] StreamFormat stream_format(const std::string& path);
 /// The same of what a compressed file decompresses to. Throws InputError also when that is compressed again.
 [[nodiscard]] StreamFormat content_format(const std::string& path);
-/// Rows and columns of the array in a .npy file, which may be compressed; none for another content_format(). Throws
-/// InputError.
-[[nodiscard]] std::optional<std::array<std::uint64_t, 2>> array_shape(const std::string& path);
+/// Rows and columns that the header of an .npy or Matrix Market file states, or of what a file decompresses to; none for
+/// files of events. Throws InputError.
+[[nodiscard]] std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path);
 /// True for standard input ("-") and for whatever else is neither a file nor a directory: it can be read only once, by
 /// one party, and opening and reading it may block.
 [[nodiscard]] bool is_pipe(const std::string& path) noexcept;
