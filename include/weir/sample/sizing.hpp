@@ -40,7 +40,7 @@ struct PrecisionRequest {
 };
 
 /// Shape of a sketch for draw_by_precision_sampling: the law `uniform`; 6 / epsilon^2 buckets or more, with which the
-/// median of five rows is off by at most epsilon ||z||_2, as Lemma C.1 asks, for all but 0.2% of the entries (as
+/// median of five rows is off by at most epsilon ||z||_2, as Lemma C.1 asks, for all but about 1% of the entries (as
 /// observed); and as many lanes as `failure` asks for. A lane accepts with probability at least 1 - exp(-1/T), T = C
 /// ln(n) / epsilon, less a bound of the probability that the tail is too heavy, which matters for epsilon above about
 /// 0.4 only. Throws UsageError, in one line, when a field is out of its range, and when more than 4096 lanes would be
