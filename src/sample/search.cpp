@@ -98,7 +98,12 @@ LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> larg
 class Searcher {
  public:
   Searcher(const VectorSketch& sketch, const Search& search)
-      : sketch_(sketch), config_(sketch.config()), search_(search), deviations_(config_.lanes) {
+      : sketch_(sketch),
+        config_(sketch.config()),
+        search_(search),
+        deviations_(config_.lanes),
+        phi_(config_),
+        columns_(config_) {
     for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) {
       if (!std::isinf(search.floors[lane])) deviations_[lane] = std::sqrt(sketch.lane_f2(lane));
     }
@@ -155,6 +160,26 @@ class Searcher {
     }
   }
 
+  /// Whether a group of level 1 owes its score to items already found: others, about as large, are in its cells in a majority
+  /// of the rows. A large member of its own beside them would be a coincidence. (Smaller ones may be noise of the members of
+  /// groups that look like this one; they explain nothing.)
+  [[nodiscard]] bool is_explained(const ScanHit& group, const std::vector<ScanHit>& found) {
+    const std::uint32_t rows = config_.rows_at(1);
+    std::array<bool, 15> explained{};
+    std::array<std::uint64_t, PhiColumns::capacity> groups{group.key};
+    std::size_t count = 1;
+    for (const ScanHit& item : found) {
+      if (count == groups.size() || std::abs(item.value) < 0.75 * std::abs(group.value)) break;
+      groups[count++] = item.key >> config_.group_shift(1);
+    }
+    phi_.locate(1, std::span(groups).first(count), {}, columns_);
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      const auto cells = std::span(columns_.cells).subspan((config_.rows_below(1) + row) * PhiColumns::capacity, count);
+      explained[row] = std::find(cells.begin() + 1, cells.end(), cells[0]) != cells.end();
+    }
+    return 2 * std::count(explained.begin(), explained.begin() + rows, true) > rows;
+  }
+
   /// Scans the members of the best groups of `level` in rounds. In each, every lane that could still gain opens its
   /// next groups.
   void open_groups(std::uint32_t level, Best& groups, Best& members) {
@@ -176,6 +201,7 @@ class Searcher {
             next[lane] = ranked.size();
             break;
           }
+          if (level == 1 && is_explained(ranked[next[lane]], members.sorted(lane))) continue;
           if (opened.insert(ranked[next[lane]].key).second) {
             round.push_back(ranked[next[lane]].key);
             ++taken;
@@ -193,6 +219,8 @@ class Searcher {
   const SketchConfig& config_;
   const Search& search_;
   std::vector<double> deviations_;  // sqrt(F2) of the lanes searched
+  SketchOperator phi_;
+  PhiColumns columns_;  // scratch
   std::vector<ScanHit> hits_;
 };
 
