@@ -65,14 +65,27 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
       ->type_name("NUMBER");
 }
 
-std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range) {
-  std::vector<std::uint64_t> values;
+namespace {
+
+template <class Parse>
+auto parse_list(const std::string& text, const Parse& parse) {
+  std::vector<decltype(parse(std::string()))> values;
   for (std::size_t start = 0; start <= text.size();) {
     const std::size_t comma = std::min(text.find(',', start), text.size());
-    values.push_back(parse_whole(option, std::string_view(text).substr(start, comma - start), range));
+    values.push_back(parse(text.substr(start, comma - start)));
     start = comma + 1;
   }
   return values;
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range) {
+  return parse_list(text, [&](const std::string& item) { return parse_whole(option, item, range); });
+}
+
+std::vector<double> parse_real_list(const std::string& option, const std::string& text, RealRange range) {
+  return parse_list(text, [&](const std::string& item) { return parse_real(option, item, range); });
 }
 
 CLI::Validator one_of(const std::set<std::string>& names) {

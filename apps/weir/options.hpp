@@ -42,6 +42,8 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
                       const std::function<void(double)>& assign, const std::string& description);
 /// The number that `text`, given for `option`, stands for. Throws CLI::ValidationError.
 double parse_real(const std::string& option, const std::string& text, RealRange range);
+/// Real numbers of `text`, separated by commas. The same.
+std::vector<double> parse_real_list(const std::string& option, const std::string& text, RealRange range);
 /// Whole numbers of `text`, separated by commas. The same.
 std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range);
 

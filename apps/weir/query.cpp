@@ -23,6 +23,17 @@ void require_inside(std::uint64_t index, std::uint64_t dimension) {
     throw UsageError(fmt::format("--point: index {} is outside y of length {}", index, dimension));
 }
 
+/// Draws through which a moment is estimated, where the sketch has the buckets for so many.
+constexpr std::uint32_t most_draws = 64;
+/// Buckets a draw of a flat vector needs (apps/experiments/README.md).
+constexpr std::uint64_t buckets_a_draw = 128;
+
+/// With them a point estimate is within epsilon ||y||, 3.16 sqrt(F2/B), of the truth except with probability 0.01, the
+/// median of five rows.
+std::uint64_t buckets_for(double epsilon) {
+  return std::bit_ceil(static_cast<std::uint64_t>(std::min(0x1p40, std::ceil(10 / (epsilon * epsilon)))));
+}
+
 struct QueryOptions {
   MeasureOptions measure;
   double epsilon = 0.1;
@@ -30,6 +41,7 @@ struct QueryOptions {
   std::uint64_t top = 0;
   std::vector<std::uint64_t> points;
   std::vector<std::string> others;
+  std::vector<double> moments;
   std::string labels_path;
   bool json = false;
 
@@ -37,14 +49,21 @@ struct QueryOptions {
   void settle() {
     if (!measure.state_path.empty()) return;
     SketchOptions& sketch = measure.sketch;
-    // A point estimate is within 3.16 sqrt(F2/B) of the truth except with probability 0.01, the median of five rows.
-    if (!sketch.buckets)
-      sketch.buckets = std::bit_ceil(static_cast<std::uint64_t>(std::min(0x1p40, std::ceil(10 / (epsilon * epsilon)))));
+    if (!moments.empty()) {
+      sketch.without_replacement = true;
+      sketch.samples = most_draws;
+      const std::uint64_t dimension = measure.dimension(measure.model);
+      if (!sketch.buckets)
+        sketch.buckets = std::max(buckets_for(epsilon), sketch.configuration(dimension).buckets);
+      if (!sketch.lanes) sketch.lanes = 8;  // the wide lane that draws, and others for --top
+      return;
+    }
+    if (!sketch.buckets) sketch.buckets = buckets_for(epsilon);
     if (sketch.lanes) return;
     sketch.lanes = 1;
     // Equal neighbours cancel in their group in lane 0, where only signs tell them apart; in scaled lanes they do not, and
     // the search for the largest looks into groups there too.
-    if (top > 0 && sketch.configuration(measure.dimension()).levels > 1) sketch.lanes = 8;
+    if (top > 0 && sketch.configuration(measure.dimension(measure.model)).levels > 1) sketch.lanes = 8;
   }
   void check() const {
     measure.check();
@@ -74,6 +93,8 @@ void require_answerable(const SketchConfig& config, const QueryOptions& options)
   if (options.top >= config.buckets)
     throw UsageError(fmt::format("--top {}: a sketch of {} buckets tells fewer coordinates apart than it has buckets",
                                  options.top, config.buckets));
+  if (!options.moments.empty() && (config.lanes < 2 || config.law != ScaleLaw::exponential))
+    throw UsageError("--moment draws without replacement: the sketch needs 2 lanes at least, and the exponential law");
   // Loaded again to be used, so that memory holds one at a time, and none while the stream is read.
   for (const std::string& path : options.others) std::ignore = load_other(path, config);
 }
@@ -85,6 +106,15 @@ void answer(const engine::MeasuredVector& y, const QueryOptions& options, QueryR
   for (const std::uint64_t index : options.points) report.points.push_back({index, sketch.point(index)});
   for (const std::string& path : options.others)
     report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()))});
+  if (options.moments.empty()) return;
+  const std::uint64_t draws = std::clamp<std::uint64_t>(sketch.config().buckets / buckets_a_draw, 2, most_draws);
+  SampleResult sample =
+      draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});
+  if (y.degree() == 2) sample = draws_of_roots(std::move(sample), sketch);
+  for (const double p : options.moments) {
+    const MomentEstimate moment = moment_through_samples(sample.draws, p);
+    report.moments.push_back({p, {moment.value, moment.bound}});
+  }
 }
 
 int query(const mpi::Communicator& communicator, const QueryOptions& options) {
@@ -138,6 +168,17 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       ->allow_extra_args(false)
       ->type_name("FILE")
       ->group(group);
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--moment",
+          [options](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts)
+              for (const double p : parse_real_list("--moment", text, {0, 16, true, false})) options->moments.push_back(p);
+          },
+          "Sums of |y_i|^P, through samples; the bound is that of the sampling")
+      ->allow_extra_args(false)
+      ->type_name("P[,P...]")
+      ->group(group);
   add_output_options(*command, options->labels_path, options->json);
   add_real(
       *command, "--epsilon", {0, 1, true, true}, [options](double value) { options->epsilon = value; },
@@ -148,7 +189,8 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
   add_measure_options(*command, options->measure);
   command->footer("Example: weir query --state S.weir --norm --top 10 --point 3,17");
   command->callback([options, &action] {
-    if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty()) options->norm = true;
+    if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty() &&
+        options->moments.empty()) options->norm = true;
     action = [options] {
       options->settle();
       options->check();
