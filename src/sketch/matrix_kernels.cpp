@@ -101,15 +101,15 @@ void accumulate_rows(double* HWY_RESTRICT cells, const WholeRows& rows, const Ma
   const std::size_t cell_size = shape.columns * shape.lanes;
   const auto for_each_group = [&](const auto& add) HWY_ATTR {
     std::size_t first = 0;
-    for (std::size_t g = 0; g < rows.groups.size(); ++g) {
-      if (g + 1 < rows.groups.size()) {  // the next cell comes in while this one is worked on
-        const double* next = cells + rows.groups[g + 1].bucket * cell_size;
+    for (std::size_t g = 0; g < rows.groups; ++g) {
+      if (g + 1 < rows.groups) {  // the next cell comes in while this one is worked on
+        const double* next = cells + rows.group_buckets[g + 1] * cell_size;
         for (std::size_t column = 0; column < rows.columns; ++column) {
           for (std::size_t lane = 0; lane < lanes; lane += 8) hwy::Prefetch(next + column * shape.lanes + lane);
         }
       }
-      const auto [bucket, end] = rows.groups[g];
-      add(cells + bucket * cell_size, std::span(rows.order + first, end - first));
+      const std::size_t end = rows.group_ends[g];
+      add(cells + rows.group_buckets[g] * cell_size, std::span(rows.order + first, end - first));
       first = end;
     }
   };

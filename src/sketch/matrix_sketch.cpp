@@ -46,42 +46,30 @@ constexpr std::size_t row_chunk = 4096;
 /// would share few sets of the cache where they lie.
 constexpr std::size_t least_packed_rows = 64;
 
-/// A chunk of whole rows, sorted by bucket for each row of the table: then each cell is loaded and stored once for all
-/// the rows of its bucket.
-struct RowChunk {
-  RowChunk(const SketchConfig& config, std::size_t count)
-      : buckets(rows_of_all_levels(config) * count),
-        order(buckets.size()),
-        groups(rows_of_all_levels(config)),
-        signed_weights(config.rows * count),
-        scales((count + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block)) {}
-
-  std::vector<std::uint32_t> buckets;                  // [table row][t]
-  std::vector<std::uint32_t> order;                    // [table row][k]: the k-th of the rows to be taken
-  std::vector<std::vector<kernels::RowGroup>> groups;  // [table row]
-  std::vector<double> signed_weights;                  // [row][t]
-  AlignedVector<float> scales;                         // [t][lane of the block]
-  AlignedVector<double> values;                        // [t][column of the block]
-};
-
 /// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves them
-/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`.
-void group_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
-                     std::span<std::uint32_t> order, std::vector<kernels::RowGroup>& groups) {
+/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`; `starts` is scratch.
+void sort_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
+                    std::vector<std::uint32_t>& starts, std::uint32_t* order) {
   if (number_of_buckets / 4 > buckets.size()) {
-    std::iota(order.begin(), order.end(), 0U);
-  } else {
-    std::vector<std::uint32_t> starts(static_cast<std::size_t>(number_of_buckets) + 1);
-    for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
-    std::partial_sum(starts.begin(), starts.end(), starts.begin());
-    for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+    std::iota(order, order + buckets.size(), 0U);
+    return;
   }
-  groups.clear();
-  for (std::uint32_t k = 0; k < order.size(); ++k) {
+  starts.assign(static_cast<std::size_t>(number_of_buckets) + 1, 0);
+  for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
+  for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+}
+
+/// The runs of equal buckets in `order`: each bucket, and where its run ends. Returns their number.
+std::size_t find_groups(std::span<const std::uint32_t> buckets, const std::uint32_t* order,
+                        std::uint32_t* group_buckets, std::uint32_t* group_ends) {
+  std::size_t groups = 0;
+  for (std::uint32_t k = 0; k < buckets.size(); ++k) {
     const std::uint32_t bucket = buckets[order[k]];
-    if (k == 0 || bucket != groups.back().bucket) groups.push_back({bucket, k});
-    groups.back().end = k + 1;
+    if (k == 0 || bucket != group_buckets[groups - 1]) group_buckets[groups++] = bucket;
+    group_ends[groups - 1] = k + 1;
   }
+  return groups;
 }
 
 }  // namespace
@@ -231,7 +219,17 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
   const std::uint32_t table_rows = rows_of_all_levels(config);
   const std::size_t row_size = table_.size() / table_rows;
   const double inverse_cell_size = 1.0 / static_cast<double>(columns * config.lanes);
-  RowChunk chunk(config, std::min(rows.size(), row_chunk));
+  RowChunk& chunk = chunk_;
+  const std::size_t most = std::min(rows.size(), row_chunk);
+  const auto reserve = [](auto& vector, std::size_t size) {
+    if (vector.size() < size) vector.resize(size);
+  };
+  for (auto* vector : {&chunk.buckets, &chunk.order, &chunk.group_buckets, &chunk.group_ends}) {
+    reserve(*vector, table_rows * most);
+  }
+  reserve(chunk.groups, table_rows);
+  reserve(chunk.signed_weights, config.rows * most);
+  reserve(chunk.scales, (most + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block));
   for (std::size_t first = 0; first < rows.size(); first += row_chunk) {
     const std::size_t count = std::min(row_chunk, rows.size() - first);
     for (std::size_t done = 0; done < count; done += PhiColumns::capacity) {
@@ -252,8 +250,11 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
       }
     }
     for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
-      group_by_bucket(std::span(chunk.buckets).subspan(table_row * count, count), config.buckets,
-                      std::span(chunk.order).subspan(table_row * count, count), chunk.groups[table_row]);
+      const std::size_t at = table_row * count;
+      const auto buckets = std::span<const std::uint32_t>(chunk.buckets).subspan(at, count);
+      sort_by_bucket(buckets, config.buckets, chunk.bucket_starts, chunk.order.data() + at);
+      chunk.groups[table_row] =
+          find_groups(buckets, chunk.order.data() + at, chunk.group_buckets.data() + at, chunk.group_ends.data() + at);
     }
 
     for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t lanes) {
@@ -263,7 +264,7 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
         const std::size_t width = std::min(column_block, columns - column);
         const double* block = values + first * columns;
         if (width < columns) {
-          chunk.values.resize(count * width);
+          reserve(chunk.values, count * width);
           for (std::size_t t = 0; t < count; ++t) {
             constexpr std::size_t ahead = 16;
             hwy::Prefetch(block + std::min(t + ahead, count - 1) * columns + column);
@@ -275,8 +276,10 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
         for (std::uint32_t level = 0; level < config.levels; ++level) {
           for (std::uint32_t row = 0; row < config.rows_at(level); ++row, ++table_row) {
             kernels::accumulate_rows(table_.data() + table_row * row_size + column * config.lanes + lane,
-                                     {.groups = chunk.groups[table_row],
-                                      .order = chunk.order.data() + table_row * count,
+                                     {.order = chunk.order.data() + table_row * count,
+                                      .groups = chunk.groups[table_row],
+                                      .group_buckets = chunk.group_buckets.data() + table_row * count,
+                                      .group_ends = chunk.group_ends.data() + table_row * count,
                                       .signed_weights = chunk.signed_weights.data() + row * count,
                                       .scales = chunk.scales.data(),
                                       .values = block,

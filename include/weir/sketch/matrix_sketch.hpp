@@ -69,6 +69,19 @@ class MatrixSketch {
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 
  private:
+  /// What is known of a chunk of whole rows. Kept from batch to batch: at most a few MiB.
+  struct RowChunk {
+    std::vector<std::uint32_t> buckets;        // [table row][t]
+    std::vector<std::uint32_t> order;          // [table row][k]: the k-th of the rows to be taken
+    std::vector<std::uint32_t> group_buckets;  // [table row][g]
+    std::vector<std::uint32_t> group_ends;     // [table row][g]: where in the order the rows of the bucket end
+    std::vector<std::size_t> groups;           // [table row]: their number
+    std::vector<double> signed_weights;        // [row][t]
+    AlignedVector<float> scales;               // [t][lane of the block]
+    AlignedVector<double> values;              // [t][column of the block]
+    std::vector<std::uint32_t> bucket_starts;  // for sorting
+  };
+
   void update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                       std::span<const double> deltas);
   /// Fills phi_columns_ with the cells and signed deltas of the entries of a chunk; run_rows[run_of[t]] is the row of
@@ -81,6 +94,7 @@ class MatrixSketch {
   std::uint64_t columns_;
   AlignedVector<double> table_;
   PhiColumns phi_columns_;  // scratch
+  RowChunk chunk_;          // scratch
 };
 
 /// Human-readable account of the first thing in which two matrix sketches differ that must be equal for them to combine;
