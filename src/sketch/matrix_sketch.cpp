@@ -39,12 +39,17 @@ std::uint32_t rows_of_all_levels(const SketchConfig& config) {
   return rows;
 }
 
-/// Whole rows are worked on this many at a time, so that a block of their columns stays in the second-level cache.
-constexpr std::size_t row_chunk = 4096;
+/// Values of whole rows that the second-level cache holds beside the rest: 512 KiB.
+constexpr std::size_t cached_values = 65536;
+/// Most whole rows worked on at a time, which bounds the scratch.
+constexpr std::size_t most_rows = 8192;
 
-/// From this many rows on, their columns are worked on block by block; the values of a block are copied together, as they
-/// would share few sets of the cache where they lie.
-constexpr std::size_t least_packed_rows = 64;
+/// Whole rows to work on at a time: those that the cache holds when they are eight a bucket or more, so that the table
+/// goes through memory once for all of them; otherwise as many as there may be, block by block of their columns.
+std::size_t row_chunk(std::uint64_t buckets, std::size_t columns) {
+  const std::size_t cached = std::min(cached_values / columns, most_rows);
+  return cached >= 8 * buckets ? cached : most_rows;
+}
 
 /// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves them
 /// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`; `starts` is scratch.
@@ -220,7 +225,7 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
   const std::size_t row_size = table_.size() / table_rows;
   const double inverse_cell_size = 1.0 / static_cast<double>(columns * config.lanes);
   RowChunk& chunk = chunk_;
-  const std::size_t most = std::min(rows.size(), row_chunk);
+  const std::size_t most = std::min(rows.size(), row_chunk(config.buckets, columns));
   const auto reserve = [](auto& vector, std::size_t size) {
     if (vector.size() < size) vector.resize(size);
   };
@@ -230,8 +235,8 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
   reserve(chunk.groups, table_rows);
   reserve(chunk.signed_weights, config.rows * most);
   reserve(chunk.scales, (most + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block));
-  for (std::size_t first = 0; first < rows.size(); first += row_chunk) {
-    const std::size_t count = std::min(row_chunk, rows.size() - first);
+  for (std::size_t first = 0; first < rows.size(); first += most) {
+    const std::size_t count = std::min(most, rows.size() - first);
     for (std::size_t done = 0; done < count; done += PhiColumns::capacity) {
       const std::size_t size = std::min(PhiColumns::capacity, count - done);
       phi_.locate_all(rows.subspan(first + done, size), weights.subspan(first + done, size), phi_columns_);
@@ -259,11 +264,11 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
 
     for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t lanes) {
       phi_.scales().fill(rows.subspan(first, count), lane, lanes, chunk.scales);
-      const std::size_t column_block = count < least_packed_rows ? columns : 128 / lanes;
+      const std::size_t column_block = count * columns <= cached_values ? columns : 128 / lanes;
       for (std::size_t column = 0; column < columns; column += column_block) {
         const std::size_t width = std::min(column_block, columns - column);
         const double* block = values + first * columns;
-        if (width < columns) {
+        if (width < columns) {  // copied together: where they lie they would share few sets of the cache
           reserve(chunk.values, count * width);
           for (std::size_t t = 0; t < count; ++t) {
             constexpr std::size_t ahead = 16;
