@@ -262,9 +262,13 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
           find_groups(buckets, chunk.order.data() + at, chunk.group_buckets.data() + at, chunk.group_ends.data() + at);
     }
 
+    const bool cached = count * columns <= cached_values;
+    if (cached) {  // in order, which is faster than bucket by bucket
+      for (std::size_t k = 0; k < count * columns; k += 8) hwy::Prefetch(values + first * columns + k);
+    }
     for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t lanes) {
       phi_.scales().fill(rows.subspan(first, count), lane, lanes, chunk.scales);
-      const std::size_t column_block = count * columns <= cached_values ? columns : 128 / lanes;
+      const std::size_t column_block = cached ? columns : 128 / lanes;
       for (std::size_t column = 0; column < columns; column += column_block) {
         const std::size_t width = std::min(column_block, columns - column);
         const double* block = values + first * columns;
