@@ -93,9 +93,9 @@ std::size_t MatrixSketch::table_size(const SketchConfig& config, std::uint64_t c
 }
 
 MatrixSketch::MatrixSketch(const SketchConfig& config, std::uint64_t columns)
-    : phi_(config, table_size(config, columns) / (config.table_size() / config.lanes)),
-      columns_(columns),
-      table_(table_size(config, columns)),
+    : columns_(columns),
+      table_(table_size(config, columns)),  // first, as it checks the sizes
+      phi_(config, columns * config.lanes),
       phi_columns_(config) {}
 
 void MatrixSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,

@@ -37,13 +37,13 @@ class MatrixSketch {
   [[nodiscard]] std::span<const double> table() const noexcept { return {table_.data(), table_.size()}; }
 
   /// A[rows[t]][columns[t]] += deltas[t] for all t. The spans are equally long. Entries of one row that follow each
-  /// other share its hashes and scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws InputError, with nothing changed, when an index is out of range or a delta
-  /// is not finite.
+  /// other share its hashes and scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws InputError,
+  /// with nothing changed, when an index is out of range or a delta is not finite.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
   /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]) for all t: a rank-1 update of the cells of a
-  /// row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing changed,
-  /// when a row is out of range, or a weight or a value is not finite.
+  /// row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing
+  /// changed, when a row is out of range, or a weight or a value is not finite.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
@@ -90,9 +90,9 @@ class MatrixSketch {
                       std::span<const std::uint64_t> columns, std::span<const double> deltas);
   void update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights, const double* values);
 
-  SketchOperator phi_;
   std::uint64_t columns_;
-  AlignedVector<double> table_;
+  AlignedVector<double> table_;  // [level][row][bucket][column][lane]
+  SketchOperator phi_;
   PhiColumns phi_columns_;  // scratch
   RowChunk chunk_;          // scratch
 };
