@@ -42,17 +42,28 @@ HWY_INLINE void with_block(std::size_t block, const Run& run) {
   }
 }
 
+/// A cell that rows are added to, and the cell after it, which is brought in meanwhile.
+struct Cell {
+  double* values;
+  const double* next;
+  std::size_t lanes;
+};
+
 /// cell[column][lanes of the block] += the rows t of `group`, for kColumns columns of them from `first` on. The cell is
 /// loaded and stored once.
 template <std::size_t kVectors, std::size_t kColumns, class D>
-HWY_INLINE void add_tile(D d, double* HWY_RESTRICT cell, std::size_t cell_lanes, std::span<const std::uint32_t> group,
-                         const WholeRows& rows, std::size_t first) {
+HWY_INLINE void add_tile(D d, const Cell& cell, std::span<const std::uint32_t> group, const WholeRows& rows,
+                         std::size_t first) {
   const hn::Rebind<float, D> df;
   const std::size_t width = hn::Lanes(d);
+  const std::size_t lanes = cell.lanes;
+  constexpr std::size_t line = 8 / hn::MaxLanes(D());  // vectors of a cache line
+  double* HWY_RESTRICT tile = cell.values + first * lanes;
+  const double* next = cell.next + first * lanes;
   hn::Vec<D> sums[kColumns][kVectors];
-  double* HWY_RESTRICT tile = cell + first * cell_lanes;
   for (std::size_t c = 0; c < kColumns; ++c) {
-    for (std::size_t v = 0; v < kVectors; ++v) sums[c][v] = hn::Load(d, tile + c * cell_lanes + v * width);
+    for (std::size_t v = 0; v < kVectors; ++v) sums[c][v] = hn::Load(d, tile + c * lanes + v * width);
+    for (std::size_t v = 0; v < kVectors; v += line) hwy::Prefetch(next + c * lanes + v * width);
   }
   for (const std::uint32_t t : group) {
     const auto weight = hn::Set(d, rows.signed_weights[t]);
@@ -67,33 +78,34 @@ HWY_INLINE void add_tile(D d, double* HWY_RESTRICT cell, std::size_t cell_lanes,
     }
   }
   for (std::size_t c = 0; c < kColumns; ++c) {
-    for (std::size_t v = 0; v < kVectors; ++v) hn::Store(sums[c][v], d, tile + c * cell_lanes + v * width);
+    for (std::size_t v = 0; v < kVectors; ++v) hn::Store(sums[c][v], d, tile + c * lanes + v * width);
   }
 }
 
 /// Tiles of kColumns columns as long as they fit, then smaller ones.
 template <std::size_t kVectors, std::size_t kColumns, class D>
-HWY_INLINE void add_tiles(D d, double* HWY_RESTRICT cell, std::size_t cell_lanes, std::span<const std::uint32_t> group,
-                          const WholeRows& rows, std::size_t first) {
+HWY_INLINE void add_tiles(D d, const Cell& cell, std::span<const std::uint32_t> group, const WholeRows& rows,
+                          std::size_t first) {
   for (; first + kColumns <= rows.columns; first += kColumns) {
-    add_tile<kVectors, kColumns>(d, cell, cell_lanes, group, rows, first);
+    add_tile<kVectors, kColumns>(d, cell, group, rows, first);
   }
-  if constexpr (kColumns > 1) add_tiles<kVectors, kColumns / 2>(d, cell, cell_lanes, group, rows, first);
+  if constexpr (kColumns > 1) add_tiles<kVectors, kColumns / 2>(d, cell, group, rows, first);
 }
 
 /// The same where a cell holds one lane, whose scale is 1: then the columns lie side by side.
-HWY_INLINE void add_columns(double* HWY_RESTRICT cell, std::span<const std::uint32_t> group, const WholeRows& rows) {
+HWY_INLINE void add_columns(const Cell& cell, std::span<const std::uint32_t> group, const WholeRows& rows) {
   const hn::ScalableTag<double> d;
   const std::size_t width = hn::Lanes(d);
+  double* HWY_RESTRICT sums = cell.values;
   for (const std::uint32_t t : group) {
     const double* HWY_RESTRICT values = rows.values + t * rows.columns;
     const double weight = rows.signed_weights[t];
     const auto factor = hn::Set(d, weight);
     std::size_t c = 0;
     for (; c + width <= rows.columns; c += width) {
-      hn::StoreU(hn::Add(hn::LoadU(d, cell + c), hn::Mul(hn::LoadU(d, values + c), factor)), d, cell + c);
+      hn::StoreU(hn::Add(hn::LoadU(d, sums + c), hn::Mul(hn::LoadU(d, values + c), factor)), d, sums + c);
     }
-    for (; c < rows.columns; ++c) cell[c] += values[c] * weight;
+    for (; c < rows.columns; ++c) sums[c] += values[c] * weight;
   }
 }
 
@@ -101,27 +113,23 @@ void accumulate_rows(double* HWY_RESTRICT cells, const WholeRows& rows, const Ma
   const std::size_t cell_size = shape.columns * shape.lanes;
   const auto for_each_group = [&](const auto& add) HWY_ATTR {
     std::size_t first = 0;
-    for (std::size_t g = 0; g < rows.groups.size(); ++g) {
-      if (g + 1 < rows.groups.size()) {  // the next cell comes in while this one is worked on
-        const double* next = cells + rows.groups[g + 1].bucket * cell_size;
-        for (std::size_t column = 0; column < rows.columns; ++column) {
-          for (std::size_t lane = 0; lane < lanes; lane += 8) hwy::Prefetch(next + column * shape.lanes + lane);
-        }
-      }
-      const auto [bucket, end] = rows.groups[g];
-      add(cells + bucket * cell_size, std::span(rows.order + first, end - first));
+    for (std::size_t g = 0; g < rows.groups; ++g) {
+      const std::size_t end = rows.group_ends[g];
+      const std::uint32_t next = rows.group_buckets[g + 1 < rows.groups ? g + 1 : g];
+      add(Cell{cells + rows.group_buckets[g] * cell_size, cells + next * cell_size, shape.lanes},
+          std::span(rows.order + first, end - first));
       first = end;
     }
   };
   if (shape.lanes == 1) {
-    return for_each_group([&](double* cell, std::span<const std::uint32_t> group)
+    return for_each_group([&](const Cell& cell, std::span<const std::uint32_t> group)
                               HWY_ATTR { add_columns(cell, group, rows); });
   }
   with_block(lanes, [&](auto d, auto vectors) HWY_ATTR {
     constexpr std::size_t kVectors = decltype(vectors)::value;
     constexpr std::size_t kColumns = kVectors < tile_vectors ? tile_vectors / kVectors : 1;
-    for_each_group([&](double* cell, std::span<const std::uint32_t> group)
-                       HWY_ATTR { add_tiles<kVectors, kColumns>(d, cell, shape.lanes, group, rows, 0); });
+    for_each_group([&](const Cell& cell, std::span<const std::uint32_t> group)
+                       HWY_ATTR { add_tiles<kVectors, kColumns>(d, cell, group, rows, 0); });
   });
 }
 

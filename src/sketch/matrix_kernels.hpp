@@ -15,16 +15,12 @@ struct MatrixShape {
   std::size_t lanes;
 };
 
-/// Whole rows that share a bucket: they come up to `end` in the order in which rows are taken.
-struct RowGroup {
-  std::uint32_t bucket;
-  std::uint32_t end;
-};
-
 /// A block of columns of whole rows, as one row of the table takes them.
 struct WholeRows {
-  std::span<const RowGroup> groups;
-  const std::uint32_t* order;  ///< In which rows are taken.
+  const std::uint32_t* order;          ///< In which rows are taken: those of a bucket follow each other.
+  std::size_t groups;                  ///< Number of buckets.
+  const std::uint32_t* group_buckets;  ///< The buckets as their rows come.
+  const std::uint32_t* group_ends;     ///< Where in the order the rows of each end.
   const double* signed_weights;
   const float* scales;   ///< [t][lane of the block].
   const double* values;  ///< [t][column of the block].

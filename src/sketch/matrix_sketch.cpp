@@ -1,6 +1,7 @@
 #include "weir/sketch/matrix_sketch.hpp"
 
 #include <fmt/format.h>
+#include <hwy/cache_control.h>
 
 #include <algorithm>
 #include <array>
@@ -38,49 +39,42 @@ std::uint32_t rows_of_all_levels(const SketchConfig& config) {
   return rows;
 }
 
-/// Whole rows are worked on this many at a time, so that a block of their columns stays in the second-level cache.
-constexpr std::size_t row_chunk = 4096;
+/// Values of whole rows that the second-level cache holds beside the rest: 512 KiB.
+constexpr std::size_t cached_values = 65536;
+/// Most whole rows worked on at a time, which bounds the scratch.
+constexpr std::size_t most_rows = 8192;
 
-/// From this many rows on, their columns are worked on block by block; the values of a block are copied together, as they
-/// would share few sets of the cache where they lie.
-constexpr std::size_t least_packed_rows = 64;
-
-/// A chunk of whole rows, sorted by bucket for each row of the table: then each cell is loaded and stored once for all
-/// the rows of its bucket.
-struct RowChunk {
-  RowChunk(const SketchConfig& config, std::size_t count)
-      : buckets(rows_of_all_levels(config) * count),
-        order(buckets.size()),
-        groups(rows_of_all_levels(config)),
-        signed_weights(config.rows * count),
-        scales((count + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block)) {}
-
-  std::vector<std::uint32_t> buckets;                  // [table row][t]
-  std::vector<std::uint32_t> order;                    // [table row][k]: the k-th of the rows to be taken
-  std::vector<std::vector<kernels::RowGroup>> groups;  // [table row]
-  std::vector<double> signed_weights;                  // [row][t]
-  AlignedVector<float> scales;                         // [t][lane of the block]
-  AlignedVector<double> values;                        // [t][column of the block]
-};
+/// Whole rows to work on at a time: those that the cache holds when they are eight a bucket or more, so that the table
+/// goes through memory once for all of them; otherwise as many as there may be, block by block of their columns.
+std::size_t row_chunk(std::uint64_t buckets, std::size_t columns) {
+  const std::size_t cached = std::min(cached_values / columns, most_rows);
+  return cached >= 8 * buckets ? cached : most_rows;
+}
 
 /// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves them
-/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`.
-void group_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
-                     std::span<std::uint32_t> order, std::vector<kernels::RowGroup>& groups) {
+/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`; `starts` is scratch.
+void sort_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
+                    std::vector<std::uint32_t>& starts, std::uint32_t* order) {
   if (number_of_buckets / 4 > buckets.size()) {
-    std::iota(order.begin(), order.end(), 0U);
-  } else {
-    std::vector<std::uint32_t> starts(static_cast<std::size_t>(number_of_buckets) + 1);
-    for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
-    std::partial_sum(starts.begin(), starts.end(), starts.begin());
-    for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+    std::iota(order, order + buckets.size(), 0U);
+    return;
   }
-  groups.clear();
-  for (std::uint32_t k = 0; k < order.size(); ++k) {
+  starts.assign(static_cast<std::size_t>(number_of_buckets) + 1, 0);
+  for (const std::uint32_t bucket : buckets) ++starts[bucket + 1];
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
+  for (std::uint32_t t = 0; t < buckets.size(); ++t) order[starts[buckets[t]]++] = t;
+}
+
+/// The runs of equal buckets in `order`: each bucket, and where its run ends. Returns their number.
+std::size_t find_groups(std::span<const std::uint32_t> buckets, const std::uint32_t* order,
+                        std::uint32_t* group_buckets, std::uint32_t* group_ends) {
+  std::size_t groups = 0;
+  for (std::uint32_t k = 0; k < buckets.size(); ++k) {
     const std::uint32_t bucket = buckets[order[k]];
-    if (k == 0 || bucket != groups.back().bucket) groups.push_back({bucket, k});
-    groups.back().end = k + 1;
+    if (k == 0 || bucket != group_buckets[groups - 1]) group_buckets[groups++] = bucket;
+    group_ends[groups - 1] = k + 1;
   }
+  return groups;
 }
 
 }  // namespace
@@ -99,9 +93,9 @@ std::size_t MatrixSketch::table_size(const SketchConfig& config, std::uint64_t c
 }
 
 MatrixSketch::MatrixSketch(const SketchConfig& config, std::uint64_t columns)
-    : phi_(config, table_size(config, columns) / (config.table_size() / config.lanes)),
-      columns_(columns),
-      table_(table_size(config, columns)),
+    : columns_(columns),
+      table_(table_size(config, columns)),  // first, as it checks the sizes
+      phi_(config, columns * config.lanes),
       phi_columns_(config) {}
 
 void MatrixSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
@@ -229,10 +223,20 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
   const auto columns = static_cast<std::size_t>(columns_);
   const std::uint32_t table_rows = rows_of_all_levels(config);
   const std::size_t row_size = table_.size() / table_rows;
-  const std::size_t cell_size = columns * config.lanes;
-  RowChunk chunk(config, std::min(rows.size(), row_chunk));
-  for (std::size_t first = 0; first < rows.size(); first += row_chunk) {
-    const std::size_t count = std::min(row_chunk, rows.size() - first);
+  const double inverse_cell_size = 1.0 / static_cast<double>(columns * config.lanes);
+  RowChunk& chunk = chunk_;
+  const std::size_t most = std::min(rows.size(), row_chunk(config.buckets, columns));
+  const auto reserve = [](auto& vector, std::size_t size) {
+    if (vector.size() < size) vector.resize(size);
+  };
+  for (auto* vector : {&chunk.buckets, &chunk.order, &chunk.group_buckets, &chunk.group_ends}) {
+    reserve(*vector, table_rows * most);
+  }
+  reserve(chunk.groups, table_rows);
+  reserve(chunk.signed_weights, config.rows * most);
+  reserve(chunk.scales, (most + 7) / 8 * 8 * std::min(config.lanes, PhiColumns::lane_block));
+  for (std::size_t first = 0; first < rows.size(); first += most) {
+    const std::size_t count = std::min(most, rows.size() - first);
     for (std::size_t done = 0; done < count; done += PhiColumns::capacity) {
       const std::size_t size = std::min(PhiColumns::capacity, count - done);
       phi_.locate_all(rows.subspan(first + done, size), weights.subspan(first + done, size), phi_columns_);
@@ -240,7 +244,9 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
         const std::uint64_t* cells = phi_columns_.cells.data() + table_row * PhiColumns::capacity;
         std::uint32_t* buckets = chunk.buckets.data() + table_row * count + done;
         for (std::size_t t = 0; t < size; ++t) {
-          buckets[t] = static_cast<std::uint32_t>(cells[t] / cell_size - table_row * config.buckets);
+          // A division, made cheap: the quotient is below 2^32, and the error far below 1/2.
+          const auto offset = static_cast<double>(static_cast<std::int64_t>(cells[t] - table_row * row_size));
+          buckets[t] = static_cast<std::uint32_t>(static_cast<std::int64_t>(offset * inverse_cell_size + 0.5));
         }
       }
       for (std::uint32_t row = 0; row < config.rows; ++row) {
@@ -249,19 +255,28 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
       }
     }
     for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
-      group_by_bucket(std::span(chunk.buckets).subspan(table_row * count, count), config.buckets,
-                      std::span(chunk.order).subspan(table_row * count, count), chunk.groups[table_row]);
+      const std::size_t at = table_row * count;
+      const auto buckets = std::span<const std::uint32_t>(chunk.buckets).subspan(at, count);
+      sort_by_bucket(buckets, config.buckets, chunk.bucket_starts, chunk.order.data() + at);
+      chunk.groups[table_row] =
+          find_groups(buckets, chunk.order.data() + at, chunk.group_buckets.data() + at, chunk.group_ends.data() + at);
     }
 
+    const bool cached = count * columns <= cached_values;
+    if (cached) {  // in order, which is faster than bucket by bucket
+      for (std::size_t k = 0; k < count * columns; k += 8) hwy::Prefetch(values + first * columns + k);
+    }
     for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t lanes) {
       phi_.scales().fill(rows.subspan(first, count), lane, lanes, chunk.scales);
-      const std::size_t column_block = count < least_packed_rows ? columns : 128 / lanes;
+      const std::size_t column_block = cached ? columns : 128 / lanes;
       for (std::size_t column = 0; column < columns; column += column_block) {
         const std::size_t width = std::min(column_block, columns - column);
         const double* block = values + first * columns;
-        if (width < columns) {
-          chunk.values.resize(count * width);
+        if (width < columns) {  // copied together: where they lie they would share few sets of the cache
+          reserve(chunk.values, count * width);
           for (std::size_t t = 0; t < count; ++t) {
+            constexpr std::size_t ahead = 16;
+            hwy::Prefetch(block + std::min(t + ahead, count - 1) * columns + column);
             std::copy_n(block + t * columns + column, width, chunk.values.data() + t * width);
           }
           block = chunk.values.data();
@@ -270,8 +285,10 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
         for (std::uint32_t level = 0; level < config.levels; ++level) {
           for (std::uint32_t row = 0; row < config.rows_at(level); ++row, ++table_row) {
             kernels::accumulate_rows(table_.data() + table_row * row_size + column * config.lanes + lane,
-                                     {.groups = chunk.groups[table_row],
-                                      .order = chunk.order.data() + table_row * count,
+                                     {.order = chunk.order.data() + table_row * count,
+                                      .groups = chunk.groups[table_row],
+                                      .group_buckets = chunk.group_buckets.data() + table_row * count,
+                                      .group_ends = chunk.group_ends.data() + table_row * count,
                                       .signed_weights = chunk.signed_weights.data() + row * count,
                                       .scales = chunk.scales.data(),
                                       .values = block,

@@ -146,7 +146,9 @@ std::string text(const Shape& shape) {
 
 // VectorSketch is checked against its definition elsewhere.
 TEST(MatrixSketch, HoldsTheVectorSketchOfEveryColumnOnEveryTarget) {
-  for (const auto& [columns, config] : shapes()) {
+  for (const Shape& shape : shapes()) {
+    const SketchConfig& config = shape.config;
+    const std::uint64_t columns = shape.columns;
     const Entries entries = integer_entries(700, config.dimension, columns, 1);
     std::vector<VectorSketch> expected;
     std::vector<double> unit(columns);
@@ -164,8 +166,7 @@ TEST(MatrixSketch, HoldsTheVectorSketchOfEveryColumnOnEveryTarget) {
           const auto column = sketch.table().subspan((cell * columns + j) * lanes, lanes);
           cells.insert(cells.end(), column.begin(), column.end());
         }
-        EXPECT_TRUE(same_bits(cells, expected[j].table()))
-            << target << " " << text({columns, config}) << " column " << j;
+        EXPECT_TRUE(same_bits(cells, expected[j].table())) << target << " " << text(shape) << " column " << j;
         unit[j] = 1;
         EXPECT_TRUE(same_bits(sketch.product(unit).table(), expected[j].table())) << target << " column " << j;
         unit[j] = 0;
@@ -175,7 +176,9 @@ TEST(MatrixSketch, HoldsTheVectorSketchOfEveryColumnOnEveryTarget) {
 }
 
 TEST(MatrixSketch, ProductIsTheSketchOfTheProductOnEveryTarget) {
-  for (const auto& [columns, config] : shapes()) {
+  for (const Shape& shape : shapes()) {
+    const SketchConfig& config = shape.config;
+    const std::uint64_t columns = shape.columns;
     const Entries entries = integer_entries(700, config.dimension, columns, 2);
     const std::vector<double> x = integer_vector(columns, 3);
     const VectorSketch expected = vector_of(config, entries, x);
@@ -186,9 +189,9 @@ TEST(MatrixSketch, ProductIsTheSketchOfTheProductOnEveryTarget) {
     const VectorSketch expected_of_block = vector_of(config, entries, block);
     testing::for_each_simd_target([&](const std::string& target) {
       const MatrixSketch sketch = sketch_of(config, columns, entries);
-      EXPECT_TRUE(same_bits(sketch.product(x).table(), expected.table())) << target << " " << text({columns, config});
+      EXPECT_TRUE(same_bits(sketch.product(x).table(), expected.table())) << target << " " << text(shape);
       EXPECT_TRUE(same_bits(sketch.product(first, std::span(x).first(count)).table(), expected_of_block.table()))
-          << target << " " << text({columns, config});
+          << target << " " << text(shape);
       EXPECT_EQ(sketch.product(x).config(), config);
       EXPECT_TRUE(sketch.product(columns, {}).is_zero());
     });
@@ -197,7 +200,9 @@ TEST(MatrixSketch, ProductIsTheSketchOfTheProductOnEveryTarget) {
 
 // 1100 rows: batches that are sorted by bucket, and at B = 8192 batches that are not.
 TEST(MatrixSketch, WholeRowsAreTheirEntriesOnEveryTarget) {
-  for (const auto& [columns, config] : shapes()) {
+  for (const Shape& shape : shapes()) {
+    const SketchConfig& config = shape.config;
+    const std::uint64_t columns = shape.columns;
     const Rows batch = integer_rows(1100, config.dimension, columns, 4);
     const Entries entries = entries_of(batch, columns);
     std::vector<double> expected;
@@ -210,16 +215,16 @@ TEST(MatrixSketch, WholeRowsAreTheirEntriesOnEveryTarget) {
         }
         expected.assign(sketch.table().begin(), sketch.table().end());
       }
-      EXPECT_TRUE(same_bits(sketch_of(config, columns, batch).table(), expected))
-          << target << " " << text({columns, config});
-      EXPECT_TRUE(same_bits(sketch_of(config, columns, entries).table(), expected))
-          << target << " " << text({columns, config});
+      EXPECT_TRUE(same_bits(sketch_of(config, columns, batch).table(), expected)) << target << " " << text(shape);
+      EXPECT_TRUE(same_bits(sketch_of(config, columns, entries).table(), expected)) << target << " " << text(shape);
     });
   }
 }
 
 TEST(MatrixSketch, IntegersGiveTheSameBitsInAnyOrderAndPartition) {
-  for (const auto& [columns, config] : shapes()) {
+  for (const Shape& shape : shapes()) {
+    const SketchConfig& config = shape.config;
+    const std::uint64_t columns = shape.columns;
     const Entries entries = integer_entries(900, config.dimension, columns, 5);
     const MatrixSketch whole = sketch_of(config, columns, entries);
     std::vector<std::size_t> order(entries.rows.size());
@@ -234,7 +239,7 @@ TEST(MatrixSketch, IntegersGiveTheSameBitsInAnyOrderAndPartition) {
         }
         sum.add(sketch_of(config, columns, slice));
       }
-      EXPECT_TRUE(same_bits(sum.table(), whole.table())) << text({columns, config}) << " in " << parts;
+      EXPECT_TRUE(same_bits(sum.table(), whole.table())) << text(shape) << " in " << parts;
     }
   }
 }

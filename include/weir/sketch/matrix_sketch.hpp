@@ -37,13 +37,13 @@ class MatrixSketch {
   [[nodiscard]] std::span<const double> table() const noexcept { return {table_.data(), table_.size()}; }
 
   /// A[rows[t]][columns[t]] += deltas[t] for all t. The spans are equally long. Entries of one row that follow each
-  /// other share its hashes and scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws InputError, with nothing changed, when an index is out of range or a delta
-  /// is not finite.
+  /// other share its hashes and scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws InputError,
+  /// with nothing changed, when an index is out of range or a delta is not finite.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
   /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]) for all t: a rank-1 update of the cells of a
-  /// row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing changed,
-  /// when a row is out of range, or a weight or a value is not finite.
+  /// row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing
+  /// changed, when a row is out of range, or a weight or a value is not finite.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
@@ -69,6 +69,19 @@ class MatrixSketch {
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 
  private:
+  /// What is known of a chunk of whole rows. Kept from batch to batch: at most a few MiB.
+  struct RowChunk {
+    std::vector<std::uint32_t> buckets;        // [table row][t]
+    std::vector<std::uint32_t> order;          // [table row][k]: the k-th of the rows to be taken
+    std::vector<std::uint32_t> group_buckets;  // [table row][g]
+    std::vector<std::uint32_t> group_ends;     // [table row][g]: where in the order the rows of the bucket end
+    std::vector<std::size_t> groups;           // [table row]: their number
+    std::vector<double> signed_weights;        // [row][t]
+    AlignedVector<float> scales;               // [t][lane of the block]
+    AlignedVector<double> values;              // [t][column of the block]
+    std::vector<std::uint32_t> bucket_starts;  // for sorting
+  };
+
   void update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                       std::span<const double> deltas);
   /// Fills phi_columns_ with the cells and signed deltas of the entries of a chunk; run_rows[run_of[t]] is the row of
@@ -77,10 +90,11 @@ class MatrixSketch {
                       std::span<const std::uint64_t> columns, std::span<const double> deltas);
   void update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights, const double* values);
 
-  SketchOperator phi_;
   std::uint64_t columns_;
-  AlignedVector<double> table_;
+  AlignedVector<double> table_;  // [level][row][bucket][column][lane]
+  SketchOperator phi_;
   PhiColumns phi_columns_;  // scratch
+  RowChunk chunk_;          // scratch
 };
 
 /// Human-readable account of the first thing in which two matrix sketches differ that must be equal for them to combine;
