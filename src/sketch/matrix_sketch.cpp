@@ -33,12 +33,6 @@ void for_each_lane_block(std::uint32_t lanes, const Work& work) {
   }
 }
 
-std::uint32_t rows_of_all_levels(const SketchConfig& config) {
-  std::uint32_t rows = 0;
-  for (std::uint32_t level = 0; level < config.levels; ++level) rows += config.rows_at(level);
-  return rows;
-}
-
 /// Values of whole rows that the second-level cache holds beside the rest: 512 KiB.
 constexpr std::size_t cached_values = 65536;
 /// Most whole rows worked on at a time, which bounds the scratch.
@@ -171,7 +165,7 @@ void MatrixSketch::locate_entries(std::span<const std::uint64_t> run_rows, std::
                                   std::span<const std::uint64_t> columns, std::span<const double> deltas) {
   const std::size_t count = columns.size();
   const std::size_t lanes = config().lanes;
-  const std::uint32_t table_rows = rows_of_all_levels(config());
+  const std::uint32_t table_rows = config().rows_below(config().levels);
   const auto row_of = [](auto& vector, std::uint32_t row) { return vector.data() + row * PhiColumns::capacity; };
   if (run_rows.size() == count) {
     phi_.locate_all(run_rows, deltas, phi_columns_);
@@ -221,7 +215,7 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
                                      const double* values) {
   const SketchConfig& config = phi_.config();
   const auto columns = static_cast<std::size_t>(columns_);
-  const std::uint32_t table_rows = rows_of_all_levels(config);
+  const std::uint32_t table_rows = config.rows_below(config.levels);
   const std::size_t row_size = table_.size() / table_rows;
   const double inverse_cell_size = 1.0 / static_cast<double>(columns * config.lanes);
   RowChunk& chunk = chunk_;
@@ -315,7 +309,7 @@ void MatrixSketch::scale(double coefficient) noexcept {
 
 bool MatrixSketch::is_zero() const noexcept {
   const std::size_t level_size =
-      table_.size() / rows_of_all_levels(config()) * static_cast<std::size_t>(config().rows_at(0));
+      table_.size() / config().rows_below(config().levels) * static_cast<std::size_t>(config().rows_at(0));
   for (std::size_t cell = 0; cell < level_size; cell += config().lanes) {
     if (table_[cell] != 0.0) return false;
   }

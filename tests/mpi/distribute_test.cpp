@@ -190,7 +190,7 @@ TEST(SendState, AStateGoesToAnotherRankAndOn) {
   if (last > 0) message = world.local_receive(last);
   State bob = deserialise(message, "message of Alice");
   std::get<VectorSketch>(bob.sketch).update(second, deltas);
-  EXPECT_EQ(bob.config(), config);
+  EXPECT_EQ(config_of(bob.sketch), config);
   EXPECT_TRUE(
       std::ranges::equal(std::get<VectorSketch>(bob.sketch).table(), std::get<VectorSketch>(all.sketch).table()));
 }
