@@ -64,9 +64,10 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
       if (columns > 0 && x_is_fixed)
         throw UsageError(fmt::format("--fixed x=FILE: the state {} holds its own x", options.state_path));
       if (columns == 0 && model.name() == ProductModel::name && !x_is_fixed)
-        throw UsageError(fmt::format("{} is a state of y = A x for an x that is fixed: its stream goes on with "
-                                     "--fixed x=FILE",
-                                     options.state_path));
+        throw UsageError(
+            fmt::format("{} is a state of y = A x for an x that is fixed: its stream goes on with "
+                        "--fixed x=FILE",
+                        options.state_path));
     }
     if (columns > 0 && model.d && *model.d != columns)
       throw UsageError(fmt::format("--d {} contradicts the saved state, which has {}", *model.d, columns));
@@ -88,8 +89,7 @@ void MeasureOptions::check() const {
   if (!from_state && !has_a && !streams)
     throw UsageError("nothing to measure: give STREAM files, - for standard input, or --state FILE");
   if (from_state && !streams && (model.model || model.d || !model.fixed.empty()))
-    throw UsageError(
-        "--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
+    throw UsageError("--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
   if (from_state && has_a) throw UsageError("--fixed A=FILE: the saved state has its own A");
   model.check(from_state);
   if (all_is_fixed() && streams)
@@ -99,8 +99,7 @@ void MeasureOptions::check() const {
     throw UsageError("--p 4 lifts the rows of A: expected --model product (or --sampler exact)");
   if (exact != engine::Exact::none && from_state)
     throw UsageError("exact answers need the whole stream; --state holds a sketch only");
-  if (!keep_sketch && !save_path.empty())
-    throw UsageError("--save writes a sketch, which this sampler does not keep");
+  if (!keep_sketch && !save_path.empty()) throw UsageError("--save writes a sketch, which this sampler does not keep");
   if (from_state || has_a) return;
   if (exact != engine::Exact::none && !model.n)
     throw UsageError("exact answers keep n doubles a rank: --n is needed, the length of y");

@@ -37,12 +37,12 @@ void add_measure_options(CLI::App& app, MeasureOptions& options);
 struct Measured {
   engine::JobResult job;
   StateDescription description;
-  SketchConfig config;                ///< Of the sketch; without one only the dimension and the seed count.
-  std::uint32_t degree = 1;           ///< 2 where rows are lifted.
-  std::optional<std::uint64_t> d;     ///< Length of x, of a product.
-  std::uint64_t sketch_columns = 1;   ///< Columns of the sketched matrix.
-  std::string fixed_a;                ///< Path of A, when it is at hand.
-  std::vector<double> x;              ///< Then, on every rank.
+  SketchConfig config;               ///< Of the sketch; without one only the dimension and the seed count.
+  std::uint32_t degree = 1;          ///< 2 where rows are lifted.
+  std::optional<std::uint64_t> d;    ///< Length of x, of a product.
+  std::uint64_t sketch_columns = 1;  ///< Columns of the sketched matrix.
+  std::string fixed_a;               ///< Path of A, when it is at hand.
+  std::vector<double> x;             ///< Then, on every rank.
 };
 
 /// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for. A

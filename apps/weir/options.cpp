@@ -153,16 +153,18 @@ void ModelOptions::check(bool knows_shape) const {
       throw UsageError(fmt::format("--fixed: the operand '{}' is given more than once", operand));
   }
   if (name == ProductModel::name && fixed.empty() && !d && !knows_shape)
-    throw UsageError("--model product with both operands in the stream needs --d, the length of x; or fix one of them: "
-                     "--fixed x=FILE, --fixed A=FILE");
+    throw UsageError(
+        "--model product with both operands in the stream needs --d, the length of x; or fix one of them: "
+        "--fixed x=FILE, --fixed A=FILE");
   if (name == VectorModel::name && d) throw UsageError("--d is the length of x; the model vector has none");
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
   const std::string group = "Model";
-  app.add_option("--model", options.model,
-                 "vector: y is the stream of events i,delta. product: y = A x, with events A,i,j,delta; A,i,*,v0,v1,... "
-                 "for a whole row that comes, A,i,-*,... for one that leaves; x,j,delta")
+  app.add_option(
+         "--model", options.model,
+         "vector: y is the stream of events i,delta. product: y = A x, with events A,i,j,delta; A,i,*,v0,v1,... "
+         "for a whole row that comes, A,i,-*,... for one that leaves; x,j,delta")
       ->check(one_of({"vector", "product"}))
       ->type_name("vector|product")
       ->default_str("vector")
@@ -174,7 +176,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group(group);
   add_whole(
       app, "--d", {1, max_dimension}, [&options](std::uint64_t value) { options.d = value; },
-      "Length of x, columns of A; without it that of a fixed operand. Where x streams, the sketch holds D times as much")
+      "Length of x, columns of A; without it that of a fixed operand. Where x streams, the sketch holds D times as "
+      "much")
       ->type_name("D")
       ->group(group);
   app.add_option("--fixed", options.fixed,
@@ -194,9 +197,10 @@ void ModelOptions::complete(const mpi::Communicator& communicator) {
     if (!communicator.local_is_root()) return;
     const auto stated = stated_shape(path);
     if (!stated && !(n && d))
-      throw UsageError(fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
-                                   "file of events it needs --n and --d",
-                                   path));
+      throw UsageError(
+          fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
+                      "file of events it needs --n and --d",
+                      path));
     shape = stated.value_or(std::array{n.value_or(0), d.value_or(0)});
     if (n && *n < shape[0])
       throw InputError(fmt::format("{}: {} x {} numbers, but --n is {}", path, shape[0], shape[1], *n));

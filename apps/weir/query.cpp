@@ -53,8 +53,7 @@ struct QueryOptions {
       sketch.without_replacement = true;
       sketch.samples = most_draws;
       const std::uint64_t dimension = measure.dimension(measure.model);
-      if (!sketch.buckets)
-        sketch.buckets = std::max(buckets_for(epsilon), sketch.configuration(dimension).buckets);
+      if (!sketch.buckets) sketch.buckets = std::max(buckets_for(epsilon), sketch.configuration(dimension).buckets);
       if (!sketch.lanes) sketch.lanes = 8;  // the wide lane that draws, and others for --top
       return;
     }
@@ -108,8 +107,7 @@ void answer(const engine::MeasuredVector& y, const QueryOptions& options, QueryR
     report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()))});
   if (options.moments.empty()) return;
   const std::uint64_t draws = std::clamp<std::uint64_t>(sketch.config().buckets / buckets_a_draw, 2, most_draws);
-  SampleResult sample =
-      draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});
+  SampleResult sample = draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});
   if (y.degree() == 2) sample = draws_of_roots(std::move(sample), sketch);
   for (const double p : options.moments) {
     const MomentEstimate moment = moment_through_samples(sample.draws, p);
@@ -173,7 +171,8 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
           "--moment",
           [options](const std::vector<std::string>& texts) {
             for (const std::string& text : texts)
-              for (const double p : parse_real_list("--moment", text, {0, 16, true, false})) options->moments.push_back(p);
+              for (const double p : parse_real_list("--moment", text, {0, 16, true, false}))
+                options->moments.push_back(p);
           },
           "Sums of |y_i|^P, through samples; the bound is that of the sampling")
       ->allow_extra_args(false)
@@ -190,7 +189,8 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
   command->footer("Example: weir query --state S.weir --norm --top 10 --point 3,17");
   command->callback([options, &action] {
     if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty() &&
-        options->moments.empty()) options->norm = true;
+        options->moments.empty())
+      options->norm = true;
     action = [options] {
       options->settle();
       options->check();

@@ -37,8 +37,9 @@ struct SampleOptions {
     if (is("precision")) {
       if (sketch.without_replacement) throw UsageError("--sampler precision draws with replacement only");
       if (sketch.threshold)
-        throw UsageError("--threshold belongs to the sampler perfect; that of precision follows from --epsilon and "
-                         "--precision-constant");
+        throw UsageError(
+            "--threshold belongs to the sampler perfect; that of precision follows from --epsilon and "
+            "--precision-constant");
       if (sketch.p.value_or(2) != 2) throw UsageError("--sampler precision has the law |y_i|^2 only");
       sketch.precision_constant = precision_constant.value_or(1.0);
     } else if (precision_constant) {
@@ -47,7 +48,7 @@ struct SampleOptions {
     if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
     if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
     measure.keep_sketch = is("perfect") || is("precision");
-    measure.exact = is("softmax")                 ? engine::Exact::slices
+    measure.exact = is("softmax")                ? engine::Exact::slices
                     : is("exact") || exact_check ? engine::Exact::on_root
                                                  : engine::Exact::none;
   }
@@ -65,16 +66,15 @@ SampleResult draw(const Measured& measured, const SampleOptions& options) {
   const engine::MeasuredVector& y = measured.job.y;
   const SketchOptions& wanted = options.measure.sketch;
   if (!y.sketch) {
-    const DenseDrawOptions dense{
-        .samples = wanted.samples, .p = wanted.p.value_or(2.0), .seed = measured.config.seed};
+    const DenseDrawOptions dense{.samples = wanted.samples, .p = wanted.p.value_or(2.0), .seed = measured.config.seed};
     return wanted.without_replacement ? draw_without_replacement(*y.dense, dense)
                                       : draw_with_replacement(*y.dense, dense);
   }
   const VectorSketch& sketch = y.drawn_from();
   if (sketch.config().law == ScaleLaw::uniform)
-    return draw_by_precision_sampling(sketch, {.samples = wanted.samples,
-                                               .epsilon = wanted.epsilon,
-                                               .constant = options.precision_constant.value_or(1.0)});
+    return draw_by_precision_sampling(
+        sketch,
+        {.samples = wanted.samples, .epsilon = wanted.epsilon, .constant = options.precision_constant.value_or(1.0)});
   const DrawOptions perfect{.samples = wanted.samples, .threshold = wanted.threshold.value_or(1.0)};
   SampleResult result =
       wanted.without_replacement ? draw_without_replacement(sketch, perfect) : draw_with_replacement(sketch, perfect);
@@ -93,8 +93,8 @@ void verify(const mpi::Communicator& communicator, const Measured& measured, Sam
   std::vector<std::uint64_t> indices;
   for (const Draw& item : report.result.draws) indices.push_back(item.index);
   const double p = measured.config.p * measured.degree;
-  const engine::ExactValues exact = engine::exact_product(communicator, measured.fixed_a, measured.config.dimension,
-                                                          measured.x, p, indices);
+  const engine::ExactValues exact =
+      engine::exact_product(communicator, measured.fixed_a, measured.config.dimension, measured.x, p, indices);
   if (!communicator.local_is_root()) return;
   report.exact_norm = exact.norm;
   report.verified = true;
@@ -116,18 +116,16 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   const auto start = std::chrono::steady_clock::now();
   const SketchOptions& wanted = options.measure.sketch;
   if (options.measure.exact == engine::Exact::slices) {
-    report.result = engine::softmax_over_ranks(communicator, y.slice.first, y.slice.values,
-                                               {.samples = wanted.samples,
-                                                .without_replacement = wanted.without_replacement,
-                                                .seed = measured.config.seed});
+    report.result = engine::softmax_over_ranks(
+        communicator, y.slice.first, y.slice.values,
+        {.samples = wanted.samples, .without_replacement = wanted.without_replacement, .seed = measured.config.seed});
     report.verified = true;
   } else {
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
       report.result = draw(measured, options);
       report.verified = !y.sketch;
-      if (options.exact_check)
-        add_exact_answers(report, *y.dense, measured.config.p * measured.degree);
+      if (options.exact_check) add_exact_answers(report, *y.dense, measured.config.p * measured.degree);
     });
     if (options.verify && !measured.fixed_a.empty() && options.measure.keep_sketch && !options.exact_check)
       verify(communicator, measured, report);
@@ -174,7 +172,8 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
   command
       ->add_option("--sampler", options->sampler,
                    "perfect: the exponential law on a sketch. precision: Algorithm 2 of the paper, on a sketch some 50 "
-                   "times larger. exact: y itself, 8 N bytes a rank (8 N D more when A and x both stream). softmax: exp(y_i) in place of |y_i|^P, exact, the "
+                   "times larger. exact: y itself, 8 N bytes a rank (8 N D more when A and x both stream). softmax: "
+                   "exp(y_i) in place of |y_i|^P, exact, the "
                    "same memory; no small sketch exists for it")
       ->check(one_of({"perfect", "precision", "exact", "softmax"}))
       ->type_name("perfect|precision|exact|softmax")
@@ -229,7 +228,8 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "  d of a product; verified (true: values and probabilities of the samples are exact);\n"
       "  samples [{lane, index, value, probability}], in them label with --labels, inclusion without replacement,\n"
       "  exact {value, probability} with --exact-check; failed [{lane, reason}].\n"
-      "  Only sometimes: exact_norm with --exact-check or a fixed A; zero_vector (true); reason, when samples is empty.");
+      "  Only sometimes: exact_norm with --exact-check or a fixed A; zero_vector (true); reason, when samples is "
+      "empty.");
   command->callback([options, &action] {
     action = [options] {
       options->settle();

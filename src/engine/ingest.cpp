@@ -230,6 +230,7 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
       if (communicator.local_is_root()) {
         options.slice = 0;
         options.slice_count = 1;
+        options.row_values = std::size_t{1} << 16;  // many batches may be on their way
         reader = std::make_unique<BackgroundReader>(EventReader(pipes, options));
       }
       EventBatch produced, received;

@@ -99,8 +99,7 @@ const VectorSketch& MeasuredVector::y() const { return product_ ? *product_ : st
 namespace {
 
 void merge(const mpi::Communicator& communicator, SketchState& state) {
-  communicator.require_equal(fingerprint_of(state),
-                             "the configuration of the sketch");
+  communicator.require_equal(fingerprint_of(state), "the configuration of the sketch");
   if (auto* sketch = std::get_if<VectorSketch>(&state)) return communicator.reduce_sum(sketch->table());
   auto& product = std::get<ProductSketch>(state);
   communicator.reduce_sum(product.a.table());
@@ -153,11 +152,10 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
     result.ingest = ingest(communicator, source.stream, x, Operand::x,
                            [&](const EventBatch& batch) { product->ingest(batch, result.x); });
   } else {
-    result.ingest =
-        ingest(communicator, source.stream, shapes, streamed_operand(model), [&](const EventBatch& batch) {
-          if (sketch) add_events(model, batch, *sketch);
-          if (dense) add_events(model, batch, *dense);
-        });
+    result.ingest = ingest(communicator, source.stream, shapes, streamed_operand(model), [&](const EventBatch& batch) {
+      if (sketch) add_events(model, batch, *sketch);
+      if (dense) add_events(model, batch, *dense);
+    });
   }
 
   const auto merge_start = Clock::now();

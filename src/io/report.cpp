@@ -55,12 +55,8 @@ Json run_json(const RunReport& run) {
     json["randomness"] = to_string(config.randomness);
     json["law"] = to_string(config.law);
     json["p"] = config.p * run.degree;
-    json["sketch"] = {{"rows", config.rows},
-                      {"buckets", config.buckets},
-                      {"lanes", config.lanes},
-                      {"levels", config.levels},
-                      {"columns", run.columns},
-                      {"bytes", sketch_bytes(run)}};
+    json["sketch"] = {{"rows", config.rows},     {"buckets", config.buckets}, {"lanes", config.lanes},
+                      {"levels", config.levels}, {"columns", run.columns},    {"bytes", sketch_bytes(run)}};
   }
   json["seconds"] = {{"ingest", finite(run.seconds.ingest, "seconds.ingest")},
                      {"merge", finite(run.seconds.merge, "seconds.merge")},
@@ -203,21 +199,19 @@ std::string run_heading(const RunReport& run) {
   std::string text =
       fmt::format(heading_line, "y",
                   fmt::format("{} model, {} entries{}; {} on {}{}", run.model, fmt::join(lengths, " x "),
-                              run.d ? fmt::format(", x of {}", grouped(*run.d)) : "",
-                              counted(run.updates, "update"), counted(run.ranks, "rank"),
+                              run.d ? fmt::format(", x of {}", grouped(*run.d)) : "", counted(run.updates, "update"),
+                              counted(run.ranks, "rank"),
                               run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
   if (run.sketch) {
     const SketchConfig& config = *run.sketch;
-    text +=
-        fmt::format(heading_line, "sketch",
-                    fmt::format("{} x {}{} x {}, {}, {}", counted(config.rows, "row"),
-                                counted(config.buckets, "bucket"),
-                                run.columns == 1 ? "" : " x " + counted(run.columns, "column"),
-                                counted(config.lanes, "lane"), counted(config.levels, "level"),
-                                bytes_text(sketch_bytes(run))));
+    text += fmt::format(
+        heading_line, "sketch",
+        fmt::format("{} x {}{} x {}, {}, {}", counted(config.rows, "row"), counted(config.buckets, "bucket"),
+                    run.columns == 1 ? "" : " x " + counted(run.columns, "column"), counted(config.lanes, "lane"),
+                    counted(config.levels, "level"), bytes_text(sketch_bytes(run))));
     text += fmt::format(heading_line, "law",
-                        fmt::format("|y_i|^{:g}, {} scales, randomness {}, seed {}", config.p * run.degree, to_string(config.law),
-                                    to_string(config.randomness), run.seed));
+                        fmt::format("|y_i|^{:g}, {} scales, randomness {}, seed {}", config.p * run.degree,
+                                    to_string(config.law), to_string(config.randomness), run.seed));
   } else {
     text += fmt::format(heading_line, "sketch", fmt::format("none: exact entries, seed {}", run.seed));
   }
@@ -372,8 +366,7 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   if (has_inclusion) columns.push_back(std::move(inclusion));
   text += result.draws.empty() ? "nothing could be drawn\n" : render(std::move(columns), width);
   if (!result.draws.empty())
-    text += report.verified ? "\nvalues and probabilities are exact\n"
-                            : "\nvalues and probabilities are estimates\n";
+    text += report.verified ? "\nvalues and probabilities are exact\n" : "\nvalues and probabilities are estimates\n";
   if (!result.failed.empty()) text += '\n' + failures_text(result.failed);
   return text;
 }
@@ -385,7 +378,8 @@ std::string to_table(const QueryReport& report, std::size_t width) {
     text += fmt::format(heading_line, "inner", fmt::format("{} with {}", with_bound(inner.estimate), inner.other));
   }
   for (const MomentReport& moment : report.moments) {
-    text += fmt::format(heading_line, "moment", fmt::format("sum |y_i|^{:g} = {}", moment.p, with_bound(moment.estimate)));
+    text +=
+        fmt::format(heading_line, "moment", fmt::format("sum |y_i|^{:g} = {}", moment.p, with_bound(moment.estimate)));
   }
   if (report.top) text += "\nlargest entries\n" + coordinates_table(*report.top, report, width);
   if (!report.points.empty()) text += "\nentries asked for\n" + coordinates_table(report.points, report, width);

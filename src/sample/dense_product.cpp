@@ -26,8 +26,8 @@ void DenseProduct::update(std::span<const std::uint64_t> rows, std::span<const s
   assert(rows.size() == deltas.size() && columns.size() == deltas.size());
   for (std::size_t t = 0; t < deltas.size(); ++t) {
     if (rows[t] >= rows_ || columns[t] >= x.size())
-      throw InputError(fmt::format("update {}: entry ({}, {}) is outside A of {} x {}", t, rows[t], columns[t], rows_,
-                                   x.size()));
+      throw InputError(
+          fmt::format("update {}: entry ({}, {}) is outside A of {} x {}", t, rows[t], columns[t], rows_, x.size()));
     if (!std::isfinite(deltas[t])) throw InputError(fmt::format("update {}: delta is {}, not finite", t, deltas[t]));
   }
   for (std::size_t t = 0; t < deltas.size(); ++t) a_[rows[t] * x.size() + columns[t]] += deltas[t];
@@ -37,8 +37,7 @@ void DenseProduct::update_rows(std::span<const std::uint64_t> rows, std::span<co
                                std::span<const double> values) {
   assert(weights.size() == rows.size() && values.size() == rows.size() * x.size());
   for (std::size_t t = 0; t < rows.size(); ++t) {
-    if (rows[t] >= rows_)
-      throw InputError(fmt::format("update {}: row {} is outside A of {} rows", t, rows[t], rows_));
+    if (rows[t] >= rows_) throw InputError(fmt::format("update {}: row {} is outside A of {} rows", t, rows[t], rows_));
     for (std::size_t j = 0; j < x.size(); ++j) {
       const double change = weights[t] * values[t * x.size() + j];
       if (!std::isfinite(change))

@@ -61,9 +61,6 @@ inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, 
 /// What the indices of `operand` are called in it.
 [[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
 
-/// Whole rows fill a batch when they hold this many values.
-inline constexpr std::size_t row_values = std::size_t{1} << 18;
-
 /// Reads the events of one file in one format, or of a slice of it.
 class Decoder {
  public:

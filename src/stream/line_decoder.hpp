@@ -60,7 +60,7 @@ class LineDecoder : public Decoder {
         const char* after = grammar_.parse_plain(cursor_, event);
         if (after == nullptr) {
           const Line kind = take_other_line(event, batch.rows);
-          if (kind == Line::row) room = batch.rows.values.size() < row_values ? room - 1 : count;
+          if (kind == Line::row) room = batch.rows.values.size() < options_.row_values ? room - 1 : count;
           if (kind != Line::entry) continue;
         } else {
           take_until(after);

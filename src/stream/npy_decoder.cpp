@@ -41,7 +41,7 @@ class NpyDecoder final : public Decoder {
 
   bool next(EventBatch& batch) override {
     batch.resize(0);
-    while (batch.events() < options_.batch && batch.rows.values.size() < row_values) {
+    while (batch.events() < options_.batch && batch.rows.values.size() < options_.row_values) {
       if (position_ == block_.size() && ((!batch.empty() && input_->is_live()) || !refill())) break;
       deliver(std::span(block_).subspan(position_, columns_), first_ + position_ / columns_, batch);
       position_ += columns_;

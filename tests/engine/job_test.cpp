@@ -287,10 +287,13 @@ TEST_F(EngineTest, AStreamGoesOnFromAState) {
   VectorSketch expected(small_config(n));
   const std::vector<std::uint64_t> before{1, 3}, after{1, 3, 5};
   const std::vector<double> before_deltas{10, 1}, after_deltas{10, 5, -2};
-  if (world.local_is_root()) start.emplace(VectorSketch(small_config(n))), std::get<VectorSketch>(*start).update(before, before_deltas);
+  if (world.local_is_root()) {
+    VectorSketch saved(small_config(n));
+    saved.update(before, before_deltas);
+    start.emplace(std::move(saved));
+  }
   Model model = VectorModel(n);
-  const JobResult result =
-      run_job(world, model, {small_config(n), Exact::none}, {{{file.path()}}}, std::move(start));
+  const JobResult result = run_job(world, model, {small_config(n), Exact::none}, {{{file.path()}}}, std::move(start));
   expected.update(after, after_deltas);
   if (!world.local_is_root()) return;
   EXPECT_TRUE(std::ranges::equal(result.y.y().table(), expected.table()));

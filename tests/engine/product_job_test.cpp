@@ -35,8 +35,8 @@ struct Operands {
     std::mt19937_64 random(3);
     for (double& entry : a) entry = static_cast<double>(random() % 9) - 4;
     for (std::size_t j = 0; j < columns; ++j) {
-      a[5 * columns + j] = 0;                           // a zero row
-      a[8 * columns + j] = a[7 * columns + j];          // two equal rows
+      a[5 * columns + j] = 0;                            // a zero row
+      a[8 * columns + j] = a[7 * columns + j];           // two equal rows
       a[20 * columns + j] = 5 + static_cast<double>(j);  // a heavy one
     }
   }
@@ -78,7 +78,8 @@ struct Operands {
   [[nodiscard]] std::string x_entries() const {
     std::string text;
     for (std::size_t j = 0; j < columns; ++j)
-      text += "x," + std::to_string(j) + ",10\nx," + std::to_string(j) + "," + std::to_string(static_cast<int>(x[j]) - 10) + "\n";
+      text += "x," + std::to_string(j) + ",10\nx," + std::to_string(j) + "," +
+              std::to_string(static_cast<int>(x[j]) - 10) + "\n";
     return text;
   }
 };
@@ -131,7 +132,8 @@ TEST_F(ProductJobTest, AllSettingsDrawByTheLaw) {
       if (!reference) reference.emplace(table.begin(), table.end());
       EXPECT_TRUE(std::ranges::equal(table, *reference)) << setting.name;
       const auto drawn = counts(draw_with_replacement(result.y.drawn_from(), {.samples = 1023}));
-      EXPECT_GT(statistics::chi_squared_fit(drawn, operands.law(p)).p_value, significance) << setting.name << ", p " << p;
+      EXPECT_GT(statistics::chi_squared_fit(drawn, operands.law(p)).p_value, significance)
+          << setting.name << ", p " << p;
     }
   }
 }
@@ -184,7 +186,8 @@ TEST_F(ProductJobTest, ExactValuesAreThoseOfTheProduct) {
     const JobResult sliced = run_job(world, setting.model, {std::nullopt, Exact::slices}, setting.source);
     const Slice& slice = sliced.y.slice;
     EXPECT_EQ(world.all_sum(slice.values.size()), operands.rows);
-    EXPECT_TRUE(std::equal(slice.values.begin(), slice.values.end(), y.begin() + static_cast<std::ptrdiff_t>(slice.first)))
+    EXPECT_TRUE(
+        std::equal(slice.values.begin(), slice.values.end(), y.begin() + static_cast<std::ptrdiff_t>(slice.first)))
         << setting.name;
   }
 }

@@ -96,7 +96,8 @@ TEST(StreamedProductModel, LiftedRowsGiveSquares) {
   Model fixed = ProductModel(n, x, 2);
   SketchState state = empty_sketch(fixed, config, true);
   EventBatch rows_only;
-  for (std::uint64_t i = 0; i < n; ++i) rows_only.rows.push_back(Operand::A, i, 1, std::vector<double>{values[i] / 2, 0, 0});
+  for (std::uint64_t i = 0; i < n; ++i)
+    rows_only.rows.push_back(Operand::A, i, 1, std::vector<double>{values[i] / 2, 0, 0});
   add_events(fixed, rows_only, state);
   EXPECT_EQ(sketch_columns(fixed), 2u);
   EXPECT_TRUE(std::ranges::equal(std::get<ProductSketch>(state).squares().table(), expected_squares.table()));

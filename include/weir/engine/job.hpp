@@ -45,7 +45,7 @@ class MeasuredVector {
  public:
   std::optional<SketchState> sketch;  ///< The linear state; on other ranks their share of it.
   std::optional<DenseVector> dense;
-  Slice slice;                        ///< This rank's.
+  Slice slice;  ///< This rank's.
 
   /// Multiplies the operands of a product out. Throws InputError when the values are so large, or so small, that
   /// nothing could be said about such a vector.
@@ -64,7 +64,7 @@ class MeasuredVector {
 
 struct JobResult {
   MeasuredVector y;
-  std::vector<double> x;   ///< Of a model that streams x: x, complete, on every rank.
+  std::vector<double> x;  ///< Of a model that streams x: x, complete, on every rank.
   IngestStatistics ingest;
   double merge_seconds = 0;  ///< Of the slowest rank.
 };
@@ -86,7 +86,7 @@ struct JobSource {
 
 /// Exact values of y = A x, computed from A itself.
 struct ExactValues {
-  double norm = 0;                             ///< ||y||_2
+  double norm = 0;                              ///< ||y||_2
   std::map<std::uint64_t, ExactEntry> entries;  ///< Of the indices asked for; probabilities |y_i|^p / sum |y|^p.
 };
 

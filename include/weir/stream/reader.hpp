@@ -47,6 +47,7 @@ struct ReadOptions {
   Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
                                           ///< vector.
   std::size_t batch = 8192;               ///< Events a batch, at most; whole rows fill it sooner, with 2^18 values.
+  std::size_t row_values = std::size_t{1} << 18;  ///< Values of whole rows that fill a batch, too.
 };
 
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
