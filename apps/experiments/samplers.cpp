@@ -171,12 +171,86 @@ Json compare(const Setting& setting, double seconds) {
   return rows;
 }
 
+/// What Lemma C.1 asks of the buckets: |what_i - w_i| <= epsilon ||z||_2, z being w without its 1/epsilon^2 largest
+/// entries.
+struct AdditiveError {
+  double violated = 0;        ///< Share of all entries.
+  double violated_large = 0;  ///< Of those with w^2 of at least a tenth of what the first test asks for.
+  std::uint64_t large = 0;
+};
+
+AdditiveError measure_additive_error(const Shape& shape, double epsilon, std::uint64_t buckets, double seconds) {
+  const std::size_t n = shape.y.size();
+  constexpr std::uint32_t lanes = 32;
+  const auto largest = static_cast<std::size_t>(std::ceil(1 / (epsilon * epsilon)));
+  double f2 = 0;
+  for (const double value : shape.y) f2 += value * value;
+  const double large = 0.1 * precision_threshold(n, epsilon, 1) * f2;
+  std::vector<std::uint64_t> keys(n);
+  std::iota(keys.begin(), keys.end(), std::uint64_t{0});
+  std::vector<double> estimates(n * lanes);
+  std::vector<double> squares(n);
+  AdditiveError result;
+  double entries = 0;
+  const double end = now() + seconds;
+  std::uint64_t seed = 1;
+  do {
+    VectorSketch sketch({.dimension = n, .buckets = buckets, .lanes = lanes, .law = ScaleLaw::uniform, .seed = seed});
+    sketch.update(keys, shape.y);
+    sketch.estimate(keys, estimates);
+    for (std::uint32_t lane = 1; lane < lanes; ++lane) {
+      for (std::size_t i = 0; i < n; ++i) squares[i] = std::pow(shape.y[i] * sketch.scale_of(i, lane), 2);
+      std::vector<double> sorted = squares;
+      std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(largest), sorted.end(),
+                       std::greater<>());
+      const double tail = std::accumulate(sorted.begin() + static_cast<std::ptrdiff_t>(largest), sorted.end(), 0.0);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double w = shape.y[i] * sketch.scale_of(i, lane);
+        const bool bad = std::abs(estimates[i * lanes + lane] - w) > epsilon * std::sqrt(tail);
+        result.violated += bad;
+        if (squares[i] < large) continue;
+        result.violated_large += bad;
+        ++result.large;
+      }
+      entries += static_cast<double>(n);
+    }
+    ++seed;
+  } while (now() < end);
+  result.violated /= entries;
+  result.violated_large /= std::max(1.0, static_cast<double>(result.large));
+  return result;
+}
+
+Json additive_errors(double seconds) {
+  std::cout
+      << "\n| vector | n | epsilon | B | B epsilon^2 | entries off by more | large entries off by more | large entries "
+         "|\n|---|---|---|---|---|---|---|---|\n";
+  Json rows = Json::array();
+  for (const std::size_t n : {std::size_t{1} << 10U, std::size_t{1} << 14U}) {
+    for (const Shape& shape : shapes(n)) {
+      if (shape.name == "heavy-8") continue;
+      for (const auto& [epsilon, fewest] : {std::pair{0.3, 32U}, std::pair{0.1, 256U}}) {
+        for (const std::uint64_t buckets : {fewest, 2 * fewest, 4 * fewest}) {
+          const AdditiveError error = measure_additive_error(shape, epsilon, buckets, seconds);
+          const double ratio = static_cast<double>(buckets) * epsilon * epsilon;
+          std::cout << fmt::format("| {} | {} | {} | {} | {:.1f} | {:.5f} | {:.5f} | {} |\n", shape.name, n, epsilon,
+                                   buckets, ratio, error.violated, error.violated_large, error.large)
+                    << std::flush;
+          rows.push_back({{"shape", shape.name}, {"n", n}, {"epsilon", epsilon}, {"buckets", buckets}});
+          rows.back().update({{"violated", error.violated}, {"violated_large", error.violated_large}});
+        }
+      }
+    }
+  }
+  return rows;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("The samplers 'perfect' and 'precision' side by side: a Markdown table on stdout");
+  CLI::App app("The samplers 'perfect' and 'precision' side by side: Markdown tables on stdout");
   double seconds = 20;
-  app.add_option("--seconds", seconds, "Time for one setting, about; the whole takes six times that")
+  app.add_option("--seconds", seconds, "Time for one setting, about; the whole takes eight times that")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   std::string json_path;
@@ -186,7 +260,7 @@ int main(int argc, char** argv) {
                "counters | faster "
                "| accepted | TV flat (chance, draws) | TV zipf (chance, draws) | TV heavy-1 (chance, draws) |\n"
                "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
-  Json json = Json::array();
+  Json json;
   const std::array<Setting, 6> settings{{{1U << 10U, 8, 0.3, 0.05},
                                          {1U << 10U, 8, 0.1, 0.05},
                                          {1U << 10U, 8, 0.1, 0.01},
@@ -194,7 +268,8 @@ int main(int argc, char** argv) {
                                          {1U << 16U, 8, 0.1, 0.05},
                                          {1U << 16U, 8, 0.3, 0.01}}};
   for (const Setting& setting : settings) {
-    for (Json& row : compare(setting, seconds)) json.push_back(std::move(row));
+    for (Json& row : compare(setting, seconds)) json["samplers"].push_back(std::move(row));
   }
+  json["additive_error"] = additive_errors(seconds / 30);
   if (!json_path.empty()) std::ofstream(json_path) << json.dump(1) << '\n';
 }

@@ -36,8 +36,8 @@ std::vector<Recovered> Pursuit::run(std::size_t count) {
   const std::size_t target = count + count / 4 + 8;  // a margin for those whose rank the noise changes
   std::vector<double> floors(residual_.config().lanes, std::numeric_limits<double>::infinity());
   floors[lane_] = 0;
-  // In a group the items of lane 0 meet with signs alone, so that two equal neighbours hide each other in every second row. In a
-  // scaled lane they cannot: let such lanes open groups too. What is opened is scored for every lane.
+  // In a group the items of lane 0 meet with signs alone, so that two equal neighbours hide each other in every second
+  // row. In a scaled lane they cannot: let such lanes open groups too. What is opened is scored for every lane.
   if (lane_ == 0 && residual_.config().levels > 1) {
     std::fill_n(floors.begin(), std::min<std::size_t>(floors.size(), lanes_that_open_groups), 0.0);
   }

@@ -19,9 +19,8 @@ constexpr std::uint32_t suggested_rows = 5;
 constexpr std::uint64_t fewest_buckets = 128;
 constexpr std::uint32_t most_lanes = 4096;
 constexpr double most_bytes = 0x1p40;
-/// B epsilon^2 of precision sampling. With 6 the estimates of 0.2% of all entries were off by more than epsilon ||z||_2,
-/// and none of those that came near the threshold; with 3 it is 3%, with 12 0.04% (flat and heavy-1 of
-/// apps/experiments/README.md, n = 2^10 and 2^16, epsilon 0.1 and 0.3).
+/// B epsilon^2 of precision sampling, before it is rounded up to a power of two: from there on 0.2% of all entries
+/// are off by more than epsilon ||z||_2, 1% where y is skewed; with half of it 2% and 7% are (apps/experiments/README.md).
 constexpr double precision_buckets = 6;
 
 void require(bool good, const std::string& message) {
@@ -63,8 +62,8 @@ struct AcceptanceOfErrors {
   }
 };
 
-/// The smallest number of lanes, lane 0 included, a multiple of 8, of which fewer than `samples` accept with probability
-/// at most `failure`; nothing above most_lanes.
+/// The smallest number of lanes, lane 0 included, a multiple of 8, of which fewer than `samples` accept with
+/// probability at most `failure`; nothing above most_lanes.
 std::optional<std::uint32_t> lanes_for(std::uint32_t samples, double failure, const AcceptanceOfErrors& accept) {
   std::uint64_t trials = samples;
   while (trials < most_lanes && accept.failure(trials, samples) > failure) ++trials;
@@ -84,14 +83,15 @@ double energy_below(double dimension, double p) { return p == 2.0 ? std::max(1.0
 /// one drawn) and k the number of coordinates expected above it. A row estimate has noise of variance sigma^2 = k tau^2
 /// energy / B, the median of five about 0.314 of it. Four things may go wrong:
 ///
-/// - The law is bent, to second order in the noise. With m = E[tau^2 / magnitude^2] over the draws (0.42 for T = 1, 1 for
-///   T = 0), root mean square relative distortions of 0.25 energy / B = 0.6 m energy / B (T = 1) and 0.3 m energy / B (T = 0) were observed
-///   at worst, with half of the mass in one coordinate (apps/experiments/README.md); m k energy / B is granted.
+/// - The law is bent, to second order in the noise. With m = E[tau^2 / magnitude^2] over the draws (0.42 for T = 1, 1
+///   for T = 0), root mean square relative distortions of 0.25 energy / B = 0.6 m energy / B (T = 1) and 0.3 m energy /
+///   B (T = 0) were observed at worst, with half of the mass in one coordinate (apps/experiments/README.md); m k energy
+///   / B is granted.
 /// - Values are off, to first order: value_epsilon^2 >= E[(median noise / magnitude)^2].
 /// - Among all keys that are scored the noise alone makes up one above tau: three rows exceed x = tau / sigma with one
 ///   sign, 20 scored Q(x)^3 <= 2.5 scored exp(-1.5 x^2) times a key. At most k epsilon / 10 are allowed.
-/// - Ghosts (see search.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10; the
-///   k ghosts that 2.5 scored (k / B)^3 <= k / 2 allows leave room for the items in the list of candidates.
+/// - Ghosts (see search.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10;
+///   the k ghosts that 2.5 scored (k / B)^3 <= k / 2 allows leave room for the items in the list of candidates.
 std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t levels) {
   constexpr double median_variance = 0.314;  // pi / (2 R)
   const double n = static_cast<double>(request.dimension);
@@ -127,15 +127,15 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
 /// Upper bound of the probability that the tail of a lane of Algorithm 2 fails the test, ||z||^2 > 0.8 T F2, given that
 /// its maximum passes: the other scaled entries are independent of it, and z lacks the k - 1 largest of them, k =
 /// 1/epsilon^2. (The 0.8 is for the error of the estimate.) In units of F2, w_i^2 > s for a Poisson-binomial number of
-/// entries with mean at most 1/s, hence for more than k - 1 with a Chernoff bound. Otherwise ||z||^2 is at most the sum of the
-/// squares below s: terms in [0, s] with mean y_i^2 ln(s / y_i^2), in sum at most ln(s n) (all alike), and variance at most
-/// s, which Bernstein's inequality bounds. The best s of some.
+/// entries with mean at most 1/s, hence for more than k - 1 with a Chernoff bound. Otherwise ||z||^2 is at most the sum
+/// of the squares below s: terms in [0, s] with mean y_i^2 ln(s / y_i^2), in sum at most ln(s n) (all alike) or 1, and
+/// variance at most s, which Bernstein's inequality bounds. The best s of some.
 double heavy_tail_probability(std::uint64_t dimension, double epsilon, double threshold) {
   const double others = std::ceil(1 / (epsilon * epsilon)) - 1;
   if (others >= static_cast<double>(dimension)) return 0;
   double best = 1;
   for (double s = 16; s > 0x1p-40; s /= 1.25) {
-    const double excess = 0.8 * threshold - std::max(0.0, std::log(s * static_cast<double>(dimension)));
+    const double excess = 0.8 * threshold - std::max(1.0, std::log(s * static_cast<double>(dimension)));
     const double more = others + 1;
     if (!(excess > 0) || more * s <= 1) continue;
     const double above = std::exp(more - 1 / s - more * std::log(more * s));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -130,6 +131,7 @@ void SoftmaxPart::merge(const SoftmaxPart& other, const SoftmaxOptions& options)
     largest = std::move(all);
     return;
   }
+  assert(other.largest.size() == largest.size());
   for (std::size_t s = 0; s < largest.size(); ++s) {
     if (before(other.largest[s], largest[s])) largest[s] = other.largest[s];
   }

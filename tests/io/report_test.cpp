@@ -121,6 +121,15 @@ TEST(SampleTable, ShowsWhatAPersonWantsToKnow) {
   EXPECT_LE(widest(table), 100U);
 }
 
+TEST(SampleTable, SaysThatTailsWereTooHeavy) {
+  SampleReport report = sample();
+  report.result.failed = {{2, FailReason::heavy_tail}};
+  EXPECT_EQ(json::parse(to_json(report))["failed"][0], (json{{"lane", 2}, {"reason", "heavy_tail"}}));
+  EXPECT_NE(
+      to_table(report).find("1 lane gave no draw: the entries below the largest ones were too heavy (heavy_tail)"),
+      std::string::npos);
+}
+
 TEST(SampleTable, ColumnsAreAlignedAndLongLabelsCut) {
   SampleReport report = sample();
   report.labels[7] = std::string(300, 'a') + "\n\x1b[31m";

@@ -1,5 +1,5 @@
-// Moments through samples, against exact ones: no bias, an unbiased variance, and bounds that hold as often as they say.
-// Each decision is at significance 1e-5, fewer than 60 of them.
+// Moments through samples, against exact ones: no bias, an unbiased variance, and bounds that hold as often as they
+// say. Each decision is at significance 1e-5, fewer than 60 of them.
 
 #include <gtest/gtest.h>
 
@@ -71,8 +71,8 @@ TEST(Moments, ThroughExactSamples) {
   }
 }
 
-/// The values of a wide sketch are off by sqrt(0.3 k ln(n) / B) at the threshold, 0.1 here, and less above it: well within
-/// bounds of ten standard errors, which are 0.1 or more each.
+/// The values of a wide sketch are off by sqrt(0.3 k ln(n) / B) at the threshold, 0.1 here, and less above it: well
+/// within bounds of ten standard errors, which are 0.1 or more each.
 TEST(Moments, ThroughASketch) {
   for (const std::string shape : {"flat", "zipf"}) {
     const auto y = testing_support::make_vector(shape, testing_support::make_keys(500, [](auto t) { return 3 * t; }));

@@ -79,8 +79,8 @@ TEST_P(SoftmaxLaw, WithReplacement) {
 INSTANTIATE_TEST_SUITE_P(Vectors, SoftmaxLaw, ::testing::ValuesIn(softmax_cases()),
                          [](const ::testing::TestParamInfo<SoftmaxCase>& tested) { return tested.param.name; });
 
-/// The first two of the draws without replacement are successive draws; an index is drawn as often as its inclusions say, so
-/// that Horvitz-Thompson sums are unbiased.
+/// The first two of the draws without replacement are successive draws; an index is drawn as often as its inclusions
+/// say, so that Horvitz-Thompson sums are unbiased.
 TEST(Softmax, WithoutReplacementIsSuccessiveSampling) {
   const std::vector<double> y{0.5, -1, 2, 0, 1, 1};
   const std::vector<double> law = softmax_of(y);

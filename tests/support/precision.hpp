@@ -48,8 +48,8 @@ inline LawCounts count_precision_draws(const SketchConfig& config, const Precisi
                         y, updates, trials);
 }
 
-/// The suggested sketch for `request` gives fewer draws than asked for not significantly more often than promised, and not
-/// significantly less often than half of what lanes fail with that accept by the first test alone.
+/// The suggested sketch for `request` gives fewer draws than asked for not significantly more often than promised, and
+/// not significantly less often than half of what lanes fail with that accept by the first test alone.
 inline void expect_precision_failures_as_promised(const PrecisionRequest& request, const SparseVector& y,
                                                   std::uint64_t trials) {
   SketchConfig config = suggest_precision_config(request);

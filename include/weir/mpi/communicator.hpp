@@ -45,8 +45,8 @@ class Communicator {
   /// memory of the reduction does not grow with the table. Throws Error on every rank, with nothing changed, when the
   /// lengths differ.
   void reduce_sum(std::span<double> values) const;
-  /// Element-wise sum, spread over the ranks: of values.size() = n elements rank r's become the sums in [share(n, r, P),
-  /// share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Chunks and errors as
+  /// Element-wise sum, spread over the ranks: of values.size() = n elements rank r's become the sums in [share(n, r,
+  /// P), share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Chunks and errors as
   /// reduce_sum.
   std::span<double> reduce_scatter_sum(std::span<double> values) const;
   [[nodiscard]] std::uint64_t all_sum(std::uint64_t value) const;

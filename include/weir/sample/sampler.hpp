@@ -33,7 +33,8 @@ struct DrawOptions {
 /// The `samples` distinct indices with the largest scaled magnitudes of lane 1, largest first: successive weighted
 /// sampling without replacement (bottom-k, ppswor; Cohen 1997). Each draw carries its inclusion probability 1 -
 /// exp(-|y_i|^p / tau^p), tau the (samples + 1)-th magnitude. When y has no more non-zero coordinates than `samples`,
-/// all of them come (with as many buckets as sizing.hpp suggests), with inclusion 1; magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
+/// all of them come (with as many buckets as sizing.hpp suggests), with inclusion 1; magnitudes below 2^-34 of the
+/// largest count as zero. `threshold` is not used.
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
 /// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
@@ -52,15 +53,16 @@ struct MomentEstimate {
 };
 
 /// sum over i of |y_i|^p, p any positive number, from draws without replacement, whatever law they were drawn by. Given
-/// the threshold the inclusions pi_i are those of independent trials, and the terms of the sum uncorrelated also when the
-/// threshold is not given (rank conditioning: Cohen and Kaplan 2007, "Summarizing data using bottom-k sketches";
-/// Duffield, Lund and Thorup 2007 for priority samples). So sum |value|^(2p) (1 - pi) / pi^2 over the draws is an unbiased estimate of
-/// the variance, of which the standard error is the root. With one
-/// sample the variance is infinite: ask for two at least.
+/// the threshold, inclusions pi_i are those of independent trials, and the terms of the sum are uncorrelated also when
+/// it is not given (rank conditioning: Cohen and Kaplan 2007, "Summarizing data using bottom-k sketches"; for priority
+/// samples Duffield, Lund and Thorup 2007). So sum |value|^(2p) (1 - pi) / pi^2 over the draws is an unbiased estimate
+/// of the variance, of which the standard error is the root. With one sample the variance is infinite: ask for two at
+/// least.
 ///
-/// The nearer p is to that of the draws, the smaller the error; for p far below it, small coordinates that are
-/// seldom drawn carry the sum, and the standard error is itself uncertain. The noise of the values comes on top (sizing.hpp). Throws UsageError for p not above 0 or not
-/// finite, and for a draw without an inclusion probability.
+/// The nearer p is to the exponent of the draws, the smaller the error. For p far below it small coordinates, seldom
+/// drawn, carry the sum, and the standard error is itself uncertain. The noise of the values comes on top
+/// (weir/sample/sizing.hpp). Throws UsageError for p not above 0 or not finite, and for a draw without an inclusion
+/// probability.
 [[nodiscard]] MomentEstimate moment_through_samples(std::span<const Draw> draws, double p);
 
 struct HeavyCoordinate {
@@ -69,8 +71,9 @@ struct HeavyCoordinate {
 };
 
 /// The `count` keys with the largest |estimate| in lane 0, largest first, in the same search. Fewer come when y has
-/// fewer non-zero coordinates. With more than one level have 8 lanes at least: equal neighbours may hide each other in the
-/// groups of lane 0 alone, and a sketch of one lane then misses them in every other seed. Throws UsageError when count is not below the number of buckets: no more can stand out.
+/// fewer non-zero coordinates. With more than one level have 8 lanes at least: equal neighbours may hide each other in
+/// the groups of lane 0 alone, and a sketch of one lane then misses them in every other seed. Throws UsageError when
+/// count is not below the number of buckets: no more can stand out.
 [[nodiscard]] std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count);
 
 }  // namespace weir

@@ -39,11 +39,12 @@ struct PrecisionRequest {
   double constant = 1;          ///< C of the threshold, above 0.
 };
 
-/// Shape of a sketch for draw_by_precision_sampling: the law `uniform`; about 6 / epsilon^2 buckets, with which the median
-/// of five rows is off by at most epsilon ||z||_2, as Lemma C.1 asks, except with probability 0.002 (observed); and as many lanes as `failure` asks for, a lane
-/// accepting with probability at least 1 - exp(-1/T), T = C ln(n) / epsilon, less a bound of the probability that the test of the tail
-/// fails it (of weight only for epsilon above about 0.4). Throws UsageError, in one line, when a field is out of its range, and when more than 4096
-/// lanes would be needed: that is so for 8 samples when T exceeds about 300.
+/// Shape of a sketch for draw_by_precision_sampling: the law `uniform`; 6 / epsilon^2 buckets or more, with which the
+/// median of five rows is off by at most epsilon ||z||_2, as Lemma C.1 asks, for all but about 1% of the entries (as
+/// observed); and as many lanes as `failure` asks for. A lane accepts with probability at least 1 - exp(-1/T), T = C
+/// ln(n) / epsilon, less a bound of the probability that the tail is too heavy, which matters for epsilon above about
+/// 0.4 only. Throws UsageError, in one line, when a field is out of its range, and when more than 4096 lanes would be
+/// needed: so it is for 8 samples when T exceeds about 300.
 [[nodiscard]] SketchConfig suggest_precision_config(const PrecisionRequest& request);
 
 /// Lanes L, lane 0 included: L - 1 is the smallest number of trials of which fewer than `samples` succeed with

@@ -13,9 +13,10 @@ namespace weir {
 // waste. y may be cut into slices anywhere; the draws are the same to the bit
 // (where exp and log are: the same mathematical library on all ranks).
 //
-// Gumbel-max (Gumbel 1954; Yellott 1977): with independent G_i = -ln(E_i), E_i ~ Exp(1), the largest y_i + G_i is at i with
-// that probability, and the k largest are k draws without replacement (Gumbel-top-k, successive sampling). Draw s takes E_i
-// = -ln(1 - v), v = (word + 1/2) 2^-64, from word i of the source mix(seed, draw, 1 + s); without replacement s = 0.
+// Gumbel-max (Gumbel 1954; Yellott 1977): with independent G_i = -ln(E_i), E_i ~ Exp(1), the largest y_i + G_i is at i
+// with that probability, and the k largest are k draws without replacement (Gumbel-top-k, successive sampling). Draw s
+// takes E_i = -ln(1 - v), v = (word + 1/2) 2^-64, from word i of the source mix(seed, draw, 1 + s); without replacement
+// s = 0.
 
 struct SoftmaxOptions {
   std::uint32_t samples = 8;
@@ -32,8 +33,8 @@ struct SoftmaxRange {
 /// The range of y[first + t] = values[t]. Throws InputError that names the first index whose value is not finite.
 [[nodiscard]] SoftmaxRange softmax_range(std::uint64_t first, std::span<const double> values);
 
-/// A sum of numbers from [0, 1], each rounded to a multiple of 2^-60: exact, so that it does not depend on the order. Up to
-/// 2^34 terms.
+/// A sum of numbers from [0, 1], each rounded to a multiple of 2^-60: exact, so that it does not depend on the order.
+/// Up to 2^34 terms.
 struct UnitSum {
   std::uint64_t high = 0;  ///< In units of 2^-30.
   std::uint64_t low = 0;   ///< In units of 2^-60.
@@ -62,14 +63,15 @@ struct SoftmaxPart {
   void merge(const SoftmaxPart& other, const SoftmaxOptions& options);
 };
 
-/// The part y[first + t] = values[t] of a y whose range, all of it, is `range`. One pass for all draws: about 1 ns for a
-/// coordinate and draw, and 10 to 25 ns for a coordinate.
+/// The part y[first + t] = values[t] of a y whose range, all of it, is `range`. One pass for all draws: about 1 ns for
+/// a coordinate and draw, and 10 to 25 ns for a coordinate.
 [[nodiscard]] SoftmaxPart softmax_part(std::uint64_t first, std::span<const double> values, const SoftmaxRange& range,
                                        const SoftmaxOptions& options);
 
-/// The draws from `whole`, all parts merged. Index, value y_i and probability exp(y_i) / sum exp(y) are exact (to 1e-9,
-/// the rounding of the sum at its worst); no draw fails. "Lanes" are 1 .. samples, or 1 without replacement, where inclusion is 1 -
-/// exp(-exp(y_i - kappa)), kappa the (samples + 1)-th perturbed value, or 1 when y has no more than `samples` coordinates.
+/// The draws from `whole`, all parts merged. Index and value y_i are exact, and so is the probability exp(y_i) / sum
+/// exp(y) (to 1e-9, the rounding of the sum at its worst); no draw fails. "Lanes" are 1 .. samples. Without replacement
+/// the lane is 1, and inclusion is 1 - exp(-exp(y_i - kappa)), kappa the (samples + 1)-th perturbed value, or 1 when y
+/// has no more than `samples` coordinates.
 [[nodiscard]] SampleResult softmax_draws(const SoftmaxPart& whole, const SoftmaxRange& range,
                                          const SoftmaxOptions& options);
 

@@ -1,5 +1,5 @@
-// Algorithm 2 with the shapes that are suggested for it, and more draws. Each decision is at significance 1e-5, fewer than
-// 20 of them. Seeds are fixed.
+// Algorithm 2 with the shapes that are suggested for it, and more draws. Each decision is at significance 1e-5, fewer
+// than 20 of them. Seeds are fixed.
 
 #include <gtest/gtest.h>
 
