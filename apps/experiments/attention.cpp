@@ -412,6 +412,9 @@ int main(int argc, char** argv) {
     json["held"] = held_table(heads, window, step, seeds / 10);
     json["memory"] = memory_table();
     if (!json_path.empty()) std::ofstream(json_path) << json.dump(1) << '\n';
+  } catch (const UsageError& error) {
+    std::cerr << "weir_attention: " << error.what() << '\n';
+    return 2;
   } catch (const std::exception& error) {
     std::cerr << "weir_attention: " << error.what() << '\n';
     return 1;
