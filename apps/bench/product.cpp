@@ -46,11 +46,16 @@ std::vector<EventBatch> row_batches(std::uint64_t d) {
 
 /// Changes of random entries of x.
 std::vector<EventBatch> x_batches(std::uint64_t d) {
-  std::vector<EventBatch> batches = entry_batches(d, Order::random);
+  const Updates ring = events(MatrixShape().n, Keys::uniform).all();
+  std::vector<EventBatch> batches(EventRing::size / 4 / EventRing::batch);
+  std::size_t t = 0;
   for (EventBatch& batch : batches) {
-    std::ranges::fill(batch.operands, Operand::x);
-    batch.i.swap(batch.j);
-    std::ranges::fill(batch.j, 0);
+    batch.resize(EventRing::batch);
+    for (std::size_t k = 0; k < EventRing::batch; ++k, ++t) {
+      batch.operands[k] = Operand::x;
+      batch.i[k] = finalise(t) % d;
+      batch.delta[k] = ring.deltas[t];
+    }
   }
   return batches;
 }
@@ -100,15 +105,13 @@ void add(const std::string& streams, const MatrixShape& shape, Kind kind) {
 
 void register_product() {
   for (const MatrixShape& shape :
-       {MatrixShape{.d = 8}, MatrixShape{}, MatrixShape{.d = 256}, MatrixShape{.lanes = 8}, MatrixShape{.lanes = 64}}) {
+       {MatrixShape{.d = 8}, MatrixShape{}, MatrixShape{.d = 256}, MatrixShape{.lanes = 8}, MatrixShape{.lanes = 64},
+        MatrixShape{.lanes = 8, .buckets = 128}, MatrixShape{.buckets = 128}}) {
     for (const Kind kind : {Kind::entry, Kind::entry_by_row, Kind::row}) {
       add("A", shape, kind);
       add("both", shape, kind);
     }
     add("both", shape, Kind::x);
-  }
-  for (const std::uint32_t lanes : {8U, 16U}) {
-    for (const Kind kind : {Kind::entry, Kind::row}) add("both", {.lanes = lanes, .buckets = 128}, kind);
   }
   // An x update touches no sketch: its cost depends on nothing but d, and on that only through the caches.
   for (const std::uint64_t d : {8U, 64U, 256U, 1024U, 65536U}) {
@@ -116,7 +119,7 @@ void register_product() {
                                  [=](benchmark::State& state) { a_fixed(state, d); });
   }
   for (const std::uint64_t n : {1'000U, 1'000'000U, 1'000'000'000U}) add("both", {.n = n, .buckets = 128}, Kind::x);
-  for (const std::uint64_t buckets : {16U, 64U}) add("both", {.buckets = buckets}, Kind::x);
+  for (const std::uint64_t buckets : {16U, 4096U}) add("both", {.lanes = 8, .buckets = buckets}, Kind::x);
 }
 
 }  // namespace weir::bench
