@@ -5,6 +5,7 @@
 int main(int argc, char** argv) {
   weir::bench::register_ingest();
   weir::bench::register_matrix();
+  weir::bench::register_product();
   weir::bench::register_reading();
   weir::bench::register_state();
   weir::bench::register_query();

@@ -14,58 +14,50 @@
 #include "workload.hpp"
 
 namespace weir::bench {
-namespace {
 
-constexpr std::uint64_t n = std::uint64_t{1} << 24;
-
-struct Shape {
-  std::uint64_t d;
-  std::uint32_t lanes;
-  std::uint64_t buckets;
-};
-
-std::string text(const Shape& shape) {
+std::string text(const MatrixShape& shape) {
   return fmt::format("d:{}/lanes:{}/buckets:{}", shape.d, shape.lanes, shape.buckets);
 }
 
-MatrixSketch matrix_sketch(const Shape& shape) {
-  return MatrixSketch(sketch_config(n, shape.lanes, shape.buckets, 1), shape.d);
-}
-
-enum class Order : std::uint8_t { random, row_major };
-
-/// Entries of random rows: each in a random column, or all columns of a row one after the other.
-struct EntryRing {
-  static constexpr std::size_t size = EventRing::size / 4;  // with the deltas still more than caches hold
-
-  EntryRing(std::uint64_t d, Order order) : rows(size), columns(size) {
-    for (std::size_t t = 0; t < size; ++t) {
-      rows[t] = events(n, Keys::uniform).all().keys[order == Order::random ? t : t / d];
-      columns[t] = order == Order::random ? finalise(t) % d : t % d;
+const std::vector<EventBatch>& entry_batches(std::uint64_t d, Order order) {
+  static std::map<std::pair<std::uint64_t, Order>, std::vector<EventBatch>> made;
+  std::vector<EventBatch>& batches = made[{d, order}];
+  if (!batches.empty()) return batches;
+  const Updates ring = events(MatrixShape().n, Keys::uniform).all();
+  batches.resize(EventRing::size / 4 / EventRing::batch);
+  std::size_t t = 0;
+  for (EventBatch& batch : batches) {
+    batch.resize(EventRing::batch);
+    for (std::size_t k = 0; k < EventRing::batch; ++k, ++t) {
+      batch.operands[k] = Operand::A;
+      batch.i[k] = ring.keys[order == Order::random ? t : t / d];
+      batch.j[k] = order == Order::random ? finalise(t) % d : t % d;
+      batch.delta[k] = ring.deltas[t];
     }
   }
+  return batches;
+}
 
-  std::vector<std::uint64_t> rows;
-  std::vector<std::uint64_t> columns;
-};
+namespace {
 
-void entries(benchmark::State& state, const Shape& shape, Order order) {
-  static std::map<std::pair<std::uint64_t, Order>, EntryRing> rings;
-  const EntryRing& ring = rings.try_emplace({shape.d, order}, shape.d, order).first->second;
-  const auto deltas = events(n, Keys::uniform).all().deltas;
+constexpr std::uint64_t n = MatrixShape().n;
+
+MatrixSketch matrix_sketch(const MatrixShape& shape) { return MatrixSketch(shape.config(), shape.d); }
+
+void entries(benchmark::State& state, const MatrixShape& shape, Order order) {
+  const std::vector<EventBatch>& batches = entry_batches(shape.d, order);
   MatrixSketch sketch = matrix_sketch(shape);
   std::size_t at = 0;
   for (auto _ : state) {
-    sketch.update(std::span(ring.rows).subspan(at, EventRing::batch),
-                  std::span(ring.columns).subspan(at, EventRing::batch), deltas.subspan(at, EventRing::batch));
-    at = (at + EventRing::batch) % EntryRing::size;
+    const EventBatch& batch = batches[at++ % batches.size()];
+    sketch.update(batch.i, batch.j, batch.delta);
   }
   benchmark::DoNotOptimize(sketch.table().data());
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(EventRing::batch));
 }
 
 /// What single entries are measured against: a vector sketch with a table as large, whose keys are random.
-void vector_entries(benchmark::State& state, const Shape& shape) {
+void vector_entries(benchmark::State& state, const MatrixShape& shape) {
   VectorSketch sketch(sketch_config(n, shape.lanes, shape.buckets * shape.d, 1));
   EventRing& ring = events(n, Keys::uniform);
   for (auto _ : state) {
@@ -77,7 +69,7 @@ void vector_entries(benchmark::State& state, const Shape& shape) {
 }
 
 /// Random rows, `batch` of them at a time. An item is a row.
-void whole_rows(benchmark::State& state, const Shape& shape, std::size_t batch) {
+void whole_rows(benchmark::State& state, const MatrixShape& shape, std::size_t batch) {
   MatrixSketch sketch = matrix_sketch(shape);
   EventRing& ring = events(n, Keys::uniform);
   const std::vector<double> weights(batch, 1.0);
@@ -91,7 +83,7 @@ void whole_rows(benchmark::State& state, const Shape& shape, std::size_t batch) 
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(batch));
 }
 
-void product(benchmark::State& state, const Shape& shape) {
+void product(benchmark::State& state, const MatrixShape& shape) {
   MatrixSketch sketch = matrix_sketch(shape);
   EventRing& ring = events(n, Keys::uniform);
   sketch.update_rows(ring.all().keys.first(1024), std::vector<double>(1024, 1.0),
@@ -107,12 +99,12 @@ void register_matrix() {
   const auto add = [](const std::string& name, auto run, auto... arguments) {
     benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, arguments...); });
   };
-  std::vector<Shape> shapes;
+  std::vector<MatrixShape> shapes;
   for (const std::uint64_t d : {1U, 8U, 64U, 256U}) {
-    for (const std::uint32_t lanes : {8U, 16U, 64U}) shapes.push_back({d, lanes, 128});
+    for (const std::uint32_t lanes : {8U, 16U, 64U}) shapes.push_back({n, d, lanes, 128});
   }
-  for (const std::uint32_t lanes : {8U, 16U}) shapes.push_back({64, lanes, 512});
-  for (const Shape& shape : shapes) {
+  for (const std::uint32_t lanes : {8U, 16U}) shapes.push_back({n, 64, lanes, 512});
+  for (const MatrixShape& shape : shapes) {
     add("matrix_entries/order:random/" + text(shape), entries, shape, Order::random);
     add("matrix_entries/order:row/" + text(shape), entries, shape, Order::row_major);
     add("matrix_entries/vector_sketch/" + text(shape), vector_entries, shape);

@@ -1,4 +1,4 @@
-// Events from files, through EventReader. The files are in the page cache: this is the cost of decoding.
+// Events and whole rows from files, through EventReader. The files are in the page cache: this is the cost of decoding.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -7,10 +7,15 @@
 
 #include <array>
 #include <filesystem>
+#include <fstream>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "weir/io/file.hpp"
+#include "weir/io/npy.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 #include "weir/stream/generate.hpp"
 #include "weir/stream/reader.hpp"
@@ -22,6 +27,9 @@ namespace {
 
 constexpr std::uint64_t n = std::uint64_t{1} << 24;
 constexpr std::size_t file_events = std::size_t{1} << 21;
+/// Of the matrix in the files of whole rows.
+constexpr std::uint64_t columns = 64;
+constexpr std::uint64_t rows = file_events / columns;
 
 /// A directory of its own for files of events, removed at the end. Files are made when they are first asked for.
 class EventFiles {
@@ -38,6 +46,22 @@ class EventFiles {
   EventFiles(const EventFiles&) = delete;
   EventFiles& operator=(const EventFiles&) = delete;
 
+  /// The deltas as the entries of a matrix, row by row; `extension` is "csv" or "npy".
+  std::string path_of_rows(DeltaLaw deltas, const std::string& extension) const {
+    const std::string path = directory_ / fmt::format("rows-{}.{}", static_cast<int>(deltas), extension);
+    if (std::filesystem::exists(path)) return path;
+    const std::vector<double> values = events(deltas).delta;
+    if (extension == "npy") {
+      write_npy(values, path);
+    } else {
+      EventBatch batch;
+      for (std::uint64_t i = 0; i < rows; ++i)
+        batch.rows.push_back(Operand::A, i, 1, std::span(values).subspan(i * columns, columns));
+      write(batch, path);
+    }
+    return path;
+  }
+
   /// `extension` is "csv", "csv.gz" or "bin".
   std::string path(DeltaLaw deltas, const std::string& extension) const {
     const std::string path = directory_ / fmt::format("{}.{}", static_cast<int>(deltas), extension);
@@ -45,13 +69,13 @@ class EventFiles {
     if (extension == "csv.gz") {
       compress(this->path(deltas, "csv"), path);
     } else {
-      write(deltas, path);
+      write(events(deltas), path);
     }
     return path;
   }
 
  private:
-  static void write(DeltaLaw deltas, const std::string& path) {
+  static EventBatch events(DeltaLaw deltas) {
     GeneratorOptions options;
     options.n = n;
     options.events = file_events;
@@ -59,9 +83,21 @@ class EventFiles {
     EventBatch batch;
     batch.resize(file_events);
     EventGenerator(options).fill(0, batch);
+    return batch;
+  }
+  static void write(const EventBatch& batch, const std::string& path) {
     EventWriter writer(path, format_of_name(path));
     writer.write(batch);
     writer.close();
+  }
+  static void write_npy(std::span<const double> values, const std::string& path) {
+    const std::string shape =
+        fmt::format("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
+    std::ofstream file(path, std::ios::binary);
+    file << npy_magic << '\x01' << '\0' << '\x76' << '\0' << fmt::format("{:<117}\n", shape);  // 0x76 = 118 bytes
+    file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size_bytes()));
+    file.close();
+    if (!file) throw std::runtime_error("cannot write " + path);
   }
   static void compress(const std::string& from, const std::string& to) {
     const std::string text = read_whole_file(InputFile(from));
@@ -73,13 +109,25 @@ class EventFiles {
   std::filesystem::path directory_;
 };
 
-EventReader open(DeltaLaw deltas, const std::string& extension) {
+const EventFiles& files() {
   static const EventFiles files;
-  ReadOptions options;
-  options.shapes = {{Operand::y, n, 1}};
-  return EventReader({files.path(deltas, extension)}, options);
+  return files;
 }
 
+EventReader open(DeltaLaw deltas, const std::string& extension) {
+  ReadOptions options;
+  options.shapes = {{Operand::y, n, 1}};
+  return EventReader({files().path(deltas, extension)}, options);
+}
+
+EventReader open_rows(DeltaLaw deltas, const std::string& extension) {
+  ReadOptions options;
+  options.shapes = {{Operand::A, rows, columns}};
+  options.default_operand = Operand::A;
+  return EventReader({files().path_of_rows(deltas, extension)}, options);
+}
+
+/// `read` counts the numbers that were read.
 void finish(benchmark::State& state, std::size_t read) {
   const auto passes = static_cast<std::size_t>(state.iterations());
   if (read != passes * file_events) state.SkipWithError("not all events were read");
@@ -92,6 +140,17 @@ void read(benchmark::State& state, DeltaLaw deltas, const std::string& extension
   EventBatch batch;
   for (auto _ : state) {
     for (EventReader reader = open(deltas, extension); reader.next(batch);) read += batch.size();
+  }
+  finish(state, read);
+}
+
+/// An item is a value.
+void read_rows(benchmark::State& state, DeltaLaw deltas, const std::string& extension) {
+  open_rows(deltas, extension);  // makes the file
+  std::size_t read = 0;
+  EventBatch batch;
+  for (auto _ : state) {
+    for (EventReader reader = open_rows(deltas, extension); reader.next(batch);) read += batch.rows.values.size();
   }
   finish(state, read);
 }
@@ -117,6 +176,11 @@ void register_reading() {
     for (const std::string extension : {"csv", "csv.gz", "bin"}) {
       benchmark::RegisterBenchmark(fmt::format("read/{}/deltas:{}", extension, name).c_str(),
                                    [=, deltas = deltas](benchmark::State& state) { read(state, deltas, extension); });
+    }
+    for (const std::string extension : {"csv", "npy"}) {
+      benchmark::RegisterBenchmark(
+          fmt::format("read_rows/{}/d:{}/values:{}", extension, columns, name).c_str(),
+          [=, deltas = deltas](benchmark::State& state) { read_rows(state, deltas, extension); });
     }
   }
   for (const std::uint32_t lanes : {8U, 16U}) {

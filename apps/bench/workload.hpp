@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "weir/event.hpp"
 #include "weir/model/model.hpp"
 #include "weir/sketch/config.hpp"
 
@@ -13,6 +15,7 @@ namespace weir::bench {
 // Each registers the benchmarks of one file.
 void register_ingest();
 void register_matrix();
+void register_product();
 void register_query();
 void register_reading();
 void register_state();
@@ -42,6 +45,26 @@ EventRing& events(std::uint64_t n, Keys keys);
 
 /// A sketch of 5 rows and the perfect law of p = 2.
 SketchConfig sketch_config(std::uint64_t n, std::uint32_t lanes, std::uint64_t buckets, std::uint32_t levels);
+
+/// The sketch of a matrix A with n rows and d columns.
+struct MatrixShape {
+  std::uint64_t n = std::uint64_t{1} << 24;
+  std::uint64_t d = 64;
+  std::uint32_t lanes = 16;
+  std::uint64_t buckets = 512;
+
+  [[nodiscard]] SketchConfig config() const { return sketch_config(n, lanes, buckets, 1); }
+};
+/// "d:64/lanes:16/buckets:512".
+std::string text(const MatrixShape& shape);
+
+/// How changes of single entries of A follow each other: each in a random row and column, or all columns of a random row
+/// one after the other.
+enum class Order : std::uint8_t { random, row_major };
+
+/// Such changes where A has d columns, in batches of EventRing::batch, together more than caches hold. Made at the first
+/// call.
+const std::vector<EventBatch>& entry_batches(std::uint64_t d, Order order);
 
 /// table[row][buckets[t][row]][:] += deltas[t] for all t and 5 rows: what ingest does to its table and nothing else, in
 /// the widest vectors of the machine. `lanes` is 1, 2, 8, 16 or 64; `buckets` has 5 * deltas.size() entries.
