@@ -14,6 +14,7 @@
 #include "weir/engine/job.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
+#include "weir/model/model.hpp"
 
 namespace weir::app {
 namespace {
@@ -50,6 +51,11 @@ bool x_is_zero(const State& state) {
   return product != nullptr && product->x_is_zero();
 }
 
+bool is_lifted_vector(const State& state) {
+  const auto* product = std::get_if<ProductSketch>(&state.sketch);
+  return product != nullptr && weir::is_lifted_vector(*product);
+}
+
 /// Throws InputError when y of the sum cannot be measured.
 void require_range(const State& sum, const std::string& output) {
   const std::string problem = engine::describe_range_problem(sketch_of_y(sum.sketch));
@@ -60,10 +66,18 @@ void require_range(const State& sum, const std::string& output) {
 int combine(const std::vector<Term>& terms, CombineOf of, const std::string& output) {
   std::optional<State> sum;
   bool all_x_zero = true;
+  bool all_lifted_vectors = true;
   for (const Term& term : terms) {
     State next = load_state(term.path);
     if (of == CombineOf::y) multiply_out(next);
     all_x_zero = all_x_zero && x_is_zero(next);
+    all_lifted_vectors = all_lifted_vectors && is_lifted_vector(next);
+    if (const auto* product = std::get_if<ProductSketch>(&next.sketch);
+        product != nullptr && product->degree == 2 && std::abs(term.coefficient) != 1)
+      throw InputError(fmt::format(
+          "{}: a state for the law |y_i|^4 holds rows that come and go whole: expected --add or --subtract, "
+          "or --of y, which leaves |y_i|^2",
+          term.path));
     if (!sum) {
       sum.emplace(std::move(next));
       scale(*sum, term.coefficient);
@@ -78,6 +92,8 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     // Both hold a sketch of some y; only a common origin is worth telling.
     if (sum->description.model != next.description.model) sum->description.model = "vector";
   }
+  // Where x is fixed it is in every state, not a part of it in each.
+  if (all_lifted_vectors) std::get<ProductSketch>(sum->sketch).x.front() = 1;
   require_range(*sum, output);
   if (x_is_zero(*sum) && !all_x_zero)
     fmt::print(stderr, "weir: x of the sum is zero, and so is y = A x: --of y combines the vectors y instead\n");
@@ -108,8 +124,8 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
   command
       ->add_option_function<std::string>(
           "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
-          "What is combined of states of A and x: operands, as parts of one stream are, or y = A x, as results of "
-          "several are")
+          "What is combined of states of A and x: operands, as parts of one stream are (--scaled multiplies A and x "
+          "each), or y = A x, as results of several are")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");

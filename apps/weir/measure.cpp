@@ -45,8 +45,9 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
     if (!communicator.local_is_root()) return;
     State state = load_state(options.state_path);
     measured.description = state.description;
+    const bool x_is_fixed = !options.model.fixed_file("x").empty();
     if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
-      columns = product->x.size();
+      if (!(x_is_fixed && is_lifted_vector(*product))) columns = product->x.size();
       measured.degree = product->degree;
       measured.sketch_columns = product->a.columns();
     }
@@ -60,7 +61,6 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
       if (model.name() != state.description.model)
         throw UsageError(fmt::format("{} is a state of --model {}; its stream cannot go on with --model {}",
                                      options.state_path, state.description.model, model.name()));
-      const bool x_is_fixed = !model.fixed_file("x").empty();
       if (columns > 0 && x_is_fixed)
         throw UsageError(fmt::format("--fixed x=FILE: the state {} holds its own x", options.state_path));
       if (columns == 0 && model.name() == ProductModel::name && !x_is_fixed)
@@ -118,8 +118,8 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_model_options(app, options.model);
   app.add_option("--state", options.state_path,
                  "Start from this saved state; STREAM arguments, if any, are added to it. It keeps its sizes: what "
-                 "would choose "
-                 "them for a new one, like --epsilon and --failure, is ignored")
+                 "would choose them for a new one, like --epsilon and --failure, is ignored; draws by the sampler "
+                 "precision take --epsilon and --precision-constant again")
       ->type_name("FILE")
       ->group("State");
   app.add_option("--save", options.save_path, "Write the merged state, for --state and weir combine")
@@ -139,14 +139,15 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
   std::optional<SketchState> start;
   if (!options.state_path.empty()) {
     start = load_start(communicator, options, measured);
-    model_options.d = measured.d;
+    if (measured.d) model_options.d = measured.d;
   } else {
     model_options.complete(communicator);
+    measured.degree = options.sketch.degree();
+    config.p = options.sketch.p.value_or(config.p) / measured.degree;
     if (options.keep_sketch) config = options.sketch.configuration(options.dimension(model_options));
     config.dimension = options.dimension(model_options);
     config.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
     description.model = model_options.name();
-    measured.degree = options.sketch.degree();
   }
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;

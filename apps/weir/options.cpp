@@ -20,6 +20,7 @@
 #include "weir/error.hpp"
 #include "weir/io/operand.hpp"
 #include "weir/sample/sizing.hpp"
+#include "weir/stream/reader.hpp"
 
 namespace weir::app {
 namespace {
@@ -195,6 +196,9 @@ void ModelOptions::complete(const mpi::Communicator& communicator) {
   std::array<std::uint64_t, 2> shape{};
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
+    if (is_pipe(path))
+      throw UsageError(
+          fmt::format("--fixed: A is read by slices and more than once: {} is a pipe, expected a file", path));
     const auto stated = stated_shape(path);
     if (!stated && !(n && d))
       throw UsageError(

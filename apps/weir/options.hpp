@@ -101,7 +101,7 @@ struct SketchOptions {
   /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree.
   void require_consistent(const SketchConfig& saved, std::uint32_t degree) const;
 };
-/// --rows, --buckets, --lanes, --levels, --randomness, --seed, --p, --epsilon.
+/// --rows, --buckets, --lanes, --levels, --randomness, --seed.
 void add_sketch_options(CLI::App& app, SketchOptions& options);
 
 /// Initialises MPI, runs `job` on every rank and returns its exit code. An exception becomes one line on stderr, once,

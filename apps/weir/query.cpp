@@ -45,9 +45,11 @@ struct QueryOptions {
   std::string labels_path;
   bool json = false;
 
-  /// Sizes the sketch of a stream; a saved state has its size.
-  void settle() {
+  /// Collective: sizes the sketch of a stream, once n is known, from A too; a saved state has its size. Throws
+  /// UsageError or InputError on all ranks.
+  void settle(const mpi::Communicator& communicator) {
     if (!measure.state_path.empty()) return;
+    measure.model.complete(communicator);
     SketchOptions& sketch = measure.sketch;
     if (!moments.empty()) {
       sketch.without_replacement = true;
@@ -115,7 +117,8 @@ void answer(const engine::MeasuredVector& y, const QueryOptions& options, QueryR
   }
 }
 
-int query(const mpi::Communicator& communicator, const QueryOptions& options) {
+int query(const mpi::Communicator& communicator, QueryOptions options) {
+  options.settle(communicator);
   std::optional<Labels> labels;
   const Measured measured = measure(communicator, options.measure, [&](const SketchConfig& config) {
     labels = open_labels(options.labels_path);
@@ -192,7 +195,6 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
         options->moments.empty())
       options->norm = true;
     action = [options] {
-      options->settle();
       options->check();
       return run_over_mpi([&](const mpi::Communicator& communicator) { return query(communicator, *options); });
     };

@@ -52,9 +52,13 @@ struct SampleOptions {
                     : is("exact") || exact_check ? engine::Exact::on_root
                                                  : engine::Exact::none;
   }
-  /// Throws UsageError when the sampler asked for is not the one that a saved state of `law` is for.
+  /// Throws UsageError when what was asked for is not what a saved state of `law` is for.
   void require_law(ScaleLaw law) const {
-    if (!measure.keep_sketch || !sampler) return;
+    if (!measure.keep_sketch) return;
+    if (law == ScaleLaw::uniform && (measure.sketch.without_replacement || measure.sketch.threshold))
+      throw UsageError(fmt::format("{} contradicts the saved state, which is for the sampler precision",
+                                   measure.sketch.threshold ? "--threshold" : "--without-replacement"));
+    if (!sampler) return;
     if ((law == ScaleLaw::uniform) != is("precision"))
       throw UsageError(fmt::format("--sampler {} contradicts the saved state, which is for the sampler {}", *sampler,
                                    law == ScaleLaw::uniform ? "precision" : "perfect"));

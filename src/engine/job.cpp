@@ -42,11 +42,15 @@ void require_room(const mpi::Communicator& communicator, const Model& model, con
   }
   if (measure.exact != Exact::none) {
     dense = doubles_in_bytes(dimension(model));
-    if (product != nullptr && !a_is_fixed)
-      dense = add_saturated(dense, doubles_in_bytes(dimension(model), product->columns()));
+    if (product != nullptr) {
+      // x is there more than once: its sum, and what it is multiplied as.
+      dense = add_saturated(dense, doubles_in_bytes(product->columns(), 3));
+      if (!a_is_fixed) dense = add_saturated(dense, doubles_in_bytes(dimension(model), product->columns()));
+    }
   }
+  const std::string x = product == nullptr ? "" : fmt::format(" and d = {}", product->columns());
   require_memory(communicator, add_saturated(sketch, dense), answering,
-                 dense > 0 ? fmt::format("the exact values of n = {} doubles", dimension(model))
+                 dense > 0 ? fmt::format("the exact values of n = {}{}", dimension(model), x)
                            : std::string("the table of the sketch"));
 }
 
@@ -216,7 +220,8 @@ ExactValues exact_product(const mpi::Communicator& communicator, const std::stri
       }
     });
   } else {
-    require_memory(communicator, doubles_in_bytes(rows), 0, fmt::format("the exact values of n = {} doubles", rows));
+    require_memory(communicator, doubles_in_bytes(rows), 0,
+                   fmt::format("verifying draws with {}, a file of entries: the exact values of n = {}", path, rows));
     DenseVector y = multiply_file(communicator, path, rows, x);
     communicator.reduce_sum(y.table());
     for (std::uint64_t i = 0; communicator.local_is_root() && i < rows; ++i) add(i, y.table()[i]);

@@ -121,12 +121,16 @@ SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is
   return lifted;
 }
 
+bool is_lifted_vector(const ProductSketch& sketch) noexcept {
+  return sketch.degree == 2 && sketch.x.size() == 1 && sketch.x.front() == 1;
+}
+
 DenseState empty_dense(const Model& model) {
   if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->dense();
   return DenseVector(dimension(model));
 }
 
-std::uint64_t sketch_columns(const Model& model) noexcept {
+std::uint64_t sketch_columns(const Model& model) {
   if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->sketch_columns();
   const auto* product = std::get_if<ProductModel>(&model);
   return product == nullptr || product->degree() == 1 ? 1 : column_of(*product).sketch_columns();

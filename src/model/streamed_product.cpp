@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "weir/error.hpp"
 #include "weir/sketch/lift.hpp"
@@ -26,7 +27,7 @@ StreamedProductModel::StreamedProductModel(std::uint64_t rows, std::uint64_t col
     : rows_(rows), columns_(columns), degree_(degree) {
   require_side(rows, "the number n of rows of A");
   require_side(columns, "the number d of columns of A");
-  if (degree != 1 && degree != 2) throw UsageError(fmt::format("the degree of rows is {}, expected 1 or 2", degree));
+  std::ignore = ProductSketch::columns(columns, degree);  // throws for another degree, and for too many to lift
 }
 
 ProductSketch StreamedProductModel::sketch(const SketchConfig& config) const {

@@ -1,6 +1,7 @@
 """Acceptance tests of --model product: whichever operand streams, all samplers, queries, states. harness.py says what they need."""
 
 import math
+import os
 import random
 import unittest
 
@@ -150,6 +151,53 @@ class Products(Case):
         self.fail_with(1, "sample", *self.options, "--p", 4, "--d", D, self.write("a.csv", self.a_events), naming="rows of A come and go whole")
         self.fail_with(1, "sample", *self.options, "--p", 4, "--fixed", self.fixed_x, self.path("a.csv"), naming="rows of A come and go whole")
         self.fail_with(2, "sample", "--n", 10, "--p", 4, rows, naming="--model product")
+        self.fail_with(2, "sample", *self.options, "--p", 4, "--d", 2 ** 40, rows, ranks=2, naming="2^32 to lift")
+
+    def test_fourth_power_with_a_fixed_x_goes_on_and_combines(self):
+        rows, gone = self.write("rows.csv", self.rows()), self.write("gone.csv", "A,7,-*,%s\n" % ",".join(map(str, self.a[7])))
+        options = ["--p", 4, "--fixed", self.fixed_x]
+        reference = self.drawn(self.sample(*options, rows, gone))
+        first, second, result = self.path("first"), self.path("second"), self.path("result")
+        self.sample(*options, "--save", first, rows)
+        self.weir("sample", *self.options, *options, "--save", second, gone)
+        for ranks in (None, 3):
+            self.assertEqual(self.drawn(self.succeed("sample", "--state", first, "--model", "product", "--fixed", self.fixed_x, "--json", gone,
+                                                     ranks=ranks).json()), reference)
+        self.succeed("combine", "-o", result, "--add", first, "--add", second)
+        self.assertEqual(self.drawn(self.succeed("sample", "--state", result, "--json").json()), reference)
+        self.succeed("combine", "-o", result, "--add", first, "--subtract", first)
+        self.assertEqual(self.weir("sample", "--state", result).code, 3)
+        # Squares do not scale as rows do.
+        self.fail_with(1, "combine", "-o", result, "--scaled", 2, first, naming=["first", "come and go whole"])
+        self.succeed("combine", "-o", result, "--of", "y", "--scaled", 2, first)
+        norm = self.succeed("query", "--state", first, "--json").json()["norm"]
+        self.assertAlmostEqual(self.succeed("query", "--state", result, "--json").json()["norm"] / norm, 2, places=12)
+
+    def test_exact_check_of_exact_draws_has_their_law(self):
+        rows = self.write("rows.csv", self.rows())
+        for p in (0.5, 1, 4):
+            answer = self.sample("--sampler", "exact", "--exact-check", "--p", p, "--fixed", self.fixed_x, rows)
+            for sample in answer["samples"]:
+                self.assert_exact(sample, p)
+                self.assertEqual(sample["exact"], {"value": sample["value"], "probability": sample["probability"]})
+
+    def test_a_that_is_read_more_than_once_is_no_pipe(self):
+        os.mkfifo(self.path("pipe.npy"))
+        x = self.write("x.csv", self.x_events)
+        for path in (self.path("pipe.npy"), "-"):
+            self.fail_with(2, "sample", *self.options, "--fixed", "A=" + path, x, naming=[path, "pipe"])
+
+    def test_exact_values_of_a_long_x_need_memory(self):
+        x = self.write("x.csv", self.x_events)
+        self.fail_with(1, "sample", *self.options, "--sampler", "exact", "--d", 2 ** 50, "--fixed", "A=" + self.write("a.csv", self.a_events), x,
+                       naming=["would take", "d = %d" % 2 ** 50])
+
+    def test_questions_about_a_fixed_a_know_its_length(self):
+        x = self.write("x.csv", self.x_events)
+        for ranks in (None, 2):
+            answer = self.succeed("query", "--model", "product", "--fixed", self.fixed_a, "--levels", 1, "--top", 3, "--json", x, ranks=ranks).json()
+            self.assertEqual((answer["n"], answer["sketch"]["lanes"]), (N, 1))
+            self.assertEqual({item["index"] for item in answer["top"]}, {7, 100, 299})
 
     def test_softmax(self):
         # Scores of +-1e5 and ties: only the three largest, equal, can be drawn.
@@ -185,6 +233,10 @@ class Products(Case):
         self.succeed("query", "--n", N, "--norm", vector)
         for wrong in (["--threshold", 2], ["--without-replacement"], ["--p", 1]):
             self.fail_with(2, "sample", *self.options, "--sampler", "precision", *wrong, "--fixed", self.fixed_a, x)
+        state = self.path("precision.weir")
+        self.sample("--sampler", "precision", "--samples", 4, "--epsilon", 0.3, "--fixed", self.fixed_a, x, "--save", state)
+        for wrong in (["--threshold", 2], ["--without-replacement"], ["--sampler", "perfect"]):
+            self.fail_with(2, "sample", "--state", state, *wrong, naming=[wrong[0], "the sampler precision"])
         self.fail_with(2, "sample", *self.options, "--precision-constant", 2, "--fixed", self.fixed_a, x, naming="--sampler precision")
 
     def test_a_state_goes_on_with_either_operand(self):
@@ -202,6 +254,8 @@ class Products(Case):
         self.fail_with(2, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_a, more, naming="its own A")
         self.fail_with(2, "sample", "--state", state, "--model", "product", "--d", 7, more, naming="--d 7")
         self.fail_with(2, "sample", "--state", state, "--model", "vector", more, naming="state of --model product")
+        self.sample("--fixed", self.fixed_x, rows, "--save", state)
+        self.fail_with(1, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_x, "--d", 7, rows, naming="--d is 7")
 
     def test_a_alone_can_be_saved_and_multiplied_later(self):
         state, x = self.path("a.weir"), self.write("x.csv", self.x_events)

@@ -100,6 +100,8 @@ TEST(StreamedProductModel, LiftedRowsGiveSquares) {
     rows_only.rows.push_back(Operand::A, i, 1, std::vector<double>{values[i] / 2, 0, 0});
   add_events(fixed, rows_only, state);
   EXPECT_EQ(sketch_columns(fixed), 2u);
+  EXPECT_TRUE(is_lifted_vector(std::get<ProductSketch>(state)));
+  EXPECT_FALSE(is_lifted_vector(sketch));
   EXPECT_TRUE(std::ranges::equal(std::get<ProductSketch>(state).squares().table(), expected_squares.table()));
   EXPECT_TRUE(std::ranges::equal(std::get<ProductSketch>(state).y().table(), expected.table()));
 }
@@ -141,6 +143,8 @@ TEST(StreamedProductModel, RefusesImpossibleShapes) {
   EXPECT_THROW(StreamedProductModel(1, 0), UsageError);
   EXPECT_THROW(StreamedProductModel((std::uint64_t{1} << 63) + 1, 1), UsageError);
   EXPECT_THROW(StreamedProductModel(1, 1, 3), UsageError);
+  EXPECT_NO_THROW(StreamedProductModel(1, std::uint64_t{1} << 32));
+  EXPECT_THROW(StreamedProductModel(1, std::uint64_t{1} << 32, 2), UsageError);
 }
 
 TEST(StreamedProductModel, SaysWhatItTakes) {

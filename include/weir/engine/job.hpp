@@ -64,7 +64,7 @@ class MeasuredVector {
 
 struct JobResult {
   MeasuredVector y;
-  std::vector<double> x;  ///< Of a model that streams x: x, complete, on every rank.
+  std::vector<double> x;  ///< Where A is fixed: x, complete, on every rank.
   IngestStatistics ingest;
   double merge_seconds = 0;  ///< Of the slowest rank.
 };

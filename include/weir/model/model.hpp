@@ -101,8 +101,10 @@ using DenseState = std::variant<DenseVector, DenseProduct>;
 /// of them, the first.
 [[nodiscard]] SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is_first);
 [[nodiscard]] DenseState empty_dense(const Model& model);
+/// True for a state as a ProductModel of degree 2 has it: rows of one number, <a, x>, lifted, and 1 in the place of x.
+[[nodiscard]] bool is_lifted_vector(const ProductSketch& sketch) noexcept;
 /// Columns of the sketched matrix: doubles of a cell for each lane; 1 where y itself is sketched.
-[[nodiscard]] std::uint64_t sketch_columns(const Model& model) noexcept;
+[[nodiscard]] std::uint64_t sketch_columns(const Model& model);
 
 /// Adds the events to a state that empty_sketch or empty_dense of the same model made. They must lie within
 /// operand_shapes(model), which readers see to. Throws InputError when they do not, when a number is not finite, and

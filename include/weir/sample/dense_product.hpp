@@ -8,8 +8,8 @@
 
 namespace weir {
 
-/// The operands of y = A x themselves, (n + 1) d doubles: the exact reference of a ProductSketch. Linear: sum `a()` and
-/// `x` over the ranks. Integer-valued streams sum exactly below 2^53.
+/// The operands of y = A x themselves, (n + 1) d doubles: the exact reference of a ProductSketch. Linear: sum `x`
+/// over the ranks, then times() of it. Integer-valued streams sum exactly below 2^53.
 class DenseProduct {
  public:
   /// A = 0 with `rows` rows and `columns` columns, x = 0. Throws UsageError when either is 0 or the bytes overflow,
