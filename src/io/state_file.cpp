@@ -28,7 +28,8 @@ constexpr std::size_t header_size = 48;
 constexpr std::size_t checksummed_header = 40;
 constexpr std::uint32_t kind_vector_sketch = 1;
 constexpr std::uint32_t kind_product_sketch = 2;
-constexpr std::array<std::string_view, 2> models{"vector", "product"};
+constexpr std::string_view product_model = "product";
+constexpr std::array<std::string_view, 2> models{"vector", product_model};
 constexpr std::size_t longest_model = 64;
 
 using Header = std::array<std::byte, header_size>;
@@ -246,6 +247,10 @@ State read_payload(const ReadAt& read, const Payload& payload, const std::string
   try {
     cereal::PortableBinaryInputArchive archive(stream);
     Preamble preamble = read_preamble(archive, name);
+    if (payload.kind == kind_product_sketch && preamble.description.model != product_model) {
+      throw InputError(fmt::format("{}: expected the model {} with A and x, found {}", name, product_model,
+                                   preamble.description.model));
+    }
     const auto with = [&](auto sketch) { return State{std::move(preamble.description), std::move(sketch)}; };
     State state = payload.kind == kind_product_sketch ? with(read_product(archive, buffer, preamble.config, name))
                                                       : with(read_vector(archive, buffer, preamble.config, name));
@@ -327,6 +332,9 @@ void require_writable(const State& state, const std::string& name) {
     throw UsageError(
         fmt::format("cannot write the state of an unknown model {}", quoted_excerpt(state.description.model)));
   }
+  if (std::holds_alternative<ProductSketch>(state.sketch) && state.description.model != product_model) {
+    throw UsageError(fmt::format("cannot write A and x as a state of the model {}", state.description.model));
+  }
   require_finite(state, name);
 }
 
@@ -357,7 +365,7 @@ void add(State& sum, const State& other, double coefficient) {
   sum.description.updates += other.description.updates;
 }
 
-void scale(State& state, double coefficient) noexcept {
+void scale(State& state, double coefficient) {
   std::visit([&](auto& sketch) { sketch.scale(coefficient); }, state.sketch);
 }
 

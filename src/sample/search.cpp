@@ -20,8 +20,8 @@ namespace {
 // They are equal when the shared cells are those h, one time in C(R, h), and then the number of supporting rows
 // decides, again in favour of the item but for a factor of about 1/B. A wrong key wins with probability about n g / B:
 // 0.04 at n = 2^30, B = 512 if all keys were scored, a thousandth of that with groups, as only the members of a few
-// are. The k largest of a wide lane have n g k^h ghosts;
-// taking the largest estimate and subtracting it, again and again, removes the ghosts of an item with the item.
+// are. The k largest of a wide lane have n g k^h ghosts; taking the largest estimate and subtracting it, again and
+// again, removes the ghosts of an item with the item.
 
 /// Candidates that a search keeps for each lane where one is wanted: room for ties.
 constexpr std::size_t kept_for_one = 16;
@@ -127,10 +127,10 @@ class Searcher {
   }
 
  private:
-  /// What the score of a group of `level` may lack of its best item. A cell holds besides the item what collides with its
-  /// group, of variance F2 / B, and the rest of the group, of variance F2 over the number of groups where they are alike (a
-  /// heavier group shows all the more). The median of the R rows of the level has a standard deviation of about sqrt(pi / 2R)
-  /// times that of one (0.67 for R = 3, where this gives 0.72).
+  /// What the score of a group of `level` may lack of its best item. A cell holds besides the item what collides with
+  /// its group, of variance F2 / B, and the rest of the group, of variance F2 over the number of groups where they are
+  /// alike (a heavier group shows all the more). The median of the R rows of the level has a standard deviation of
+  /// about sqrt(pi / 2R) times that of one (0.67 for R = 3, where this gives 0.72).
   [[nodiscard]] double slack(std::uint32_t level, std::uint32_t lane) const noexcept {
     const double rows = config_.rows_at(level);
     const double parts = 1 / static_cast<double>(config_.buckets) + 1 / static_cast<double>(units(level));
@@ -160,9 +160,9 @@ class Searcher {
     }
   }
 
-  /// Whether a group of level 1 owes its score to items already found: others, about as large, are in its cells in a majority
-  /// of the rows. A large member of its own beside them would be a coincidence. (Smaller ones may be noise of the members of
-  /// groups that look like this one; they explain nothing.)
+  /// Whether a group of level 1 owes its score to items already found: others, about as large, are in its cells in a
+  /// majority of the rows. A large member of its own beside them would be a coincidence. (Smaller ones may be noise of
+  /// the members of groups that look like this one; they explain nothing.)
   [[nodiscard]] bool is_explained(const ScanHit& group, const std::vector<ScanHit>& found) {
     const std::uint32_t rows = config_.rows_at(1);
     std::array<bool, 15> explained{};

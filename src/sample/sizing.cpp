@@ -20,7 +20,8 @@ constexpr std::uint64_t fewest_buckets = 128;
 constexpr std::uint32_t most_lanes = 4096;
 constexpr double most_bytes = 0x1p40;
 /// B epsilon^2 of precision sampling, before it is rounded up to a power of two: from there on 0.2% of all entries
-/// are off by more than epsilon ||z||_2, 1% where y is skewed; with half of it 2% and 7% are (apps/experiments/README.md).
+/// are off by more than epsilon ||z||_2, 1% where y is skewed; with half of it 2% and 7% are
+/// (apps/experiments/README.md).
 constexpr double precision_buckets = 6;
 
 void require(bool good, const std::string& message) {

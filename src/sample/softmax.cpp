@@ -27,6 +27,11 @@ bool before(const Perturbed& a, const Perturbed& b) noexcept {
   return a.perturbed > b.perturbed || (a.perturbed == b.perturbed && a.index < b.index);
 }
 
+/// value - reference, the largest value, kept finite.
+double below(double value, double reference) noexcept {
+  return std::max(value - reference, std::numeric_limits<double>::lowest());
+}
+
 double gumbel(std::uint64_t word) noexcept {
   const double v = (static_cast<double>(word) + 0.5) * 0x1p-64;
   return -std::log(-std::log1p(-std::min(v, 1 - 0x1p-53)));
@@ -58,7 +63,7 @@ void for_each_candidate(const Block& part, std::span<const std::uint64_t> words,
   std::uint64_t limit = largest_word_that_reaches(bound() - part.largest);
   for (std::size_t t = 0; t < part.values.size(); ++t) {
     if (words[t] > limit) continue;
-    found(Perturbed{(part.values[t] - part.reference) + gumbel(words[t]), part.first + t, part.values[t]});
+    found(Perturbed{below(part.values[t], part.reference) + gumbel(words[t]), part.first + t, part.values[t]});
     limit = largest_word_that_reaches(bound() - part.largest);
   }
 }
@@ -152,8 +157,9 @@ SoftmaxPart softmax_part(std::uint64_t first, std::span<const double> values, co
     const std::size_t count = std::min(block, values.size() - done);
     Block here{first + done, values.subspan(done, count), range.maximum, -infinity};
     for (const double value : here.values) {
-      here.largest = std::max(here.largest, value - range.maximum);
-      part.exponentials.add(std::exp(value - range.maximum));
+      const double relative = below(value, range.maximum);
+      here.largest = std::max(here.largest, relative);
+      part.exponentials.add(std::exp(relative));
       const double ratio = range.magnitude > 0 ? value / range.magnitude : 0;
       part.squares.add(ratio * ratio);
     }
@@ -189,7 +195,7 @@ SampleResult softmax_draws(const SoftmaxPart& whole, const SoftmaxRange& range, 
     drawn = drawn.first(options.samples);
   }
   for (std::size_t s = 0; s < drawn.size(); ++s) {
-    const double relative = drawn[s].value - range.maximum;
+    const double relative = below(drawn[s].value, range.maximum);
     Draw draw{.lane = options.without_replacement ? 1 : static_cast<std::uint32_t>(s + 1),
               .index = drawn[s].index,
               .value = drawn[s].value,

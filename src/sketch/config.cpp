@@ -38,8 +38,8 @@ void SketchConfig::validate() const {
   require(law == ScaleLaw::exponential || p == 2.0, fmt::format("p is {}: the uniform law has p = 2 only", p));
   // Signs must be 4-wise independent for the variance of F2, and with less than that even the law of the maximum bends.
   require(independence >= 4 && independence <= 64, fmt::format("independence is {}: expected 4 to 64", independence));
-  // rows_below(levels) * lanes < 2^18 and buckets <= 2^32: the product cannot wrap, only be too large for this machine's
-  // addresses.
+  // rows_below(levels) * lanes < 2^18 and buckets <= 2^32: the product cannot wrap, only be too large for this
+  // machine's addresses.
   require(std::uint64_t{rows_below(levels)} * lanes * buckets <= std::numeric_limits<std::size_t>::max() / 32,
           "the table is too large for this machine");
 }

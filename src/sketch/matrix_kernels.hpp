@@ -27,9 +27,9 @@ struct WholeRows {
   std::size_t columns;   ///< Of the block.
 };
 
-/// cells[bucket of t][column][lane] += signed_weights[t] * scales[t][lane] * values[t][column] for all rows t, the columns
-/// of a block, and the `lanes` lanes of a block: 1, 2, 8 or 16. `cells` is the row of the table, advanced to the first
-/// column and lane.
+/// cells[bucket of t][column][lane] += signed_weights[t] * scales[t][lane] * values[t][column] for all rows t, the
+/// columns of a block, and the `lanes` lanes of a block: 1, 2, 8 or 16. `cells` is the row of the table, advanced to
+/// the first column and lane.
 void accumulate_rows(double* cells, const WholeRows& rows, const MatrixShape& shape, std::size_t lanes);
 
 /// out[cell][lane] = sum over k, in this order, of coefficients[k] * table[cell][columns[k]][lane] for all cells and

@@ -45,8 +45,9 @@ std::size_t row_chunk(std::uint64_t buckets, std::size_t columns) {
   return cached >= 8 * buckets ? cached : most_rows;
 }
 
-/// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves them
-/// as they are when there are so many buckets that few are equal. `order` is as long as `buckets`; `starts` is scratch.
+/// Orders positions so that equal buckets are neighbours, each in the order they came in (counting sort), or leaves
+/// them as they are when there are so many buckets that few are equal. `order` is as long as `buckets`; `starts` is
+/// scratch.
 void sort_by_bucket(std::span<const std::uint32_t> buckets, std::uint64_t number_of_buckets,
                     std::vector<std::uint32_t>& starts, std::uint32_t* order) {
   if (number_of_buckets / 4 > buckets.size()) {

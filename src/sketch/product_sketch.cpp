@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "weir/error.hpp"
@@ -36,11 +37,17 @@ void ProductSketch::add(const ProductSketch& other, double coefficient) {
   if (const std::string difference = describe_difference(*this, other); !difference.empty()) {
     throw InputError("the sketches do not combine: " + difference);
   }
+  if (degree == 2 && std::abs(coefficient) != 1) {
+    throw InputError(fmt::format("rows and their squares are added or subtracted, not multiplied by {}", coefficient));
+  }
   a.add(other.a, coefficient);
   for (std::size_t j = 0; j < x.size(); ++j) x[j] += coefficient * other.x[j];
 }
 
-void ProductSketch::scale(double coefficient) noexcept {
+void ProductSketch::scale(double coefficient) {
+  if (degree == 2 && coefficient != 1) {
+    throw InputError(fmt::format("rows and their squares cannot both be multiplied by {}", coefficient));
+  }
   a.scale(coefficient);
   for (double& entry : x) entry *= coefficient;
 }

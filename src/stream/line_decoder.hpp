@@ -21,9 +21,10 @@ enum class Line : std::uint8_t { bad, entry, row };
 
 /// The decoder of a format with an event a line. A Grammar has
 ///   const char* parse_plain(const char* p, Event&)
-///       the commonest spelling, fast: returns the byte after the line's end, or nullptr to leave the line to the others;
-///   const char* parse_plain_row(const char* p, RowBatch&)
-///       likewise for a whole row, which it appends (only where `has_rows`);
+///       the commonest spelling, fast: returns the byte after the line's end, or nullptr to leave the line to the
+///       others; never of a line that is too long;
+///   bool parse_plain_row(const char* p, RowBatch&)
+///       likewise for a whole row, which it appends (only where `has_rows`); false to leave the line to parse();
 ///   bool is_nothing(std::string_view line)
 ///       true for blank lines and comments;
 ///   Line parse(std::string_view line, Event&, RowBatch&, std::string& reason)
@@ -63,7 +64,9 @@ class LineDecoder : public Decoder {
           if (kind == Line::row) room = batch.rows.values.size() < options_.row_values ? room - 1 : count;
           if (kind != Line::entry) continue;
         } else {
-          take_until(after);
+          cursor_ = after;
+          ++lines_read_;
+          ++entries_;
         }
         store(batch, count++, event);
         if constexpr (Grammar::mirrors) {
@@ -132,27 +135,22 @@ class LineDecoder : public Decoder {
     return {line, static_cast<std::size_t>(newline - line)};
   }
 
-  /// Done with the next line, an event that ends before `after`.
-  void take_until(const char* after) noexcept {
-    cursor_ = after;
-    ++lines_read_;
-    ++entries_;
-  }
-
-  /// The next line, which is no plain entry, as an event, which goes to `event` or to `rows`; bad, too, when it is blank
-  /// or a comment.
+  /// The next line, which is no plain entry, as an event, which goes to `event` or to `rows`; bad, too, when it is
+  /// blank or a comment.
   [[gnu::noinline]] Line take_other_line(Event& event, RowBatch& rows) {
+    const std::string_view line = take_line();
+    ++lines_read_;
+    // First, as such a line may have been cut in the middle of a number.
+    const bool too_long = line.size() > lines_.longest_line();
     if constexpr (Grammar::has_rows) {
-      if (const char* after = grammar_.parse_plain_row(cursor_, rows)) {
-        take_until(after);
+      if (!too_long && grammar_.parse_plain_row(line.data(), rows)) {
+        ++entries_;
         return Line::row;
       }
     }
-    const std::string_view line = take_line();
-    ++lines_read_;
     std::string reason;
     Line kind = Line::bad;
-    if (line.size() > lines_.longest_line()) {
+    if (too_long) {
       reason = fmt::format("the line is longer than {} bytes", lines_.longest_line());
     } else if (grammar_.is_nothing(line)) {
       return Line::bad;

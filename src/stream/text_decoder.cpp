@@ -95,17 +95,17 @@ class TextGrammar {
     return scan_line_end(p);
   }
 
-  const char* parse_plain_row(const char* p, RowBatch& rows) const {
+  bool parse_plain_row(const char* p, RowBatch& rows) const {
     Operand operand;
     std::uint64_t i;
     p = scan_operand(p, operand);
-    if (p == nullptr || !has_column(operand)) return nullptr;
+    if (p == nullptr || !has_column(operand)) return false;
     char separator = *p++;
     p = scan_first_index(p, separator, i);
-    if (p == nullptr || i >= limits_.rows(operand)) return nullptr;
+    if (p == nullptr || i >= limits_.rows(operand)) return false;
     const bool leaves = *p == '-';
     p += leaves ? 1 : 0;
-    if (*p++ != '*') return nullptr;
+    if (*p++ != '*') return false;
     const auto [least, most] = limits_.row_length(operand);
     const std::size_t first = rows.values.size();
     std::size_t length = 0;
@@ -115,13 +115,12 @@ class TextGrammar {
       if (p == nullptr) break;
       rows.values.push_back(value);
     }
-    const char* after = p == nullptr ? nullptr : scan_line_end(p);
-    if (after == nullptr || length < least) {
+    if (p == nullptr || scan_line_end(p) == nullptr || length < least) {
       rows.values.resize(first);
-      return nullptr;
+      return false;
     }
     rows.close_row(operand, i, leaves ? -1 : 1);
-    return after;
+    return true;
   }
 
   static bool is_nothing(std::string_view line) noexcept {

@@ -5,8 +5,8 @@
 #include "reading.hpp"
 #include "weir/io/npy.hpp"
 
-// A .npy file as a stream: the input as it comes, and as the data of an array whose header the first three bytes choose,
-// so that it fits. Slices read together what one party reads.
+// A .npy file as a stream: the input as it comes, and as the data of an array whose header the first three bytes
+// choose, so that it fits. Slices read together what one party reads.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace weir;
   const auto read = [](std::string_view file, Operand operand) {

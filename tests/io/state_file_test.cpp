@@ -45,10 +45,11 @@ State small_state() {
   return {{"product", 12345678901, 4}, std::move(sketch)};
 }
 
-State small_product_state() {
-  ProductSketch sketch(small_config(), 2, 2);  // five columns
-  sketch.a.update_rows(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -1},
-                       std::vector<double>{1, -2.5, 1, -2.5, 6.25, 3, 0, 9, 0, 0});
+State small_product_state(std::uint32_t degree = 2) {
+  ProductSketch sketch(small_config(), 2, degree);  // five columns, or two
+  sketch.a.update_rows(
+      std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -1},
+      degree == 2 ? std::vector<double>{1, -2.5, 1, -2.5, 6.25, 3, 0, 9, 0, 0} : std::vector<double>{1, -2.5, 3, 0});
   sketch.x = {0.5, -3};
   return {{"product", 12345678901, 4}, std::move(sketch)};
 }
@@ -334,6 +335,14 @@ TEST(StateFile, ForgedProductsAreRefused) {
   bytes.resize(good.size() + 8);
   seal_with_length(bytes);
   expect_error([&] { (void)deserialise(bytes, "long"); }, {"found 184 bytes"});
+
+  bytes = good;
+  bytes.erase(bytes.begin() + header_size + 5);  // "product", one byte shorter
+  patch(bytes, header_size + 1, std::uint32_t{6});
+  std::memcpy(bytes.data() + header_size + 5, "vector", 6);
+  seal_with_length(bytes);
+  expect_error([&] { (void)deserialise(bytes, "mixed"); },
+               {"mixed: expected the model product with A and x, found vector"});
 }
 
 TEST(StateFile, ProductsAreMultipliedOut) {
@@ -348,8 +357,8 @@ TEST(StateFile, ProductsAreMultipliedOut) {
 
 TEST(StateFile, ProductsCombineOperandByOperandOrByTheirY) {
   // Two queries x against one A: states of the same rows.
-  State first = small_product_state();
-  State second = small_product_state();
+  State first = small_product_state(1);
+  State second = small_product_state(1);
   std::get<ProductSketch>(second.sketch).x = {2, 1};
   const ProductSketch a = std::get<ProductSketch>(first.sketch);
   const ProductSketch b = std::get<ProductSketch>(second.sketch);
@@ -375,6 +384,18 @@ TEST(StateFile, ProductsCombineOperandByOperandOrByTheirY) {
   EXPECT_TRUE(same_bits(std::get<VectorSketch>(first.sketch).table(), difference.y().table()));
 }
 
+TEST(StateFile, RowsWithTheirSquaresAreAddedAndSubtractedOnly) {
+  State state = small_product_state();
+  expect_error([&] { scale(state, 2); }, {"rows and their squares cannot both be multiplied by 2"});
+  expect_error([&] { scale(state, -1); }, {"multiplied by -1"});
+  expect_error([&] { add(state, small_product_state(), 0.5); }, {"added or subtracted, not multiplied by 0.5"});
+  expect_same(state, small_product_state());
+  scale(state, 1);
+  add(state, small_product_state(), 1);
+  add(state, small_product_state(), -1);
+  EXPECT_TRUE(same_bits(table_of(state), table_of(small_product_state())));
+}
+
 TEST(StateFile, StatesOfOtherKindsAndShapesDoNotCombine) {
   State vector = small_state();
   State product = small_product_state();
@@ -397,6 +418,9 @@ TEST(StateFile, WillNotWriteWhatItWouldNotRead) {
   State state = small_state();
   state.description.model = "tensor";
   expect_error<UsageError>([&] { (void)serialise(state); }, {"unknown model 'tensor'"});
+  state = small_product_state();
+  state.description.model = "vector";
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write A and x as a state of the model vector"});
   state = small_state();
   vector_in(state).table()[1] = std::numeric_limits<double>::infinity();
   expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "cell 1"});

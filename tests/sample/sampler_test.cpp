@@ -50,9 +50,9 @@ struct Exhaustive {
     return std::abs(estimates_[key * lanes_ + lane]);
   }
 
-  /// The acceptance test of draw_with_replacement, for the exhaustive maxima: w^2 >= T F2 for p = 2; else 1 / w^p, which
-  /// is Exp(1) / sum |y|^p, against the sum of those of the K other lanes, Gamma(K) / sum |y|^p, so that P = 1 - (1 +
-  /// c)^-K = 1 - exp(-1/T).
+  /// The acceptance test of draw_with_replacement, for the exhaustive maxima: w^2 >= T F2 for p = 2; else 1 / w^p,
+  /// which is Exp(1) / sum |y|^p, against the sum of those of the K other lanes, Gamma(K) / sum |y|^p, so that P = 1 -
+  /// (1 + c)^-K = 1 - exp(-1/T).
   [[nodiscard]] bool accepts(std::size_t lane, double p, double f2, double threshold) const {
     if (p == 2) return maximum[lane] * maximum[lane] >= threshold * f2;
     double others = 0;
@@ -195,7 +195,8 @@ TEST(Sampler, SearchAgreesWithScoringEveryKey) {
 TEST(Sampler, ValuesAreWithinTheTheory) {
   // Relative to the threshold tau the noise of a row has variance ln n / B at most, the median of five normal ones pi /
   // 10 of it, and the mean of (tau / magnitude)^2 over the draws is 0.42 at T = 1, 1 at T = 0 with tau = ||y||: mean
-  // squares of 0.13 ln n / B and 0.31 ln n / B. Draws of a sketch share its buckets, so that a sketch is one observation.
+  // squares of 0.13 ln n / B and 0.31 ln n / B. Draws of a sketch share its buckets, so that a sketch is one
+  // observation.
   const SparseVector y = make_vector("flat", make_keys(4096, [](auto t) { return t; }));
   constexpr std::uint64_t buckets = 256;
   for (const double threshold : {1.0, 0.0}) {

@@ -121,6 +121,18 @@ TEST(Softmax, WithoutReplacementGivesAllThereIs) {
   EXPECT_TRUE(draw_softmax(y, {.samples = 0}).draws.empty());
 }
 
+TEST(Softmax, DifferencesBeyondTheRangeOfADouble) {
+  const std::vector<double> y{-1e308, 1e308, -1e308, -1e308};
+  const SampleResult result = draw_softmax(y, {.samples = 2, .without_replacement = true, .seed = 1});
+  ASSERT_EQ(result.draws.size(), 2U);
+  EXPECT_EQ(result.draws[0].index, 1U);
+  EXPECT_EQ(result.draws[0].inclusion, 1.0);
+  EXPECT_EQ(result.draws[0].probability, 1.0);
+  EXPECT_EQ(result.draws[1].index, 0U);
+  EXPECT_DOUBLE_EQ(result.draws[1].inclusion.value(), 1 - std::exp(-1.0));  // as large as the threshold
+  EXPECT_EQ(result.draws[1].probability, 0.0);
+}
+
 /// Against the definition, every key perturbed and nothing skipped.
 TEST(Softmax, SkippingChangesNothing) {
   std::vector<double> y(3000);

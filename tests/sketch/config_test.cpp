@@ -104,8 +104,8 @@ TEST(Config, EveryFieldEntersTheFingerprintAndTheDifference) {
   EXPECT_EQ(fingerprints.size(), all.size());
 }
 
-// From a separate implementation of the digest, in integers of unlimited size. Another construction has another version,
-// and with it other fingerprints.
+// From a separate implementation of the digest, in integers of unlimited size. Another construction has another
+// version, and with it other fingerprints.
 TEST(Config, FingerprintsMatchTheirGoldenValues) {
   EXPECT_EQ(good().fingerprint(), 0x61C7C9B27421DC48U);
   EXPECT_EQ((SketchConfig{.dimension = std::uint64_t{1} << 40U,

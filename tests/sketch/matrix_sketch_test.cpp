@@ -244,8 +244,8 @@ TEST(MatrixSketch, IntegersGiveTheSameBitsInAnyOrderAndPartition) {
   }
 }
 
-// Each cell takes its additions in the order of the batch, so real values too do not depend on how batches are cut. 20,000
-// rows: more than are worked on at a time.
+// Each cell takes its additions in the order of the batch, so real values too do not depend on how batches are cut.
+// 20,000 rows: more than are worked on at a time.
 TEST(MatrixSketch, RealRowsGiveTheSameBitsHoweverTheyAreBatched) {
   const SketchConfig config = configured(5000, 5, 32, 8, 1);
   constexpr std::uint64_t columns = 10;

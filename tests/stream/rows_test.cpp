@@ -144,6 +144,27 @@ TEST(TextRows, JunkWithoutEndIsCutOff) {
   }
 }
 
+// A row of 200 values, all of them numbers, is too long when they have more digits than lines have room for: else it
+// would depend on how the bytes arrive whether the row is taken whole, or cut in its last number.
+TEST(TextRows, TheLengthOfALineCountsWhateverIsInIt) {
+  constexpr std::size_t columns = 200;
+  constexpr std::size_t longest = 4096 + 32 * columns;
+  const ReadOptions options{.on_error = OnError::skip, .shapes = {{Operand::A, 10, columns}}};
+  for (const std::size_t length : {longest - 1, longest, longest + 1, longest + 20}) {
+    std::string line = "A,1,*";
+    for (std::size_t k = 0; k < columns; ++k) {
+      const std::size_t digits = (length - line.size()) / (columns - k) - 3;
+      line += ",0." + std::string(digits, '3');
+    }
+    ASSERT_EQ(line.size(), length);
+    for (std::uint32_t slices = 1; slices <= 3; ++slices) {
+      const Delivered delivered = deliver("A,1,3,1\n" + line + "\nA,2,3,1\n", options, slices);
+      EXPECT_EQ(delivered.entries.size(), 2u);
+      EXPECT_EQ(delivered.rows.size(), length <= longest ? 1u : 0u) << length;
+    }
+  }
+}
+
 TEST(TextRows, BatchesEndWithEventsOrValues) {
   std::string text;
   for (std::uint64_t i = 0; i < 20; ++i) text += row_of_ones(i, 50000) + fmt::format("A,{},0,1\n", i);

@@ -201,11 +201,11 @@ constexpr TightSize tight_sizes[] = {{0.1, 1, 21}, {0.1, 1, 35},   {0.1, 0.5, 18
 /// V |s - s'|, s = E^(-1/2). The density of s, 2 s^-3 exp(-1 / s^2), is at most 0.82 (at s^2 = 2/3), and so is that of
 /// any sum of such with signs: |s +- ...| <= d with probability at most 1.64 d, and in three rows of five with at most
 /// 5/3 of that (Markov). V = 2^17 and d = 3 * 512 / V leave room for a competing group of size 512, with 512 of noise
-/// on either: probability 1.64 d * 5/3 = 0.03. A small key reaches 512 with probability 2000 / 512^2 = 0.008; where none
-/// does, the noise of a cell has variance 2000 ln(512^2) / 4096 < 7, and three rows of 512 do not happen. With the
-/// collisions of the six with each other (a key hits three of their cells with one sign with probability 10 (6/4096)^3 /
-/// 4 = 8e-9, and less than 2e7 keys are scored: 0.2, but two such keys are needed to hide a group: 0.02) a lane misses
-/// with less than 0.06, and all seven of the lanes that open groups with 3e-9: in 40 sketches not one may.
+/// on either: probability 1.64 d * 5/3 = 0.03. A small key reaches 512 with probability 2000 / 512^2 = 0.008; where
+/// none does, the noise of a cell has variance 2000 ln(512^2) / 4096 < 7, and three rows of 512 do not happen. With the
+/// collisions of the six with each other (a key hits three of their cells with one sign with probability 10 (6/4096)^3
+/// / 4 = 8e-9, and less than 2e7 keys are scored: 0.2, but two such keys are needed to hide a group: 0.02) a lane
+/// misses with less than 0.06, and all seven of the lanes that open groups with 3e-9: in 40 sketches not one may.
 inline void expect_equal_neighbours_found(std::uint32_t bits, std::uint32_t levels, std::uint32_t lanes) {
   constexpr double large = 0x1p17;
   SparseVector y{random_keys(2000, bits), std::vector<double>(2000, 1.0)};

@@ -38,7 +38,8 @@ class InputFile {
 /// The whole file as a string. Throws InputError.
 [[nodiscard]] std::string read_whole_file(const InputFile& file);
 
-/// Throws what OutputFile would, long before there is anything to write. Leaves no trace; a device or a pipe is not opened.
+/// Throws what OutputFile would, long before there is anything to write. Leaves no trace; a device or a pipe is not
+/// opened.
 void require_creatable(const std::string& path);
 
 /// Writes a file that appears under its name only when it is complete: a temporary name in the same directory, then

@@ -59,7 +59,7 @@ inline constexpr std::uint64_t state_checksum_seed = 0x77656972'73746174;
 
 /// What a saved state says about the stream it came from, besides the sketch itself.
 struct StateDescription {
-  std::string model = "vector";  ///< "vector" or "product".
+  std::string model = "vector";  ///< "vector" or "product"; of a product sketch always "product".
   std::uint64_t updates = 0;     ///< Events that went in (sum over ranks; combine adds them up).
   std::uint64_t ranks = 1;       ///< Ranks that wrote it.
 
@@ -75,20 +75,20 @@ struct State {
 /// Puts the sketch of y = A x in the place of a product sketch; a vector sketch stays as it is.
 void multiply_out(State& state);
 /// Adds sketches (product sketches operand by operand, see ProductSketch::add) and counts of updates. Throws InputError
-/// when the states are of different kinds or shapes.
+/// when the states are of different kinds or shapes, or the coefficient is not one for rows with their squares.
 void add(State& sum, const State& other, double coefficient);
-/// Scales the sketch (each operand of a product sketch).
-void scale(State& state, double coefficient) noexcept;
+/// Scales the sketch (each operand of a product sketch). Throws as ProductSketch::scale does.
+void scale(State& state, double coefficient);
 /// Human-readable account of the first thing in which two states differ that must be equal for them to combine; empty
 /// when they do combine.
 [[nodiscard]] std::string describe_difference(const State& a, const State& b);
 
-/// The bytes of a `.weir` file. Throws UsageError for an unknown model, InputError when a cell or an entry of x
-/// is not finite.
+/// The bytes of a `.weir` file. Throws UsageError for an unknown model, and for a product sketch of another model than
+/// "product"; InputError when a cell or an entry of x is not finite.
 [[nodiscard]] std::vector<std::byte> serialise(const State& state);
 /// Inverse. `name` is used in messages. Throws InputError for anything but exactly one whole, unharmed state of a known
-/// version, kind and model with finite numbers. Allocates nothing before the length and the checksums have been verified,
-/// then only the sketch, after its size has been found equal to the bytes that are there.
+/// version, kind and model with finite numbers. Allocates nothing before the length and the checksums have been
+/// verified, then only the sketch, after its size has been found equal to the bytes that are there.
 [[nodiscard]] State deserialise(std::span<const std::byte> bytes, const std::string& name);
 
 /// Writes to a temporary name beside `path`, flushes to disk, renames (see OutputFile), without a copy of the table in

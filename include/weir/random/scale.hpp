@@ -20,7 +20,8 @@ enum class ScaleLaw : std::uint8_t {
 /// "exponential", "uniform".
 [[nodiscard]] std::string_view to_string(ScaleLaw law) noexcept;
 
-// From a word to a scale, to the bit. Everything is IEEE binary32 with one rounding for each operation written, none fused.
+// From a word to a scale, to the bit. Everything is IEEE binary32 with one rounding for each operation written, none
+// fused.
 //
 //   H = bits 63..33 of the word, T = bits 31..1, as integers, converted to float (round to nearest even)
 //   v = H * 2^-31 + (T + 0.5) * 2^-62        uniform on (0, 1], with 24 significant bits however small it is

@@ -11,8 +11,8 @@ namespace weir {
 /// Where random words come from.
 enum class Randomness : std::uint8_t {
   mix = 0,  ///< Strong keyed 64-bit mixer: the fast default.
-  kwise =
-      1,  ///< Polynomials over the prime field of 2^61 - 1: k-wise independent words, as proofs about signs and buckets ask.
+  /// Polynomials over the prime field of 2^61 - 1: k-wise independent words, as proofs about signs and buckets ask.
+  kwise = 1,
 };
 
 /// "mix", "kwise".
@@ -42,14 +42,15 @@ enum class Purpose : std::uint32_t {
 //   z ^= z >> 32;  z += k2;  z *= 3C79AC492BA7B653
 //   z ^= z >> 31
 //
-//   z is the word for the purposes row and draw. For scale the lanes of an item share the z of number 0, and lane l's word
-//   is (z ^ a) * c, with a = subkey(seed, scale, l, 3) and c = subkey(seed, scale, l, 4) | 1. Its upper bits are strong,
-//   its lower ones are not; a scale reads it from the top.
+//   z is the word for the purposes row and draw. For scale the lanes of an item share the z of number 0, and lane l's
+//   word is (z ^ a) * c, with a = subkey(seed, scale, l, 3) and c = subkey(seed, scale, l, 4) | 1. Its upper bits are
+//   strong, its lower ones are not; a scale reads it from the top.
 //
 // kwise(seed, purpose, number; key), key below 2^61 - 1:
 //
 //   coefficient_j = subkey(seed, purpose, number, j) >> 3, j < k, or 0 where that is 2^61 - 1
-//   the word is 8 * (sum over j of coefficient_j key^j, modulo 2^61 - 1): its low 3 bits are 0. For scale, `number` is the lane.
+//   the word is 8 * (sum over j of coefficient_j key^j, modulo 2^61 - 1): its low 3 bits are 0. For scale, `number` is
+//   the lane.
 
 /// splitmix64's finaliser, a bijection of 64-bit words (Steele, Lea, Flood 2014).
 [[nodiscard]] constexpr std::uint64_t finalise(std::uint64_t z) noexcept {

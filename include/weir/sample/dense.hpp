@@ -49,9 +49,10 @@ struct DenseDrawOptions {
 /// No draw fails. Values and probabilities are exact.
 [[nodiscard]] SampleResult draw_with_replacement(const DenseVector& y, const DenseDrawOptions& options);
 
-/// Exact successive sampling: the `samples` largest |y_i| scale(i) (for p = 4, y_i^2 scale(i)), with the scales that lane 1 of a sketch of the same
-/// seed (Randomness::mix) has, so that a sketch without noise would draw the same indices. Inclusion probabilities are
-/// conditional on the (samples + 1)-th magnitude; all are 1 when y has no more than `samples` non-zero coordinates.
+/// Exact successive sampling: the `samples` largest |y_i| scale(i) (for p = 4, y_i^2 scale(i)), with the scales that
+/// lane 1 of a sketch of the same seed (Randomness::mix) has, so that a sketch without noise would draw the same
+/// indices. Inclusion probabilities are conditional on the (samples + 1)-th magnitude; all are 1 when y has no more
+/// than `samples` non-zero coordinates.
 [[nodiscard]] SampleResult draw_without_replacement(const DenseVector& y, const DenseDrawOptions& options);
 
 }  // namespace weir

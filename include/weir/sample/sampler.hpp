@@ -12,8 +12,8 @@ namespace weir {
 
 struct DrawOptions {
   std::uint32_t samples = 8;  ///< At most this many draws; with replacement also at most lanes - 1.
-  double threshold =
-      1.0;  ///< T of draw_with_replacement: finite, not negative; 0 accepts every lane that found anything.
+  /// T of draw_with_replacement: finite, not negative; 0 accepts every lane that found anything.
+  double threshold = 1.0;
 };
 
 /// One draw for each lane 1 .. L-1, in lane order, until `samples` of them have accepted: index i with probability
@@ -25,9 +25,8 @@ struct DrawOptions {
 /// comes from the maxima of the other lanes for p < 2. Every lane that was tried and did not accept is in `failed`.
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
-/// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform`
-/// (weir/sample/precision.hpp is for that), when T is out of range, and when p < 2 and T > 0 with
-/// fewer than two scaled lanes.
+/// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform` (weir/sample/precision.hpp is for
+/// that), when T is out of range, and when p < 2 and T > 0 with fewer than two scaled lanes.
 [[nodiscard]] SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
 /// The `samples` distinct indices with the largest scaled magnitudes of lane 1, largest first: successive weighted

@@ -52,9 +52,9 @@ struct PrecisionRequest {
 /// for the error of F2 in the test. L is rounded up to a multiple of 8, the SIMD width. Throws UsageError above 4096.
 [[nodiscard]] std::uint32_t suggest_lanes(std::uint32_t samples, double failure, double threshold);
 
-/// Tables of the search: 1 up to n = 2^20, 2 below 2^36, 3 from there. A level of groups adds the
-/// table rows that SketchConfig::rows_at() says, at most as many as the items have, and about that share of their update
-/// time; a query costs about n, n^(1/2), n^(1/3) cells.
+/// Tables of the search: 1 up to n = 2^20, 2 below 2^36, 3 from there. A level of groups adds the table rows that
+/// SketchConfig::rows_at() says, at most as many as the items have, and about that share of their update time; a query
+/// costs about n, n^(1/2), n^(1/3) cells.
 [[nodiscard]] std::uint32_t suggest_levels(std::uint64_t dimension) noexcept;
 
 /// P[X < wanted], X ~ Binomial(trials, success), summed exactly.

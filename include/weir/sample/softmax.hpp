@@ -10,13 +10,14 @@ namespace weir {
 
 // The exponential sampler of Definition 4.1 of the paper: index i with probability exp(y_i) / sum exp(y). Exact and
 // offline, on y itself: by Theorem 4.4 a linear sketch that could do it needs Omega(n) space, so the n doubles are no
-// waste. y may be cut into slices anywhere; the draws are the same to the bit
-// (where exp and log are: the same mathematical library on all ranks).
+// waste. y may be cut into slices anywhere; the draws are the same to the bit (where exp and log are: the same
+// mathematical library on all ranks).
 //
 // Gumbel-max (Gumbel 1954; Yellott 1977): with independent G_i = -ln(E_i), E_i ~ Exp(1), the largest y_i + G_i is at i
 // with that probability, and the k largest are k draws without replacement (Gumbel-top-k, successive sampling). Draw s
 // takes E_i = -ln(1 - v), v = (word + 1/2) 2^-64, from word i of the source mix(seed, draw, 1 + s); without replacement
-// s = 0.
+// s = 0. Values may be as large as doubles are. Draws without replacement that reach coordinates more than about 1e15
+// below the largest take those by value and index: rounding leaves nothing of their noise.
 
 struct SoftmaxOptions {
   std::uint32_t samples = 8;
@@ -34,7 +35,7 @@ struct SoftmaxRange {
 [[nodiscard]] SoftmaxRange softmax_range(std::uint64_t first, std::span<const double> values);
 
 /// A sum of numbers from [0, 1], each rounded to a multiple of 2^-60: exact, so that it does not depend on the order.
-/// Up to 2^34 terms.
+/// Fewer than 2^34 terms.
 struct UnitSum {
   std::uint64_t high = 0;  ///< In units of 2^-30.
   std::uint64_t low = 0;   ///< In units of 2^-60.

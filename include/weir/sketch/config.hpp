@@ -28,14 +28,14 @@ struct SketchConfig {
   /// Throws UsageError that names the first field out of its range, or says that the table would not fit in memory
   /// addresses.
   void validate() const;
-  /// Rows of the tables of `level`: `rows`, but at the top level of groups the majority of that, made odd (3 of 5), where
-  /// it has at most B^2 / 8 groups: they need only lead to the items. Of u groups about 3 u / B^2 collide with a heavy one
-  /// in two rows of 3 and look like it, and each of those costs a query as much as the right one.
+  /// Rows of the tables of `level`: `rows`, but at the top level of groups the majority of that, made odd (3 of 5),
+  /// where it has at most B^2 / 8 groups: they need only lead to the items. Of u groups about 3 u / B^2 collide with a
+  /// heavy one in two rows of 3 and look like it, and each of those costs a query as much as the right one.
   [[nodiscard]] std::uint32_t rows_at(std::uint32_t level) const noexcept;
   /// Rows of all levels below `level` together: the row of the table at which that level begins.
   [[nodiscard]] std::uint32_t rows_below(std::uint32_t level) const noexcept;
-  /// Number of doubles of the table, laid out [level][row][bucket][lane], the levels one after the other. Requires a valid
-  /// configuration.
+  /// Number of doubles of the table, laid out [level][row][bucket][lane], the levels one after the other. Requires a
+  /// valid configuration.
   [[nodiscard]] std::size_t table_size() const noexcept;
   /// log2 of the number of items of a group at `level` (0 for level 0).
   [[nodiscard]] std::uint32_t group_shift(std::uint32_t level) const noexcept;

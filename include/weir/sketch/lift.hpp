@@ -7,8 +7,8 @@
 namespace weir {
 
 // Lifting turns squares of inner products into inner products: (a . x)^2 = <lift_row(a), lift_vector(x)>. A sampler of
-// exponent 2 on lifted rows draws with exponent 4. Pairs (i, j), i <= j, come in the order (0, 0), (0, 1), ..., (0, d-1),
-// (1, 1), ...; integers stay integers on both sides.
+// exponent 2 on lifted rows draws with exponent 4. Pairs (i, j), i <= j, come in the order (0, 0), (0, 1), ...,
+// (0, d-1), (1, 1), ...; integers stay integers on both sides.
 
 /// d (d + 1) / 2. Throws UsageError when d is 2^32 or more.
 [[nodiscard]] std::uint64_t lifted_size(std::uint64_t d);

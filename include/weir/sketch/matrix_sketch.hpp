@@ -13,14 +13,14 @@
 
 namespace weir {
 
-/// Phi A, for A with n = config.dimension rows and `columns` columns (Lemma 5.7 of the paper): the VectorSketch of every
-/// column, a cell being [column][lane].
+/// Phi A, for A with n = config.dimension rows and `columns` columns (Lemma 5.7 of the paper): the VectorSketch of
+/// every column, a cell being [column][lane].
 ///
 ///     table[level][row][bucket_row(i >> group_shift(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
 ///
-/// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the updates,
-/// however they are cut into batches; with integer-valued updates it does not depend on their order either, while every
-/// cell stays below 2^37 in magnitude.
+/// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the
+/// updates, however they are cut into batches; with integer-valued updates it does not depend on their order either,
+/// while every cell stays below 2^37 in magnitude.
 class MatrixSketch {
  public:
   /// The zero matrix. Throws UsageError when `config` is not valid, when `columns` is 0 or columns * lanes is 2^32 or
@@ -41,8 +41,8 @@ class MatrixSketch {
   /// with nothing changed, when an index is out of range or a delta is not finite.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
-  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]) for all t: a rank-1 update of the cells of a
-  /// row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing
+  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]) for all t: a rank-1 update of the cells of
+  /// a row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing
   /// changed, when a row is out of range, or a weight or a value is not finite.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
@@ -69,7 +69,7 @@ class MatrixSketch {
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 
  private:
-  /// What is known of a chunk of whole rows. Kept from batch to batch: at most a few MiB.
+  /// What is known of a chunk of whole rows. Kept from batch to batch: about 2 MiB, at most 16 (15 rows, 3 levels).
   struct RowChunk {
     std::vector<std::uint32_t> buckets;        // [table row][t]
     std::vector<std::uint32_t> order;          // [table row][k]: the k-th of the rows to be taken
@@ -97,8 +97,8 @@ class MatrixSketch {
   RowChunk chunk_;          // scratch
 };
 
-/// Human-readable account of the first thing in which two matrix sketches differ that must be equal for them to combine;
-/// empty when they do combine.
+/// Human-readable account of the first thing in which two matrix sketches differ that must be equal for them to
+/// combine; empty when they do combine.
 [[nodiscard]] std::string describe_difference(const MatrixSketch& a, const MatrixSketch& b);
 
 }  // namespace weir

@@ -18,8 +18,8 @@ namespace weir {
 struct ProductSketch {
   /// Zero operands, A with d columns. Throws UsageError for another degree than 1 and 2, and as MatrixSketch does.
   ProductSketch(const SketchConfig& config, std::uint64_t d, std::uint32_t degree = 1);
-  /// Columns of `a`: d, or d + lifted_size(d) where the degree is 2. Throws UsageError for another degree than 1 and 2, and
-  /// when it overflows.
+  /// Columns of `a`: d, or d + lifted_size(d) where the degree is 2. Throws UsageError for another degree than 1 and 2,
+  /// and when it overflows.
   [[nodiscard]] static std::uint64_t columns(std::uint64_t d, std::uint32_t degree);
 
   MatrixSketch a;         ///< columns(x.size(), degree) columns.
@@ -30,22 +30,26 @@ struct ProductSketch {
 
   /// Phi y, y = A x. Throws InputError when an entry of x is not finite.
   [[nodiscard]] VectorSketch y() const;
-  /// Phi z, z_i = y_i^2. Throws UsageError unless the degree is 2, InputError when a product of entries of x is not finite.
+  /// Phi z, z_i = y_i^2. Throws UsageError unless the degree is 2, InputError when a product of entries of x is not
+  /// finite.
   [[nodiscard]] VectorSketch squares() const;
   [[nodiscard]] bool x_is_zero() const noexcept;
 
   /// Adds the operands of `other`, each times the coefficient: right for parts of one stream, which hold parts of both
-  /// operands. Throws InputError naming what differs when the shapes do. `other` may be *this.
+  /// operands. Throws InputError naming what differs when the shapes do, and, of degree 2, for another coefficient than
+  /// 1 (rows of `other` come) and -1 (they leave): squares of multiples are not multiples of squares. `other` may be
+  /// *this.
   void add(const ProductSketch& other, double coefficient = 1.0);
-  /// Multiplies each operand by the coefficient; y is multiplied by its square.
-  void scale(double coefficient) noexcept;
+  /// Multiplies each operand by the coefficient; y is multiplied by its square. Throws InputError when the degree is 2
+  /// and the coefficient is not 1.
+  void scale(double coefficient);
 
   /// 64-bit digest of configuration, d and degree: equal on ranks that may merge.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };
 
-/// Human-readable account of the first thing in which two product sketches differ that must be equal for them to combine;
-/// empty when they do combine.
+/// Human-readable account of the first thing in which two product sketches differ that must be equal for them to
+/// combine; empty when they do combine.
 [[nodiscard]] std::string describe_difference(const ProductSketch& a, const ProductSketch& b);
 
 /// The linear state of y: its sketch, or the sketch of its operands.

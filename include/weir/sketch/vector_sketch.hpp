@@ -14,8 +14,8 @@ namespace weir {
 /// An estimate with its bound.
 struct Estimate {
   double value = 0;
-  /// |value - truth| <= bound except with probability 0.01: Chebyshev on each row, then the median, with the estimate of F2
-  /// in place of F2.
+  /// |value - truth| <= bound except with probability 0.01: Chebyshev on each row, then the median, with the estimate
+  /// of F2 in place of F2.
   double bound = 0;
 };
 
@@ -59,9 +59,9 @@ class VectorSketch {
   /// *this *= coefficient.
   void scale(double coefficient) noexcept;
 
-  /// True when lane 0 is exactly zero, as it is for the zero vector while integer-valued updates stay below 2^53. (Scaled
-  /// lanes are exact to 2^37 only, and may keep rounding after all has been deleted.) Other vectors pass with probability
-  /// below (2B)^-R.
+  /// True when lane 0 is exactly zero, as it is for the zero vector while integer-valued updates stay below 2^53.
+  /// (Scaled lanes are exact to 2^37 only, and may keep rounding after all has been deleted.) Other vectors pass with
+  /// probability below (2B)^-R.
   [[nodiscard]] bool is_zero() const noexcept;
 
   /// ||y||_2^2 from lane 0: median over rows of the sum of squares. A row has variance at most 2 F2^2 / B.

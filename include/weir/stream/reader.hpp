@@ -25,8 +25,8 @@ enum class StreamFormat : std::uint8_t { text, binary, matrix_market, npy, gzip 
 [[nodiscard]] StreamFormat stream_format(const std::string& path);
 /// The same of what a compressed file decompresses to. Throws InputError also when that is compressed again.
 [[nodiscard]] StreamFormat content_format(const std::string& path);
-/// Rows and columns that the header of an .npy or Matrix Market file states, or of what a file decompresses to; none for
-/// files of events. Throws InputError.
+/// Rows and columns that the header of an .npy or Matrix Market file states, or of what a file decompresses to; none
+/// for files of events. Throws InputError.
 [[nodiscard]] std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path);
 /// True for standard input ("-") and for whatever else is neither a file nor a directory: it can be read only once, by
 /// one party, and opening and reading it may block.
@@ -53,15 +53,15 @@ struct ReadOptions {
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
 /// `X,j,k,delta`, with fields separated by commas, tabs or blanks; or a whole row of a matrix operand that comes,
 /// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
-/// longest_row where no shapes are given. Blank lines and lines that begin with # are skipped, \r\n ends a line too, and
-/// no line is longer than 4096 bytes and 32 more for each column of the widest matrix operand. A Matrix Market file must be in coordinate format; each
-/// of its entries is an insertion. The binary format is in binary.hpp. Damage to a binary or compressed file, and a
-/// wrong number of entries in a Matrix Market file, always ends the reading.
+/// longest_row where no shapes are given. Blank lines and lines that begin with # are skipped, \r\n ends a line too,
+/// and no line is longer than 4096 bytes and 32 more for each column of the widest matrix operand. A Matrix Market file
+/// must be in coordinate format; each of its entries is an insertion. The binary format is in binary.hpp. Damage to a
+/// binary or compressed file, and a wrong number of entries in a Matrix Market file, always ends the reading.
 ///
 /// A .npy file, as in io/npy.hpp, is a stream of the rows of an array: row k is the event that row k of the default
 /// operand comes. Where that is a vector the array must be 1-d or have one row or column, and each of its entries but
-/// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite counts
-/// as a bad line; an array of another shape than the operand's, or than the file has data for, ends the reading.
+/// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite
+/// counts as a bad line; an array of another shape than the operand's, or than the file has data for, ends the reading.
 ///
 /// Reads events from files (text, binary records, Matrix Market, .npy, gzip of them; told apart by content) or from
 /// standard input ("-", whole, whatever the slice). One pass, bounded memory.

@@ -13,9 +13,10 @@ enum class EventFormat : std::uint8_t { text, binary };
 /// The format that the name of an output file asks for: text for .csv, .tsv and .txt, otherwise binary.
 [[nodiscard]] EventFormat format_of_name(const std::string& path);
 
-/// Writes events as text (one a line: `i,delta` for y, else the operand first, as in `A,i,j,delta`, or `A,i,*,v0,v1,...`
-/// for a whole row; the shortest digits that read back as the same number; tabs instead of commas when the name ends in
-/// .tsv) or in the binary format of binary.hpp, where a whole row becomes an event for each of its non-zero entries. The file appears under its name, whole, when close() returns; "-" is standard output.
+/// Writes events as text (one a line: `i,delta` for y, else the operand first, as in `A,i,j,delta`, or
+/// `A,i,*,v0,v1,...` for a whole row; the shortest digits that read back as the same number; tabs instead of commas
+/// when the name ends in .tsv) or in the binary format of binary.hpp, where a whole row becomes an event for each of
+/// its non-zero entries. The file appears under its name, whole, when close() returns; "-" is standard output.
 class EventWriter {
  public:
   /// Throws InputError when the file cannot be created.
