@@ -181,10 +181,11 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       "much")
       ->type_name("D")
       ->group(group);
-  app.add_option("--fixed", options.fixed,
-                 "An operand loaded once instead of streamed. x=FILE: .npy, .mtx, or text with one number a line. "
-                 "A=FILE: .npy or .mtx, read in slices by all ranks and sketched; then a change of x costs next to "
-                 "nothing. With both there is no STREAM")
+  app.add_option(
+         "--fixed", options.fixed,
+         "An operand loaded once instead of streamed. x=FILE: .npy, .mtx, or text with one number a line. "
+         "A=FILE: .npy or coordinate .mtx, read in slices by all ranks and sketched; then a change of x costs next to "
+         "nothing. With both there is no STREAM")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false)
       ->group(group);

@@ -220,8 +220,9 @@ ExactValues exact_product(const mpi::Communicator& communicator, const std::stri
       }
     });
   } else {
-    require_memory(communicator, doubles_in_bytes(rows), 0,
-                   fmt::format("verifying draws with {}, a file of entries: the exact values of n = {}", path, rows));
+    require_memory(
+        communicator, doubles_in_bytes(rows), 0,
+        fmt::format("verifying draws (--verify) with {}, a file of entries: the exact values of n = {}", path, rows));
     DenseVector y = multiply_file(communicator, path, rows, x);
     communicator.reduce_sum(y.table());
     for (std::uint64_t i = 0; communicator.local_is_root() && i < rows; ++i) add(i, y.table()[i]);
