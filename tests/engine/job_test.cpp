@@ -15,7 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "shared_file.hpp"
+#include "engine/shared_file.hpp"
+#include "support/message_of.hpp"
 #include "weir/engine/ingest.hpp"
 #include "weir/engine/job.hpp"
 #include "weir/engine/together.hpp"
@@ -24,16 +25,7 @@
 namespace weir::engine {
 namespace {
 
-template <class Expected, class Work>
-std::string message_of(Work&& work) {
-  try {
-    work();
-  } catch (const Expected& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "expected an exception";
-  return {};
-}
+using testing_support::message_of;
 
 struct Stream {
   std::string text;

@@ -9,10 +9,13 @@
 #include <tuple>
 #include <vector>
 
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
+
+using testing_support::message_of;
 
 EventBatch batch_of(std::initializer_list<Event> events) {
   EventBatch batch;
@@ -30,17 +33,6 @@ std::map<std::uint64_t, double> sums(const Updates& updates) {
   std::map<std::uint64_t, double> y;
   for (std::size_t t = 0; t < updates.keys.size(); ++t) y[updates.keys[t]] += updates.deltas[t];
   return y;
-}
-
-template <class Expected, class Work>
-std::string message_of(Work&& work) {
-  try {
-    work();
-  } catch (const Expected& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "expected an exception";
-  return {};
 }
 
 EventBatch row_of(Operand operand, std::uint64_t i, double weight, const std::vector<double>& values) {

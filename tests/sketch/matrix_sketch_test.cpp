@@ -10,11 +10,14 @@
 #include <string>
 #include <vector>
 
+#include "support/message_of.hpp"
 #include "support/simd_targets.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
+
+using testing_support::message_of;
 
 struct Entries {
   std::vector<std::uint64_t> rows;
@@ -331,16 +334,6 @@ TEST(MatrixSketch, EstimatesOfARowAreThePointEstimatesOfItsColumns) {
   }
 }
 
-template <class Action>
-std::string message_of(const Action& action) {
-  try {
-    action();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
@@ -352,7 +345,8 @@ TEST(MatrixSketch, RefusesBadEntriesAndKeepsItsState) {
     const auto refused = [&](const auto& spoil) {
       Entries entries = integer_entries(300, 1000, 4, 4);
       spoil(entries);
-      const std::string message = message_of([&] { sketch.update(entries.rows, entries.columns, entries.deltas); });
+      const std::string message =
+          message_of<InputError>([&] { sketch.update(entries.rows, entries.columns, entries.deltas); });
       EXPECT_EQ(message.find("update " + std::to_string(at) + " of the batch: "), 0U) << message;
       return message;
     };
@@ -377,7 +371,7 @@ TEST(MatrixSketch, RefusesBadRowsAndKeepsItsState) {
     const auto refused = [&](const auto& spoil, const std::string& expected) {
       Rows batch = integer_rows(300, 1000, 4, 4);
       spoil(batch);
-      EXPECT_EQ(message_of([&] { sketch.update_rows(batch.rows, batch.weights, batch.values); }),
+      EXPECT_EQ(message_of<InputError>([&] { sketch.update_rows(batch.rows, batch.weights, batch.values); }),
                 "row update " + std::to_string(at) + " of the batch: " + expected);
     };
     refused([&](Rows& batch) { batch.rows[at] = 1000; }, "row 1000 is not below the dimension 1000");
@@ -390,17 +384,17 @@ TEST(MatrixSketch, RefusesBadRowsAndKeepsItsState) {
 
 TEST(MatrixSketch, RefusesProductsThatDoNotExist) {
   const MatrixSketch sketch(configured(1000, 5, 16, 8, 1), 4);
-  EXPECT_EQ(message_of([&] { static_cast<void>(sketch.product(std::vector<double>(3))); }),
+  EXPECT_EQ(message_of<InputError>([&] { static_cast<void>(sketch.product(std::vector<double>(3))); }),
             "x has 3 entries, but A has 4 columns");
-  EXPECT_EQ(message_of([&] { static_cast<void>(sketch.product(std::vector<double>(5))); }),
+  EXPECT_EQ(message_of<InputError>([&] { static_cast<void>(sketch.product(std::vector<double>(5))); }),
             "x has 5 entries, but A has 4 columns");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(message_of<InputError>([&] {
               static_cast<void>(sketch.product(std::vector<double>{1, 2, nan, 0}));
             }),
             "entry 2 of x is nan");
-  EXPECT_EQ(message_of([&] { static_cast<void>(sketch.product(2, std::vector<double>(3))); }),
+  EXPECT_EQ(message_of<InputError>([&] { static_cast<void>(sketch.product(2, std::vector<double>(3))); }),
             "a block of 3 columns from 2 on, but A has 4 columns");
-  EXPECT_EQ(message_of([&] {
+  EXPECT_EQ(message_of<InputError>([&] {
               static_cast<void>(sketch.product(std::numeric_limits<std::uint64_t>::max(), std::vector<double>(3)));
             }).find("a block of 3 columns from 18446744073709551615"),
             0U);
@@ -411,8 +405,10 @@ TEST(MatrixSketch, RefusesToCombineWithAnother) {
   SketchConfig other_seed = config;
   other_seed.seed = 2;
   MatrixSketch a(config, 4);
-  EXPECT_EQ(message_of([&] { a.add(MatrixSketch(config, 5)); }), "the sketches do not combine: columns: 4 against 5");
-  EXPECT_EQ(message_of([&] { a.add(MatrixSketch(other_seed, 4)); }), "the sketches do not combine: seed: 42 against 2");
+  EXPECT_EQ(message_of<InputError>([&] { a.add(MatrixSketch(config, 5)); }),
+            "the sketches do not combine: columns: 4 against 5");
+  EXPECT_EQ(message_of<InputError>([&] { a.add(MatrixSketch(other_seed, 4)); }),
+            "the sketches do not combine: seed: 42 against 2");
   EXPECT_EQ(describe_difference(a, MatrixSketch(config, 4)), "");
   EXPECT_EQ(a.fingerprint(), MatrixSketch(config, 4).fingerprint());
   EXPECT_NE(a.fingerprint(), MatrixSketch(config, 5).fingerprint());
