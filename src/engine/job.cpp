@@ -165,6 +165,10 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
   const auto merge_start = Clock::now();
   if (a_is_fixed) {
     communicator.all_sum(result.x);
+    // The same on all ranks, so that all throw.
+    for (std::size_t j = 0; j < result.x.size(); ++j)
+      if (!std::isfinite(result.x[j]))
+        throw InputError(fmt::format("the sum of the changes of x[{}] overflows a double", j));
     if (sketch && communicator.local_is_root()) std::get<ProductSketch>(*sketch).x = result.x;
   }
   if (sketch) {

@@ -4,24 +4,16 @@
 
 #include <cmath>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
+#include "model/shape.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
-namespace {
-
-constexpr std::uint64_t max_dimension = std::uint64_t{1} << 63;
-
-void require_dimension(std::uint64_t value, std::string_view what) {
-  if (value < 1 || value > max_dimension)
-    throw UsageError(fmt::format("{} is {}, expected 1 to {}", what, value, max_dimension));
-}
-
-}  // namespace
 
 VectorModel::VectorModel(std::uint64_t dimension) : dimension_(dimension) {
-  require_dimension(dimension, "the length n of y");
+  require_side(dimension, "the length n of y");
 }
 
 Updates VectorModel::updates(const EventBatch& batch) const {
@@ -33,8 +25,8 @@ Updates VectorModel::updates(const EventBatch& batch) const {
 
 ProductModel::ProductModel(std::uint64_t rows, std::vector<double> x, std::uint32_t degree)
     : rows_(rows), x_(std::move(x)), degree_(degree) {
-  require_dimension(rows, "the number n of rows of A");
-  if (degree != 1 && degree != 2) throw UsageError(fmt::format("the degree of rows is {}, expected 1 or 2", degree));
+  require_side(rows, "the number n of rows of A");
+  std::ignore = ProductSketch::columns(1, degree);  // throws for another degree
   if (x_.empty()) throw UsageError("the fixed operand x is empty, expected at least one entry");
   for (std::size_t j = 0; j < x_.size(); ++j)
     if (!std::isfinite(x_[j]))

@@ -6,20 +6,15 @@
 #include <cmath>
 #include <tuple>
 
+#include "model/shape.hpp"
 #include "weir/error.hpp"
 #include "weir/sketch/lift.hpp"
 
 namespace weir {
 namespace {
 
-constexpr std::uint64_t largest_side = std::uint64_t{1} << 63;
 /// Lifted values held at a time.
 constexpr std::size_t lifted_capacity = std::size_t{1} << 18;
-
-void require_side(std::uint64_t value, std::string_view what) {
-  if (value < 1 || value > largest_side)
-    throw UsageError(fmt::format("{} is {}, expected 1 to {}", what, value, largest_side));
-}
 
 }  // namespace
 
@@ -52,8 +47,8 @@ void StreamedProductModel::ingest_entries(const EventBatch& batch, std::vector<d
       throw InputError(fmt::format("event {},{},{}: expected x,j,delta with j below {}", to_string(event.operand),
                                    event.i, event.delta, x.size()));
     } else if (!std::isfinite(x[event.i] += event.delta)) {
-      throw InputError(
-          fmt::format("event x,{},{}: the sum of the changes of x[{}] overflows", event.i, event.delta, event.i));
+      throw InputError(fmt::format("event x,{},{}: the sum of the changes of x[{}] overflows a double", event.i,
+                                   event.delta, event.i));
     }
   }
   if (!entries_.rows.empty()) update(entries_.rows, entries_.columns, entries_.deltas);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/shared_file.hpp"
+#include "support/message_of.hpp"
 #include "support/statistics.hpp"
 #include "weir/engine/job.hpp"
 #include "weir/error.hpp"
@@ -227,6 +228,17 @@ TEST_F(ProductJobTest, AStateGoesOn) {
 TEST_F(ProductJobTest, AFixedMatrixBelongsToAStreamedVector) {
   Model model = VectorModel(10);
   EXPECT_THROW(std::ignore = run_job(world, model, {config(8)}, {{}, rows.path()}), UsageError);
+}
+
+TEST_F(ProductJobTest, AnOverflowOfXIsNamedWhicheverRanksItIsSpreadOver) {
+  const SharedFile large(world, "large.csv", "x,1,1.5e308\nx,1,1.5e308\n");
+  for (const Exact exact : {Exact::none, Exact::on_root, Exact::slices}) {
+    Model model = StreamedProductModel(operands.rows, operands.columns);
+    const std::string message = testing_support::message_of<InputError>([&] {
+      std::ignore = run_job(world, model, {config(8), exact}, {{{large.path()}}, rows.path()});
+    });
+    EXPECT_NE(message.find("the sum of the changes of x[1] overflows"), std::string::npos) << message;
+  }
 }
 
 TEST_F(ProductJobTest, LiftedRowsComeWhole) {

@@ -149,7 +149,6 @@ TEST(StreamedProductModel, RefusesImpossibleShapes) {
 
 TEST(StreamedProductModel, SaysWhatItTakes) {
   const Model model = StreamedProductModel(n, d);
-  EXPECT_EQ(model_name(model), "product");
   EXPECT_EQ(dimension(model), n);
   EXPECT_EQ(streamed_operand(model), Operand::A);
   EXPECT_EQ(sketch_columns(model), d);

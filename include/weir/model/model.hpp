@@ -78,9 +78,6 @@ class ProductModel {
 /// functions below do for it.
 using Model = std::variant<VectorModel, ProductModel, StreamedProductModel>;
 
-[[nodiscard]] inline std::string_view model_name(const Model& model) noexcept {
-  return std::visit([](const auto& m) { return m.name; }, model);
-}
 /// Length of y.
 [[nodiscard]] inline std::uint64_t dimension(const Model& model) noexcept {
   return std::visit([](const auto& m) { return m.dimension(); }, model);
