@@ -8,6 +8,8 @@ std::string_view to_string(FailReason reason) noexcept {
       return "below_threshold";
     case FailReason::no_candidate:
       return "no_candidate";
+    case FailReason::second_stage:
+      return "second_stage";
     case FailReason::heavy_tail:
       return "heavy_tail";
   }

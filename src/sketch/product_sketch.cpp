@@ -60,14 +60,4 @@ std::string describe_difference(const ProductSketch& a, const ProductSketch& b) 
   return describe_difference(a.config(), b.config());
 }
 
-VectorSketch sketch_of_y(SketchState state) {
-  if (const auto* product = std::get_if<ProductSketch>(&state)) return product->y();
-  return std::get<VectorSketch>(std::move(state));
-}
-
-std::uint64_t fingerprint_of(const SketchState& state) noexcept {
-  if (const auto* product = std::get_if<ProductSketch>(&state)) return product->fingerprint();
-  return std::get<VectorSketch>(state).config().fingerprint();
-}
-
 }  // namespace weir

@@ -12,7 +12,7 @@
 #include "weir/model/model.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/sample/dense.hpp"
-#include "weir/sketch/product_sketch.hpp"
+#include "weir/sketch/state.hpp"
 
 namespace weir::engine {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "weir/io/dense_matrix.hpp"
+#include "weir/dense_matrix.hpp"
 
 namespace weir {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "weir/io/dense_matrix.hpp"
+#include "weir/dense_matrix.hpp"
 
 namespace weir {
 

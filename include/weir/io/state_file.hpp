@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-#include "weir/sketch/product_sketch.hpp"
+#include "weir/sketch/state.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
 namespace weir {

@@ -10,7 +10,7 @@
 #include "weir/model/streamed_product.hpp"
 #include "weir/sample/dense.hpp"
 #include "weir/sample/dense_product.hpp"
-#include "weir/sketch/product_sketch.hpp"
+#include "weir/sketch/state.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
 namespace weir {

@@ -22,9 +22,10 @@ enum class Randomness : std::uint8_t {
 
 /// What a word is used for: words for different purposes are independent.
 enum class Purpose : std::uint32_t {
-  row = 1,    ///< Buckets and signs of the rows; `number` = 16 * level + number of the word.
-  scale = 2,  ///< Scales; `number` = lane.
-  draw = 3,   ///< Draws from the exact references; `number` = 0 inversion, 1 + s the noise of draw s of the softmax.
+  row = 1,      ///< Buckets and signs of the rows; `number` = 16 * level + number of the word.
+  scale = 2,    ///< Scales; `number` = lane.
+  draw = 3,     ///< Draws from the exact references; `number` = 0 inversion, 1 + s the noise of draw s of the softmax.
+  operand = 4,  ///< Seeds of the sketches of several operands under one seed; `number` = the operand, from 0.
 };
 
 // The construction, to the bit. All arithmetic is modulo 2^64; >> is logical; constants are hexadecimal; golden vectors

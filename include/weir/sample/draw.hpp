@@ -9,21 +9,24 @@ namespace weir {
 
 /// One drawn index.
 struct Draw {
-  std::uint32_t lane = 0;  ///< The lane that drew it (without replacement: the wide lane, 1).
-  std::uint64_t index = 0;
-  double value = 0;        ///< Estimate of y[index] (exact from the dense reference).
-  double probability = 0;  ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
+  std::uint32_t lane = 0;   ///< The lane that drew it (without replacement: the wide lane, 1).
+  std::uint64_t index = 0;  ///< Where y is a matrix and `column` is set, the row i1.
+  double value = 0;         ///< Estimate of y[index] (exact from the dense reference).
+  double probability = 0;   ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
   /// Without replacement only: probability of being among the draws, given the threshold.
   std::optional<double> inclusion;
+  std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
+  std::vector<double> row = {};              ///< Where rows are drawn: the entries of the row.
 };
 
 enum class FailReason : std::uint8_t {
   below_threshold,  ///< The largest scaled estimate did not stand out: w^2 < T * F2 (its p-norm analogue for p < 2).
   no_candidate,     ///< No key had consistent estimates across the rows.
+  second_stage,     ///< Row i1 was drawn, but no lane of the other factor was left that drew i2.
   heavy_tail,       ///< Precision sampling: what is left without the largest entries is larger than the threshold.
 };
 
-/// Stable machine-readable names: "below_threshold", "no_candidate", "heavy_tail".
+/// Stable machine-readable names: "below_threshold", "no_candidate", "second_stage", "heavy_tail".
 [[nodiscard]] std::string_view to_string(FailReason reason) noexcept;
 
 /// A lane that did not draw.

@@ -22,6 +22,9 @@ struct SketchConfig {
   Randomness randomness = Randomness::mix;  ///< Where buckets, signs and scales come from.
   std::uint32_t independence = 4;           ///< k of Randomness::kwise, 4 to 64; ignored by mix.
   std::uint64_t seed = 0;                   ///< Any value.
+  /// n2 where y is a matrix of n / n2 rows, with entry (i1, i2) at i1 * n2 + i2: then there are 2 levels at most, and a
+  /// group of level 1 is a row. 0 where it is not; then groups are of about equal numbers of levels' roots of n.
+  std::uint64_t row_length = 0;
 
   bool operator==(const SketchConfig&) const = default;
 

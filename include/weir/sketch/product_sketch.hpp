@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "weir/sketch/matrix_sketch.hpp"
@@ -51,16 +50,5 @@ struct ProductSketch {
 /// Human-readable account of the first thing in which two product sketches differ that must be equal for them to
 /// combine; empty when they do combine.
 [[nodiscard]] std::string describe_difference(const ProductSketch& a, const ProductSketch& b);
-
-/// The linear state of y: its sketch, or the sketch of its operands.
-using SketchState = std::variant<VectorSketch, ProductSketch>;
-
-[[nodiscard]] inline const SketchConfig& config_of(const SketchState& state) noexcept {
-  return std::visit([](const auto& sketch) -> const SketchConfig& { return sketch.config(); }, state);
-}
-/// Phi y: the state itself, or its operands multiplied. Throws as ProductSketch::y.
-[[nodiscard]] VectorSketch sketch_of_y(SketchState state);
-/// 64-bit digest of all that must be equal for two states to be added.
-[[nodiscard]] std::uint64_t fingerprint_of(const SketchState& state) noexcept;
 
 }  // namespace weir

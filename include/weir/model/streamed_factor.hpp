@@ -1,0 +1,69 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "weir/dense_matrix.hpp"
+#include "weir/event.hpp"
+#include "weir/sketch/kronecker_sketch.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+/// One of `count` parties that share the work.
+struct Party {
+  std::uint32_t number = 0;
+  std::uint32_t count = 1;
+};
+
+/// y = (A1 (x) A2) vec X while one factor streams and the other and X are fixed: Algorithm 1 and Theorem 7.6 of the paper,
+/// cut among parties by the index of the fixed factor. Party r keeps its slice, [share(m, r, P), share(m, r + 1, P)) of
+/// the m rows of the fixed factor, as columns of B = X A2^T (of X^T A1^T when A2 streams): O(m d / P) doubles. An event
+/// changes a whole row of y (column, when A2 streams), of which each party sketches its slice; so every party is given
+/// every event of the streamed factor. It keeps the streamed factor too, O(n d / P), so that entries of y can be verified.
+///
+/// The sketched vector is y as a matrix whose rows belong to the streamed factor, its entry (i, k) at i * m + k: y
+/// itself when A1 streams, its transpose when A2 does.
+class StreamedFactorModel {
+ public:
+  static constexpr std::string_view name = "kronecker";
+
+  /// `streamed` is A1 or A2; `core` is X, d1 x d2. Throws UsageError when a side is 0 or too long, n1 n2 is more than
+  /// 2^63, `core` has another shape, or there is no such operand or party; InputError when an entry of X is not finite.
+  StreamedFactorModel(const KroneckerShape& shape, Operand streamed, DenseMatrix core, Party party);
+
+  [[nodiscard]] const KroneckerShape& shape() const noexcept { return shape_; }
+  [[nodiscard]] Operand streamed() const noexcept { return streamed_; }
+  [[nodiscard]] Operand fixed() const noexcept { return streamed_ == Operand::A1 ? Operand::A2 : Operand::A1; }
+  [[nodiscard]] OperandShape streamed_shape() const noexcept;  ///< n x d
+  [[nodiscard]] OperandShape fixed_shape() const noexcept;     ///< m x d'
+
+  /// Adds events of the fixed factor; those of other parties' rows are left out. Only before multiply(). Throws
+  /// InputError.
+  void add_fixed(const EventBatch& batch);
+  /// Multiplies the slice of the fixed factor by X. Throws InputError when a product is not finite.
+  void multiply();
+
+  /// Adds events of the streamed factor to this party's share of Phi y, whose dimension is n m and row_length m. Entries
+  /// and rows of one row of the factor in a batch are taken together. Throws InputError.
+  void add_events(const EventBatch& batch, VectorSketch& y);
+
+  // To verify entries of y exactly, in two sums over the parties.
+  /// For each of the given rows of the streamed factor, d values: its entries on the party that keeps it, else 0.
+  [[nodiscard]] std::vector<double> rows_of_streamed(std::span<const std::uint64_t> rows) const;
+  /// For each t <a_t, column[t] of B>, where the column is this party's, else 0. `rows` holds the d entries of each a_t.
+  [[nodiscard]] std::vector<double> entries(std::span<const double> rows, std::span<const std::uint64_t> columns) const;
+  /// This party's part of B B^T, d x d: summed over the parties, the metric M whose a_i^T M a_i are the masses of rows of y.
+  [[nodiscard]] DenseMatrix metric_part() const;
+  /// Sum of a_i^T M a_i over the rows that this party keeps: summed over the parties, ||y||_2^2.
+  [[nodiscard]] double mass_part(const DenseMatrix& metric) const;
+
+ private:
+  KroneckerShape shape_;
+  Operand streamed_;
+};
+
+}  // namespace weir

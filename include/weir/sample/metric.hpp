@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "weir/dense_matrix.hpp"
+
+namespace weir {
+
+/// A symmetric positive semi-definite matrix M, d x d, by which rows are weighed: a^T M a.
+class Metric {
+ public:
+  /// M = I: squared norms of rows.
+  [[nodiscard]] static Metric norm(std::uint64_t d);
+  /// M = G^+, the pseudo-inverse of a Gram matrix G = A^T A: a_i^T M a_i are the leverage scores of A, and tr(M G) its
+  /// rank. Eigenvalues below d * 2^-40 of the largest count as zero. Throws InputError when an entry is not finite.
+  [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
+  /// M itself. `name` is used in messages. Throws InputError when it is not square, not finite, not symmetric to 1e-9 of
+  /// its largest entry, or has an eigenvalue below -1e-9 of the largest.
+  [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
+
+  [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
+  [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
+  /// F, d x r, M = F F^T, r the rank of M (1 column of zeros when M = 0). So a^T M a = ||F^T a||^2.
+  [[nodiscard]] const DenseMatrix& factor() const noexcept { return factor_; }
+
+  /// a^T M a, never negative. a.size() == dimension().
+  [[nodiscard]] double of_row(std::span<const double> a) const;
+  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G.
+  [[nodiscard]] double total(const DenseMatrix& gram) const;
+
+ private:
+  Metric(DenseMatrix matrix, DenseMatrix factor);
+
+  DenseMatrix matrix_;
+  DenseMatrix factor_;
+};
+
+/// X G X^T: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2.
+[[nodiscard]] Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram);
+
+}  // namespace weir
