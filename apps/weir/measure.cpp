@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <random>
@@ -244,7 +245,7 @@ void stream_one_factor(const mpi::Communicator& communicator, const ModelOptions
 }  // namespace
 
 Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                 const std::function<void(const SketchConfig&)>& prepare) {
+                 const std::function<void(const Measured&)>& prepare) {
   Measured measured;
   StateDescription& description = measured.description;
   SketchConfig& config = measured.config;
@@ -272,7 +273,7 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
     if (!options.save_path.empty()) require_creatable(options.save_path);
-    prepare(config);
+    prepare(measured);
   });
 
   const bool has_start = !options.state_path.empty();
@@ -334,15 +335,34 @@ RunReport run_report(const mpi::Communicator& communicator, const Measured& meas
   return report;
 }
 
-void add_output_options(CLI::App& app, std::string& labels_path, bool& json) {
-  app.add_option("--labels", labels_path, "Text file: line i, counted from 0, names index i in the output")
+void add_output_options(CLI::App& app, OutputOptions& options) {
+  const std::string group = "Output";
+  app.add_option("--labels", options.labels_path, "Text file: line i, counted from 0, names index i in the output")
       ->type_name("FILE")
-      ->group("Output");
-  app.add_flag("--json", json, "One JSON object instead of a table")->group("Output");
+      ->group(group);
+  app.add_option("--labels2", options.column_labels_path,
+                 "The same for the second index of --model kronecker; without it --labels names both")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_flag("--json", options.json, "One JSON object instead of a table")->group(group);
 }
 
-std::optional<Labels> open_labels(const std::string& path) {
-  return path.empty() ? std::nullopt : std::optional<Labels>(path);
+OutputLabels::OutputLabels(const OutputOptions& options) {
+  if (!options.labels_path.empty()) labels_.emplace(options.labels_path);
+  if (!options.column_labels_path.empty()) column_labels_.emplace(options.column_labels_path);
+}
+
+void OutputLabels::find(const std::vector<std::uint64_t>& indices, const std::vector<std::uint64_t>& columns,
+                        std::map<std::uint64_t, std::string>& labels,
+                        std::map<std::uint64_t, std::string>& column_labels) const {
+  if (labels_) labels = labels_->find(indices);
+  const std::optional<Labels>& of_columns = column_labels_ ? column_labels_ : labels_;
+  if (of_columns) column_labels = of_columns->find(columns);
+}
+
+Estimate norm_of(const Estimate& f2) {
+  const double norm = std::sqrt(std::max(0.0, f2.value));
+  return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
 }
 
 }  // namespace weir::app

@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "options.hpp"
 #include "weir/engine/job.hpp"
@@ -56,17 +58,40 @@ struct Measured {
 };
 
 /// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for. A
-/// stream may take hours: before it the root calls `prepare`, to find out whether the answer will be possible. Throws
-/// the same error on all ranks, that of `prepare` too.
+/// stream may take hours: before it the root calls `prepare`, with all that is known by then, to find out whether the
+/// answer will be possible. Throws the same error on all ranks, that of `prepare` too.
 [[nodiscard]] Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                               const std::function<void(const SketchConfig&)>& prepare);
+                               const std::function<void(const Measured&)>& prepare);
 
 /// Its account for a report, except for the time of the query.
 [[nodiscard]] RunReport run_report(const mpi::Communicator& communicator, const Measured& measured);
 
-/// --labels, --json.
-void add_output_options(CLI::App& app, std::string& labels_path, bool& json);
-/// The file of labels; none when `path` is empty. Throws InputError.
-[[nodiscard]] std::optional<Labels> open_labels(const std::string& path);
+/// How an answer is printed.
+struct OutputOptions {
+  std::string labels_path;
+  std::string column_labels_path;
+  bool json = false;
+};
+/// --labels, --labels2, --json.
+void add_output_options(CLI::App& app, OutputOptions& options);
+
+/// The names of indices, where there are any.
+class OutputLabels {
+ public:
+  OutputLabels() = default;
+  /// Opens the files. Throws InputError.
+  explicit OutputLabels(const OutputOptions& options);
+  /// The names of the indices, and of the second indices of pairs; those have the names of the first unless they have a
+  /// file of their own.
+  void find(const std::vector<std::uint64_t>& indices, const std::vector<std::uint64_t>& columns,
+            std::map<std::uint64_t, std::string>& labels, std::map<std::uint64_t, std::string>& column_labels) const;
+
+ private:
+  std::optional<Labels> labels_;
+  std::optional<Labels> column_labels_;
+};
+
+/// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
+[[nodiscard]] Estimate norm_of(const Estimate& f2);
 
 }  // namespace weir::app
