@@ -89,7 +89,7 @@ SampleResult draw(const Measured& measured, const SampleOptions& options) {
 void add_exact_answers(SampleReport& report, const DenseVector& y, double p) {
   report.exact_norm = y.norm();
   for (const Draw& item : report.result.draws)
-    report.exact[item.index] = {y.table()[static_cast<std::size_t>(item.index)], y.probability(item.index, p)};
+    report.exact[{item.index}] = {y.table()[static_cast<std::size_t>(item.index)], y.probability(item.index, p)};
 }
 
 /// Collective: puts exact values and probabilities in the place of the estimates of rank 0.
