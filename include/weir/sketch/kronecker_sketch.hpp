@@ -40,15 +40,17 @@ struct KroneckerSketch {
   /// X, d1 x d2: the sum of its events, or the identity while there was none. Throws InputError when there was none and
   /// d1 != d2.
   [[nodiscard]] DenseMatrix core() const;
-  /// tr(X G2 X^T G1), the estimate of ||y||_2^2.
+  /// tr(X G2 X^T G1), the estimate of ||y||_2^2, never negative. Throws as core().
   [[nodiscard]] double f2() const;
-  /// The same operands as a TensorSketch: of y in B d space.
+  /// The same operands as a TensorSketch, whose CountSketches are the `wide` ones of the factors. Throws as core().
   [[nodiscard]] TensorSketch tensor() const;
 
-  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Throws InputError as
+  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Events of X are counted
+  /// whatever the coefficient, so that an X that was taken back is zero, not the identity. Throws InputError as
   /// RowsSketch::add. `other` may be *this.
   void add(const KroneckerSketch& other, double coefficient = 1.0);
-  /// Multiplies each operand by the coefficient; y by its cube. Throws as RowsSketch::scale.
+  /// Multiplies each operand by the coefficient: y by its cube, or by its square while X is the identity. Throws as
+  /// RowsSketch::scale.
   void scale(double coefficient);
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };
