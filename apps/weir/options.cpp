@@ -259,7 +259,7 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
   config.seed = seed.value_or(config.seed);
   config.validate();
   constexpr std::uint64_t longest_scan = std::uint64_t{1} << 40;
-  if ((config.dimension - 1) >> config.group_shift(config.levels - 1) >= longest_scan)
+  if (config.groups(config.levels - 1) > longest_scan)
     throw UsageError(
         fmt::format("--levels {}: a query would scan more than 2^40 items one by one; drop --levels, or give "
                     "the length of y with --n when it is shorter",

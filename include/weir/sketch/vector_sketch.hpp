@@ -28,7 +28,7 @@ struct ScanHit {
 
 /// Phi y: a CountSketch whose cells hold `lanes` doubles each (Charikar, Chen, Farach-Colton 2004, with lanes).
 ///
-///     table[level][row][bucket_row(key >> group_shift(level))][lane] += sign_row(key) * delta * scale(key, lane)
+///     table[level][row][bucket_row(key / group_size(level))][lane] += sign_row(key) * delta * scale(key, lane)
 ///
 /// for the rows_at(level) rows of every level.
 ///
