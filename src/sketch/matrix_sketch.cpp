@@ -355,9 +355,7 @@ void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
       const std::size_t cell = static_cast<std::size_t>(phi.cells[row * PhiColumns::capacity]);
       used[row] = phi.signed_deltas[row * PhiColumns::capacity] * table_[cell + j * config.lanes];
     }
-    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
-    std::nth_element(used.begin(), middle, used.end());
-    out[j] = *middle;
+    out[j] = median_of(used);
   }
 }
 

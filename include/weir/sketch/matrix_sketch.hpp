@@ -16,7 +16,7 @@ namespace weir {
 /// Phi A, for A with n = config.dimension rows and `columns` columns (Lemma 5.7 of the paper): the VectorSketch of
 /// every column, a cell being [column][lane].
 ///
-///     table[level][row][bucket_row(i >> group_shift(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
+///     table[level][row][bucket_row(i / group_size(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
 ///
 /// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the
 /// updates, however they are cut into batches; with integer-valued updates it does not depend on their order either,

@@ -7,17 +7,10 @@
 
 #include "weir/sketch/aligned.hpp"
 #include "weir/sketch/config.hpp"
+#include "weir/sketch/estimate.hpp"
 #include "weir/sketch/operator.hpp"
 
 namespace weir {
-
-/// An estimate with its bound.
-struct Estimate {
-  double value = 0;
-  /// |value - truth| <= bound except with probability 0.01: Chebyshev on each row, then the median, with the estimate
-  /// of F2 in place of F2.
-  double bound = 0;
-};
 
 /// A key whose estimate passed a threshold in one lane.
 struct ScanHit {
@@ -28,7 +21,7 @@ struct ScanHit {
 
 /// Phi y: a CountSketch whose cells hold `lanes` doubles each (Charikar, Chen, Farach-Colton 2004, with lanes).
 ///
-///     table[level][row][bucket_row(key >> group_shift(level))][lane] += sign_row(key) * delta * scale(key, lane)
+///     table[level][row][bucket_row(key / group_size(level))][lane] += sign_row(key) * delta * scale(key, lane)
 ///
 /// for the rows_at(level) rows of every level.
 ///
