@@ -319,16 +319,45 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
   return measured;
 }
 
+namespace {
+
+/// What sketches of operands hold besides a table of `columns` columns.
+void add_operand_sketches(RunReport& report, const SketchState& state) {
+  const auto bytes = [](const RowsSketch& rows) {
+    return sizeof(double) * (rows.draws.table().size() + rows.wide.table().size() + rows.exact_gram.size());
+  };
+  if (const auto* rows = std::get_if<RowsSketch>(&state)) {
+    report.columns = rows->columns();
+    report.bytes = bytes(*rows);
+    report.gram = rows->gram_config();
+  } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state)) {
+    report.columns = kronecker->a1.columns() + kronecker->a2.columns();
+    report.bytes = bytes(kronecker->a1) + bytes(kronecker->a2) + sizeof(double) * kronecker->x.size();
+    report.gram = kronecker->a1.gram_config();
+  }
+}
+
+}  // namespace
+
 RunReport run_report(const mpi::Communicator& communicator, const Measured& measured) {
   RunReport report;
   report.model = measured.description.model;
   report.shape = {measured.config.dimension};
   report.d = measured.d;
+  if (measured.shape) {
+    report.shape = {measured.shape->n1, measured.shape->n2};
+    if (measured.shape->d1 != 0) {
+      report.d1 = measured.shape->d1;
+      report.d2 = measured.shape->d2;
+    }
+  }
+  if (measured.method) report.method = to_string(*measured.method);
   report.ranks = static_cast<std::uint64_t>(communicator.local_size());
   report.updates = measured.description.updates;
   report.skipped = measured.job.ingest.skipped;
   if (measured.job.y.sketch) report.sketch = measured.config;
   report.columns = measured.sketch_columns;
+  if (measured.job.y.sketch) add_operand_sketches(report, *measured.job.y.sketch);
   report.degree = measured.degree;
   report.seed = measured.config.seed;
   report.seconds = {measured.job.ingest.seconds, measured.job.merge_seconds, 0};

@@ -23,11 +23,10 @@
 #include "weir/stream/reader.hpp"
 
 namespace weir::app {
-namespace {
 
-std::uint64_t parse_whole(const std::string& option, std::string_view text, WholeRange range) {
+std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range) {
   const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
-  const std::string_view digits = hexadecimal ? text.substr(2) : text;
+  const std::string_view digits = std::string_view(text).substr(hexadecimal ? 2 : 0);
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, hexadecimal ? 16 : 10);
   if (error != std::errc() || end != digits.data() + digits.size() || value < range.lowest || value > range.highest)
@@ -35,8 +34,6 @@ std::uint64_t parse_whole(const std::string& option, std::string_view text, Whol
         option, fmt::format("'{}' given, expected a whole number from {} to {}", text, range.lowest, range.highest));
   return value;
 }
-
-}  // namespace
 
 double parse_real(const std::string& option, const std::string& text, RealRange range) {
   double value = 0;
@@ -64,29 +61,6 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
       .add_option_function<std::string>(
           name, [=](const std::string& text) { assign(parse_real(name, text, range)); }, description)
       ->type_name("NUMBER");
-}
-
-namespace {
-
-template <class Parse>
-auto parse_list(const std::string& text, const Parse& parse) {
-  std::vector<decltype(parse(std::string()))> values;
-  for (std::size_t start = 0; start <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', start), text.size());
-    values.push_back(parse(text.substr(start, comma - start)));
-    start = comma + 1;
-  }
-  return values;
-}
-
-}  // namespace
-
-std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range) {
-  return parse_list(text, [&](const std::string& item) { return parse_whole(option, item, range); });
-}
-
-std::vector<double> parse_real_list(const std::string& option, const std::string& text, RealRange range) {
-  return parse_list(text, [&](const std::string& item) { return parse_real(option, item, range); });
 }
 
 CLI::Validator one_of(const std::set<std::string>& names) {

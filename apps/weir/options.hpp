@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -43,10 +44,19 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
                       const std::function<void(double)>& assign, const std::string& description);
 /// The number that `text`, given for `option`, stands for. Throws CLI::ValidationError.
 double parse_real(const std::string& option, const std::string& text, RealRange range);
-/// Real numbers of `text`, separated by commas. The same.
-std::vector<double> parse_real_list(const std::string& option, const std::string& text, RealRange range);
-/// Whole numbers of `text`, separated by commas. The same.
-std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range);
+/// The same for a whole number.
+std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range);
+/// What `parse` makes of the items of `text`, which are separated by commas.
+template <class Parse>
+auto parse_list(const std::string& text, const Parse& parse) {
+  std::vector<decltype(parse(std::string()))> values;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', start), text.size());
+    values.push_back(parse(text.substr(start, comma - start)));
+    start = comma + 1;
+  }
+  return values;
+}
 
 /// Accepts the given names only, and lists them in its message. The help does not repeat them after the type name.
 CLI::Validator one_of(const std::set<std::string>& names);

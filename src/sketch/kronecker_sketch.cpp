@@ -32,6 +32,11 @@ KroneckerSketch::KroneckerSketch(const KroneckerShape& the_shape, const SketchCo
       a2(factor_config(config, 1, the_shape.n2), the_shape.d2, gram),
       x(static_cast<std::size_t>(the_shape.d1 * the_shape.d2)) {}
 
+std::uint64_t KroneckerSketch::size(const KroneckerShape& shape, const SketchConfig& config, const GramConfig& gram) {
+  return RowsSketch::size(factor_config(config, 0, shape.n1), shape.d1, gram) +
+         RowsSketch::size(factor_config(config, 1, shape.n2), shape.d2, gram) + shape.d1 * shape.d2 + 1;
+}
+
 DenseMatrix KroneckerSketch::core() const {
   if (x_events > 0) return {shape.d1, shape.d2, x};
   if (shape.d1 != shape.d2) {

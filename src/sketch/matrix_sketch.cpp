@@ -396,9 +396,7 @@ void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
   const auto used = std::span(storage).first(config().rows);
   for (std::size_t j = 0; j < out.size(); ++j) {
     for (std::size_t row = 0; row < used.size(); ++row) used[row] = estimates[row * out.size() + j];
-    const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
-    std::nth_element(used.begin(), middle, used.end());
-    out[j] = *middle;
+    out[j] = median_of(used);
   }
 }
 

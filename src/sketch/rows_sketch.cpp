@@ -46,6 +46,12 @@ SketchConfig RowsSketch::wide_config(const SketchConfig& config, std::uint64_t b
           .seed = subkey(config.seed, Purpose::operand, 0, 1)};
 }
 
+std::uint64_t RowsSketch::size(const SketchConfig& config, std::uint64_t d, const GramConfig& gram) {
+  checked_columns(d, gram);
+  return std::uint64_t{MatrixSketch::table_size(config, d)} +
+         MatrixSketch::table_size(wide_config(config, gram.buckets), d) + (gram.exact ? d * d : 0);
+}
+
 void RowsSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                         std::span<const double> deltas) {
   if (!exact_gram.empty() && !rows.empty()) {

@@ -15,21 +15,6 @@ namespace weir {
 
 namespace {
 
-/// The number k for which a median over `rows` of unbiased values strays further than k standard deviations with
-/// probability at most 0.01: more than half of the rows must stray, each with probability at most 1/k^2 (Chebyshev), so
-/// the probability is at most C(rows, h) k^(-2h), h = (rows + 1) / 2.
-double median_deviations(std::uint32_t rows) {
-  const double half = (rows + 1) / 2;
-  const double ways = std::exp(std::lgamma(rows + 1.0) - std::lgamma(half + 1.0) - std::lgamma(rows - half + 1.0));
-  return std::pow(ways / 0.01, 1.0 / (2.0 * half));
-}
-
-double median_of(std::span<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 /// Median over the rows of level 0 of the inner products of two lanes.
 double median_inner_product(const SketchConfig& config, std::span<const double> a, std::span<const double> b,
                             std::uint32_t lane) {

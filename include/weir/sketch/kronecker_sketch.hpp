@@ -28,6 +28,9 @@ struct KroneckerSketch {
   /// Zero factors. `config` serves both, with the numbers of their rows as dimension and a seed of its own for each,
   /// subkey(config.seed, Purpose::operand, 0 or 1, 0). Throws UsageError.
   KroneckerSketch(const KroneckerShape& shape, const SketchConfig& config, const GramConfig& gram);
+  /// Doubles of all that a KroneckerSketch holds, at most 2^63. Throws as the constructor does, and allocates nothing.
+  [[nodiscard]] static std::uint64_t size(const KroneckerShape& shape, const SketchConfig& config,
+                                          const GramConfig& gram);
 
   KroneckerShape shape;
   SketchConfig common;  ///< The configuration it was made with; its dimension is n1.

@@ -29,6 +29,8 @@ struct RowsSketch {
   RowsSketch(const SketchConfig& config, std::uint64_t d, const GramConfig& gram);
   /// The configuration of `wide`: one lane, one level, `buckets` buckets and hash functions of its own.
   [[nodiscard]] static SketchConfig wide_config(const SketchConfig& config, std::uint64_t buckets);
+  /// Doubles of all that a RowsSketch holds, at most 2^61. Throws as the constructor does, and allocates nothing.
+  [[nodiscard]] static std::uint64_t size(const SketchConfig& config, std::uint64_t d, const GramConfig& gram);
 
   MatrixSketch draws;              ///< Phi A, for the draws; see MatrixSketch.
   MatrixSketch wide;               ///< CountSketches of the columns of A: for A^T A, and for a TensorSketch.

@@ -7,17 +7,10 @@
 
 #include "weir/sketch/aligned.hpp"
 #include "weir/sketch/config.hpp"
+#include "weir/sketch/estimate.hpp"
 #include "weir/sketch/operator.hpp"
 
 namespace weir {
-
-/// An estimate with its bound.
-struct Estimate {
-  double value = 0;
-  /// |value - truth| <= bound except with probability 0.01: Chebyshev on each row, then the median, with the estimate
-  /// of F2 in place of F2.
-  double bound = 0;
-};
 
 /// A key whose estimate passed a threshold in one lane.
 struct ScanHit {

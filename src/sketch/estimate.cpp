@@ -1,0 +1,23 @@
+#include "weir/sketch/estimate.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+namespace weir {
+
+double median_deviations(std::size_t repetitions) {
+  const auto all = static_cast<double>(repetitions);
+  const auto half = static_cast<double>((repetitions + 1) / 2);
+  const double log_ways = std::lgamma(all + 1) - std::lgamma(half + 1) - std::lgamma(all - half + 1);
+  return std::exp((log_ways - std::log(0.01)) / (2 * half));
+}
+
+double median_of(std::span<double> values) {
+  assert(!values.empty());
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace weir
