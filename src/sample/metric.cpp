@@ -115,7 +115,10 @@ double Metric::of_row(std::span<const double> a) const {
 
 double Metric::total(const DenseMatrix& gram) const {
   assert(gram.rows == dimension() && gram.columns == dimension());
-  return std::max(0.0, matrix_view(matrix_).cwiseProduct(matrix_view(gram)).sum());
+  const RowMajorMatrix products = matrix_view(matrix_).cwiseProduct(matrix_view(gram));
+  const double sum = products.sum();
+  // Where all rows are in the null space of M, rounding is what is left.
+  return sum > rounding(dimension()) * products.cwiseAbs().sum() ? sum : 0.0;
 }
 
 Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {

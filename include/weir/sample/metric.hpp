@@ -33,7 +33,7 @@ class Metric {
 
   /// a^T M a, never negative, in O(d r); infinite when it overflows. a.size() == dimension().
   [[nodiscard]] double of_row(std::span<const double> a) const;
-  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; never negative.
+  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding.
   [[nodiscard]] double total(const DenseMatrix& gram) const;
 
  private:
