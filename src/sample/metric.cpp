@@ -101,6 +101,13 @@ Metric Metric::of(DenseMatrix matrix, const std::string& name) {
   return Metric(factor_above(rounding(d) * largest_eigenvalue(solver), solver, root));
 }
 
+Metric Metric::of_sums(const DenseMatrix& matrix, double terms) {
+  if (!std::isfinite(terms)) throw InputError("a metric overflows a double; scale the values down");
+  const auto m = matrix_view(matrix);
+  const Solver solver = decompose(to_dense_matrix(0.5 * m + 0.5 * m.transpose()), "a metric");
+  return Metric(factor_above(rounding(matrix.rows) * terms, solver, root));
+}
+
 double Metric::of_row(std::span<const double> a) const {
   assert(a.size() == dimension());
   return (matrix_view(a, 1, dimension()) * matrix_view(factor_)).squaredNorm();
@@ -108,18 +115,18 @@ double Metric::of_row(std::span<const double> a) const {
 
 double Metric::total(const DenseMatrix& gram) const {
   assert(gram.rows == dimension() && gram.columns == dimension());
-  return std::max(0.0, matrix_view(matrix_).cwiseProduct(matrix_view(gram)).sum());
+  const RowMajorMatrix products = matrix_view(matrix_).cwiseProduct(matrix_view(gram));
+  const double sum = products.sum();
+  // Where all rows are in the null space of M, rounding is what is left.
+  return sum > rounding(dimension()) * products.cwiseAbs().sum() ? sum : 0.0;
 }
 
 Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {
   assert(x.columns == gram.rows && gram.rows == gram.columns);
   const auto core = matrix_view(x);
-  const RowMajorMatrix product = core * matrix_view(gram) * core.transpose();
-  const DenseMatrix through = to_dense_matrix(0.5 * product + 0.5 * product.transpose());
-  // What the terms amount to when none cancels.
-  const double terms = (core.cwiseAbs() * matrix_view(gram).cwiseAbs() * core.cwiseAbs().transpose()).trace();
-  if (!std::isfinite(terms)) throw InputError("the metric X G X^T overflows a double; scale the values down");
-  return Metric(factor_above(rounding(x.rows + x.columns) * terms, decompose(through, "the metric X G X^T"), root));
+  const auto g = matrix_view(gram);
+  return Metric::of_sums(to_dense_matrix(core * g * core.transpose()),
+                         (core.cwiseAbs() * g.cwiseAbs() * core.cwiseAbs().transpose()).trace());
 }
 
 }  // namespace weir

@@ -149,7 +149,7 @@ class Searcher {
     for (std::uint64_t chunk = first_chunk; first < end; chunk = std::min(2 * chunk, largest_chunk)) {
       const std::uint64_t count = std::min(chunk, end - first);
       hits_.clear();
-      sketch_.scan(level, first, count, best.thresholds(), hits_);
+      sketch_.scan(level, first, count, best.thresholds(), hits_, search_.items);
       best.add(hits_);
       first += count;
     }
@@ -238,6 +238,12 @@ RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_
 }
 
 std::uint32_t rows_required(std::uint32_t rows) noexcept { return std::min(rows, (rows + 3) / 2); }
+
+LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor) {
+  std::vector<double> floors(sketch.config().lanes, std::numeric_limits<double>::infinity());
+  floors[lane] = floor;
+  return maximum_of(sketch, search_largest(sketch, {.floors = floors, .wanted = 1, .kept = kept_for_one})[lane]);
+}
 
 std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor) {
   const std::uint32_t lanes = sketch.config().lanes;

@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/Core>
 #include <algorithm>
 
+#include "matrix_view.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
 
@@ -21,12 +21,6 @@ SketchConfig factor_config(const SketchConfig& config, std::uint32_t factor, std
   SketchConfig own = with_rows(config, n);
   own.seed = subkey(config.seed, Purpose::operand, factor, 0);
   return own;
-}
-
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-Eigen::Map<const RowMajor> view(const DenseMatrix& matrix) {
-  return {matrix.values.data(), static_cast<Eigen::Index>(matrix.rows), static_cast<Eigen::Index>(matrix.columns)};
 }
 
 }  // namespace
@@ -64,8 +58,8 @@ double KroneckerSketch::f2() const {
   const DenseMatrix core = this->core();
   const DenseMatrix g1 = a1.gram();
   const DenseMatrix g2 = a2.gram();
-  const RowMajor through = view(core) * view(g2) * view(core).transpose();
-  return std::max(0.0, through.cwiseProduct(view(g1)).sum());
+  const RowMajorMatrix through = matrix_view(core) * matrix_view(g2) * matrix_view(core).transpose();
+  return std::max(0.0, through.cwiseProduct(matrix_view(g1)).sum());
 }
 
 void KroneckerSketch::add(const KroneckerSketch& other, double coefficient) {

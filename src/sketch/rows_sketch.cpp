@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <Eigen/Core>
 #include <bit>
 #include <cmath>
 
+#include "matrix_view.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
 
@@ -27,8 +27,6 @@ std::uint64_t checked_columns(std::uint64_t d, const GramConfig& gram) {
   }
   return d;
 }
-
-using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 }  // namespace
 
@@ -80,7 +78,7 @@ void RowsSketch::update_rows(std::span<const std::uint64_t> rows, std::span<cons
   if (exact_gram.empty()) return;
   // Row by row, so that the bits do not depend on how the rows were cut into batches.
   const auto d = static_cast<Eigen::Index>(columns());
-  Eigen::Map<RowMajor> gram(exact_gram.data(), d, d);
+  Eigen::Map<RowMajorMatrix> gram(exact_gram.data(), d, d);
   for (std::size_t t = 0; t < rows.size(); ++t) {
     const Eigen::Map<const Eigen::VectorXd> row(values.data() + t * columns(), d);
     gram.noalias() += weights[t] * row * row.transpose();
@@ -88,12 +86,11 @@ void RowsSketch::update_rows(std::span<const std::uint64_t> rows, std::span<cons
 }
 
 DenseMatrix RowsSketch::gram() const {
-  DenseMatrix gram{columns(), columns(), exact_gram};
-  if (!gram.values.empty()) return gram;
-  gram.values.resize(static_cast<std::size_t>(columns() * columns()));
-  const auto d = static_cast<Eigen::Index>(columns());
-  const Eigen::Map<const RowMajor> cells(wide.table().data(), static_cast<Eigen::Index>(wide.table().size()) / d, d);
-  Eigen::Map<RowMajor> sum(gram.values.data(), d, d);
+  const std::uint64_t d = columns();
+  if (!exact_gram.empty()) return {d, d, exact_gram};
+  DenseMatrix gram{d, d, std::vector<double>(static_cast<std::size_t>(d * d))};
+  const MatrixView cells = matrix_view(wide.table(), wide.table().size() / d, d);
+  auto sum = matrix_view(gram);
   sum.selfadjointView<Eigen::Lower>().rankUpdate(cells.transpose(), 1.0 / wide.config().rows);
   sum.triangularView<Eigen::StrictlyUpper>() = sum.transpose();
   return gram;

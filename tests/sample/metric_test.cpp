@@ -197,7 +197,7 @@ TEST(MetricThrough, RefusesWhatOverflows) {
   EXPECT_EQ(message_of<InputError>([] {
               std::ignore = metric_through({1, 1, {1e200}}, {1, 1, {1}});
             }),
-            "the metric X G X^T overflows a double; scale the values down");
+            "a metric overflows a double; scale the values down");
 }
 
 }  // namespace

@@ -398,6 +398,28 @@ TEST(VectorSketch, EstimatesAndScansAreMediansOfTheRowsOnEveryTarget) {
         EXPECT_EQ(next, hits.size());
         EXPECT_GT(next, 0U);
 
+        // By magnitude, of a table without signs.
+        VectorSketch unsigned_cells = sketch;
+        for (double& cell : unsigned_cells.table()) cell = std::abs(cell);
+        std::vector<ScanHit> unsigned_hits;
+        unsigned_cells.scan(0, 1000, 200, thresholds, unsigned_hits, CellScore::magnitude);
+        next = 0;
+        for (const std::uint64_t key : keys) {
+          for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+            std::vector<double> values(rows);
+            sketch.row_estimates(key, lane, values);
+            for (double& value : values) value = std::abs(value);
+            const double magnitude = median_of(values);
+            if (magnitude <= thresholds[lane]) continue;
+            ASSERT_LT(next, unsigned_hits.size());
+            EXPECT_EQ(unsigned_hits[next].key, key);
+            EXPECT_EQ(unsigned_hits[next].lane, lane);
+            EXPECT_EQ(unsigned_hits[next].value, magnitude);
+            ++next;
+          }
+        }
+        EXPECT_EQ(next, unsigned_hits.size());
+
         hits.clear();
         sketch.scan(1, 0, 70, thresholds, hits);
         next = 0;

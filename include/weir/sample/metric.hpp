@@ -22,6 +22,10 @@ class Metric {
   /// below -1e-9 of the largest magnitude.
   [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
 
+  /// M as sums of products have left it: symmetrised, and where eigenvalues below d * 2^-52 of `terms`, the trace that M
+  /// would have if no terms of the sums cancelled, count as zero. Throws InputError when it overflows.
+  [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, double terms);
+
   [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
   [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
   /// F, d x r, M = F F^T, r the rank of M (1 column of zeros when M = 0). So a^T M a = ||F^T a||^2.
@@ -29,12 +33,10 @@ class Metric {
 
   /// a^T M a, never negative, in O(d r); infinite when it overflows. a.size() == dimension().
   [[nodiscard]] double of_row(std::span<const double> a) const;
-  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; never negative.
+  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding.
   [[nodiscard]] double total(const DenseMatrix& gram) const;
 
  private:
-  friend Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram);
-
   Metric(DenseMatrix matrix, DenseMatrix factor);
   /// F F^T.
   explicit Metric(DenseMatrix factor);
