@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <random>
@@ -36,6 +37,44 @@ SketchConfig broadcast(const mpi::Communicator& communicator, SketchConfig confi
   return config;
 }
 
+/// Of a state of a Kronecker product; its d1 and d2 are 0 where the state is a sketch of y.
+std::optional<KroneckerShape> shape_of(const State& state) {
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) return kronecker->shape;
+  const SketchConfig& config = config_of(state.sketch);
+  if (config.row_length == 0) return std::nullopt;
+  KroneckerShape shape{.n1 = config.dimension / config.row_length, .n2 = config.row_length, .d1 = 0, .d2 = 0};
+  if (state.description.transposed) std::swap(shape.n1, shape.n2);
+  return shape;
+}
+
+/// Throws UsageError when a side was given that the saved state does not have.
+void require_consistent(const ModelOptions& model, const KroneckerShape& saved) {
+  const auto require = [](std::string_view option, const std::optional<std::uint64_t>& given, std::uint64_t held) {
+    if (given && held != 0 && *given != held)
+      throw UsageError(fmt::format("{} {} contradicts the saved state, which has {}", option, *given, held));
+  };
+  require("--n1", model.n1, saved.n1);
+  require("--n2", model.n2, saved.n2);
+  require("--d1", model.d1, saved.d1);
+  require("--d2", model.d2, saved.d2);
+}
+
+/// Throws UsageError unless a stream can be added to a state of a Kronecker product by the method asked for.
+void require_goes_on(const MeasureOptions& options, const State& state) {
+  const ModelOptions& model = options.model;
+  const bool of_y = std::holds_alternative<VectorSketch>(state.sketch);
+  if (of_y != model.streams_one_factor())
+    throw UsageError(
+        fmt::format("{} is a state of --method {}: its stream cannot go on with --method {}{}", options.state_path,
+                    of_y ? "streaming" : "two-stage", to_string(model.method()),
+                    of_y ? "; it goes on with the fixed factor given again, --fixed A1=FILE or A2=FILE" : ""));
+  if (of_y && (model.streamed_factor() == Operand::A2) != state.description.transposed)
+    throw UsageError(fmt::format("{} is a state of a stream of {}, whose other factor was fixed", options.state_path,
+                                 state.description.transposed ? "A2" : "A1"));
+  if (!of_y && !model.fixed.empty())
+    throw UsageError(fmt::format("--fixed: the state {} holds its own operands", options.state_path));
+}
+
 /// Collective: the saved state, on the root; what describes it, everywhere.
 std::optional<SketchState> load_start(const mpi::Communicator& communicator, const MeasureOptions& options,
                                       Measured& measured) {
@@ -51,9 +90,12 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
       measured.degree = product->degree;
       measured.sketch_columns = product->a.columns();
     }
+    if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) columns = rows->columns();
     measured.config = config_of(state.sketch);
+    measured.shape = shape_of(state);
     options.sketch.require_consistent(measured.config, measured.degree);
     const ModelOptions& model = options.model;
+    if (measured.shape) require_consistent(model, *measured.shape);
     if (model.n && *model.n != measured.config.dimension)
       throw UsageError(
           fmt::format("--n {} contradicts the saved state, which has {}", *model.n, measured.config.dimension));
@@ -61,6 +103,7 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
       if (model.name() != state.description.model)
         throw UsageError(fmt::format("{} is a state of --model {}; its stream cannot go on with --model {}",
                                      options.state_path, state.description.model, model.name()));
+      if (measured.shape) require_goes_on(options, state);
       if (columns > 0 && x_is_fixed)
         throw UsageError(fmt::format("--fixed x=FILE: the state {} holds its own x", options.state_path));
       if (columns == 0 && model.name() == ProductModel::name && !x_is_fixed)
@@ -77,6 +120,14 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
   measured.degree = static_cast<std::uint32_t>(communicator.broadcast(measured.degree));
   measured.sketch_columns = communicator.broadcast(measured.sketch_columns);
   if (columns = communicator.broadcast(columns); columns > 0) measured.d = columns;
+  const KroneckerShape own = measured.shape.value_or(KroneckerShape());
+  std::vector<std::uint64_t> sides{own.n1, own.n2, own.d1, own.d2};
+  communicator.broadcast(sides);
+  if (sides[0] != 0) {
+    measured.shape = {sides[0], sides[1], sides[2], sides[3]};
+    measured.method = measured.config.row_length != 0 ? Method::streaming : Method::two_stage;
+  }
+  measured.description.transposed = communicator.broadcast(measured.description.transposed ? 1 : 0) != 0;
   return start;
 }
 
@@ -86,7 +137,7 @@ void MeasureOptions::check() const {
   const bool from_state = !state_path.empty();
   const bool streams = !source.paths.empty();
   const bool has_a = !model.fixed_file("A").empty();
-  if (!from_state && !has_a && !streams)
+  if (!from_state && !has_a && !streams && !model.factors_are_fixed())
     throw UsageError("nothing to measure: give STREAM files, - for standard input, or --state FILE");
   if (from_state && !streams && (model.model || model.d || !model.fixed.empty()))
     throw UsageError("--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
@@ -97,10 +148,18 @@ void MeasureOptions::check() const {
   const bool from_sketch = keep_sketch && model.name() == VectorModel::name && !from_state;
   if (sketch.degree() == 2 && from_sketch)
     throw UsageError("--p 4 lifts the rows of A: expected --model product (or --sampler exact)");
+  if (model.streams_one_factor()) {
+    if (sketch.degree() == 2) throw UsageError("--p 4 is for --model product; --method streaming takes 0.5, 1 and 2");
+  } else if ((model.is_kronecker() || model.is_rows()) && !(from_state && !streams)) {
+    if (sketch.p.value_or(2) != 2)
+      throw UsageError(fmt::format("--p {}: {} has the law of squares only, --p 2", *sketch.p,
+                                   model.is_rows() ? "--model rows"
+                                                   : fmt::format("--method {}", to_string(model.method()))));
+  }
   if (exact != engine::Exact::none && from_state)
     throw UsageError("exact answers need the whole stream; --state holds a sketch only");
   if (!keep_sketch && !save_path.empty()) throw UsageError("--save writes a sketch, which this sampler does not keep");
-  if (from_state || has_a) return;
+  if (from_state || has_a || model.is_kronecker()) return;
   if (exact != engine::Exact::none && !model.n)
     throw UsageError("exact answers keep n doubles a rank: --n is needed, the length of y");
   if (exact != engine::Exact::none && *model.n > max_dense_dimension)
@@ -128,34 +187,100 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_sketch_options(app, options.sketch);
 }
 
+SketchConfig MeasureOptions::configuration(const ModelOptions& known) const {
+  if (!known.is_kronecker()) return sketch.configuration(dimension(known));
+  const KroneckerShape shape = known.kronecker_shape();
+  if (known.streams_one_factor())
+    return known.streamed_factor() == Operand::A1 ? sketch.matrix_configuration(shape.n1, shape.n2)
+                                                  : sketch.matrix_configuration(shape.n2, shape.n1);
+  // Either factor may fail to draw.
+  SketchOptions each = sketch;
+  each.failure = sketch.failure / 2;
+  const std::uint64_t limit = key_limit(sketch.randomness.value_or(Randomness::mix));
+  SketchConfig config = each.configuration(std::min(limit, std::max(shape.n1, shape.n2)));
+  config.dimension = shape.n1;
+  return config;
+}
+
+namespace {
+
+/// Collective: the shape of a saved state, for a stream that goes on; a sketch of y does not know d1 and d2, which the
+/// files of the fixed operands say.
+void take_shape(const mpi::Communicator& communicator, const KroneckerShape& shape, ModelOptions& options) {
+  options.n1 = shape.n1;
+  options.n2 = shape.n2;
+  if (shape.d1 != 0) {
+    options.d1 = shape.d1;
+    options.d2 = shape.d2;
+  } else {
+    options.complete(communicator);
+  }
+}
+
+/// Collective: Algorithm 1.
+void stream_one_factor(const mpi::Communicator& communicator, const ModelOptions& model, const MeasureOptions& options,
+                       std::optional<SketchState> start, Measured& measured) {
+  std::optional<VectorSketch> start_of_y;
+  if (start) start_of_y = std::get<VectorSketch>(std::move(*start));
+  const Operand streamed = model.streamed_factor();
+  const engine::FactorSource source{
+      .stream = options.source, .fixed_factor = model.fixed_file(streamed == Operand::A1 ? "A2" : "A1")};
+  constexpr std::uint64_t tensor_buckets = 2048;
+  engine::FactorJobResult job =
+      engine::run_streamed_factor_job(communicator, model.kronecker_shape(), streamed, model.core(communicator),
+                                      measured.config, tensor_buckets, source, std::move(start_of_y));
+  measured.job.y.sketch = std::move(job.y);
+  measured.job.ingest = job.ingest;
+  measured.job.merge_seconds = job.merge_seconds;
+  measured.shape = model.kronecker_shape();
+  measured.description.transposed = streamed == Operand::A2;
+  measured.description.updates += job.ingest.updates;
+  // What a saved state has seen of the operands is not known any more.
+  if (options.state_path.empty()) {
+    measured.factor = std::move(job.model);
+    measured.tensor_f2 = job.tensor_f2;
+  }
+}
+
+}  // namespace
+
 Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                 const std::function<void(const SketchConfig&)>& prepare) {
+                 const std::function<void(const Measured&)>& prepare) {
   Measured measured;
   StateDescription& description = measured.description;
   SketchConfig& config = measured.config;
   ModelOptions model_options = options.model;
-  engine::JobSource source{.stream = options.source, .fixed_a = options.model.fixed_file("A")};
+  engine::JobSource source{.stream = options.source, .fixed = {}};
   const bool has_streams = !options.source.paths.empty();
   std::optional<SketchState> start;
   if (!options.state_path.empty()) {
     start = load_start(communicator, options, measured);
     if (measured.d) model_options.d = measured.d;
+    if (measured.shape && has_streams) take_shape(communicator, *measured.shape, model_options);
   } else {
     model_options.complete(communicator);
     measured.degree = options.sketch.degree();
     config.p = options.sketch.p.value_or(config.p) / measured.degree;
-    if (options.keep_sketch) config = options.sketch.configuration(options.dimension(model_options));
-    config.dimension = options.dimension(model_options);
+    if (options.keep_sketch) config = options.configuration(model_options);
+    if (!model_options.is_kronecker()) config.dimension = options.dimension(model_options);
+    if (model_options.is_kronecker()) {
+      measured.shape = model_options.kronecker_shape();
+      measured.method = model_options.method();
+    }
     config.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
     description.model = model_options.name();
   }
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
     if (!options.save_path.empty()) require_creatable(options.save_path);
-    prepare(config);
+    prepare(measured);
   });
 
-  if (!options.state_path.empty() && !has_streams) {
+  const bool has_start = !options.state_path.empty();
+  if (has_streams && has_start && model_options.streams_one_factor()) measured.method = Method::streaming;
+  if (model_options.streams_one_factor() && !(has_start && !has_streams)) {
+    stream_one_factor(communicator, model_options, options, std::move(start), measured);
+  } else if (has_start && !has_streams) {
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
       measured.job.y.sketch = std::move(start);
@@ -163,7 +288,11 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     });
   } else {
     Model model = model_options.build(communicator, config.dimension, measured.degree);
-    if (options.all_is_fixed()) source = {.stream = {.paths = {source.fixed_a}}};
+    if (options.all_is_fixed()) {
+      source.stream = {.paths = {model_options.fixed_file("A")}};
+    } else {
+      source.fixed = model_options.fixed_operands();
+    }
     const engine::Measure what{.sketch = options.keep_sketch ? std::optional(config) : std::nullopt,
                                .exact = options.exact};
     measured.job = engine::run_job(communicator, model, what, source, std::move(start));
@@ -190,31 +319,79 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
   return measured;
 }
 
+namespace {
+
+/// What sketches of operands hold besides a table of `columns` columns.
+void add_operand_sketches(RunReport& report, const SketchState& state) {
+  const auto bytes = [](const RowsSketch& rows) {
+    return sizeof(double) * (rows.draws.table().size() + rows.wide.table().size() + rows.exact_gram.size());
+  };
+  if (const auto* rows = std::get_if<RowsSketch>(&state)) {
+    report.columns = rows->columns();
+    report.bytes = bytes(*rows);
+    report.gram = rows->gram_config();
+  } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state)) {
+    report.columns = kronecker->a1.columns() + kronecker->a2.columns();
+    report.bytes = bytes(kronecker->a1) + bytes(kronecker->a2) + sizeof(double) * kronecker->x.size();
+    report.gram = kronecker->a1.gram_config();
+  }
+}
+
+}  // namespace
+
 RunReport run_report(const mpi::Communicator& communicator, const Measured& measured) {
   RunReport report;
   report.model = measured.description.model;
   report.shape = {measured.config.dimension};
   report.d = measured.d;
+  if (measured.shape) {
+    report.shape = {measured.shape->n1, measured.shape->n2};
+    if (measured.shape->d1 != 0) {
+      report.d1 = measured.shape->d1;
+      report.d2 = measured.shape->d2;
+    }
+  }
+  if (measured.method) report.method = to_string(*measured.method);
   report.ranks = static_cast<std::uint64_t>(communicator.local_size());
   report.updates = measured.description.updates;
   report.skipped = measured.job.ingest.skipped;
   if (measured.job.y.sketch) report.sketch = measured.config;
   report.columns = measured.sketch_columns;
+  if (measured.job.y.sketch) add_operand_sketches(report, *measured.job.y.sketch);
   report.degree = measured.degree;
   report.seed = measured.config.seed;
   report.seconds = {measured.job.ingest.seconds, measured.job.merge_seconds, 0};
   return report;
 }
 
-void add_output_options(CLI::App& app, std::string& labels_path, bool& json) {
-  app.add_option("--labels", labels_path, "Text file: line i, counted from 0, names index i in the output")
+void add_output_options(CLI::App& app, OutputOptions& options) {
+  const std::string group = "Output";
+  app.add_option("--labels", options.labels_path, "Text file: line i, counted from 0, names index i in the output")
       ->type_name("FILE")
-      ->group("Output");
-  app.add_flag("--json", json, "One JSON object instead of a table")->group("Output");
+      ->group(group);
+  app.add_option("--labels2", options.column_labels_path,
+                 "The same for the second index of --model kronecker; without it --labels names both")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_flag("--json", options.json, "One JSON object instead of a table")->group(group);
 }
 
-std::optional<Labels> open_labels(const std::string& path) {
-  return path.empty() ? std::nullopt : std::optional<Labels>(path);
+OutputLabels::OutputLabels(const OutputOptions& options) {
+  if (!options.labels_path.empty()) labels_.emplace(options.labels_path);
+  if (!options.column_labels_path.empty()) column_labels_.emplace(options.column_labels_path);
+}
+
+void OutputLabels::find(const std::vector<std::uint64_t>& indices, const std::vector<std::uint64_t>& columns,
+                        std::map<std::uint64_t, std::string>& labels,
+                        std::map<std::uint64_t, std::string>& column_labels) const {
+  if (labels_) labels = labels_->find(indices);
+  const std::optional<Labels>& of_columns = column_labels_ ? column_labels_ : labels_;
+  if (of_columns) column_labels = of_columns->find(columns);
+}
+
+Estimate norm_of(const Estimate& f2) {
+  const double norm = std::sqrt(std::max(0.0, f2.value));
+  return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
 }
 
 }  // namespace weir::app

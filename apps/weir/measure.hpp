@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "options.hpp"
 #include "weir/engine/job.hpp"
+#include "weir/engine/streamed_factor_job.hpp"
 #include "weir/io/labels.hpp"
 #include "weir/io/report.hpp"
 #include "weir/io/state_file.hpp"
@@ -23,12 +26,17 @@ struct MeasureOptions {
   bool keep_sketch = true;
   engine::Exact exact = engine::Exact::none;  ///< Exact values too, or instead.
 
-  /// Both operands are fixed: A is read as a stream would be.
+  /// Both operands of a product are fixed: A is read as a stream would be.
   [[nodiscard]] bool all_is_fixed() const { return !model.fixed_file("A").empty() && !model.fixed_file("x").empty(); }
+  /// Draws, and answers, come from the operands of a matrix: the models rows, and kronecker but for one factor that
+  /// streams into a sketch of y.
+  [[nodiscard]] bool of_operands() const { return model.is_rows() || (model.is_kronecker() && !model.streams_one_factor()); }
   /// What can be found wrong before anything is read. Throws UsageError.
   void check() const;
   /// n as given, or all that a key may be: then the stream needs no known bound, and states of any streams combine.
   [[nodiscard]] std::uint64_t dimension(const ModelOptions& known) const;
+  /// The configuration of the sketch, `known` being complete. Throws UsageError.
+  [[nodiscard]] SketchConfig configuration(const ModelOptions& known) const;
 };
 /// STREAM..., --model and its shape, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
@@ -43,20 +51,47 @@ struct Measured {
   std::uint64_t sketch_columns = 1;  ///< Columns of the sketched matrix.
   std::string fixed_a;               ///< Path of A, when it is at hand.
   std::vector<double> x;             ///< Then, on every rank.
+  std::optional<KroneckerShape> shape;  ///< Of a Kronecker product; d1 and d2 are 0 where a saved state does not know them.
+  std::optional<Method> method;         ///< Likewise.
+  std::optional<StreamedFactorModel> factor;  ///< One factor streamed, all of it: this rank's slices of the operands.
+  std::optional<Estimate> tensor_f2;          ///< Then, on rank 0.
 };
 
 /// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for. A
-/// stream may take hours: before it the root calls `prepare`, to find out whether the answer will be possible. Throws
-/// the same error on all ranks, that of `prepare` too.
+/// stream may take hours: before it the root calls `prepare`, with all that is known by then, to find out whether the
+/// answer will be possible. Throws the same error on all ranks, that of `prepare` too.
 [[nodiscard]] Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                               const std::function<void(const SketchConfig&)>& prepare);
+                               const std::function<void(const Measured&)>& prepare);
 
 /// Its account for a report, except for the time of the query.
 [[nodiscard]] RunReport run_report(const mpi::Communicator& communicator, const Measured& measured);
 
-/// --labels, --json.
-void add_output_options(CLI::App& app, std::string& labels_path, bool& json);
-/// The file of labels; none when `path` is empty. Throws InputError.
-[[nodiscard]] std::optional<Labels> open_labels(const std::string& path);
+/// How an answer is printed.
+struct OutputOptions {
+  std::string labels_path;
+  std::string column_labels_path;
+  bool json = false;
+};
+/// --labels, --labels2, --json.
+void add_output_options(CLI::App& app, OutputOptions& options);
+
+/// The names of indices, where there are any.
+class OutputLabels {
+ public:
+  OutputLabels() = default;
+  /// Opens the files. Throws InputError.
+  explicit OutputLabels(const OutputOptions& options);
+  /// The names of the indices, and of the second indices of pairs; those have the names of the first unless they have a
+  /// file of their own.
+  void find(const std::vector<std::uint64_t>& indices, const std::vector<std::uint64_t>& columns,
+            std::map<std::uint64_t, std::string>& labels, std::map<std::uint64_t, std::string>& column_labels) const;
+
+ private:
+  std::optional<Labels> labels_;
+  std::optional<Labels> column_labels_;
+};
+
+/// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
+[[nodiscard]] Estimate norm_of(const Estimate& f2);
 
 }  // namespace weir::app

@@ -23,11 +23,10 @@
 #include "weir/stream/reader.hpp"
 
 namespace weir::app {
-namespace {
 
-std::uint64_t parse_whole(const std::string& option, std::string_view text, WholeRange range) {
+std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range) {
   const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
-  const std::string_view digits = hexadecimal ? text.substr(2) : text;
+  const std::string_view digits = std::string_view(text).substr(hexadecimal ? 2 : 0);
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, hexadecimal ? 16 : 10);
   if (error != std::errc() || end != digits.data() + digits.size() || value < range.lowest || value > range.highest)
@@ -35,8 +34,6 @@ std::uint64_t parse_whole(const std::string& option, std::string_view text, Whol
         option, fmt::format("'{}' given, expected a whole number from {} to {}", text, range.lowest, range.highest));
   return value;
 }
-
-}  // namespace
 
 double parse_real(const std::string& option, const std::string& text, RealRange range) {
   double value = 0;
@@ -64,29 +61,6 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
       .add_option_function<std::string>(
           name, [=](const std::string& text) { assign(parse_real(name, text, range)); }, description)
       ->type_name("NUMBER");
-}
-
-namespace {
-
-template <class Parse>
-auto parse_list(const std::string& text, const Parse& parse) {
-  std::vector<decltype(parse(std::string()))> values;
-  for (std::size_t start = 0; start <= text.size();) {
-    const std::size_t comma = std::min(text.find(',', start), text.size());
-    values.push_back(parse(text.substr(start, comma - start)));
-    start = comma + 1;
-  }
-  return values;
-}
-
-}  // namespace
-
-std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range) {
-  return parse_list(text, [&](const std::string& item) { return parse_whole(option, item, range); });
-}
-
-std::vector<double> parse_real_list(const std::string& option, const std::string& text, RealRange range) {
-  return parse_list(text, [&](const std::string& item) { return parse_real(option, item, range); });
 }
 
 CLI::Validator one_of(const std::set<std::string>& names) {
@@ -139,25 +113,98 @@ std::string ModelOptions::fixed_file(std::string_view operand) const {
   return {};
 }
 
+std::string_view to_string(Method method) noexcept {
+  switch (method) {
+    case Method::streaming:
+      return "streaming";
+    case Method::two_stage:
+      return "two-stage";
+    case Method::exact:
+      return "exact";
+  }
+  return "";
+}
+
+Method ModelOptions::method() const {
+  const bool one_is_fixed = fixed_file("A1").empty() != fixed_file("A2").empty();
+  return given_method.value_or(one_is_fixed ? Method::streaming : Method::two_stage);
+}
+
+bool ModelOptions::factors_are_fixed() const {
+  return is_kronecker() && !fixed_file("A1").empty() && !fixed_file("A2").empty();
+}
+
+KroneckerShape ModelOptions::kronecker_shape() const { return {*n1, *n2, *d1, *d2}; }
+
+std::vector<engine::FixedOperand> ModelOptions::fixed_operands() const {
+  std::vector<engine::FixedOperand> operands;
+  for (const Operand operand : {Operand::A, Operand::A1, Operand::A2, Operand::X})
+    if (std::string path = fixed_file(to_string(operand)); !path.empty()) operands.push_back({operand, std::move(path)});
+  return operands;
+}
+
+namespace {
+
+/// The operands of a model that may be fixed.
+std::vector<std::string_view> fixable(std::string_view model) {
+  if (model == ProductModel::name) return {"A", "x"};
+  if (model == KroneckerModel::name) return {"A1", "A2", "X"};
+  return {};
+}
+
+/// Throws UsageError for options of other models than `name`.
+void require_no_foreign_options(const ModelOptions& options, const std::string& name) {
+  const auto refuse = [&](bool given, std::string_view option, std::string_view belongs_to) {
+    if (given) throw UsageError(fmt::format("{} belongs to --model {}; the model is {}", option, belongs_to, name));
+  };
+  if (!options.is_kronecker()) {
+    refuse(options.n1.has_value(), "--n1", KroneckerModel::name);
+    refuse(options.n2.has_value(), "--n2", KroneckerModel::name);
+    refuse(options.d1.has_value(), "--d1", KroneckerModel::name);
+    refuse(options.d2.has_value(), "--d2", KroneckerModel::name);
+    refuse(options.given_method.has_value(), "--method", KroneckerModel::name);
+    if (!options.is_rows()) refuse(options.gram.has_value(), "--gram", "kronecker and rows");
+  } else {
+    if (options.n || options.d)
+      throw UsageError("--model kronecker has the sides --n1, --n2, --d1 and --d2, not --n and --d");
+    if (options.gram && options.method() != Method::two_stage)
+      throw UsageError("--gram and --gram-buckets belong to --method two-stage");
+  }
+}
+
+}  // namespace
+
 void ModelOptions::check(bool knows_shape) const {
   const std::string name = this->name();
+  const std::vector<std::string_view> allowed = fixable(name);
   std::set<std::string> names;
   for (const std::string& given : fixed) {
     const std::size_t equals = given.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == given.size())
       throw UsageError(fmt::format("--fixed: '{}' given, expected NAME=FILE", given));
     const std::string operand = given.substr(0, equals);
-    if (name != ProductModel::name || (operand != "x" && operand != "A"))
+    if (std::ranges::find(allowed, operand) == allowed.end())
       throw UsageError(fmt::format("--fixed: the operand '{}' cannot be fixed in the model {}; {}", operand, name,
-                                   name == ProductModel::name ? "expected A or x" : "it has none to fix"));
+                                   allowed.empty() ? std::string("it has none to fix")
+                                                   : fmt::format("expected {}", fmt::join(allowed, " or "))));
     if (!names.insert(operand).second)
       throw UsageError(fmt::format("--fixed: the operand '{}' is given more than once", operand));
   }
+  require_no_foreign_options(*this, name);
   if (name == ProductModel::name && fixed.empty() && !d && !knows_shape)
     throw UsageError(
         "--model product with both operands in the stream needs --d, the length of x; or fix one of them: "
         "--fixed x=FILE, --fixed A=FILE");
   if (name == VectorModel::name && d) throw UsageError("--d is the length of x; the model vector has none");
+  if (is_rows() && !d && !knows_shape) throw UsageError("--model rows needs --d, the number of columns of A");
+  if (!is_kronecker()) return;
+  if (method() == Method::streaming && names.contains("A1") == names.contains("A2"))
+    throw UsageError(
+        names.contains("A1")
+            ? "--method streaming: A1 and A2 are both fixed, and one of them has to stream; --method two-stage and "
+              "--method exact take fixed factors"
+            : "--method streaming: one factor streams and the other is fixed, --fixed A1=FILE or --fixed A2=FILE; with "
+              "--method two-stage both factors may stream, and X too");
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {
@@ -165,60 +212,164 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option(
          "--model", options.model,
          "vector: y is the stream of events i,delta. product: y = A x, with events A,i,j,delta; A,i,*,v0,v1,... "
-         "for a whole row that comes, A,i,-*,... for one that leaves; x,j,delta")
-      ->check(one_of({"vector", "product"}))
-      ->type_name("vector|product")
+         "for a whole row that comes, A,i,-*,... for one that leaves; x,j,delta. kronecker: y = (A1 (x) A2) vec X, the "
+         "matrix A1 X A2^T, with events of A1, A2 and X. rows: whole rows a of A, by a^T M a")
+      ->check(one_of({"vector", "product", "kronecker", "rows"}))
+      ->type_name("vector|product|kronecker|rows")
       ->default_str("vector")
       ->group(group);
   add_whole(
       app, "--n", {1, max_dimension}, [&options](std::uint64_t value) { options.n = value; },
-      "Length of y: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at about twice "
-      "the time and memory of a small N; a fixed A says it itself")
+      "Length of y, rows of A: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at about "
+      "twice the time and memory of a small N; a fixed A says it itself")
       ->group(group);
   add_whole(
       app, "--d", {1, max_dimension}, [&options](std::uint64_t value) { options.d = value; },
-      "Length of x, columns of A; without it that of a fixed operand. Where x streams, the sketch holds D times as "
-      "much")
+      "Length of x, columns of A; without it that of a fixed operand. Where x streams, or rows are drawn, the sketch "
+      "holds D times as much")
       ->type_name("D")
       ->group(group);
+  const auto add_side = [&](const char* name, std::optional<std::uint64_t>& side, const char* description) {
+    add_whole(app, name, {1, max_dimension}, [&side](std::uint64_t value) { side = value; }, description)->group(group);
+  };
+  add_side("--n1", options.n1, "Rows of A1: i1 is 0 .. N1-1. A fixed factor says it itself; --method two-stage can do without");
+  add_side("--n2", options.n2, "Rows of A2: i2 is 0 .. N2-1");
+  add_side("--d1", options.d1, "Columns of A1, rows of X; without it those of a fixed operand");
+  add_side("--d2", options.d2, "Columns of A2 and of X");
   app.add_option(
          "--fixed", options.fixed,
          "An operand loaded once instead of streamed. x=FILE: .npy, .mtx, or text with one number a line. "
          "A=FILE: .npy or coordinate .mtx, read in slices by all ranks and sketched; then a change of x costs next to "
-         "nothing. With both there is no STREAM")
+         "nothing. A1=FILE, A2=FILE, X=FILE likewise; X is the identity when it neither is fixed nor streams. With all "
+         "operands fixed there is no STREAM")
       ->type_name("NAME=FILE")
       ->allow_extra_args(false)
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--method",
+         [&options](const std::string& text) {
+           options.given_method = text == "streaming" ? Method::streaming
+                                  : text == "exact"   ? Method::exact
+                                                      : Method::two_stage;
+         },
+         "Of --model kronecker. streaming: one factor streams into a sketch of y, the other and X are fixed; exact values, "
+         "O(N2) time an event (N1 when A2 streams), O((N1 + N2) D / ranks) memory. two-stage: all may stream, O(1) in N1 "
+         "and N2. exact: the operands themselves, O((N1 + N2) D) a rank. Without it streaming when one factor is fixed, "
+         "else two-stage")
+      ->check(one_of({"streaming", "two-stage", "exact"}))
+      ->type_name("streaming|two-stage|exact")
+      ->group(group);
+  const auto gram = [&options]() -> GramConfig& {
+    if (!options.gram) options.gram.emplace();
+    return *options.gram;
+  };
+  app.add_option_function<std::string>(
+         "--gram", [gram](const std::string& text) { gram().exact = text == "exact"; },
+         "How A^T A is kept, of --model rows and --method two-stage: sketch, for every stream; exact, D^2 numbers without "
+         "error, where rows come and go whole")
+      ->check(one_of({"sketch", "exact"}))
+      ->type_name("sketch|exact")
+      ->default_str("sketch")
+      ->group(group);
+  add_whole(
+      app, "--gram-buckets", {2, std::uint64_t{1} << 31}, [gram](std::uint64_t value) { gram().buckets = value; },
+      "Buckets of that sketch, a power of two: it moves the law of the draws by about sqrt(2 / (5 BUCKETS)) / 2")
+      ->default_str("2048")
+      ->type_name("BUCKETS")
       ->group(group);
 }
 
 void ModelOptions::complete(const mpi::Communicator& communicator) {
-  const std::string path = fixed_file("A");
-  if (path.empty()) return;
-  std::array<std::uint64_t, 2> shape{};
+  std::vector<std::uint64_t> sides(6);
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
-    if (is_pipe(path))
-      throw UsageError(
-          fmt::format("--fixed: A is read by slices and more than once: {} is a pipe, expected a file", path));
-    const auto stated = stated_shape(path);
-    if (!stated && !(n && d))
-      throw UsageError(
-          fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
-                      "file of events it needs --n and --d",
-                      path));
-    shape = stated.value_or(std::array{n.value_or(0), d.value_or(0)});
-    if (n && *n < shape[0])
-      throw InputError(fmt::format("{}: {} x {} numbers, but --n is {}", path, shape[0], shape[1], *n));
-    if (d && *d != shape[1])
-      throw InputError(fmt::format("{}: {} x {} numbers, but --d is {}", path, shape[0], shape[1], *d));
+    for (const auto& [operand, path] : fixed_operands()) {
+      const std::string name(to_string(operand));
+      if (is_pipe(path))
+        throw UsageError(
+            fmt::format("--fixed: {} is read by slices and more than once: {} is a pipe, expected a file", name, path));
+      std::optional<std::uint64_t>& rows = operand == Operand::A    ? n
+                                           : operand == Operand::A1 ? n1
+                                           : operand == Operand::A2 ? n2
+                                                                    : d1;
+      std::optional<std::uint64_t>& columns = operand == Operand::A ? d : operand == Operand::A1 ? d1 : d2;
+      const auto stated = stated_shape(path);
+      const std::string needed = operand == Operand::A   ? "--n and --d"
+                                 : operand == Operand::X ? "--d1 and --d2"
+                                                         : fmt::format("--n{0} and --d{0}", name[1]);
+      if (!stated && !(rows && columns))
+        throw UsageError(fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
+                                     "file of events it needs {}",
+                                     path, needed));
+      if (!stated) continue;
+      const auto [stated_rows, stated_columns] = *stated;
+      const std::string row_option = needed.substr(0, needed.find(' '));
+      const std::string column_option = needed.substr(needed.rfind(' ') + 1);
+      const auto contradicts = [&](const std::string& option, std::uint64_t given) {
+        throw InputError(
+            fmt::format("{}: {} x {} numbers, but {} is {}", path, stated_rows, stated_columns, option, given));
+      };
+      if (rows && (operand == Operand::X ? *rows != stated_rows : *rows < stated_rows)) contradicts(row_option, *rows);
+      if (columns && *columns != stated_columns) contradicts(column_option, *columns);
+      rows = rows.value_or(stated_rows);
+      columns = stated_columns;
+    }
+    if (is_kronecker()) complete_kronecker();
+    sides = {n.value_or(0), d.value_or(0), n1.value_or(0), n2.value_or(0), d1.value_or(0), d2.value_or(0)};
   });
-  const std::uint64_t rows = communicator.broadcast(shape[0]);
-  n = n.value_or(rows);
-  d = communicator.broadcast(shape[1]);
+  communicator.broadcast(sides);
+  const std::array all{&n, &d, &n1, &n2, &d1, &d2};
+  for (std::size_t k = 0; k < all.size(); ++k)
+    if (sides[k] != 0) *all[k] = sides[k];
+}
+
+void ModelOptions::complete_kronecker() {
+  const bool has_core = !fixed_file("X").empty();
+  // Where X is the identity for certain, one side says the other.
+  if (method() == Method::streaming && !has_core) {
+    if (!d1) d1 = d2;
+    if (!d2) d2 = d1;
+    if (d1 && *d1 != *d2)
+      throw UsageError(fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE", *d1,
+                                   *d2));
+  }
+  const auto require = [](const std::optional<std::uint64_t>& side, std::string_view option, std::string_view meaning) {
+    if (!side) throw UsageError(fmt::format("--model kronecker needs {}, the {}", option, meaning));
+  };
+  require(d1, "--d1", "number of columns of A1");
+  require(d2, "--d2", "number of columns of A2");
+  if (method() == Method::two_stage) {
+    n1 = n1.value_or(max_dimension);
+    n2 = n2.value_or(max_dimension);
+  }
+  require(n1, "--n1", "number of rows of A1");
+  require(n2, "--n2", "number of rows of A2");
+  if (method() == Method::streaming && *n1 > max_dimension / *n2)
+    throw UsageError(fmt::format("--method streaming: n1 n2 = {} x {} is more than 2^63; --method two-stage has no such limit",
+                                 *n1, *n2));
+}
+
+DenseMatrix ModelOptions::core(const mpi::Communicator& communicator) const {
+  const std::string path = fixed_file("X");
+  DenseMatrix core{*d1, *d2, {}};
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (path.empty()) {
+      core.values.resize(*d1 * *d2);
+      for (std::uint64_t j = 0; j < *d1; ++j) core.values[j * *d2 + j] = 1;
+    } else if (communicator.local_is_root()) {
+      core = load_operand(path);
+      if (core.rows != *d1 || core.columns != *d2)
+        throw InputError(fmt::format("{}: {} x {} numbers, expected X, {} x {}", path, core.rows, core.columns, *d1, *d2));
+    }
+  });
+  communicator.broadcast(core.values);
+  return core;
 }
 
 Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const {
   if (name() == VectorModel::name) return VectorModel(dimension);
+  if (is_rows()) return RowsModel(dimension, *d, gram.value_or(GramConfig()));
+  if (is_kronecker()) return KroneckerModel(kronecker_shape(), gram.value_or(GramConfig()));
   const std::string path = fixed_file("x");
   if (path.empty()) return StreamedProductModel(dimension, *d, degree);
   std::vector<double> x;
@@ -259,11 +410,24 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
   config.seed = seed.value_or(config.seed);
   config.validate();
   constexpr std::uint64_t longest_scan = std::uint64_t{1} << 40;
-  if ((config.dimension - 1) >> config.group_shift(config.levels - 1) >= longest_scan)
+  if (config.groups(config.levels - 1) > longest_scan)
     throw UsageError(
         fmt::format("--levels {}: a query would scan more than 2^40 items one by one; drop --levels, or give "
                     "the length of y with --n when it is shorter",
                     config.levels));
+  return config;
+}
+
+SketchConfig SketchOptions::matrix_configuration(std::uint64_t matrix_rows, std::uint64_t columns) const {
+  SketchOptions options = *this;
+  if (!levels) {
+    const std::uint32_t suggested = configuration(matrix_rows * columns).levels;
+    // Groups of one entry, or one group of all, find nothing.
+    options.levels = matrix_rows == 1 || columns == 1 ? 1 : std::min<std::uint32_t>(suggested, 2);
+  }
+  SketchConfig config = options.configuration(matrix_rows * columns);
+  config.row_length = columns;
+  config.validate();
   return config;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -9,7 +10,8 @@
 #include <vector>
 
 #include "commands.hpp"
-#include "weir/engine/ingest.hpp"
+#include "weir/dense_matrix.hpp"
+#include "weir/engine/job.hpp"
 #include "weir/model/model.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/sketch/config.hpp"
@@ -42,10 +44,19 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
                       const std::function<void(double)>& assign, const std::string& description);
 /// The number that `text`, given for `option`, stands for. Throws CLI::ValidationError.
 double parse_real(const std::string& option, const std::string& text, RealRange range);
-/// Real numbers of `text`, separated by commas. The same.
-std::vector<double> parse_real_list(const std::string& option, const std::string& text, RealRange range);
-/// Whole numbers of `text`, separated by commas. The same.
-std::vector<std::uint64_t> parse_whole_list(const std::string& option, const std::string& text, WholeRange range);
+/// The same for a whole number.
+std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range);
+/// What `parse` makes of the items of `text`, which are separated by commas.
+template <class Parse>
+auto parse_list(const std::string& text, const Parse& parse) {
+  std::vector<decltype(parse(std::string()))> values;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', start), text.size());
+    values.push_back(parse(text.substr(start, comma - start)));
+    start = comma + 1;
+  }
+  return values;
+}
 
 /// Accepts the given names only, and lists them in its message. The help does not repeat them after the type name.
 CLI::Validator one_of(const std::set<std::string>& names);
@@ -57,23 +68,51 @@ void add_format_option(CLI::App& app, std::optional<EventFormat>& format);
 /// STREAM..., --on-error, --progress.
 void add_stream_options(CLI::App& app, engine::StreamSource& source);
 
-/// --model, --n, --d, --fixed.
+/// How entries of a Kronecker product are drawn.
+enum class Method : std::uint8_t { streaming, two_stage, exact };
+/// "streaming", "two-stage", "exact".
+[[nodiscard]] std::string_view to_string(Method method) noexcept;
+
+/// --model and the shape of its operands, --fixed, --method, --gram, --gram-buckets.
 struct ModelOptions {
   std::optional<std::string> model;
   std::optional<std::uint64_t> n;
   std::optional<std::uint64_t> d;
+  std::optional<std::uint64_t> n1, n2, d1, d2;
   std::vector<std::string> fixed;  ///< NAME=FILE
+  std::optional<Method> given_method;
+  std::optional<GramConfig> gram;
 
   [[nodiscard]] std::string name() const { return model.value_or("vector"); }
+  [[nodiscard]] bool is_kronecker() const { return name() == KroneckerModel::name; }
+  [[nodiscard]] bool is_rows() const { return name() == RowsModel::name; }
+  /// As given, or streaming when one factor is fixed and the other is not.
+  [[nodiscard]] Method method() const;
+  /// One factor of a Kronecker product streams into a sketch of y.
+  [[nodiscard]] bool streams_one_factor() const { return is_kronecker() && method() == Method::streaming; }
+  /// That factor.
+  [[nodiscard]] Operand streamed_factor() const { return fixed_file("A1").empty() ? Operand::A1 : Operand::A2; }
+  /// All operands without which y is zero are fixed: nothing need stream.
+  [[nodiscard]] bool factors_are_fixed() const;
+  /// After complete().
+  [[nodiscard]] KroneckerShape kronecker_shape() const;
+  /// Those that a job reads from files before the stream.
+  [[nodiscard]] std::vector<engine::FixedOperand> fixed_operands() const;
+  /// X: its file, or the identity. Collective; throws on all ranks.
+  [[nodiscard]] DenseMatrix core(const mpi::Communicator& communicator) const;
   /// The file of an operand that is fixed; empty when it streams.
   [[nodiscard]] std::string fixed_file(std::string_view operand) const;
   /// What can be checked before anything is read. `knows_shape`: a saved state says what --d is. Throws UsageError.
   void check(bool knows_shape) const;
-  /// Collective: what the file of a fixed A says about n and d where they are not given. Throws UsageError or InputError
-  /// on all ranks, also when they contradict it.
+  /// Collective: what the files of fixed matrices say about their sides where these are not given. Throws UsageError or
+  /// InputError on all ranks, also when they contradict it.
   void complete(const mpi::Communicator& communicator);
   /// Collective: the root reads the file of a fixed x. Throws UsageError or InputError on all ranks.
   [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const;
+
+ private:
+  /// The sides of a Kronecker product that follow from others. Throws UsageError for those that are missing.
+  void complete_kronecker();
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 
@@ -98,6 +137,8 @@ struct SketchOptions {
   [[nodiscard]] std::uint32_t degree() const noexcept { return p == 4.0 ? 2 : 1; }
   /// The configuration for y of length `dimension`. Throws UsageError when it is impossible.
   [[nodiscard]] SketchConfig configuration(std::uint64_t dimension) const;
+  /// The same for y seen as a matrix of `rows` rows of `columns` entries, whose groups are its rows.
+  [[nodiscard]] SketchConfig matrix_configuration(std::uint64_t rows, std::uint64_t columns) const;
   /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree.
   void require_consistent(const SketchConfig& saved, std::uint32_t degree) const;
 };

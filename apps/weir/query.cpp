@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <chrono>
 #include <cmath>
@@ -13,14 +14,37 @@
 #include "measure.hpp"
 #include "weir/error.hpp"
 #include "weir/io/report.hpp"
+#include "weir/sample/heavy_entries.hpp"
 #include "weir/sample/sampler.hpp"
+#include "weir/sketch/tensor_sketch.hpp"
 
 namespace weir::app {
 namespace {
 
-void require_inside(std::uint64_t index, std::uint64_t dimension) {
-  if (index >= dimension)
-    throw UsageError(fmt::format("--point: index {} is outside y of length {}", index, dimension));
+/// An entry that was asked for.
+struct Point {
+  std::uint64_t index = 0;
+  std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
+};
+
+/// `item` is I, or I1:I2. Throws CLI::ValidationError.
+Point parse_point(const std::string& item) {
+  constexpr WholeRange range{0, (std::uint64_t{1} << 63) - 1};
+  const std::size_t colon = item.find(':');
+  const auto parse = [&](const std::string& text) { return parse_whole("--point", text, range); };
+  if (colon == std::string::npos) return {parse(item)};
+  return {parse(item.substr(0, colon)), parse(item.substr(colon + 1))};
+}
+
+/// Throws UsageError for an entry that y does not have. `columns` is set where y is a matrix of `rows` rows.
+void require_inside(const Point& point, std::uint64_t rows, const std::optional<std::uint64_t>& columns) {
+  if (point.column.has_value() != columns.has_value())
+    throw UsageError(columns ? fmt::format("--point {}: y is a matrix, expected I1:I2", point.index)
+                             : fmt::format("--point {}:{}: y is a vector, expected I", point.index, *point.column));
+  if (point.index < rows && (!columns || *point.column < *columns)) return;
+  throw UsageError(columns ? fmt::format("--point: entry {}:{} is outside y of {} x {}", point.index, *point.column, rows,
+                                         *columns)
+                           : fmt::format("--point: index {} is outside y of length {}", point.index, rows));
 }
 
 /// Draws through which a moment is estimated, where the sketch has the buckets for so many.
@@ -39,11 +63,10 @@ struct QueryOptions {
   double epsilon = 0.1;
   bool norm = false;
   std::uint64_t top = 0;
-  std::vector<std::uint64_t> points;
+  std::vector<Point> points;
   std::vector<std::string> others;
   std::vector<double> moments;
-  std::string labels_path;
-  bool json = false;
+  OutputOptions output;
 
   /// Collective: sizes the sketch of a stream, once n is known, from A too; a saved state has its size. Throws
   /// UsageError or InputError on all ranks.
@@ -51,11 +74,17 @@ struct QueryOptions {
     if (!measure.state_path.empty()) return;
     measure.model.complete(communicator);
     SketchOptions& sketch = measure.sketch;
+    if (measure.of_operands()) {
+      // Answers come from the wide sketches of the operands; those that draw are kept small.
+      if (!measure.model.gram) measure.model.gram = GramConfig{.buckets = std::max(GramConfig().buckets, buckets_for(epsilon))};
+      if (!sketch.buckets) sketch.buckets = 2;
+      if (!sketch.lanes) sketch.lanes = 1;
+      return;
+    }
     if (!moments.empty()) {
       sketch.without_replacement = true;
       sketch.samples = most_draws;
-      const std::uint64_t dimension = measure.dimension(measure.model);
-      if (!sketch.buckets) sketch.buckets = std::max(buckets_for(epsilon), sketch.configuration(dimension).buckets);
+      if (!sketch.buckets) sketch.buckets = std::max(buckets_for(epsilon), measure.configuration(measure.model).buckets);
       if (!sketch.lanes) sketch.lanes = 8;  // the wide lane that draws, and others for --top
       return;
     }
@@ -64,49 +93,105 @@ struct QueryOptions {
     sketch.lanes = 1;
     // Equal neighbours cancel in their group in lane 0, where only signs tell them apart; in scaled lanes they do not, and
     // the search for the largest looks into groups there too.
-    if (top > 0 && sketch.configuration(measure.dimension(measure.model)).levels > 1) sketch.lanes = 8;
+    if (top > 0 && measure.configuration(measure.model).levels > 1) sketch.lanes = 8;
   }
   void check() const {
     measure.check();
-    if (!measure.model.n) return;
-    for (const std::uint64_t index : points) require_inside(index, *measure.model.n);
+    if (measure.model.is_kronecker() && measure.model.given_method == Method::exact)
+      throw UsageError("--method exact draws; questions are answered by --method streaming and two-stage");
+    if (!measure.model.n || measure.model.is_rows()) return;
+    for (const Point& point : points) require_inside(point, *measure.model.n, std::nullopt);
   }
 };
 
-/// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
-Estimate norm_of(const Estimate& f2) {
-  const double norm = std::sqrt(std::max(0.0, f2.value));
-  return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
-}
-
-/// Phi z of the vector z whose state is at `path`, for an inner product with a sketch of `config`.
-VectorSketch load_other(const std::string& path, const SketchConfig& config) {
+/// The state at `path`, for an inner product with that of `config`.
+SketchState load_other(const std::string& path, const SketchConfig& config) {
   SketchState other = load_state(path).sketch;
   const std::string difference = describe_difference(config, config_of(other));
   if (!difference.empty())
     throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
-  return sketch_of_y(std::move(other));
+  return other;
 }
 
 /// Throws what answer() would, as far as it can be known without y.
-void require_answerable(const SketchConfig& config, const QueryOptions& options) {
-  for (const std::uint64_t index : options.points) require_inside(index, config.dimension);
-  if (options.top >= config.buckets)
-    throw UsageError(fmt::format("--top {}: a sketch of {} buckets tells fewer coordinates apart than it has buckets",
-                                 options.top, config.buckets));
-  if (!options.moments.empty() && (config.lanes < 2 || config.law != ScaleLaw::exponential))
-    throw UsageError("--moment draws without replacement: the sketch needs 2 lanes at least, and the exponential law");
+void require_answerable(const Measured& known, const QueryOptions& options) {
+  const SketchConfig& config = known.config;
+  const bool is_matrix = known.shape.has_value();
+  const bool is_rows = known.description.model == RowsModel::name;
+  if (is_rows && (!options.points.empty() || options.top > 0 || !options.others.empty() || !options.moments.empty()))
+    throw UsageError("a state of --model rows answers --norm alone: the Frobenius norm of A");
+  for (const Point& point : options.points)
+    require_inside(point, is_matrix ? known.shape->n1 : config.dimension,
+                   is_matrix ? std::optional(known.shape->n2) : std::nullopt);
+  if (is_matrix && known.method == Method::two_stage) {
+    if (!options.moments.empty())
+      throw UsageError("--moment needs a sketch of y: of --model kronecker, --method streaming");
+  } else {
+    if (options.top >= config.buckets)
+      throw UsageError(fmt::format("--top {}: a sketch of {} buckets tells fewer coordinates apart than it has buckets",
+                                   options.top, config.buckets));
+    if (!options.moments.empty() && (config.lanes < 2 || config.law != ScaleLaw::exponential))
+      throw UsageError(
+          "--moment draws without replacement: the sketch needs 2 lanes at least, and the exponential law");
+  }
   // Loaded again to be used, so that memory holds one at a time, and none while the stream is read.
   for (const std::string& path : options.others) std::ignore = load_other(path, config);
 }
 
-void answer(const engine::MeasuredVector& y, const QueryOptions& options, QueryReport& report) {
+/// ||A||_F, with the bound of a sketch of B buckets.
+Estimate frobenius_norm(const RowsSketch& rows) {
+  const DenseMatrix gram = rows.gram();
+  double f2 = 0;
+  for (std::uint64_t j = 0; j < gram.rows; ++j) f2 += gram.values[j * gram.columns + j];
+  // The mean of R rows of variance 2 F2^2 / B each, by Chebyshev.
+  const double deviation =
+      rows.exact_gram.empty()
+          ? std::sqrt(2.0 / (static_cast<double>(rows.wide.config().buckets) * rows.wide.config().rows)) * f2
+          : 0.0;
+  return norm_of({f2, 10 * deviation});
+}
+
+/// From the operands of a Kronecker product: a TensorSketch of them.
+void answer(const KroneckerSketch& kronecker, const QueryOptions& options, QueryReport& report) {
+  const TensorSketch tensor = kronecker.tensor();
+  const TensorImage image = tensor.image();
+  if (options.norm) report.norm = norm_of(image.f2());
+  if (options.top > 0) report.top = heavy_entries(tensor, static_cast<std::size_t>(options.top));
+  for (const Point& point : options.points)
+    report.points.push_back({point.index, image.point(std::array{point.index, *point.column}), point.column});
+  for (const std::string& path : options.others) {
+    const SketchState other = load_other(path, kronecker.config());
+    const auto* operands = std::get_if<KroneckerSketch>(&other);
+    if (operands == nullptr)
+      throw InputError(fmt::format("{}: no inner product with a state of another kind", path));
+    report.inner.push_back({path, image.inner_product(operands->tensor().image())});
+  }
+}
+
+/// From a sketch of y, a matrix where it is one.
+void answer(const engine::MeasuredVector& y, bool transposed, const QueryOptions& options, QueryReport& report) {
   const VectorSketch& sketch = y.y();
+  const std::uint64_t row_length = sketch.config().row_length;
+  const auto key_of = [&](const Point& point) {
+    if (row_length == 0) return point.index;
+    return transposed ? *point.column * row_length + point.index : point.index * row_length + *point.column;
+  };
+  const auto entry_at = [&](std::uint64_t key, const Estimate& estimate) -> HeavyCoordinate {
+    if (row_length == 0) return {key, estimate};
+    std::uint64_t index = key / row_length, column = key % row_length;
+    if (transposed) std::swap(index, column);
+    return {index, estimate, column};
+  };
   if (options.norm) report.norm = norm_of(sketch.f2());
-  if (options.top > 0) report.top = heavy_coordinates(sketch, static_cast<std::size_t>(options.top));
-  for (const std::uint64_t index : options.points) report.points.push_back({index, sketch.point(index)});
+  if (options.top > 0) {
+    report.top.emplace();
+    for (const HeavyCoordinate& heavy : heavy_coordinates(sketch, static_cast<std::size_t>(options.top)))
+      report.top->push_back(entry_at(heavy.index, heavy.estimate));
+  }
+  for (const Point& point : options.points)
+    report.points.push_back(entry_at(key_of(point), sketch.point(key_of(point))));
   for (const std::string& path : options.others)
-    report.inner.push_back({path, sketch.inner_product(load_other(path, sketch.config()))});
+    report.inner.push_back({path, sketch.inner_product(sketch_of_y(load_other(path, sketch.config())))});
   if (options.moments.empty()) return;
   const std::uint64_t draws = std::clamp<std::uint64_t>(sketch.config().buckets / buckets_a_draw, 2, most_draws);
   SampleResult sample = draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});
@@ -119,22 +204,34 @@ void answer(const engine::MeasuredVector& y, const QueryOptions& options, QueryR
 
 int query(const mpi::Communicator& communicator, QueryOptions options) {
   options.settle(communicator);
-  std::optional<Labels> labels;
-  const Measured measured = measure(communicator, options.measure, [&](const SketchConfig& config) {
-    labels = open_labels(options.labels_path);
-    require_answerable(config, options);
+  OutputLabels labels;
+  const Measured measured = measure(communicator, options.measure, [&](const Measured& known) {
+    labels = OutputLabels(options.output);
+    require_answerable(known, options);
   });
   if (!communicator.local_is_root()) return done;
   QueryReport report;
   report.run = run_report(communicator, measured);
   const auto start = std::chrono::steady_clock::now();
-  answer(measured.job.y, options, report);
+  const SketchState& state = *measured.job.y.sketch;
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state)) {
+    answer(*kronecker, options, report);
+  } else if (const auto* rows = std::get_if<RowsSketch>(&state)) {
+    report.norm = frobenius_norm(*rows);
+  } else {
+    answer(measured.job.y, measured.description.transposed, options, report);
+  }
   report.run.seconds.query = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::vector<std::uint64_t> indices = options.points;
+  std::vector<std::uint64_t> indices, columns;
+  const auto note = [&](std::uint64_t index, const std::optional<std::uint64_t>& column) {
+    indices.push_back(index);
+    if (column) columns.push_back(*column);
+  };
+  for (const Point& point : options.points) note(point.index, point.column);
   if (report.top)
-    for (const HeavyCoordinate& coordinate : *report.top) indices.push_back(coordinate.index);
-  if (labels) report.labels = labels->find(indices);
-  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+    for (const HeavyCoordinate& coordinate : *report.top) note(coordinate.index, coordinate.column);
+  labels.find(indices, columns, report.labels, report.column_labels);
+  print_answer(options.output.json ? to_json(report) + '\n' : to_table(report));
   return done;
 }
 
@@ -156,10 +253,9 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
           "--point",
           [options](const std::vector<std::string>& texts) {
             for (const std::string& text : texts)
-              for (const std::uint64_t index : parse_whole_list("--point", text, {0, (std::uint64_t{1} << 63) - 1}))
-                options->points.push_back(index);
+              for (const Point& point : parse_list(text, parse_point)) options->points.push_back(point);
           },
-          "The values at these indices")
+          "The values at these indices; I1:I2 of --model kronecker")
       ->allow_extra_args(false)
       ->type_name("I[,I...]")
       ->group(group);
@@ -174,14 +270,15 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
           "--moment",
           [options](const std::vector<std::string>& texts) {
             for (const std::string& text : texts)
-              for (const double p : parse_real_list("--moment", text, {0, 16, true, false}))
+              for (const double p : parse_list(
+                       text, [](const std::string& item) { return parse_real("--moment", item, {0, 16, true, false}); }))
                 options->moments.push_back(p);
           },
           "Sums of |y_i|^P, through samples; the bound is that of the sampling")
       ->allow_extra_args(false)
       ->type_name("P[,P...]")
       ->group(group);
-  add_output_options(*command, options->labels_path, options->json);
+  add_output_options(*command, options->output);
   add_real(
       *command, "--epsilon", {0, 1, true, true}, [options](double value) { options->epsilon = value; },
       "Error of a point estimate as a fraction of the norm, except with probability 0.01: sizes the buckets")

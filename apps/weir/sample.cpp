@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,10 +13,15 @@
 #include "weir/engine/softmax.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/io/operand.hpp"
 #include "weir/io/report.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/dense_tensor.hpp"
+#include "weir/sample/metric.hpp"
 #include "weir/sample/precision.hpp"
+#include "weir/sample/row_sampler.hpp"
 #include "weir/sample/sampler.hpp"
+#include "weir/sample/two_stage.hpp"
 
 namespace weir::app {
 namespace {
@@ -25,8 +32,8 @@ struct SampleOptions {
   std::optional<double> precision_constant;
   bool exact_check = false;
   bool verify = true;
-  std::string labels_path;
-  bool json = false;
+  std::optional<std::string> metric;  ///< norm, leverage, or the path of M.
+  OutputOptions output;
 
   [[nodiscard]] bool is(std::string_view name) const { return sampler.value_or("perfect") == name; }
 
@@ -45,12 +52,40 @@ struct SampleOptions {
     } else if (precision_constant) {
       throw UsageError("--precision-constant belongs to --sampler precision");
     }
+    settle_operands();
     if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
     if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
     measure.keep_sketch = is("perfect") || is("precision");
-    measure.exact = is("softmax")                ? engine::Exact::slices
-                    : is("exact") || exact_check ? engine::Exact::on_root
-                                                 : engine::Exact::none;
+    // The operands of a factor that streams are there in any case.
+    const bool checks = exact_check && !measure.model.streams_one_factor();
+    measure.exact = is("softmax")           ? engine::Exact::slices
+                    : is("exact") || checks ? engine::Exact::on_root
+                                            : engine::Exact::none;
+  }
+  /// The same where rows, or entries of a Kronecker product, are drawn.
+  void settle_operands() {
+    ModelOptions& model = measure.model;
+    if (metric && !model.is_rows() && measure.state_path.empty())
+      throw UsageError("--metric belongs to --model rows");
+    if (!model.is_kronecker() && !model.is_rows()) return;
+    const std::string model_name = "--model " + model.name();
+    if (is("softmax") || (is("precision") && !model.streams_one_factor()))
+      throw UsageError(fmt::format("--sampler {} is not for {}{}", *sampler, model_name,
+                                   is("precision") && model.is_kronecker() ? " --method two-stage or exact" : ""));
+    if (model.is_kronecker()) {
+      if (is("exact")) {
+        if (model.given_method.value_or(Method::exact) != Method::exact)
+          throw UsageError(
+              fmt::format("--sampler exact contradicts --method {}", weir::app::to_string(*model.given_method)));
+        model.given_method = Method::exact;
+      }
+      if (model.method() == Method::exact) {
+        if (sampler && !is("exact")) throw UsageError(fmt::format("--sampler {} contradicts --method exact", *sampler));
+        sampler = "exact";
+      }
+    }
+    if (measure.of_operands() && measure.sketch.without_replacement)
+      throw UsageError(fmt::format("--without-replacement is not for {}: it draws with replacement", model_name));
   }
   /// Throws UsageError when what was asked for is not what a saved state of `law` is for.
   void require_law(ScaleLaw law) const {
@@ -65,31 +100,100 @@ struct SampleOptions {
   }
 };
 
-/// On the root: from the sketch, or from y itself.
-SampleResult draw(const Measured& measured, const SampleOptions& options) {
+/// --metric, ready to be used once the Gram matrix is known.
+class MetricChoice {
+ public:
+  /// Reads the file of M, if it is one: d x d. Throws InputError.
+  MetricChoice(const std::string& name, std::uint64_t d) : name_(name), d_(d) {
+    if (name_ == "norm" || name_ == "leverage") return;
+    DenseMatrix matrix = load_operand(name_);
+    if (matrix.rows != d || matrix.columns != d)
+      throw InputError(fmt::format("{}: {} x {} numbers, expected a metric of {} x {}, as rows of A have {} entries", name_,
+                                   matrix.rows, matrix.columns, d, d, d));
+    given_ = Metric::of(std::move(matrix), name_);
+  }
+
+  [[nodiscard]] Metric operator()(const DenseMatrix& gram) const {
+    if (given_) return *given_;
+    return name_ == "leverage" ? Metric::leverage(gram) : Metric::norm(d_);
+  }
+
+ private:
+  std::string name_;
+  std::uint64_t d_;
+  std::optional<Metric> given_;
+};
+
+/// Draws from a sketch of y as a matrix become pairs.
+void make_pairs(SampleResult& result, std::uint64_t row_length, bool transposed) {
+  for (Draw& draw : result.draws) {
+    draw.column = draw.index % row_length;
+    draw.index /= row_length;
+    if (transposed) std::swap(draw.index, *draw.column);
+  }
+}
+
+/// On the root: from the sketch, or from the exact values or operands.
+SampleResult draw(const Measured& measured, const SampleOptions& options, const std::optional<MetricChoice>& metric) {
   const engine::MeasuredVector& y = measured.job.y;
   const SketchOptions& wanted = options.measure.sketch;
+  const DrawOptions perfect{.samples = wanted.samples, .threshold = wanted.threshold.value_or(1.0)};
   if (!y.sketch) {
     const DenseDrawOptions dense{.samples = wanted.samples, .p = wanted.p.value_or(2.0), .seed = measured.config.seed};
+    if (y.operands) {
+      if (const auto* rows = std::get_if<DenseOperand>(&*y.operands))
+        return draw_rows(*rows, (*metric)(rows->gram()), dense);
+      return draw_pairs(std::get<DenseTensor>(*y.operands), dense);
+    }
     return wanted.without_replacement ? draw_without_replacement(*y.dense, dense)
                                       : draw_with_replacement(*y.dense, dense);
   }
+  if (const auto* rows = std::get_if<RowsSketch>(&*y.sketch)) {
+    const DenseMatrix gram = rows->gram();
+    const Metric chosen = (*metric)(gram);
+    return draw_rows(rows->draws, chosen, chosen.total(gram), perfect);
+  }
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&*y.sketch)) return draw_pairs(*kronecker, perfect);
   const VectorSketch& sketch = y.drawn_from();
   if (sketch.config().law == ScaleLaw::uniform)
     return draw_by_precision_sampling(
         sketch,
         {.samples = wanted.samples, .epsilon = wanted.epsilon, .constant = options.precision_constant.value_or(1.0)});
-  const DrawOptions perfect{.samples = wanted.samples, .threshold = wanted.threshold.value_or(1.0)};
   SampleResult result =
       wanted.without_replacement ? draw_without_replacement(sketch, perfect) : draw_with_replacement(sketch, perfect);
   return y.degree() == 2 ? draws_of_roots(std::move(result), y.y()) : result;
 }
 
-/// The true norm, values and probabilities beside the estimates.
-void add_exact_answers(SampleReport& report, const DenseVector& y, double p) {
-  report.exact_norm = y.norm();
-  for (const Draw& item : report.result.draws)
-    report.exact[item.index] = {y.table()[static_cast<std::size_t>(item.index)], y.probability(item.index, p)};
+/// The true norm, values and probabilities beside the estimates: from y, or from its operands.
+void add_exact_answers(SampleReport& report, const engine::MeasuredVector& y, double p,
+                       const std::optional<MetricChoice>& metric) {
+  if (y.dense) {
+    report.exact_norm = y.dense->norm();
+    for (const Draw& item : report.result.draws)
+      report.exact[{item.index}] = {y.dense->table()[static_cast<std::size_t>(item.index)],
+                                    y.dense->probability(item.index, p)};
+    return;
+  }
+  const auto share = [&](double value) {
+    const double root = value / *report.exact_norm;
+    return root * root;
+  };
+  if (const auto* rows = std::get_if<DenseOperand>(&*y.operands)) {
+    const DenseMatrix gram = rows->gram();
+    const Metric chosen = (*metric)(gram);
+    report.exact_norm = std::sqrt(chosen.total(gram));
+    for (const Draw& item : report.result.draws) {
+      const double value = std::sqrt(chosen.of_row(rows->row(item.index)));
+      report.exact[{item.index}] = {value, share(value)};
+    }
+    return;
+  }
+  const TensorSampler exact(std::get<DenseTensor>(*y.operands));
+  report.exact_norm = exact.norm();
+  for (const Draw& item : report.result.draws) {
+    const double value = exact.value(std::array{item.index, *item.column});
+    report.exact[{item.index, item.column}] = {value, share(value)};
+  }
 }
 
 /// Collective: puts exact values and probabilities in the place of the estimates of rank 0.
@@ -108,15 +212,51 @@ void verify(const mpi::Communicator& communicator, const Measured& measured, Sam
   }
 }
 
+/// Collective: the same from the operands of a Kronecker product one of whose factors streamed. The norm of other powers
+/// than squares is not known exactly: then draws are shown their exact values alone.
+void verify_factor(const mpi::Communicator& communicator, const Measured& measured, bool beside, SampleReport& report) {
+  std::vector<std::uint64_t> keys;
+  const bool transposed = measured.description.transposed;
+  for (const Draw& item : report.result.draws) {
+    const std::uint64_t row = transposed ? *item.column : item.index;
+    keys.push_back(row * measured.config.row_length + (transposed ? item.index : *item.column));
+  }
+  const engine::ExactMatrixEntries exact = engine::exact_entries(communicator, *measured.factor, keys);
+  if (!communicator.local_is_root()) return;
+  const bool squares = measured.config.p == 2;
+  report.exact_norm = exact.norm;
+  report.verified = squares && !beside;
+  for (std::size_t t = 0; t < keys.size(); ++t) {
+    Draw& item = report.result.draws[t];
+    const double root = exact.norm > 0 ? exact.values[t] / exact.norm : 0.0;
+    if (beside) {
+      report.exact[{item.index, item.column}] = {exact.values[t], squares ? root * root : item.probability};
+    } else {
+      item.value = exact.values[t];
+      if (squares) item.probability = root * root;
+    }
+  }
+}
+
 int sample(const mpi::Communicator& communicator, const SampleOptions& options) {
-  std::optional<Labels> labels;
-  const Measured measured = measure(communicator, options.measure, [&](const SketchConfig& config) {
-    options.require_law(config.law);
-    labels = open_labels(options.labels_path);
-  });
+  OutputLabels labels;
+  std::optional<MetricChoice> metric;
+  std::string metric_name;
+  const auto prepare = [&](const Measured& known) {
+    options.require_law(known.config.law);
+    labels = OutputLabels(options.output);
+    if (known.description.model != RowsModel::name) {
+      if (options.metric) throw UsageError("--metric belongs to --model rows");
+      return;
+    }
+    metric_name = options.metric.value_or("norm");
+    metric.emplace(metric_name, *known.d);
+  };
+  const Measured measured = measure(communicator, options.measure, prepare);
   const engine::MeasuredVector& y = measured.job.y;
   SampleReport report;
   report.run = run_report(communicator, measured);
+  if (!metric_name.empty()) report.run.metric = metric_name;
   const auto start = std::chrono::steady_clock::now();
   const SketchOptions& wanted = options.measure.sketch;
   if (options.measure.exact == engine::Exact::slices) {
@@ -127,19 +267,32 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   } else {
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
-      report.result = draw(measured, options);
+      report.result = draw(measured, options, metric);
       report.verified = !y.sketch;
-      if (options.exact_check) add_exact_answers(report, *y.dense, measured.config.p * measured.degree);
+      if (measured.config.row_length != 0)
+        make_pairs(report.result, measured.config.row_length, measured.description.transposed);
+      if (measured.tensor_f2) {
+        report.norm_bound = norm_of(y.y().f2()).bound;
+        report.tensor_norm = norm_of(*measured.tensor_f2);
+      }
+      if (options.measure.exact == engine::Exact::on_root && options.exact_check)
+        add_exact_answers(report, y, measured.config.p * measured.degree, metric);
     });
-    if (options.verify && !measured.fixed_a.empty() && options.measure.keep_sketch && !options.exact_check)
+    if (measured.factor && (options.verify || options.exact_check)) {
+      verify_factor(communicator, measured, options.exact_check, report);
+    } else if (options.verify && !measured.fixed_a.empty() && options.measure.keep_sketch && !options.exact_check) {
       verify(communicator, measured, report);
+    }
   }
   if (!communicator.local_is_root()) return done;
   report.run.seconds.query = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::vector<std::uint64_t> indices;
-  for (const Draw& item : report.result.draws) indices.push_back(item.index);
-  if (labels) report.labels = labels->find(indices);
-  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+  std::vector<std::uint64_t> indices, columns;
+  for (const Draw& item : report.result.draws) {
+    indices.push_back(item.index);
+    if (item.column) columns.push_back(*item.column);
+  }
+  labels.find(indices, columns, report.labels, report.column_labels);
+  print_answer(options.output.json ? to_json(report) + '\n' : to_table(report));
   return report.result.draws.empty() ? nothing_drawn : done;
 }
 
@@ -215,10 +368,17 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->group(group);
   command
       ->add_flag("--verify,!--no-verify", options->verify,
-                 "With --fixed A=FILE: read A once more, and give exact values and probabilities of the draws in place "
-                 "of estimates (on by default)")
+                 "With --fixed A=FILE, and --method streaming: give exact values and probabilities of the draws in place of "
+                 "estimates, reading A once more (on by default)")
       ->group(group);
-  add_output_options(*command, options->labels_path, options->json);
+  command
+      ->add_option("--metric", options->metric,
+                   "Of --model rows: rows a are drawn by a^T M a. norm: M = I, squared norms. leverage: M = (A^T A)^-1, the "
+                   "leverage scores of least squares. FILE: M itself, .npy or .mtx, symmetric and positive semi-definite")
+      ->type_name("norm|leverage|FILE")
+      ->default_str("norm")
+      ->group(group);
+  add_output_options(*command, options->output);
   add_measure_options(*command, options->measure);
   command->footer(
       "Examples:\n"

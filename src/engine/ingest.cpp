@@ -198,18 +198,22 @@ std::vector<std::string> take_pipes(const mpi::Communicator& communicator, std::
 
 IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
                         const std::vector<OperandShape>& shapes, Operand default_operand,
-                        const std::function<void(const EventBatch&)>& consume) {
+                        const std::function<void(const EventBatch&)>& consume, Delivery delivery) {
   std::vector<std::string> files = source.paths;
   if (std::ranges::count(files, "-") > 1) throw UsageError("standard input (-) can be read only once");
   const std::vector<std::string> pipes = take_pipes(communicator, files);
 
   ReadOptions options;
-  options.slice = static_cast<std::uint32_t>(communicator.local_rank());
-  options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
+  const bool to_all = delivery == Delivery::every_rank;
+  if (!to_all) {
+    options.slice = static_cast<std::uint32_t>(communicator.local_rank());
+    options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
+  }
   options.on_error = source.on_error;
   options.shapes = shapes;
   options.default_operand = default_operand;
 
+  const bool counts = !to_all || communicator.local_is_root();
   const auto start = Clock::now();
   IngestStatistics local;
   Progress progress(communicator, source.progress_seconds);
@@ -218,10 +222,10 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
       EventReader reader(files, options);
       for (EventBatch batch; !signal.local_raised() && reader.next(batch);) {
         consume(batch);
-        local.updates += batch.events();
+        if (counts) local.updates += batch.events();
         progress.advance(batch.events());
       }
-      local.skipped += reader.skipped();
+      if (counts) local.skipped += reader.skipped();
     });
   }
   if (!pipes.empty()) {
@@ -234,19 +238,18 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
         reader = std::make_unique<BackgroundReader>(EventReader(pipes, options));
       }
       EventBatch produced, received;
-      mpi::distribute(
-          communicator, signal,
-          [&](std::vector<std::byte>& piece) {
-            if (!reader->next(produced, std::chrono::milliseconds(100))) return false;
-            if (!produced.empty()) pack(produced, piece);
-            progress.advance(produced.events());
-            return true;
-          },
-          [&](std::span<const std::byte> piece) {
-            unpack(piece, received);
-            consume(received);
-            local.updates += received.events();
-          });
+      const auto produce = [&](std::vector<std::byte>& piece) {
+        if (!reader->next(produced, std::chrono::milliseconds(100))) return false;
+        if (!produced.empty()) pack(produced, piece);
+        progress.advance(produced.events());
+        return true;
+      };
+      const auto take = [&](std::span<const std::byte> piece) {
+        unpack(piece, received);
+        consume(received);
+        if (counts) local.updates += received.events();
+      };
+      (to_all ? mpi::distribute_to_all : mpi::distribute)(communicator, signal, produce, take);
       if (reader && !signal.local_raised()) local.skipped += reader->skipped();
     });
   }

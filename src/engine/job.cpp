@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "engine/memory.hpp"
 #include "sample/power.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
@@ -21,18 +22,28 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// Bytes of counts that multiply; the largest number when they do not fit into one.
-std::uint64_t doubles_in_bytes(std::uint64_t count, std::uint64_t times = 1) {
-  constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  return times != 0 && count > most / sizeof(double) / times ? most : count * times * sizeof(double);
+/// Bytes of the operands themselves.
+std::uint64_t operand_bytes(const std::vector<OperandShape>& shapes) {
+  std::uint64_t bytes = 0;
+  for (const OperandShape& shape : shapes) bytes = add_saturated(bytes, doubles_in_bytes(shape.rows, shape.columns));
+  return bytes;
 }
 
-std::uint64_t add_saturated(std::uint64_t a, std::uint64_t b) {
-  return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
+/// The same for models that are drawn from through their operands.
+template <class OperandsModel>
+void require_room(const mpi::Communicator& communicator, const OperandsModel& model, const Measure& measure) {
+  std::uint64_t sketch = 0, dense = 0;
+  if (measure.sketch) sketch = model.sketch_bytes(*measure.sketch);
+  if (measure.exact != Exact::none) dense = operand_bytes(model.shapes());
+  // To answer, the root keeps norms of cells, or multiplies out: as much as the sketch at most.
+  require_memory(communicator, add_saturated(sketch, dense), sketch,
+                 dense > sketch ? "the operands themselves, for exact answers," : "the tables of the sketch");
 }
 
 /// Throws unless every machine has room for what its ranks will allocate.
 void require_room(const mpi::Communicator& communicator, const Model& model, const Measure& measure, bool a_is_fixed) {
+  if (const auto* rows = std::get_if<RowsModel>(&model)) return require_room(communicator, *rows, measure);
+  if (const auto* kronecker = std::get_if<KroneckerModel>(&model)) return require_room(communicator, *kronecker, measure);
   const auto* product = std::get_if<StreamedProductModel>(&model);
   std::uint64_t sketch = 0, answering = 0, dense = 0;
   if (measure.sketch) {
@@ -76,6 +87,26 @@ std::string describe_range_problem(const DenseVector& y) {
   return describe_range_problem(all_finite(y.table()) && std::isfinite(y.moment(2)), largest_magnitude(y.table(), 1));
 }
 
+std::string describe_range_problem(const RowsSketch& rows) {
+  const DenseMatrix gram = rows.gram();
+  return describe_range_problem(all_finite(rows.draws.table()) && all_finite(gram.values),
+                                largest_magnitude(rows.wide.table(), 1));
+}
+
+std::string describe_range_problem(const KroneckerSketch& kronecker) {
+  for (const RowsSketch* factor : {&kronecker.a1, &kronecker.a2})
+    if (std::string problem = describe_range_problem(*factor); !problem.empty()) return problem;
+  return describe_range_problem(all_finite(kronecker.x) && std::isfinite(kronecker.f2()),
+                                largest_magnitude(kronecker.x, 1));
+}
+
+std::string describe_range_problem(const DenseState& operands) {
+  if (const auto* rows = std::get_if<DenseOperand>(&operands))
+    return describe_range_problem(all_finite(rows->gram().values), largest_magnitude(rows->matrix().values, 1));
+  const auto& tensor = std::get<DenseTensor>(operands);
+  return describe_range_problem(std::isfinite(TensorSampler(tensor).norm()), 0);
+}
+
 }  // namespace
 
 std::string describe_range_problem(const VectorSketch& sketch) {
@@ -84,9 +115,25 @@ std::string describe_range_problem(const VectorSketch& sketch) {
                                 largest_magnitude(sketch.items(), sketch.config().lanes));
 }
 
+std::string describe_range_problem(const SketchState& state) {
+  return std::visit(
+      [&](const auto& sketch) {
+        using Sketch = std::decay_t<decltype(sketch)>;
+        if constexpr (std::is_same_v<Sketch, ProductSketch>)
+          return describe_range_problem(sketch.y());
+        else
+          return describe_range_problem(sketch);
+      },
+      state);
+}
+
 void MeasuredVector::finish() {
   std::string problem;
-  if (sketch) {
+  if (operands) problem = describe_range_problem(*operands);
+  const bool of_operands =
+      sketch && (std::holds_alternative<RowsSketch>(*sketch) || std::holds_alternative<KroneckerSketch>(*sketch));
+  if (problem.empty() && of_operands) problem = describe_range_problem(*sketch);
+  if (sketch && !of_operands) {
     if (const auto* product = std::get_if<ProductSketch>(&*sketch)) {
       product_ = product->y();
       if (product->degree == 2) squares_ = product->squares();
@@ -102,12 +149,39 @@ const VectorSketch& MeasuredVector::y() const { return product_ ? *product_ : st
 
 namespace {
 
-void merge(const mpi::Communicator& communicator, SketchState& state) {
-  communicator.require_equal(fingerprint_of(state), "the configuration of the sketch");
-  if (auto* sketch = std::get_if<VectorSketch>(&state)) return communicator.reduce_sum(sketch->table());
-  auto& product = std::get<ProductSketch>(state);
+// Each operand is summed by itself.
+
+void reduce(const mpi::Communicator& communicator, VectorSketch& y) { communicator.reduce_sum(y.table()); }
+
+void reduce(const mpi::Communicator& communicator, ProductSketch& product) {
   communicator.reduce_sum(product.a.table());
   communicator.all_sum(product.x);
+}
+
+void reduce(const mpi::Communicator& communicator, RowsSketch& rows) {
+  communicator.reduce_sum(rows.draws.table());
+  communicator.reduce_sum(rows.wide.table());
+  communicator.reduce_sum(rows.exact_gram);
+}
+
+void reduce(const mpi::Communicator& communicator, KroneckerSketch& kronecker) {
+  reduce(communicator, kronecker.a1);
+  reduce(communicator, kronecker.a2);
+  communicator.reduce_sum(kronecker.x);
+  communicator.reduce_sum({&kronecker.x_events, 1});
+}
+
+void reduce(const mpi::Communicator& communicator, DenseOperand& operand) { communicator.reduce_sum(operand.table()); }
+
+void reduce(const mpi::Communicator& communicator, DenseTensor& tensor) {
+  for (DenseOperand& factor : tensor.factors) reduce(communicator, factor);
+  communicator.reduce_sum(tensor.x);
+  communicator.reduce_sum({&tensor.x_events, 1});
+}
+
+void merge(const mpi::Communicator& communicator, SketchState& state) {
+  communicator.require_equal(fingerprint_of(state), "the configuration of the sketch");
+  std::visit([&](auto& sketch) { reduce(communicator, sketch); }, state);
 }
 
 /// This rank's share of y = A x, when all of x is known, from its slice of A.
@@ -127,8 +201,8 @@ DenseVector multiply_file(const mpi::Communicator& communicator, const std::stri
 JobResult run_job(const mpi::Communicator& communicator, Model& model, const Measure& measure, const JobSource& source,
                   std::optional<SketchState> start) {
   auto* product = std::get_if<StreamedProductModel>(&model);
-  const bool a_is_fixed = !source.fixed_a.empty();
-  if (a_is_fixed && (product == nullptr || start))
+  const bool a_is_fixed = product != nullptr && !source.fixed.empty();
+  if (a_is_fixed && (start || source.fixed.size() > 1 || source.fixed[0].operand != Operand::A))
     throw UsageError("a fixed A belongs to a product whose x streams, from the beginning");
   if (measure.sketch) measure.sketch->validate();
   require_room(communicator, model, measure, a_is_fixed);
@@ -150,16 +224,27 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
   if (a_is_fixed) {
     const std::vector<OperandShape> a{shapes[0]}, x{shapes[1]};
     if (sketch) {
-      ingest(communicator, {.paths = {source.fixed_a}}, a, Operand::A,
+      ingest(communicator, {.paths = {source.fixed[0].path}}, a, Operand::A,
              [&](const EventBatch& batch) { add_events(model, batch, *sketch); });
     }
     result.ingest = ingest(communicator, source.stream, x, Operand::x,
                            [&](const EventBatch& batch) { product->ingest(batch, result.x); });
   } else {
-    result.ingest = ingest(communicator, source.stream, shapes, streamed_operand(model), [&](const EventBatch& batch) {
+    const auto consume = [&](const EventBatch& batch) {
       if (sketch) add_events(model, batch, *sketch);
       if (dense) add_events(model, batch, *dense);
-    });
+    };
+    Operand default_operand = streamed_operand(model);
+    for (const FixedOperand& fixed : source.fixed) {
+      const auto shape = std::ranges::find(shapes, fixed.operand, &OperandShape::operand);
+      if (shape == shapes.end())
+        throw UsageError(fmt::format("the model has no operand {} to be fixed", to_string(fixed.operand)));
+      ingest(communicator, {.paths = {fixed.path}}, {*shape}, fixed.operand, consume);
+      shapes.erase(shape);
+      // What a file of numbers means is the first operand that streams.
+      if (fixed.operand == default_operand && !shapes.empty()) default_operand = shapes[0].operand;
+    }
+    result.ingest = ingest(communicator, source.stream, shapes, default_operand, consume);
   }
 
   const auto merge_start = Clock::now();
@@ -179,14 +264,18 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
     if (auto* operands = std::get_if<DenseProduct>(&*dense)) {
       communicator.all_sum(operands->x);
       together(communicator, [&](mpi::FailureSignal&) { result.y.dense = operands->times(operands->x); });
+    } else if (auto* y = std::get_if<DenseVector>(&*dense)) {
+      result.y.dense = std::move(*y);
     } else {
-      result.y.dense = std::get<DenseVector>(std::move(*dense));
+      if (auto* rows = std::get_if<DenseOperand>(&*dense)) reduce(communicator, *rows);
+      if (auto* tensor = std::get_if<DenseTensor>(&*dense)) reduce(communicator, *tensor);
+      result.y.operands = std::move(dense);
     }
     dense.reset();
   } else if (measure.exact != Exact::none) {
-    result.y.dense = multiply_file(communicator, source.fixed_a, product->dimension(), result.x);
+    result.y.dense = multiply_file(communicator, source.fixed[0].path, product->dimension(), result.x);
   }
-  if (measure.exact == Exact::on_root) communicator.reduce_sum(result.y.dense->table());
+  if (measure.exact == Exact::on_root && result.y.dense) communicator.reduce_sum(result.y.dense->table());
   if (measure.exact == Exact::slices) {
     const std::span<double> values = result.y.dense->table();
     const std::span<double> own = communicator.reduce_scatter_sum(values);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -16,6 +17,25 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using LabelMap = std::map<std::uint64_t, std::string>;
+
+/// The names of rows and of columns of y, of a vector of its coordinates.
+struct LabelMaps {
+  const LabelMap& rows;
+  const LabelMap& columns;
+
+  [[nodiscard]] bool empty() const { return rows.empty() && columns.empty(); }
+};
+
+template <class Report>
+LabelMaps labels_of(const Report& report) {
+  return {report.labels, report.column_labels};
+}
+
+/// None where the index has no label.
+const std::string* find_label(std::uint64_t index, const LabelMap& labels) {
+  const auto label = labels.find(index);
+  return label == labels.end() ? nullptr : &label->second;
+}
 
 // ------------------------------------------------------------------------------------------------------------------
 // JSON
@@ -28,24 +48,31 @@ double finite(double value, std::string_view field) {
   return value;
 }
 
-Json index_json(std::uint64_t index, const RunReport& run) {
-  if (run.shape.size() < 2) return index;
-  return {index / run.shape[1], index % run.shape[1]};
+EntryIndex entry_of(const Draw& draw) { return {draw.index, draw.column}; }
+EntryIndex entry_of(const HeavyCoordinate& coordinate) { return {coordinate.index, coordinate.column}; }
+
+Json index_json(const EntryIndex& entry) {
+  if (!entry.column) return entry.index;
+  return {entry.index, *entry.column};
 }
 
 std::uint64_t sketch_bytes(const RunReport& run) {
-  return std::uint64_t{run.sketch->table_size()} * run.columns * sizeof(double);
+  return run.bytes.value_or(std::uint64_t{run.sketch->table_size()} * run.columns * sizeof(double));
 }
 
 Json run_json(const RunReport& run) {
   Json json;
   json["model"] = run.model;
+  if (run.method) json["method"] = *run.method;
+  if (run.metric) json["metric"] = *run.metric;
   if (run.shape.size() == 1) {
     json["n"] = run.shape.front();
   } else {
     json["shape"] = run.shape;
   }
   if (run.d) json["d"] = *run.d;
+  if (run.d1) json["d1"] = *run.d1;
+  if (run.d2) json["d2"] = *run.d2;
   json["ranks"] = run.ranks;
   json["updates"] = run.updates;
   json["skipped"] = run.skipped;
@@ -58,14 +85,22 @@ Json run_json(const RunReport& run) {
     json["sketch"] = {{"rows", config.rows},     {"buckets", config.buckets}, {"lanes", config.lanes},
                       {"levels", config.levels}, {"columns", run.columns},    {"bytes", sketch_bytes(run)}};
   }
+  if (run.gram) json["gram"] = {{"buckets", run.gram->buckets}, {"exact", run.gram->exact}};
   json["seconds"] = {{"ingest", finite(run.seconds.ingest, "seconds.ingest")},
                      {"merge", finite(run.seconds.merge, "seconds.merge")},
                      {"query", finite(run.seconds.query, "seconds.query")}};
   return json;
 }
 
-void add_label(Json& json, std::uint64_t index, const LabelMap& labels) {
-  if (const auto label = labels.find(index); label != labels.end()) json["label"] = label->second;
+void add_label(Json& json, const EntryIndex& entry, const LabelMaps& labels) {
+  const std::string* row = find_label(entry.index, labels.rows);
+  if (!entry.column) {
+    if (row != nullptr) json["label"] = *row;
+    return;
+  }
+  const std::string* column = find_label(*entry.column, labels.columns);
+  const auto or_null = [](const std::string* label) { return label != nullptr ? Json(*label) : Json(); };
+  if (row != nullptr || column != nullptr) json["label"] = {or_null(row), or_null(column)};
 }
 
 Json coordinates_json(const std::vector<HeavyCoordinate>& coordinates, const QueryReport& report,
@@ -73,8 +108,8 @@ Json coordinates_json(const std::vector<HeavyCoordinate>& coordinates, const Que
   Json list = Json::array();
   for (const HeavyCoordinate& coordinate : coordinates) {
     Json item;
-    item["index"] = index_json(coordinate.index, report.run);
-    add_label(item, coordinate.index, report.labels);
+    item["index"] = index_json(entry_of(coordinate));
+    add_label(item, entry_of(coordinate), labels_of(report));
     item["value"] = finite(coordinate.estimate.value, field);
     item["bound"] = finite(coordinate.estimate.bound, field);
     list.push_back(std::move(item));
@@ -136,38 +171,53 @@ std::string displayable(const std::string& label, std::size_t width) {
   return text.substr(0, end) + "..";
 }
 
+/// What the cells of a column are: aligned to the right, or to the left; texts are cut when the table is too wide.
+enum class CellKind : std::uint8_t { number, list, text };
+
 struct Column {
   std::string heading;
-  bool is_text = false;  ///< Aligned to the left, and cut when the table is too wide.
+  CellKind kind = CellKind::number;
   std::vector<std::string> cells = {};
 };
 
+constexpr std::size_t column_gap = 2;
+
+std::size_t width_of(const Column& column) {
+  std::size_t widest = column.heading.size();
+  for (const std::string& cell : column.cells) widest = std::max(widest, display_width(cell));
+  return widest;
+}
+
 std::string render(std::vector<Column> columns, std::size_t width) {
-  constexpr std::size_t gap = 2;
-  constexpr std::size_t narrowest_text = 8;
+  const auto narrowest = [](const Column& column) { return std::max<std::size_t>(8, column.heading.size()); };
   std::vector<std::size_t> widths;
   std::size_t total = 0;
   for (const Column& column : columns) {
-    std::size_t widest = column.heading.size();
-    for (const std::string& cell : column.cells) widest = std::max(widest, display_width(cell));
-    widths.push_back(widest);
-    total += gap + widest;
+    widths.push_back(width_of(column));
+    total += column_gap + widths.back();
+  }
+  // The widest text gives way first.
+  while (total > width) {
+    std::size_t* widest = nullptr;
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+      if (columns[c].kind == CellKind::text && widths[c] > narrowest(columns[c]) &&
+          (widest == nullptr || widths[c] > *widest))
+        widest = &widths[c];
+    }
+    if (widest == nullptr) break;
+    --*widest;
+    --total;
   }
   for (std::size_t c = 0; c < columns.size(); ++c) {
-    if (!columns[c].is_text || total <= width) continue;
-    const std::size_t excess = total - width;
-    const std::size_t reduced = std::max(narrowest_text, widths[c] - std::min(widths[c], excess));
-    if (reduced < widths[c]) {
-      widths[c] = reduced;
-      for (std::string& cell : columns[c].cells) cell = displayable(cell, reduced);
-    }
+    if (columns[c].kind != CellKind::text) continue;
+    for (std::string& cell : columns[c].cells) cell = displayable(cell, widths[c]);
   }
   const auto line = [&](auto cell_of) {
     std::string text;
     for (std::size_t c = 0; c < columns.size(); ++c) {
       const std::string& cell = cell_of(columns[c]);
       const std::string padding(widths[c] - std::min(widths[c], display_width(cell)), ' ');
-      text += std::string(gap, ' ') + (columns[c].is_text ? cell + padding : padding + cell);
+      text += std::string(column_gap, ' ') + (columns[c].kind == CellKind::number ? padding + cell : cell + padding);
     }
     text.erase(text.find_last_not_of(' ') + 1);
     return text + '\n';
@@ -180,28 +230,77 @@ std::string render(std::vector<Column> columns, std::size_t width) {
   return text;
 }
 
-std::string index_text(std::uint64_t index, const RunReport& run) {
-  if (run.shape.size() < 2) return fmt::to_string(index);
-  return fmt::format("({}, {})", index / run.shape[1], index % run.shape[1]);
+/// The indices of `entries`, which are all of a vector or all of a matrix, and their labels where there are any.
+std::vector<Column> index_columns(const std::vector<EntryIndex>& entries, const LabelMaps& labels) {
+  constexpr std::size_t longest_label = 60;
+  const auto label_text = [](std::uint64_t index, const LabelMap& map) {
+    const std::string* label = find_label(index, map);
+    return label == nullptr ? std::string("-") : displayable(*label, longest_label);
+  };
+  const bool pairs = !entries.empty() &&
+                     std::ranges::all_of(entries, [](const EntryIndex& entry) { return entry.column.has_value(); });
+  std::size_t widest_column = 0;
+  for (const EntryIndex& entry : entries)
+    widest_column = std::max(widest_column, fmt::formatted_size("{}", entry.column.value_or(0)));
+
+  Column index{pairs ? "i1, i2" : "index"};
+  Column label{pairs ? "label of i1" : "label", CellKind::text};
+  Column column_label{"label of i2", CellKind::text};
+  for (const EntryIndex& entry : entries) {
+    index.cells.push_back(pairs ? fmt::format("{}, {:>{}}", entry.index, *entry.column, widest_column)
+                                : fmt::to_string(entry.index));
+    label.cells.push_back(label_text(entry.index, labels.rows));
+    if (pairs) column_label.cells.push_back(label_text(*entry.column, labels.columns));
+  }
+  std::vector<Column> columns{std::move(index)};
+  if (!labels.empty()) columns.push_back(std::move(label));
+  if (!labels.empty() && pairs) columns.push_back(std::move(column_label));
+  return columns;
 }
 
-std::string label_text(std::uint64_t index, const LabelMap& labels) {
-  constexpr std::size_t longest = 60;
-  const auto label = labels.find(index);
-  return label == labels.end() ? std::string("-") : displayable(label->second, longest);
+/// As many entries of the row as `room` has place for, at least one.
+std::string row_text(std::span<const double> row, std::size_t room) {
+  constexpr std::string_view more = ", ...";
+  std::string text;
+  for (std::size_t j = 0; j < row.size(); ++j) {
+    const std::string entry = fmt::format("{}{:.4g}", j == 0 ? "" : ", ", row[j]);
+    const std::size_t needed = text.size() + entry.size() + (j + 1 < row.size() ? more.size() : 0);
+    if (j > 0 && needed > room) return text.append(more);
+    text += entry;
+  }
+  return text;
 }
 
 constexpr std::string_view heading_line = "{:<9} {}\n";
 
+/// What is measured, without the events that it was made of.
+std::string model_text(const RunReport& run) {
+  std::vector<std::string> sides;
+  for (const std::uint64_t side : run.shape) sides.push_back(grouped(side));
+  std::string text = run.model + " model, ";
+  if (run.metric) {
+    text +=
+        fmt::format("{} rows of {}, metric {}", sides.front(), run.d ? grouped(*run.d) : "unknown length", *run.metric);
+  } else {
+    text += fmt::format("{} entries", fmt::join(sides, " x "));
+    if (run.d) text += fmt::format(", x of {}", grouped(*run.d));
+    if (run.d1 && run.d2) text += fmt::format(", X of {} x {}", grouped(*run.d1), grouped(*run.d2));
+  }
+  if (run.method) text += ", method " + *run.method;
+  return text;
+}
+
+/// The probability of a draw, up to its constant.
+std::string law_text(const RunReport& run) {
+  if (run.metric) return "a_i^T M a_i";
+  return fmt::format("|y_{}|^{:g}", run.shape.size() < 2 ? "i" : "(i1,i2)", run.sketch->p * run.degree);
+}
+
 std::string run_heading(const RunReport& run) {
-  std::vector<std::string> lengths;
-  for (const std::uint64_t length : run.shape) lengths.push_back(grouped(length));
-  std::string text =
-      fmt::format(heading_line, "y",
-                  fmt::format("{} model, {} entries{}; {} on {}{}", run.model, fmt::join(lengths, " x "),
-                              run.d ? fmt::format(", x of {}", grouped(*run.d)) : "", counted(run.updates, "update"),
-                              counted(run.ranks, "rank"),
-                              run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
+  std::string text = fmt::format(
+      heading_line, run.metric ? "A" : "y",
+      fmt::format("{}; {} on {}{}", model_text(run), counted(run.updates, "update"), counted(run.ranks, "rank"),
+                  run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
   if (run.sketch) {
     const SketchConfig& config = *run.sketch;
     text += fmt::format(
@@ -210,10 +309,15 @@ std::string run_heading(const RunReport& run) {
                     run.columns == 1 ? "" : " x " + counted(run.columns, "column"), counted(config.lanes, "lane"),
                     counted(config.levels, "level"), bytes_text(sketch_bytes(run))));
     text += fmt::format(heading_line, "law",
-                        fmt::format("|y_i|^{:g}, {} scales, randomness {}, seed {}", config.p * run.degree,
-                                    to_string(config.law), to_string(config.randomness), run.seed));
+                        fmt::format("{}, {} scales, randomness {}, seed {}", law_text(run), to_string(config.law),
+                                    to_string(config.randomness), run.seed));
   } else {
     text += fmt::format(heading_line, "sketch", fmt::format("none: exact entries, seed {}", run.seed));
+  }
+  if (run.gram) {
+    text += fmt::format(heading_line, "gram",
+                        run.gram->exact ? "exact, of rows that came and went whole"
+                                        : "estimated from " + counted(run.gram->buckets, "bucket") + " a row");
   }
   text += fmt::format(heading_line, "time",
                       fmt::format("ingest {}, merge {}, query {}", seconds_text(run.seconds.ingest),
@@ -227,6 +331,8 @@ std::string_view explanation(FailReason reason) {
       return "the largest scaled entry did not stand out";
     case FailReason::no_candidate:
       return "no entry had consistent estimates";
+    case FailReason::second_stage:
+      return "a row of y was drawn, but nothing stood out in it";
     case FailReason::heavy_tail:
       return "the entries below the largest ones were too heavy";
   }
@@ -245,21 +351,45 @@ std::string failures_text(const std::vector<FailedLane>& failed) {
 
 std::string coordinates_table(const std::vector<HeavyCoordinate>& coordinates, const QueryReport& report,
                               std::size_t width) {
-  Column index{"index"};
-  Column label{"label", true};
+  std::vector<EntryIndex> entries;
   Column value{"value"};
   Column bound{"+-"};
   for (const HeavyCoordinate& coordinate : coordinates) {
-    index.cells.push_back(index_text(coordinate.index, report.run));
-    label.cells.push_back(label_text(coordinate.index, report.labels));
+    entries.push_back(entry_of(coordinate));
     value.cells.push_back(value_text(coordinate.estimate.value));
     bound.cells.push_back(fmt::format("{:.2g}", coordinate.estimate.bound));
   }
-  std::vector<Column> columns{std::move(index)};
-  if (!report.labels.empty()) columns.push_back(std::move(label));
+  std::vector<Column> columns = index_columns(entries, labels_of(report));
   columns.push_back(std::move(value));
   columns.push_back(std::move(bound));
   return render(std::move(columns), width);
+}
+
+/// The rows that were drawn, beside the other columns.
+Column rows_column(const std::vector<Draw>& draws, const std::vector<Column>& others, std::size_t width) {
+  constexpr std::size_t narrowest = 24;
+  std::size_t taken = column_gap;
+  for (const Column& column : others) taken += column_gap + width_of(column);
+  const std::size_t room = std::max(narrowest, width - std::min(width, taken));
+  Column column{"row", CellKind::list};
+  for (const Draw& draw : draws) column.cells.push_back(row_text(draw.row, room));
+  return column;
+}
+
+/// The norm, whatever it was compared with, and whether the comparison bears it out.
+std::string norm_text(const SampleReport& report) {
+  const double norm = report.result.norm;
+  const std::string exact = report.exact_norm ? fmt::format(" (exact: {})", value_text(*report.exact_norm)) : "";
+  std::string text = fmt::format(
+      heading_line, "norm", (report.norm_bound ? with_bound({norm, *report.norm_bound}) : value_text(norm)) + exact);
+  if (report.tensor_norm) {
+    const Estimate& other = *report.tensor_norm;
+    const bool agree = std::abs(norm - other.value) <= report.norm_bound.value_or(0) + other.bound;
+    text += fmt::format(heading_line, "",
+                        fmt::format("{} by TensorSketch: the two {}", with_bound(other),
+                                    agree ? "agree within their bounds" : "differ by more than their bounds"));
+  }
+  return text;
 }
 
 /// Why there is no draw at all, for programs.
@@ -274,6 +404,11 @@ std::string to_json(const SampleReport& report) {
   const SampleResult& result = report.result;
   Json json = run_json(report.run);
   json["norm"] = finite(result.norm, "norm");
+  if (report.norm_bound) json["norm_bound"] = finite(*report.norm_bound, "norm_bound");
+  if (report.tensor_norm) {
+    json["norm_tensor"] = {{"value", finite(report.tensor_norm->value, "norm_tensor")},
+                           {"bound", finite(report.tensor_norm->bound, "norm_tensor")}};
+  }
   if (report.exact_norm) json["exact_norm"] = finite(*report.exact_norm, "exact_norm");
   if (result.zero_vector) json["zero_vector"] = true;
   if (result.draws.empty()) json["reason"] = nothing_drawn_reason(result);
@@ -282,12 +417,14 @@ std::string to_json(const SampleReport& report) {
   for (const Draw& draw : result.draws) {
     Json item;
     item["lane"] = draw.lane;
-    item["index"] = index_json(draw.index, report.run);
-    add_label(item, draw.index, report.labels);
+    item["index"] = index_json(entry_of(draw));
+    add_label(item, entry_of(draw), labels_of(report));
     item["value"] = finite(draw.value, "value");
     item["probability"] = finite(draw.probability, "probability");
     if (draw.inclusion) item["inclusion"] = finite(*draw.inclusion, "inclusion");
-    if (const auto exact = report.exact.find(draw.index); exact != report.exact.end()) {
+    if (!draw.row.empty()) item["row"] = Json::array();
+    for (const double entry : draw.row) item["row"].push_back(finite(entry, "row"));
+    if (const auto exact = report.exact.find(entry_of(draw)); exact != report.exact.end()) {
       item["exact"] = {{"value", finite(exact->second.value, "exact.value")},
                        {"probability", finite(exact->second.probability, "exact.probability")}};
     }
@@ -326,47 +463,47 @@ std::string to_json(const QueryReport& report) {
 std::string to_table(const SampleReport& report, std::size_t width) {
   const SampleResult& result = report.result;
   std::string text = run_heading(report.run);
-  text +=
-      fmt::format(heading_line, "norm",
-                  fmt::format("{}{}", value_text(result.norm),
-                              report.exact_norm ? fmt::format(" (exact: {})", value_text(*report.exact_norm)) : ""));
-  text += '\n';
-  if (result.zero_vector) return text + "nothing to draw: y is the zero vector\n";
+  text += norm_text(report) + '\n';
+  if (result.zero_vector) {
+    return text + (report.run.metric ? "nothing to draw: a_i^T M a_i is 0 for every row\n"
+                                     : "nothing to draw: y is the zero vector\n");
+  }
 
+  std::vector<EntryIndex> entries;
   Column lane{"lane"};
-  Column index{"index"};
-  Column label{"label", true};
   Column value{"value"};
   Column exact_value{"exact"};
   Column probability{"probability"};
   Column exact_probability{"exact"};
   Column inclusion{"inclusion"};
   bool has_inclusion = false;
+  bool has_rows = false;
   for (const Draw& draw : result.draws) {
+    entries.push_back(entry_of(draw));
     lane.cells.push_back(fmt::to_string(draw.lane));
-    index.cells.push_back(index_text(draw.index, report.run));
-    label.cells.push_back(label_text(draw.index, report.labels));
     value.cells.push_back(value_text(draw.value));
     probability.cells.push_back(percent_text(draw.probability));
-    const auto exact = report.exact.find(draw.index);
+    const auto exact = report.exact.find(entry_of(draw));
     const bool has_exact = exact != report.exact.end();
     exact_value.cells.push_back(has_exact ? value_text(exact->second.value) : "-");
     exact_probability.cells.push_back(has_exact ? percent_text(exact->second.probability) : "-");
     inclusion.cells.push_back(draw.inclusion ? percent_text(*draw.inclusion) : "-");
     has_inclusion = has_inclusion || draw.inclusion.has_value();
+    has_rows = has_rows || !draw.row.empty();
   }
-  std::vector<Column> columns;
-  columns.push_back(std::move(lane));
-  columns.push_back(std::move(index));
-  if (!report.labels.empty()) columns.push_back(std::move(label));
+  std::vector<Column> columns = index_columns(entries, labels_of(report));
+  columns.insert(columns.begin(), std::move(lane));
   columns.push_back(std::move(value));
   if (!report.exact.empty()) columns.push_back(std::move(exact_value));
   columns.push_back(std::move(probability));
   if (!report.exact.empty()) columns.push_back(std::move(exact_probability));
   if (has_inclusion) columns.push_back(std::move(inclusion));
+  if (has_rows) columns.push_back(rows_column(result.draws, columns, width));
   text += result.draws.empty() ? "nothing could be drawn\n" : render(std::move(columns), width);
-  if (!result.draws.empty())
-    text += report.verified ? "\nvalues and probabilities are exact\n" : "\nvalues and probabilities are estimates\n";
+  if (!result.draws.empty()) {
+    text += fmt::format("\n{} and probabilities are {}\n", has_rows ? "rows, values" : "values",
+                        report.verified ? "exact" : "estimates");
+  }
   if (!result.failed.empty()) text += '\n' + failures_text(result.failed);
   return text;
 }

@@ -26,11 +26,52 @@ namespace {
 constexpr std::array<unsigned char, 8> magic{0x89, 'W', 'E', 'I', 'R', '\r', '\n', 0x1a};
 constexpr std::size_t header_size = 48;
 constexpr std::size_t checksummed_header = 40;
-constexpr std::uint32_t kind_vector_sketch = 1;
-constexpr std::uint32_t kind_product_sketch = 2;
-constexpr std::string_view product_model = "product";
-constexpr std::array<std::string_view, 2> models{"vector", product_model};
 constexpr std::size_t longest_model = 64;
+constexpr std::array<std::string_view, 4> models{"vector", "product", "rows", "kronecker"};
+
+/// What a payload holds; the value is that of the format.
+enum class Kind : std::uint32_t { vector = 1, product = 2, matrix = 3, rows = 4, kronecker = 5 };
+
+constexpr std::uint32_t last_kind = 5;
+
+Kind kind_of(const SketchState& sketch) {
+  if (std::holds_alternative<ProductSketch>(sketch)) return Kind::product;
+  if (std::holds_alternative<RowsSketch>(sketch)) return Kind::rows;
+  if (std::holds_alternative<KroneckerSketch>(sketch)) return Kind::kronecker;
+  return config_of(sketch).row_length == 0 ? Kind::vector : Kind::matrix;
+}
+
+std::string_view name_of(Kind kind) {
+  switch (kind) {
+    case Kind::vector:
+      return "a vector";
+    case Kind::product:
+      return "A and x of a product";
+    case Kind::matrix:
+      return "a matrix y";
+    case Kind::rows:
+      return "rows of A";
+    case Kind::kronecker:
+      return "A1, A2 and X";
+  }
+  return "";
+}
+
+/// Whether states of that model may hold that.
+bool belongs_to(Kind kind, std::string_view model) {
+  switch (kind) {
+    case Kind::vector:
+      return model == "vector" || model == "product";
+    case Kind::product:
+      return model == "product";
+    case Kind::rows:
+      return model == "rows";
+    case Kind::matrix:
+    case Kind::kronecker:
+      return model == "kronecker";
+  }
+  return false;
+}
 
 using Header = std::array<std::byte, header_size>;
 /// Fills the span with the bytes from the offset on; throws InputError when there are fewer.
@@ -128,38 +169,117 @@ void require_finite(std::span<const double> numbers, std::string_view plural, st
   }
 }
 
-std::span<const double> table_of(const State& state) {
-  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) return product->a.table();
-  return std::get<VectorSketch>(state.sketch).table();
+template <class S, class Sketch>
+concept SketchOf = std::is_same_v<std::remove_const_t<S>, Sketch>;
+
+// Calls use(numbers, plural, singular) for each array of a sketch, in the order of the format; the names are for
+// messages.
+
+template <class Use>
+void for_each_array(SketchOf<VectorSketch> auto& sketch, const Use& use) {
+  use(sketch.table(), "cells in the table", "cell");
+}
+
+template <class Use>
+void for_each_array(SketchOf<ProductSketch> auto& sketch, const Use& use) {
+  use(std::span(sketch.x), "entries of x", "entry");
+  use(sketch.a.table(), "cells in the table", "cell");
+}
+
+template <class Use>
+void for_each_array(SketchOf<RowsSketch> auto& sketch, const Use& use, const std::string& of = "") {
+  use(sketch.draws.table(), "cells in the table" + of, "cell");
+  use(sketch.wide.table(), "cells in the Gram sketch" + of, "cell");
+  use(std::span(sketch.exact_gram), "entries of the Gram matrix" + of, "entry");
+}
+
+template <class Use>
+void for_each_array(SketchOf<KroneckerSketch> auto& sketch, const Use& use) {
+  use(std::span(&sketch.x_events, 1), "counts of events of X", "count");
+  use(std::span(sketch.x), "entries of X", "entry");
+  for_each_array(sketch.a1, use, " of A1");
+  for_each_array(sketch.a2, use, " of A2");
 }
 
 void require_finite(const State& state, const std::string& name) {
-  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
-    require_finite(product->x, "entries of x", "entry", name);
+  std::visit(
+      [&](const auto& sketch) {
+        for_each_array(sketch, [&](std::span<const double> numbers, std::string_view plural,
+                                   std::string_view singular) { require_finite(numbers, plural, singular, name); });
+      },
+      state.sketch);
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+    const double events = kronecker->x_events;
+    if (events < 0 || events != std::trunc(events))
+      throw InputError(fmt::format("{}: expected a whole number of events of X, found {}", name, events));
   }
-  require_finite(table_of(state), "cells in the table", "cell", name);
+}
+
+std::uint64_t size_of(const State& state) {
+  std::uint64_t bytes = 0;
+  std::visit(
+      [&](const auto& sketch) {
+        for_each_array(sketch, [&](std::span<const double> numbers, auto...) { bytes += numbers.size_bytes(); });
+      },
+      state.sketch);
+  return bytes;
+}
+
+// A flag takes a byte.
+
+constexpr std::uint8_t flag_byte(bool flag) { return flag ? 1 : 0; }
+
+bool read_flag(cereal::PortableBinaryInputArchive& archive, std::string_view what, const std::string& name) {
+  std::uint8_t byte = 0;
+  archive(byte);
+  if (byte > 1) throw InputError(fmt::format("{}: expected 0 or 1 for {}, found {}", name, what, byte));
+  return byte == 1;
+}
+
+using OutputArchive = cereal::PortableBinaryOutputArchive;
+using InputArchive = cereal::PortableBinaryInputArchive;
+
+// What stands between the fingerprint of the configuration and the arrays.
+
+void write_sizes(OutputArchive&, const VectorSketch&) {}
+
+void write_sizes(OutputArchive& archive, const ProductSketch& sketch) {
+  archive(static_cast<std::uint64_t>(sketch.x.size()), sketch.degree);
+}
+
+void write_sizes(OutputArchive& archive, const RowsSketch& sketch) {
+  const GramConfig gram = sketch.gram_config();
+  archive(sketch.columns(), gram.buckets, flag_byte(gram.exact), sketch.fingerprint());
+}
+
+void write_sizes(OutputArchive& archive, const KroneckerSketch& sketch) {
+  const GramConfig gram = sketch.a1.gram_config();
+  archive(sketch.shape.n2, sketch.shape.d1, sketch.shape.d2, gram.buckets, flag_byte(gram.exact), sketch.fingerprint());
 }
 
 void write_payload(const State& state, const WriteNext& write) {
   WritingBuffer buffer(write);
   std::ostream stream(&buffer);
-  cereal::PortableBinaryOutputArchive archive(stream, cereal::PortableBinaryOutputArchive::Options::LittleEndian());
+  OutputArchive archive(stream, OutputArchive::Options::LittleEndian());
   const StateDescription& description = state.description;
   const SketchConfig& config = config_of(state.sketch);
   archive(static_cast<std::uint32_t>(description.model.size()),
           cereal::binary_data(description.model.data(), description.model.size()), description.updates,
           description.ranks);
   archive_config(archive, config);
+  if (kind_of(state.sketch) == Kind::matrix) archive(config.row_length, flag_byte(description.transposed));
   archive(config.fingerprint());
-  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
-    archive(static_cast<std::uint64_t>(product->x.size()), product->degree,
-            cereal::binary_data(product->x.data(), product->x.size() * sizeof(double)));
-  }
-  const std::span<const double> table = table_of(state);
-  archive(cereal::binary_data(table.data(), table.size_bytes()));
+  std::visit(
+      [&](const auto& sketch) {
+        write_sizes(archive, sketch);
+        for_each_array(sketch, [&](std::span<const double> numbers, auto...) {
+          archive(cereal::binary_data(numbers.data(), numbers.size_bytes()));
+        });
+      },
+      state.sketch);
 }
 
-/// A description and a configuration, as both kinds begin.
+/// A description and a configuration, as all kinds begin.
 struct Preamble {
   StateDescription description;
   SketchConfig config;
@@ -175,7 +295,15 @@ auto made_from_file(const std::string& name, const Make& make) {
   }
 }
 
-Preamble read_preamble(cereal::PortableBinaryInputArchive& archive, const std::string& name) {
+/// The file's fingerprint of what it holds, and this build's.
+void require_construction(std::uint64_t stated, std::uint64_t own, const std::string& name) {
+  if (stated != own) {
+    throw InputError(
+        fmt::format("{}: the state was made with another construction of the hashes than this build's", name));
+  }
+}
+
+Preamble read_preamble(InputArchive& archive, Kind kind, const std::string& name) {
   Preamble preamble;
   std::string& model = preamble.description.model;
   std::uint32_t model_length = 0;
@@ -190,54 +318,101 @@ Preamble read_preamble(cereal::PortableBinaryInputArchive& archive, const std::s
     throw InputError(
         fmt::format("{}: unknown model {}; this build reads {}", name, quoted_excerpt(model), fmt::join(models, ", ")));
   }
+  if (!belongs_to(kind, model)) {
+    throw InputError(
+        fmt::format("{}: {}: not what a state of the model {} holds", name, name_of(kind), quoted_excerpt(model)));
+  }
   archive_config(archive, preamble.config);
+  if (kind == Kind::matrix) {
+    archive(preamble.config.row_length);
+    if (preamble.config.row_length == 0)
+      throw InputError(fmt::format("{}: expected the length of the rows of a matrix, found 0", name));
+    preamble.description.transposed = read_flag(archive, "transposed", name);
+  }
   made_from_file(name, [&] { preamble.config.validate(); });
   std::uint64_t fingerprint = 0;
   archive(fingerprint);
-  if (fingerprint != preamble.config.fingerprint()) {
-    throw InputError(
-        fmt::format("{}: the state was made with another construction of the hashes than this build's", name));
-  }
+  require_construction(fingerprint, preamble.config.fingerprint(), name);
   return preamble;
 }
 
-/// Whether `remaining` bytes are as many numbers.
-bool is_size_of(std::uint64_t remaining, std::uint64_t numbers) {
-  return remaining % sizeof(double) == 0 && remaining / sizeof(double) == numbers;
+/// Throws InputError unless what is left of the payload is as many numbers; `what` names them.
+void require_size(const ReadingBuffer& buffer, std::uint64_t numbers, const std::string& what,
+                  const std::string& name) {
+  const std::uint64_t bytes = buffer.remaining();
+  if (bytes % sizeof(double) != 0 || bytes / sizeof(double) != numbers)
+    throw InputError(fmt::format("{}: expected {}, found {} bytes", name, what, bytes));
 }
 
-VectorSketch read_vector(cereal::PortableBinaryInputArchive& archive, const ReadingBuffer& buffer,
-                         const SketchConfig& config, const std::string& name) {
+// The sketch of zero that the payload has the numbers for, and no less: nothing is allocated before that is known.
+
+VectorSketch zero_vector(const ReadingBuffer& buffer, const SketchConfig& config, const std::string& name) {
   const std::uint64_t cells = config.table_size();
-  if (!is_size_of(buffer.remaining(), cells)) {
-    throw InputError(fmt::format("{}: expected a table of {} cells, found {} bytes", name, cells, buffer.remaining()));
-  }
-  VectorSketch sketch(config);
-  archive(cereal::binary_data(sketch.table().data(), sketch.table().size_bytes()));
-  return sketch;
+  require_size(buffer, cells, fmt::format("a table of {} cells", cells), name);
+  return VectorSketch(config);
 }
 
-ProductSketch read_product(cereal::PortableBinaryInputArchive& archive, const ReadingBuffer& buffer,
-                           const SketchConfig& config, const std::string& name) {
+ProductSketch zero_product(InputArchive& archive, const ReadingBuffer& buffer, const SketchConfig& config,
+                           const std::string& name) {
   std::uint64_t d = 0;
   std::uint32_t degree = 0;
   archive(d, degree);
   const std::uint64_t cells =
       made_from_file(name, [&] { return MatrixSketch::table_size(config, ProductSketch::columns(d, degree)); });
   // There are no fewer columns than d: neither number is near 2^63.
-  if (!is_size_of(buffer.remaining(), d + cells)) {
-    throw InputError(fmt::format("{}: expected an x of {} entries and a table of {} cells, found {} bytes", name, d,
-                                 cells, buffer.remaining()));
-  }
-  ProductSketch sketch(config, d, degree);
-  archive(cereal::binary_data(sketch.x.data(), sketch.x.size() * sizeof(double)),
-          cereal::binary_data(sketch.a.table().data(), sketch.a.table().size_bytes()));
+  require_size(buffer, d + cells, fmt::format("an x of {} entries and a table of {} cells", d, cells), name);
+  return ProductSketch(config, d, degree);
+}
+
+RowsSketch zero_rows(InputArchive& archive, const ReadingBuffer& buffer, const SketchConfig& config,
+                     const std::string& name) {
+  std::uint64_t d = 0;
+  GramConfig gram;
+  archive(d, gram.buckets);
+  gram.exact = read_flag(archive, "an exact Gram matrix", name);
+  std::uint64_t fingerprint = 0;
+  archive(fingerprint);
+  const std::uint64_t size = made_from_file(name, [&] { return RowsSketch::size(config, d, gram); });
+  require_size(buffer, size, fmt::format("{} numbers of rows of {} columns", size, d), name);
+  RowsSketch sketch(config, d, gram);
+  require_construction(fingerprint, sketch.fingerprint(), name);
   return sketch;
+}
+
+KroneckerSketch zero_kronecker(InputArchive& archive, const ReadingBuffer& buffer, const SketchConfig& config,
+                               const std::string& name) {
+  KroneckerShape shape{.n1 = config.dimension};
+  GramConfig gram;
+  archive(shape.n2, shape.d1, shape.d2, gram.buckets);
+  gram.exact = read_flag(archive, "exact Gram matrices", name);
+  std::uint64_t fingerprint = 0;
+  archive(fingerprint);
+  const std::uint64_t size = made_from_file(name, [&] { return KroneckerSketch::size(shape, config, gram); });
+  require_size(buffer, size, fmt::format("{} numbers of X, {} x {}, and its factors", size, shape.d1, shape.d2), name);
+  KroneckerSketch sketch(shape, config, gram);
+  require_construction(fingerprint, sketch.fingerprint(), name);
+  return sketch;
+}
+
+SketchState zero_sketch(Kind kind, InputArchive& archive, const ReadingBuffer& buffer, const SketchConfig& config,
+                        const std::string& name) {
+  switch (kind) {
+    case Kind::product:
+      return zero_product(archive, buffer, config, name);
+    case Kind::rows:
+      return zero_rows(archive, buffer, config, name);
+    case Kind::kronecker:
+      return zero_kronecker(archive, buffer, config, name);
+    case Kind::vector:
+    case Kind::matrix:
+      break;
+  }
+  return zero_vector(buffer, config, name);
 }
 
 /// What the header says of the payload.
 struct Payload {
-  std::uint32_t kind;
+  Kind kind;
   std::uint64_t length;
 };
 
@@ -245,15 +420,16 @@ State read_payload(const ReadAt& read, const Payload& payload, const std::string
   ReadingBuffer buffer(read, header_size, payload.length);
   std::istream stream(&buffer);
   try {
-    cereal::PortableBinaryInputArchive archive(stream);
-    Preamble preamble = read_preamble(archive, name);
-    if (payload.kind == kind_product_sketch && preamble.description.model != product_model) {
-      throw InputError(fmt::format("{}: expected the model {} with A and x, found {}", name, product_model,
-                                   preamble.description.model));
-    }
-    const auto with = [&](auto sketch) { return State{std::move(preamble.description), std::move(sketch)}; };
-    State state = payload.kind == kind_product_sketch ? with(read_product(archive, buffer, preamble.config, name))
-                                                      : with(read_vector(archive, buffer, preamble.config, name));
+    InputArchive archive(stream);
+    Preamble preamble = read_preamble(archive, payload.kind, name);
+    State state{std::move(preamble.description), zero_sketch(payload.kind, archive, buffer, preamble.config, name)};
+    std::visit(
+        [&](auto& sketch) {
+          for_each_array(sketch, [&](std::span<double> numbers, auto...) {
+            archive(cereal::binary_data(numbers.data(), numbers.size_bytes()));
+          });
+        },
+        state.sketch);
     require_finite(state, name);
     return state;
   } catch (const cereal::Exception&) {
@@ -266,7 +442,7 @@ Header make_header(const State& state, std::uint64_t payload_length, std::uint64
   std::memcpy(header.data(), magic.data(), magic.size());
   put(header, 8, state_format_version);
   put(header, 12, static_cast<std::uint32_t>(header_size));
-  put(header, 16, std::holds_alternative<ProductSketch>(state.sketch) ? kind_product_sketch : kind_vector_sketch);
+  put(header, 16, static_cast<std::uint32_t>(kind_of(state.sketch)));
   put(header, 24, payload_length);
   put(header, 32, payload_checksum);
   put(header, 40, header_checksum(header));
@@ -300,10 +476,8 @@ Payload verify(const ReadAt& read, std::uint64_t size, const std::string& name) 
     throw InputError(fmt::format("{}: expected a header of {} bytes at byte 12, found {}", name, header_size, stated));
   }
   const auto kind = get<std::uint32_t>(header, 16);
-  if (kind != kind_vector_sketch && kind != kind_product_sketch) {
-    throw InputError(fmt::format("{}: unknown kind of state {}; this build reads kinds {} and {}", name, kind,
-                                 kind_vector_sketch, kind_product_sketch));
-  }
+  if (kind == 0 || kind > last_kind)
+    throw InputError(fmt::format("{}: unknown kind of state {}; this build reads 1 to {}", name, kind, last_kind));
   if (const auto zero = get<std::uint32_t>(header, 20); zero != 0) {
     throw InputError(fmt::format("{}: expected 0 at byte 20, found {}", name, zero));
   }
@@ -324,7 +498,7 @@ Payload verify(const ReadAt& read, std::uint64_t size, const std::string& name) 
     throw InputError(fmt::format("{}: damaged: the checksum of the payload (bytes {} to {}) does not match", name,
                                  header_size, size - 1));
   }
-  return {kind, length};
+  return {static_cast<Kind>(kind), length};
 }
 
 void require_writable(const State& state, const std::string& name) {
@@ -332,28 +506,45 @@ void require_writable(const State& state, const std::string& name) {
     throw UsageError(
         fmt::format("cannot write the state of an unknown model {}", quoted_excerpt(state.description.model)));
   }
-  if (std::holds_alternative<ProductSketch>(state.sketch) && state.description.model != product_model) {
-    throw UsageError(fmt::format("cannot write A and x as a state of the model {}", state.description.model));
+  const Kind kind = kind_of(state.sketch);
+  if (!belongs_to(kind, state.description.model)) {
+    throw UsageError(fmt::format("cannot write {} as a state of the model {}", name_of(kind), state.description.model));
   }
+  if (state.description.transposed && kind != Kind::matrix)
+    throw UsageError(fmt::format("cannot write {}, transposed: only the sketch of a matrix y is", name_of(kind)));
+  if (config_of(state.sketch).row_length != 0 && kind != Kind::matrix)
+    throw UsageError(
+        fmt::format("cannot write {} with a row_length: only the sketch of a matrix y has one", name_of(kind)));
   require_finite(state, name);
-}
-
-std::string kind_name(const State& state) {
-  return std::holds_alternative<ProductSketch>(state.sketch) ? "A and x of a product" : "a vector";
 }
 
 }  // namespace
 
-void multiply_out(State& state) { state.sketch = sketch_of_y(std::move(state.sketch)); }
+void multiply_out(State& state) {
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
+    state.sketch = product->y();
+  } else if (!std::holds_alternative<VectorSketch>(state.sketch)) {
+    throw UsageError(fmt::format("{}: operands without a sketch of y", name_of(kind_of(state.sketch))));
+  }
+}
 
 std::string describe_difference(const State& a, const State& b) {
-  if (a.sketch.index() != b.sketch.index()) {
-    return fmt::format("what they hold: {} against {}", kind_name(a), kind_name(b));
+  if (const Kind x = kind_of(a.sketch), y = kind_of(b.sketch); x != y)
+    return fmt::format("what they hold: {} against {}", name_of(x), name_of(y));
+  std::string difference = std::visit(
+      [&](const auto& sketch) {
+        const auto& other = std::get<std::decay_t<decltype(sketch)>>(b.sketch);
+        if constexpr (std::is_same_v<std::decay_t<decltype(sketch)>, VectorSketch>)
+          return describe_difference(sketch.config(), other.config());
+        else
+          return describe_difference(sketch, other);
+      },
+      a.sketch);
+  if (difference.empty() && a.description.transposed != b.description.transposed) {
+    const auto factor = [](const State& state) { return state.description.transposed ? "A2" : "A1"; };
+    difference = fmt::format("the factor that the rows of the matrix belong to: {} against {}", factor(a), factor(b));
   }
-  if (const auto* product = std::get_if<ProductSketch>(&a.sketch)) {
-    return describe_difference(*product, std::get<ProductSketch>(b.sketch));
-  }
-  return describe_difference(config_of(a.sketch), config_of(b.sketch));
+  return difference;
 }
 
 void add(State& sum, const State& other, double coefficient) {
@@ -372,7 +563,7 @@ void scale(State& state, double coefficient) {
 std::vector<std::byte> serialise(const State& state) {
   require_writable(state, "state");
   std::vector<std::byte> bytes;
-  bytes.reserve(table_of(state).size_bytes() + 1024);
+  bytes.reserve(size_of(state) + 1024);
   bytes.resize(header_size);
   write_payload(state,
                 [&](std::span<const std::byte> piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });

@@ -98,10 +98,10 @@ void StreamedProductModel::ingest(const EventBatch& batch, ProductSketch& operan
 
 void StreamedProductModel::ingest(const EventBatch& batch, DenseProduct& operands) {
   ingest_entries(batch, operands.x, [&](const auto& rows, const auto& columns, const auto& deltas) {
-    operands.update(rows, columns, deltas);
+    operands.a.update(rows, columns, deltas);
   });
   require_rows_of_a(batch.rows);
-  operands.update_rows(batch.rows.i, batch.rows.weights, batch.rows.values);
+  operands.a.update_rows(batch.rows.i, batch.rows.weights, batch.rows.values);
 }
 
 void StreamedProductModel::ingest(const EventBatch& batch, std::vector<double>& x) {

@@ -14,6 +14,16 @@ namespace {
 constexpr int pieces_per_rank = 2;
 constexpr std::size_t pieces_in_flight = 64;
 
+/// One call of `produce`; false when it failed, which is then raised.
+bool produce_piece(FailureSignal& signal, const ProducePiece& produce, std::vector<std::byte>& piece, bool& more) {
+  return signal.local_attempt([&] {
+    more = produce(piece);
+    if (piece.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+      throw UsageError(fmt::format("a piece of {} bytes is too long for a message", piece.size()));
+    }
+  });
+}
+
 /// Protocol: the root sends pieces (tag_piece); a rank answers each with an empty tag_request once it is done with it.
 /// When the root has no more pieces and all are answered it sends one empty tag_end to every rank. Nothing is left in
 /// the air after that.
@@ -32,13 +42,7 @@ class Root {
     for (bool more = true; more && !signal_.local_raised();) {
       take_answers();
       piece.clear();
-      const bool produced = signal_.local_attempt([&] {
-        more = produce(piece);
-        if (piece.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-          throw UsageError(fmt::format("a piece of {} bytes is too long for a message", piece.size()));
-        }
-      });
-      if (!produced || !more) break;
+      if (!produce_piece(signal_, produce, piece, more) || !more) break;
       if (piece.empty()) {
         pause.wait();
         continue;
@@ -111,7 +115,10 @@ class Root {
   std::vector<Sending> sending_;
 };
 
-void work(const Communicator& communicator, FailureSignal& signal, const ConsumePiece& consume) {
+/// Whether the root waits to be told that a piece has been worked on.
+enum class Answers { none, each };
+
+void work(const Communicator& communicator, FailureSignal& signal, const ConsumePiece& consume, Answers answers) {
   const MPI_Comm handle = communicator.local_handle();
   PollPause pause;
   std::vector<std::byte> piece;
@@ -129,9 +136,9 @@ void work(const Communicator& communicator, FailureSignal& signal, const Consume
     piece.resize(static_cast<std::size_t>(length));
     check(MPI_Recv(piece.data(), length, MPI_BYTE, 0, status.MPI_TAG, handle, MPI_STATUS_IGNORE), "MPI_Recv");
     if (status.MPI_TAG == tag_end) return;
-    // After a failure the remaining pieces are still taken and answered: the root waits for the answers before it ends.
+    // After a failure the remaining pieces are still taken: the root ends when all have left and been answered.
     if (!signal.local_raised()) signal.local_attempt([&] { consume(piece); });
-    check(MPI_Send(nullptr, 0, MPI_BYTE, 0, tag_request, handle), "MPI_Send");
+    if (answers == Answers::each) check(MPI_Send(nullptr, 0, MPI_BYTE, 0, tag_request, handle), "MPI_Send");
   }
 }
 
@@ -142,8 +149,33 @@ void distribute(const Communicator& communicator, FailureSignal& signal, const P
   if (communicator.local_is_root()) {
     Root(communicator, signal).run(produce, consume);
   } else {
-    work(communicator, signal, consume);
+    work(communicator, signal, consume, Answers::each);
   }
+}
+
+void distribute_to_all(const Communicator& communicator, FailureSignal& signal, const ProducePiece& produce,
+                       const ConsumePiece& consume) {
+  if (!communicator.local_is_root()) return work(communicator, signal, consume, Answers::none);
+  const auto send_to_others = [&](std::span<const std::byte> piece, int tag) {
+    for (int rank = 1; rank < communicator.local_size(); ++rank) {
+      check(MPI_Send(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, rank, tag, communicator.local_handle()),
+            "MPI_Send");
+    }
+  };
+  PollPause pause;
+  std::vector<std::byte> piece;
+  for (bool more = true; !signal.local_raised();) {
+    piece.clear();
+    if (!produce_piece(signal, produce, piece, more) || !more) break;
+    if (piece.empty()) {
+      pause.wait();
+      continue;
+    }
+    pause.reset();
+    send_to_others(piece, tag_piece);
+    signal.local_attempt([&] { consume(piece); });
+  }
+  send_to_others({}, tag_end);
 }
 
 }  // namespace weir::mpi

@@ -113,7 +113,7 @@ class Searcher {
     std::uint32_t level = config_.levels - 1;
     const std::vector<double> top_floors = floors_of(level);
     Best best(top_floors, search_.kept);
-    scan(level, 0, units(level), best);
+    scan(level, 0, config_.groups(level), best);
     while (level > 0) {
       const std::vector<double> member_floors = floors_of(level - 1);
       Best below(member_floors, search_.kept);
@@ -133,7 +133,7 @@ class Searcher {
   /// about sqrt(pi / 2R) times that of one (0.67 for R = 3, where this gives 0.72).
   [[nodiscard]] double slack(std::uint32_t level, std::uint32_t lane) const noexcept {
     const double rows = config_.rows_at(level);
-    const double parts = 1 / static_cast<double>(config_.buckets) + 1 / static_cast<double>(units(level));
+    const double parts = 1 / static_cast<double>(config_.buckets) + 1 / static_cast<double>(config_.groups(level));
     return slack_deviations * std::min(1.0, std::sqrt(1.5708 / rows)) * deviations_[lane] * std::sqrt(parts);
   }
 
@@ -145,16 +145,11 @@ class Searcher {
     return floors;
   }
 
-  /// Number of items (level 0) or groups.
-  [[nodiscard]] std::uint64_t units(std::uint32_t level) const noexcept {
-    return ((config_.dimension - 1) >> config_.group_shift(level)) + 1;
-  }
-
   void scan(std::uint32_t level, std::uint64_t first, std::uint64_t end, Best& best) {
     for (std::uint64_t chunk = first_chunk; first < end; chunk = std::min(2 * chunk, largest_chunk)) {
       const std::uint64_t count = std::min(chunk, end - first);
       hits_.clear();
-      sketch_.scan(level, first, count, best.thresholds(), hits_);
+      sketch_.scan(level, first, count, best.thresholds(), hits_, search_.items);
       best.add(hits_);
       first += count;
     }
@@ -170,7 +165,7 @@ class Searcher {
     std::size_t count = 1;
     for (const ScanHit& item : found) {
       if (count == groups.size() || std::abs(item.value) < 0.75 * std::abs(group.value)) break;
-      groups[count++] = item.key >> config_.group_shift(1);
+      groups[count++] = item.key / config_.group_size(1);
     }
     phi_.locate(1, std::span(groups).first(count), {}, columns_);
     for (std::uint32_t row = 0; row < rows; ++row) {
@@ -183,8 +178,8 @@ class Searcher {
   /// Scans the members of the best groups of `level` in rounds. In each, every lane that could still gain opens its
   /// next groups.
   void open_groups(std::uint32_t level, Best& groups, Best& members) {
-    const std::uint32_t shift = config_.group_shift(level) - config_.group_shift(level - 1);
-    const std::uint64_t member_count = units(level - 1);
+    const std::uint64_t members_of_group = config_.group_size(level) / config_.group_size(level - 1);
+    const std::uint64_t member_count = config_.groups(level - 1);
     const std::size_t groups_a_round = (search_.wanted + 7) / 8;
     std::vector<std::size_t> next(config_.lanes, 0);
     std::set<std::uint64_t> opened;
@@ -210,7 +205,8 @@ class Searcher {
       }
       std::sort(round.begin(), round.end());
       for (const std::uint64_t group : round) {
-        scan(level - 1, group << shift, std::min((group + 1) << shift, member_count), members);
+        const std::uint64_t first = group * members_of_group;
+        scan(level - 1, first, std::min(first + members_of_group, member_count), members);
       }
     } while (!round.empty());
   }
@@ -242,6 +238,12 @@ RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_
 }
 
 std::uint32_t rows_required(std::uint32_t rows) noexcept { return std::min(rows, (rows + 3) / 2); }
+
+LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor) {
+  std::vector<double> floors(sketch.config().lanes, std::numeric_limits<double>::infinity());
+  floors[lane] = floor;
+  return maximum_of(sketch, search_largest(sketch, {.floors = floors, .wanted = 1, .kept = kept_for_one})[lane]);
+}
 
 std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor) {
   const std::uint32_t lanes = sketch.config().lanes;

@@ -15,6 +15,7 @@ struct Search {
   std::span<const double> floors;
   std::size_t wanted = 1;  ///< How many of the largest items of a lane must be right.
   std::size_t kept = 16;   ///< Candidates (groups and items) kept for each lane, at least `wanted`.
+  CellScore items = CellScore::value;
 };
 
 /// For each lane, up to `kept` keys with the largest |median estimates|, largest first.
@@ -43,6 +44,8 @@ struct LaneMaximum {
   std::uint32_t supporting = 0;
 };
 
+/// The largest estimate above `floor` of one lane; of equal ones, that which more rows support.
+[[nodiscard]] LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor);
 /// The largest estimates above `floor` of lanes 1 .. L-1, in this order; of equal ones, that which more rows support.
 [[nodiscard]] std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor);
 

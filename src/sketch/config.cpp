@@ -32,6 +32,9 @@ void SketchConfig::validate() const {
   require(lanes == 1 || lanes == 2 || (lanes != 0 && lanes % 8 == 0 && lanes <= 4096),
           fmt::format("lanes is {}: expected 1, 2 or a multiple of 8, at most 4096", lanes));
   require(levels >= 1 && levels <= 3, fmt::format("levels is {}: expected 1, 2 or 3", levels));
+  require(row_length == 0 || (row_length <= dimension && dimension % row_length == 0),
+          fmt::format("row_length is {}: expected 0 or a divisor of the dimension {}", row_length, dimension));
+  require(row_length == 0 || levels <= 2, fmt::format("levels is {}: expected 1 or 2 where a group is a row", levels));
   require(law == ScaleLaw::exponential || law == ScaleLaw::uniform, "the law of the scales is not known");
   require(randomness == Randomness::mix || randomness == Randomness::kwise, "the source of randomness is not known");
   require(p == 2.0 || p == 1.0 || p == 0.5, fmt::format("p is {}: expected 2, 1 or 0.5", p));
@@ -46,8 +49,7 @@ void SketchConfig::validate() const {
 
 std::uint32_t SketchConfig::rows_at(std::uint32_t level) const noexcept {
   if (level == 0 || level + 1 < levels) return rows;
-  const std::uint64_t groups = ((dimension - 1) >> group_shift(level)) + 1;
-  return groups <= buckets / 2 * (buckets / 4) ? (rows + 1) / 2 | 1U : rows;
+  return groups(level) <= buckets / 2 * (buckets / 4) ? (rows + 1) / 2 | 1U : rows;
 }
 
 std::uint32_t SketchConfig::rows_below(std::uint32_t level) const noexcept {
@@ -60,9 +62,14 @@ std::size_t SketchConfig::table_size() const noexcept {
   return std::size_t{rows_below(levels)} * static_cast<std::size_t>(buckets) * lanes;
 }
 
-std::uint32_t SketchConfig::group_shift(std::uint32_t level) const noexcept {
+std::uint64_t SketchConfig::group_size(std::uint32_t level) const noexcept {
+  if (level > 0 && row_length != 0) return row_length;
   const auto bits = static_cast<std::uint32_t>(std::bit_width(dimension - 1));
-  return bits * level / levels;
+  return std::uint64_t{1} << (bits * level / levels);
+}
+
+std::uint64_t SketchConfig::groups(std::uint32_t level) const noexcept {
+  return (dimension - 1) / group_size(level) + 1;
 }
 
 std::uint64_t SketchConfig::fingerprint() const noexcept {
@@ -78,6 +85,7 @@ std::uint64_t SketchConfig::fingerprint() const noexcept {
   absorb(static_cast<std::uint64_t>(randomness));
   absorb(independence);
   absorb(seed);
+  if (row_length != 0) absorb(row_length);  // only then: states older than the field keep their fingerprints
   return digest;
 }
 
@@ -95,6 +103,7 @@ std::string describe_difference(const SketchConfig& a, const SketchConfig& b) {
   if (a.randomness != b.randomness) return differ("randomness", to_string(a.randomness), to_string(b.randomness));
   if (a.independence != b.independence) return differ("independence", a.independence, b.independence);
   if (a.seed != b.seed) return differ("seed", a.seed, b.seed);
+  if (a.row_length != b.row_length) return differ("row_length", a.row_length, b.row_length);
   return {};
 }
 

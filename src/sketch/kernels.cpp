@@ -225,7 +225,7 @@ void estimate(const double* table, const PhiColumns& columns, std::size_t count,
 }
 
 void scan(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
-          std::uint32_t level, const double* HWY_RESTRICT thresholds, std::uint64_t first_key,
+          std::uint32_t level, CellScore score, const double* HWY_RESTRICT thresholds, std::uint64_t first_key,
           std::vector<ScanHit>& hits) {
   const auto collect = [&](std::size_t t, std::size_t lane, auto medians) HWY_ATTR {
     const hn::DFromV<decltype(medians)> d;
@@ -239,7 +239,7 @@ void scan(const double* table, const PhiColumns& columns, std::size_t count, con
       }
     }
   };
-  if (level > 0) {
+  if (score == CellScore::magnitude) {
     walk_medians<true>(table, columns, count, config, level, collect);
   } else {
     walk_medians<false>(table, columns, count, config, level, collect);
@@ -293,8 +293,9 @@ void estimate(const double* table, const PhiColumns& columns, std::size_t count,
 }
 
 void scan(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
-          std::uint32_t level, const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits) {
-  HWY_DYNAMIC_DISPATCH(scan)(table, columns, count, config, level, thresholds, first_key, hits);
+          std::uint32_t level, CellScore score, const double* thresholds, std::uint64_t first_key,
+          std::vector<ScanHit>& hits) {
+  HWY_DYNAMIC_DISPATCH(scan)(table, columns, count, config, level, score, thresholds, first_key, hits);
 }
 
 void add_scaled(double* target, const double* source, double coefficient, std::size_t count) {

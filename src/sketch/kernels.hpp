@@ -39,10 +39,10 @@ void accumulate(double* table, const PhiColumns& columns, std::size_t count, con
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
               double* out);
 
-/// Appends a hit for every t and lane whose |median of sign * cell| (at level 0) or median of |cell| (above) is above
-/// its threshold.
+/// Appends a hit for every t and lane whose |median of sign * cell|, or median of |cell|, is above its threshold.
 void scan(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
-          std::uint32_t level, const double* thresholds, std::uint64_t first_key, std::vector<ScanHit>& hits);
+          std::uint32_t level, CellScore score, const double* thresholds, std::uint64_t first_key,
+          std::vector<ScanHit>& hits);
 
 /// target[t] += coefficient * source[t].
 void add_scaled(double* target, const double* source, double coefficient, std::size_t count);

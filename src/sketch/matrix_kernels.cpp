@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "sketch/matrix_kernels.cpp"
@@ -158,6 +159,68 @@ void multiply(const double* HWY_RESTRICT table, std::size_t cells, const MatrixS
   });
 }
 
+/// Directions taken at a time, so that a cell is loaded once for them, and the columns where one is not zero: of the
+/// identity few.
+struct DirectionTile {
+  static constexpr std::size_t size = 4;
+  const double* coefficients;  ///< [column][direction], those past the last direction 0.
+  std::size_t first_column;
+  std::size_t end_column;
+};
+
+std::vector<DirectionTile> tile_directions(const MatrixShape& shape, const double* directions, std::size_t count,
+                                           std::vector<double>& storage) {
+  const std::size_t tiles = (count + DirectionTile::size - 1) / DirectionTile::size;
+  const std::size_t tile_size = shape.columns * DirectionTile::size;
+  storage.assign(tiles * tile_size, 0.0);
+  std::vector<DirectionTile> result;
+  for (std::size_t tile = 0; tile < tiles; ++tile) {
+    double* coefficients = storage.data() + tile * tile_size;
+    std::size_t first = shape.columns;
+    std::size_t end = 0;
+    for (std::size_t j = 0; j < shape.columns; ++j) {
+      for (std::size_t k = 0; k < std::min(DirectionTile::size, count - tile * DirectionTile::size); ++k) {
+        const double coefficient = directions[(tile * DirectionTile::size + k) * shape.columns + j];
+        coefficients[j * DirectionTile::size + k] = coefficient;
+        if (coefficient == 0) continue;
+        first = std::min(first, j);
+        end = j + 1;
+      }
+    }
+    if (first < end) result.push_back({coefficients, first, end});
+  }
+  return result;
+}
+
+void norms(const double* HWY_RESTRICT table, std::size_t cells, const MatrixShape& shape, const double* directions,
+           std::size_t count, double* HWY_RESTRICT out) {
+  const std::size_t lanes = shape.lanes;
+  std::vector<double> storage;
+  const std::vector<DirectionTile> tiles = tile_directions(shape, directions, count, storage);
+  with_block(std::min<std::size_t>(lanes, 8), [&](auto d, auto) HWY_ATTR {
+    constexpr std::size_t kTile = DirectionTile::size;
+    const std::size_t width = hn::Lanes(d);
+    for (std::size_t cell = 0; cell < cells; ++cell) {
+      for (std::size_t lane = 0; lane < lanes; lane += width) {
+        const double* HWY_RESTRICT first = table + cell * shape.columns * lanes + lane;
+        auto squares = hn::Zero(d);
+        for (const DirectionTile& tile : tiles) {
+          hn::Vec<decltype(d)> sums[kTile];
+          for (std::size_t k = 0; k < kTile; ++k) sums[k] = hn::Zero(d);
+          for (std::size_t j = tile.first_column; j < tile.end_column; ++j) {
+            const auto column = hn::Load(d, first + j * lanes);
+            for (std::size_t k = 0; k < kTile; ++k) {
+              sums[k] = hn::Add(sums[k], hn::Mul(column, hn::Set(d, tile.coefficients[j * kTile + k])));
+            }
+          }
+          for (std::size_t k = 0; k < kTile; ++k) squares = hn::Add(squares, hn::Mul(sums[k], sums[k]));
+        }
+        hn::Store(hn::Sqrt(squares), d, out + cell * lanes + lane);
+      }
+    }
+  });
+}
+
 bool all_finite(std::span<const double> values) {
   const hn::ScalableTag<double> d;
   const auto largest = hn::Set(d, 0x1.fffffffffffffp1023);
@@ -181,6 +244,7 @@ namespace weir {
 
 HWY_EXPORT(accumulate_rows);
 HWY_EXPORT(multiply);
+HWY_EXPORT(norms);
 HWY_EXPORT(all_finite);
 
 namespace kernels {
@@ -192,6 +256,11 @@ void accumulate_rows(double* cells, const WholeRows& rows, const MatrixShape& sh
 void multiply(const double* table, std::size_t cells, const MatrixShape& shape, std::span<const std::size_t> columns,
               const double* coefficients, double* out) {
   HWY_DYNAMIC_DISPATCH(multiply)(table, cells, shape, columns, coefficients, out);
+}
+
+void norms(const double* table, std::size_t cells, const MatrixShape& shape, const double* directions,
+           std::size_t count, double* out) {
+  HWY_DYNAMIC_DISPATCH(norms)(table, cells, shape, directions, count, out);
 }
 
 bool all_finite(std::span<const double> values) { return HWY_DYNAMIC_DISPATCH(all_finite)(values); }

@@ -37,6 +37,10 @@ void accumulate_rows(double* cells, const WholeRows& rows, const MatrixShape& sh
 void multiply(const double* table, std::size_t cells, const MatrixShape& shape, std::span<const std::size_t> columns,
               const double* coefficients, double* out);
 
+/// out[cell][lane] = sqrt(sum over k < count of (sum over j of directions[k][j] * table[cell][j][lane])^2).
+void norms(const double* table, std::size_t cells, const MatrixShape& shape, const double* directions,
+           std::size_t count, double* out);
+
 /// True when all values are finite.
 [[nodiscard]] bool all_finite(std::span<const double> values);
 

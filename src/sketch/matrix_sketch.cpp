@@ -10,6 +10,7 @@
 #include <limits>
 #include <numeric>
 
+#include "matrix_view.hpp"
 #include "sketch/kernels.hpp"
 #include "sketch/matrix_kernels.hpp"
 #include "weir/error.hpp"
@@ -343,18 +344,58 @@ VectorSketch MatrixSketch::product(std::uint64_t first_column, std::span<const d
   return y;
 }
 
-void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
-  assert(i < config().dimension && out.size() == columns_);
-  const SketchConfig& config = phi_.config();
-  PhiColumns phi(config);
-  phi_.locate(0, std::span(&i, 1), PhiColumns::ones, phi);
-  std::array<double, 15> estimates{};
-  const auto used = std::span(estimates).first(config.rows);
-  for (std::size_t j = 0; j < out.size(); ++j) {
-    for (std::size_t row = 0; row < used.size(); ++row) {
-      const std::size_t cell = static_cast<std::size_t>(phi.cells[row * PhiColumns::capacity]);
-      used[row] = phi.signed_deltas[row * PhiColumns::capacity] * table_[cell + j * config.lanes];
+VectorSketch MatrixSketch::product(std::span<const double> x, std::uint32_t lane) const {
+  assert(x.size() == columns_ && lane < config().lanes);
+  SketchConfig single = config();
+  single.lanes = 1;
+  VectorSketch y(single);
+  const double* first = table_.data() + lane;
+  for (double& cell : y.table()) {
+    double sum = 0;
+    for (const double coefficient : x) {
+      sum += *first * coefficient;
+      first += config().lanes;
     }
+    cell = sum;
+  }
+  return y;
+}
+
+VectorSketch MatrixSketch::cell_norms(const DenseMatrix& factor) const {
+  if (factor.rows != columns_) {
+    throw InputError(fmt::format("a metric for rows of {} columns, but A has {} columns", factor.rows, columns_));
+  }
+  const DenseMatrix directions = to_dense_matrix(matrix_view(factor).transpose());
+  VectorSketch norms(config());
+  kernels::norms(table_.data(), norms.table().size() / config().lanes, shape_of(*this), directions.values.data(),
+                 static_cast<std::size_t>(directions.rows), norms.table().data());
+  return norms;
+}
+
+void MatrixSketch::row_estimates(std::uint64_t i, std::uint32_t lane, std::span<double> out) const {
+  assert(i < config().dimension && lane < config().lanes && out.size() == config().rows * columns_);
+  PhiColumns phi(config());
+  phi_.locate(0, std::span(&i, 1), PhiColumns::ones, phi);
+  double* value = out.data();
+  for (std::size_t row = 0; row < config().rows; ++row) {
+    const double sign = phi.signed_deltas[row * PhiColumns::capacity];
+    const double* cell = table_.data() + phi.cells[row * PhiColumns::capacity] + lane;
+    for (std::size_t j = 0; j < columns_; ++j) *value++ = sign * cell[j * config().lanes];
+  }
+}
+
+double MatrixSketch::scale_of(std::uint64_t i, std::uint32_t lane) const {
+  return static_cast<double>(phi_.scales()(i, lane));
+}
+
+void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
+  assert(out.size() == columns_);
+  std::vector<double> estimates(config().rows * out.size());
+  row_estimates(i, 0, estimates);
+  std::array<double, 15> storage{};
+  const auto used = std::span(storage).first(config().rows);
+  for (std::size_t j = 0; j < out.size(); ++j) {
+    for (std::size_t row = 0; row < used.size(); ++row) used[row] = estimates[row * out.size() + j];
     out[j] = median_of(used);
   }
 }

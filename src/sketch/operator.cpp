@@ -65,8 +65,13 @@ void SketchOperator::locate_all(std::span<const std::uint64_t> keys, std::span<c
   locate(0, keys, deltas, columns);
   std::array<std::uint64_t, PhiColumns::capacity> groups;
   for (std::uint32_t level = 1; level < config_.levels; ++level) {
-    const std::uint32_t shift = config_.group_shift(level);
-    for (std::size_t t = 0; t < keys.size(); ++t) groups[t] = keys[t] >> shift;
+    const std::uint64_t size = config_.group_size(level);
+    if (std::has_single_bit(size)) {
+      const int shift = std::countr_zero(size);
+      for (std::size_t t = 0; t < keys.size(); ++t) groups[t] = keys[t] >> shift;
+    } else {
+      for (std::size_t t = 0; t < keys.size(); ++t) groups[t] = keys[t] / size;
+    }
     locate(level, std::span<const std::uint64_t>(groups).first(keys.size()), {}, columns);
   }
 }

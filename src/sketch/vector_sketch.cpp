@@ -122,8 +122,9 @@ void VectorSketch::row_estimates(std::uint64_t key, std::uint32_t lane, std::spa
 }
 
 void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t count,
-                        std::span<const double> thresholds, std::vector<ScanHit>& hits) const {
+                        std::span<const double> thresholds, std::vector<ScanHit>& hits, CellScore items) const {
   const SketchConfig& shape = config();
+  const CellScore score = level > 0 ? CellScore::magnitude : items;
   assert(level < shape.levels && thresholds.size() == shape.lanes);
   PhiColumns columns(shape);
   std::array<std::uint64_t, PhiColumns::capacity> keys;
@@ -131,7 +132,7 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(PhiColumns::capacity, count - done));
     std::iota(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(size), first + done);
     phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), PhiColumns::ones, columns);
-    kernels::scan(table_.data(), columns, size, shape, level, thresholds.data(), first + done, hits);
+    kernels::scan(table_.data(), columns, size, shape, level, score, thresholds.data(), first + done, hits);
   }
 }
 

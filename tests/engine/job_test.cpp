@@ -160,7 +160,9 @@ void add_to(std::vector<double>& matrix, const EventBatch& batch) {
   }
 }
 
-TEST_F(EngineTest, WholeRowsArriveFromFilesAndPipes) {
+class DeliveryTest : public EngineTest, public testing::WithParamInterface<Delivery> {};
+
+TEST_P(DeliveryTest, WholeRowsArriveFromFilesAndPipes) {
   const Stream stream = rows_and_entries(20000);
   const SharedFile file(world, "rows.csv", stream.text);
   // A pipe that the root alone opens, filled by a thread because it holds less than the stream.
@@ -179,30 +181,44 @@ TEST_F(EngineTest, WholeRowsArriveFromFilesAndPipes) {
   }
   const int descriptor = static_cast<int>(world.broadcast(static_cast<std::uint64_t>(std::max(ends[0], 0))));
   std::vector<double> local(stream.y.size());
-  const IngestStatistics statistics =
-      ingest(world, {{file.path(), "/dev/fd/" + std::to_string(descriptor)}}, {{Operand::A, 40, 3}}, Operand::A,
-             [&](const EventBatch& batch) { add_to(local, batch); });
+  const IngestStatistics statistics = ingest(
+      world, {{file.path(), "/dev/fd/" + std::to_string(descriptor)}}, {{Operand::A, 40, 3}}, Operand::A,
+      [&](const EventBatch& batch) { add_to(local, batch); }, GetParam());
   if (world.local_is_root()) {
     writer.join();
     ::close(ends[0]);
   }
   EXPECT_EQ(statistics.updates, 40000u);
-  world.reduce_sum(local);
-  if (!world.local_is_root()) return;
   std::vector<double> expected = stream.y;
   for (double& value : expected) value *= 2;
-  EXPECT_EQ(local, expected);
+  if (GetParam() == Delivery::every_rank) {
+    EXPECT_EQ(local, expected);
+    return;
+  }
+  world.reduce_sum(local);
+  if (world.local_is_root()) {
+    EXPECT_EQ(local, expected);
+  }
 }
 
-TEST_F(EngineTest, IngestCountsSkippedLinesOverAllRanks) {
+TEST_P(DeliveryTest, BadLinesAreCountedOnceAndErrorsReachAllRanks) {
   std::string text;
   for (int k = 0; k < 5000; ++k) text += k % 50 == 0 ? "broken\n" : "1,1\n";
   const SharedFile file(world, "bad.csv", text);
-  const IngestStatistics statistics =
-      ingest(world, {{file.path()}, OnError::skip}, {{Operand::y, 10, 1}}, Operand::y, [](const EventBatch&) {});
-  EXPECT_EQ(statistics.skipped, 100u);
+  const auto read = [&](OnError on_error) {
+    return ingest(
+        world, {{file.path()}, on_error}, {{Operand::y, 2, 1}}, Operand::y, [](const EventBatch&) {}, GetParam());
+  };
+  const IngestStatistics statistics = read(OnError::skip);
   EXPECT_EQ(statistics.updates, 4900u);
+  EXPECT_EQ(statistics.skipped, 100u);
+  EXPECT_NE(message_of<InputError>([&] { read(OnError::stop); }).find("line 1"), std::string::npos);
 }
+
+INSTANTIATE_TEST_SUITE_P(OneOrEvery, DeliveryTest, testing::Values(Delivery::one_rank, Delivery::every_rank),
+                         [](const auto& instance) {
+                           return std::string(instance.param == Delivery::one_rank ? "OneRank" : "EveryRank");
+                         });
 
 TEST_F(EngineTest, IngestFailsOnAllRanksWithTheLineOfOne) {
   std::string text;

@@ -103,12 +103,12 @@ class ProductJobTest : public testing::Test {
     const std::uint64_t n = operands.rows, d = operands.columns;
     std::vector<Setting> all{
         {"x fixed, rows", ProductModel(n, operands.x, degree), {{{rows.path()}}}},
-        {"A fixed", StreamedProductModel(n, d, degree), {{{x.path()}}, rows.path()}},
+        {"A fixed", StreamedProductModel(n, d, degree), {{{x.path()}}, {{Operand::A, rows.path()}}}},
         {"both stream, rows", StreamedProductModel(n, d, degree), {{{x.path(), rows.path()}}}},
     };
     if (degree == 1) {
       all.push_back({"x fixed, entries", ProductModel(n, operands.x), {{{entries.path()}}}});
-      all.push_back({"A fixed, entries", StreamedProductModel(n, d), {{{x.path()}}, entries.path()}});
+      all.push_back({"A fixed, entries", StreamedProductModel(n, d), {{{x.path()}}, {{Operand::A, entries.path()}}}});
       all.push_back({"both stream, entries", StreamedProductModel(n, d), {{{entries.path(), x.path()}}}});
     }
     return all;
@@ -227,7 +227,7 @@ TEST_F(ProductJobTest, AStateGoesOn) {
 
 TEST_F(ProductJobTest, AFixedMatrixBelongsToAStreamedVector) {
   Model model = VectorModel(10);
-  EXPECT_THROW(std::ignore = run_job(world, model, {config(8)}, {{}, rows.path()}), UsageError);
+  EXPECT_THROW(std::ignore = run_job(world, model, {config(8)}, {{}, {{Operand::A, rows.path()}}}), UsageError);
 }
 
 TEST_F(ProductJobTest, AnOverflowOfXIsNamedWhicheverRanksItIsSpreadOver) {
@@ -235,7 +235,7 @@ TEST_F(ProductJobTest, AnOverflowOfXIsNamedWhicheverRanksItIsSpreadOver) {
   for (const Exact exact : {Exact::none, Exact::on_root, Exact::slices}) {
     Model model = StreamedProductModel(operands.rows, operands.columns);
     const std::string message = testing_support::message_of<InputError>([&] {
-      std::ignore = run_job(world, model, {config(8), exact}, {{{large.path()}}, rows.path()});
+      std::ignore = run_job(world, model, {config(8), exact}, {{{large.path()}}, {{Operand::A, rows.path()}}});
     });
     EXPECT_NE(message.find("the sum of the changes of x[1] overflows"), std::string::npos) << message;
   }

@@ -18,6 +18,8 @@ namespace {
 using nlohmann::json;
 using testing::expect_error;
 
+constexpr std::uint64_t max_index = (std::uint64_t{1} << 63) - 1;
+
 RunReport run() {
   RunReport report;
   report.model = "product";
@@ -35,7 +37,7 @@ SampleReport sample() {
   SampleReport report;
   report.run = run();
   report.result.norm = 26659.25;
-  report.result.draws = {{1, 7, 21841.5, 0.671, std::nullopt}, {3, (std::uint64_t{1} << 63) - 1, -12, 0.0004, 0.25}};
+  report.result.draws = {{1, 7, 21841.5, 0.671, std::nullopt}, {3, max_index, -12, 0.0004, 0.25}};
   report.result.failed = {
       {2, FailReason::below_threshold}, {4, FailReason::below_threshold}, {5, FailReason::no_candidate}};
   report.labels = {{7, "libc6"}};
@@ -65,25 +67,24 @@ TEST(SampleJson, HasTheFieldsOfTheCommandLineManual) {
   EXPECT_EQ(object["seconds"], (json{{"ingest", 0.5}, {"merge", 0.001}, {"query", 2.0}}));
   EXPECT_EQ(object["samples"][0],
             (json{{"lane", 1}, {"index", 7}, {"label", "libc6"}, {"value", 21841.5}, {"probability", 0.671}}));
-  EXPECT_EQ(object["samples"][1]["index"].get<std::uint64_t>(), (std::uint64_t{1} << 63) - 1);
+  EXPECT_EQ(object["samples"][1]["index"].get<std::uint64_t>(), max_index);
   EXPECT_EQ(object["samples"][1]["inclusion"], 0.25);
   EXPECT_EQ(object["failed"].size(), 3U);
   EXPECT_EQ(object["failed"][2], (json{{"lane", 5}, {"reason", "no_candidate"}}));
 }
 
-TEST(SampleJson, ExactReferencesPairsAndTheZeroVector) {
+TEST(SampleJson, ExactReferencesAndTheZeroVector) {
   SampleReport report = sample();
-  report.run.shape = {10, 8};
   report.run.sketch.reset();
   report.exact_norm = 5;
-  report.exact[7] = {3, 0.36};
+  report.exact[{7}] = {3, 0.36};
   report.result.draws.resize(1);
   json object = json::parse(to_json(report));
-  EXPECT_EQ(object["shape"], (json{10, 8}));
-  EXPECT_FALSE(object.contains("n"));
   EXPECT_FALSE(object.contains("sketch"));
+  for (const char* absent : {"shape", "method", "metric", "d1", "d2", "gram", "norm_bound", "norm_tensor"})
+    EXPECT_FALSE(object.contains(absent)) << absent;
+  EXPECT_FALSE(object["samples"][0].contains("row"));
   EXPECT_EQ(object["exact_norm"], 5.0);
-  EXPECT_EQ(object["samples"][0]["index"], (json{0, 7}));
   EXPECT_EQ(object["samples"][0]["exact"], (json{{"value", 3.0}, {"probability", 0.36}}));
 
   report.result = {};
@@ -92,6 +93,84 @@ TEST(SampleJson, ExactReferencesPairsAndTheZeroVector) {
   EXPECT_EQ(object["zero_vector"], true);
   EXPECT_EQ(object["norm"], 0.0);
   EXPECT_EQ(object["samples"], json::array());
+}
+
+/// Of a matrix that has more entries than a 64-bit number counts.
+SampleReport sample_of_pairs() {
+  SampleReport report;
+  report.run = run();
+  report.run.model = "kronecker";
+  report.run.method = "two-stage";
+  report.run.shape = {max_index + 1, 4096};
+  report.run.d1 = 64;
+  report.run.d2 = 48;
+  report.run.columns = 64 + 48;
+  report.run.bytes = 12'345'678;
+  report.run.gram = GramConfig{.buckets = 2048, .exact = false};
+  report.result.norm = 100;
+  report.result.draws = {
+      {.lane = 1, .index = max_index, .value = 3, .probability = 0.25, .inclusion = {}, .column = 4095},
+      {.lane = 2, .index = 5, .value = -1, .probability = 0.125, .inclusion = {}, .column = 7},
+      {.lane = 4, .index = 6, .value = 2, .probability = 0.5, .inclusion = {}, .column = 8}};
+  report.result.failed = {{3, FailReason::second_stage}};
+  report.labels = {{5, "query"}, {7, "not a column"}};
+  report.column_labels = {{7, "key"}, {8, "other key"}, {6, "not a row"}};
+  report.exact = {{{max_index, 4095}, {3.5, 0.375}}, {{5, 8}, {9, 0.5}}};
+  report.norm_bound = 10;
+  report.tensor_norm = Estimate{115, 5};
+  return report;
+}
+
+TEST(SampleJson, PairsOfIndices) {
+  const json object = json::parse(to_json(sample_of_pairs()));
+  EXPECT_EQ(object["model"], "kronecker");
+  EXPECT_EQ(object["method"], "two-stage");
+  EXPECT_EQ(object["shape"], (json{max_index + 1, 4096}));
+  EXPECT_FALSE(object.contains("n"));
+  EXPECT_FALSE(object.contains("d"));
+  EXPECT_EQ(object["d1"], 64);
+  EXPECT_EQ(object["d2"], 48);
+  EXPECT_EQ(object["sketch"]["columns"], 112);
+  EXPECT_EQ(object["sketch"]["bytes"], 12'345'678);
+  EXPECT_EQ(object["gram"], (json{{"buckets", 2048}, {"exact", false}}));
+  EXPECT_EQ(object["norm"], 100.0);
+  EXPECT_EQ(object["norm_bound"], 10.0);
+  EXPECT_EQ(object["norm_tensor"], (json{{"value", 115.0}, {"bound", 5.0}}));
+  EXPECT_EQ(object["samples"][0], (json{{"lane", 1},
+                                        {"index", {max_index, 4095}},
+                                        {"value", 3.0},
+                                        {"probability", 0.25},
+                                        {"exact", {{"value", 3.5}, {"probability", 0.375}}}}));
+  EXPECT_EQ(
+      object["samples"][1],
+      (json{{"lane", 2}, {"index", {5, 7}}, {"label", {"query", "key"}}, {"value", -1.0}, {"probability", 0.125}}));
+  EXPECT_EQ(object["samples"][2]["label"], (json{nullptr, "other key"}));
+  EXPECT_EQ(object["failed"][0], (json{{"lane", 3}, {"reason", "second_stage"}}));
+}
+
+SampleReport sample_of_rows(std::size_t d) {
+  SampleReport report;
+  report.run = run();
+  report.run.model = "rows";
+  report.run.metric = "leverage";
+  report.run.shape = {1000};
+  report.run.d = d;
+  report.run.gram = GramConfig{.buckets = 512, .exact = true};
+  report.result.norm = 2;
+  std::vector<double> row(d);
+  for (std::size_t j = 0; j < d; ++j) row[j] = static_cast<double>(j) + 0.25;
+  report.result.draws = {{.lane = 1, .index = 17, .value = 0.5, .probability = 0.0625, .inclusion = {}, .row = row}};
+  return report;
+}
+
+TEST(SampleJson, Rows) {
+  const json object = json::parse(to_json(sample_of_rows(3)));
+  EXPECT_EQ(object["metric"], "leverage");
+  EXPECT_EQ(object["n"], 1000);
+  EXPECT_EQ(object["d"], 3);
+  EXPECT_EQ(object["gram"], (json{{"buckets", 512}, {"exact", true}}));
+  EXPECT_EQ(object["samples"][0],
+            (json{{"lane", 1}, {"index", 17}, {"value", 0.5}, {"probability", 0.0625}, {"row", {0.25, 1.25, 2.25}}}));
 }
 
 TEST(SampleJson, LabelsThatAreNotUtf8AreRepaired) {
@@ -107,6 +186,18 @@ TEST(SampleJson, NumbersThatAreNotFiniteAreRefused) {
   report = sample();
   report.result.draws[1].probability = std::numeric_limits<double>::quiet_NaN();
   expect_error([&] { (void)to_json(report); }, {"probability is nan"});
+  report = sample_of_rows(3);
+  report.result.draws[0].row[2] = -std::numeric_limits<double>::infinity();
+  expect_error([&] { (void)to_json(report); }, {"row is -inf"});
+  report = sample_of_pairs();
+  report.norm_bound = std::numeric_limits<double>::quiet_NaN();
+  expect_error([&] { (void)to_json(report); }, {"norm_bound is nan"});
+  for (const Estimate& bad :
+       {Estimate{std::numeric_limits<double>::infinity(), 1}, Estimate{1, std::numeric_limits<double>::infinity()}}) {
+    report = sample_of_pairs();
+    report.tensor_norm = bad;
+    expect_error([&] { (void)to_json(report); }, {"norm_tensor is inf"});
+  }
 }
 
 TEST(SampleTable, ShowsWhatAPersonWantsToKnow) {
@@ -133,7 +224,7 @@ TEST(SampleTable, SaysThatTailsWereTooHeavy) {
 TEST(SampleTable, ColumnsAreAlignedAndLongLabelsCut) {
   SampleReport report = sample();
   report.labels[7] = std::string(300, 'a') + "\n\x1b[31m";
-  report.exact[7] = {21841, 0.6713};
+  report.exact[{7}] = {21841, 0.6713};
   report.result.draws[1].index = 41234;
   report.result.failed.clear();
   const std::string table = to_table(report, 80);
@@ -153,6 +244,89 @@ TEST(SampleTable, ColumnsAreAlignedAndLongLabelsCut) {
     ASSERT_GE(row.size(), end) << table;
     EXPECT_EQ(row[end - 1], '%') << table;
   }
+}
+
+/// The lines of the table of draws, heading first.
+std::vector<std::string> draw_lines(const std::string& table) {
+  std::istringstream stream(table.substr(table.find("\n\n") + 2));
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line) && !line.empty();) lines.push_back(line);
+  return lines;
+}
+
+TEST(SampleTable, PairsAreAligned) {
+  const std::string table = to_table(sample_of_pairs());
+  for (const std::string_view part :
+       {"kronecker model, 9,223,372,036,854,775,808 x 4,096 entries, X of 64 x 48, method two-stage",
+        "112 columns x 16 lanes, 1 level, 11.8 MiB", "|y_(i1,i2)|^2", "gram      estimated from 2,048 buckets a row",
+        "1 lane gave no draw: a row of y was drawn, but nothing stood out in it (second_stage)"}) {
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
+  }
+  const std::vector<std::string> lines = draw_lines(table);
+  ASSERT_EQ(lines.size(), 4U) << table;
+  const std::size_t end = lines[0].find("i1, i2") + 6;
+  ASSERT_GE(end, 6U + 6U) << table;
+  EXPECT_TRUE(lines[1].substr(0, end).ends_with("9223372036854775807, 4095")) << table;
+  EXPECT_TRUE(lines[2].substr(0, end).ends_with("                  5,    7")) << table;
+  EXPECT_TRUE(lines[3].substr(0, end).ends_with("                  6,    8")) << table;
+  const auto label_at = [&](std::size_t line, std::string_view heading, std::string_view expected) {
+    return lines[line].compare(lines[0].find(heading), expected.size(), expected) == 0;
+  };
+  EXPECT_TRUE(label_at(1, "label of i1", "- ")) << table;
+  EXPECT_TRUE(label_at(1, "label of i2", "- ")) << table;
+  EXPECT_TRUE(label_at(2, "label of i1", "query ")) << table;
+  EXPECT_TRUE(label_at(2, "label of i2", "key ")) << table;
+  EXPECT_TRUE(label_at(3, "label of i1", "- ")) << table;
+  EXPECT_TRUE(label_at(3, "label of i2", "other key ")) << table;
+}
+
+TEST(SampleTable, LongLabelsOfPairsShareTheWidth) {
+  SampleReport report = sample_of_pairs();
+  report.labels[5] = std::string(300, 'a');
+  report.column_labels[7] = std::string(40, 'b');
+  report.result.draws[0].index = 4;
+  report.exact.clear();
+  const std::string table = to_table(report, 80);
+  for (const std::string& line : draw_lines(table)) EXPECT_LE(line.size(), 80U) << table;
+  EXPECT_NE(table.find("aaaaaaaaaa.."), std::string::npos) << table;
+  EXPECT_NE(table.find("bbbbbbbbbb.."), std::string::npos) << table;
+}
+
+TEST(SampleTable, SaysWhetherTheTwoNormsAgree) {
+  SampleReport report = sample_of_pairs();
+  EXPECT_NE(to_table(report).find("norm      100 +- 10\n          115 +- 5 by TensorSketch: the two agree within their "
+                                  "bounds\n"),
+            std::string::npos)
+      << to_table(report);
+  report.tensor_norm = Estimate{116, 5};
+  EXPECT_NE(to_table(report).find("116 +- 5 by TensorSketch: the two differ by more than their bounds\n"),
+            std::string::npos);
+  report.tensor_norm.reset();
+  EXPECT_EQ(to_table(report).find("TensorSketch"), std::string::npos);
+}
+
+TEST(SampleTable, RowsShowAsManyEntriesAsFit) {
+  const std::string all = to_table(sample_of_rows(3));
+  for (const std::string_view part :
+       {"A         rows model, 1,000 rows of 3, metric leverage", "a_i^T M a_i, exponential scales",
+        "gram      exact, of rows that came and went whole", "  0.25, 1.25, 2.25\n",
+        "rows, values and probabilities are estimates"}) {
+    EXPECT_NE(all.find(part), std::string::npos) << part << "\n" << all;
+  }
+  for (const std::size_t width : {std::size_t{80}, std::size_t{100}, std::size_t{120}}) {
+    SampleReport report = sample_of_rows(1000);
+    report.verified = true;
+    const std::vector<std::string> lines = draw_lines(to_table(report, width));
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_LE(lines[1].size(), width);
+    EXPECT_GT(lines[1].size(), width - 12) << "the room is used";
+    EXPECT_TRUE(lines[1].ends_with(".25, ...")) << lines[1];
+    EXPECT_NE(to_table(report, width).find("rows, values and probabilities are exact"), std::string::npos);
+  }
+  SampleReport zero = sample_of_rows(3);
+  zero.result = {};
+  zero.result.zero_vector = true;
+  EXPECT_NE(to_table(zero).find("nothing to draw: a_i^T M a_i is 0 for every row"), std::string::npos);
 }
 
 TEST(SampleTable, NothingToDraw) {
@@ -183,6 +357,24 @@ TEST(QueryReport, JsonAndTableGiveEachEstimateWithItsBound) {
        {"100.5 +- 2.5", "10 +- 1 with other.weir", "nine", "largest entries", "entries asked for"}) {
     EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
   }
+}
+
+TEST(QueryReport, EntriesOfAMatrixAreNamedByPairs) {
+  QueryReport report;
+  report.run = sample_of_pairs().run;
+  report.top = std::vector<HeavyCoordinate>{{max_index, {60, 4}, 12}, {3, {-50, 4}, 4095}};
+  report.points = {{9, {-3, 4}, 10}};
+  report.labels = {{9, "nine"}};
+  report.column_labels = {{10, "ten"}, {12, "twelve"}};
+  const json object = json::parse(to_json(report));
+  EXPECT_EQ(object["top"],
+            (json::array({{{"index", {max_index, 12}}, {"label", {nullptr, "twelve"}}, {"value", 60.0}, {"bound", 4.0}},
+                          {{"index", {3, 4095}}, {"value", -50.0}, {"bound", 4.0}}})));
+  EXPECT_EQ(object["points"],
+            (json::array({{{"index", {9, 10}}, {"label", {"nine", "ten"}}, {"value", -3.0}, {"bound", 4.0}}})));
+  const std::string table = to_table(report);
+  for (const std::string_view part : {"9223372036854775807,   12  -            twelve", "3, 4095", "9, 10  nine"})
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
 }
 
 }  // namespace

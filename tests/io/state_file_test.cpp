@@ -1,5 +1,6 @@
 #include "weir/io/state_file.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <xxhash.h>
 
@@ -54,10 +55,75 @@ State small_product_state(std::uint32_t degree = 2) {
   return {{"product", 12345678901, 4}, std::move(sketch)};
 }
 
+SketchConfig matrix_config() {
+  SketchConfig config = small_config();
+  config.levels = 2;
+  config.row_length = 8;
+  return config;
+}
+
+State small_matrix_state() {
+  VectorSketch sketch(matrix_config());
+  sketch.update(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -2.5});
+  return {{"kronecker", 12345678901, 4, true}, std::move(sketch)};
+}
+
+State small_rows_state(bool exact = true) {
+  RowsSketch sketch(small_config(), 2, {.buckets = 4, .exact = exact});
+  sketch.update_rows(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -1},
+                     std::vector<double>{1, -2.5, 3, 0});
+  return {{"rows", 12345678901, 4}, std::move(sketch)};
+}
+
+constexpr KroneckerShape small_shape{.n1 = 1000, .n2 = std::uint64_t{1} << 60, .d1 = 2, .d2 = 3};
+
+State small_kronecker_state(bool exact = true) {
+  KroneckerSketch sketch(small_shape, small_config(), {.buckets = 4, .exact = exact});
+  sketch.a1.update_rows(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -1},
+                        std::vector<double>{1, -2.5, 3, 0});
+  sketch.a2.update_rows(std::vector<std::uint64_t>{0, (std::uint64_t{1} << 60) - 1}, std::vector<double>{1, 1},
+                        std::vector<double>{0.5, 0, -1, 7, 8, 9});
+  sketch.x = {1, 2, 3, -4, -5, 0.125};
+  sketch.x_events = 7;
+  return {{"kronecker", 12345678901, 4}, std::move(sketch)};
+}
+
+/// One of every kind, and of every variety of a kind.
+std::vector<State> all_states() {
+  return {small_state(),          small_product_state(1),  small_product_state(2),      small_matrix_state(),
+          small_rows_state(true), small_rows_state(false), small_kronecker_state(true), small_kronecker_state(false)};
+}
+
 VectorSketch& vector_in(State& state) { return std::get<VectorSketch>(state.sketch); }
+RowsSketch& rows_in(State& state) { return std::get<RowsSketch>(state.sketch); }
+KroneckerSketch& kronecker_in(State& state) { return std::get<KroneckerSketch>(state.sketch); }
+
 std::span<const double> table_of(const State& state) {
   const auto* product = std::get_if<ProductSketch>(&state.sketch);
   return product != nullptr ? product->a.table() : std::get<VectorSketch>(state.sketch).table();
+}
+
+/// All numbers of a state, in the order of the format.
+std::vector<double> numbers_of(const State& state) {
+  std::vector<double> numbers;
+  const auto append = [&](std::span<const double> more) { numbers.insert(numbers.end(), more.begin(), more.end()); };
+  const auto append_rows = [&](const RowsSketch& rows) {
+    append(rows.draws.table());
+    append(rows.wide.table());
+    append(rows.exact_gram);
+  };
+  if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) {
+    append_rows(*rows);
+  } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+    numbers.push_back(kronecker->x_events);
+    append(kronecker->x);
+    append_rows(kronecker->a1);
+    append_rows(kronecker->a2);
+  } else {
+    if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) append(product->x);
+    append(table_of(state));
+  }
+  return numbers;
 }
 
 template <class Value>
@@ -84,14 +150,11 @@ bool same_bits(std::span<const double> a, std::span<const double> b) {
 void expect_same(const State& a, const State& b) {
   EXPECT_EQ(a.description, b.description);
   EXPECT_EQ(describe_difference(a, b), "");
-  EXPECT_TRUE(same_bits(table_of(a), table_of(b)));
-  if (const auto* product = std::get_if<ProductSketch>(&a.sketch)) {
-    EXPECT_TRUE(same_bits(product->x, std::get<ProductSketch>(b.sketch).x));
-  }
+  EXPECT_TRUE(same_bits(numbers_of(a), numbers_of(b)));
 }
 
 TEST(StateFile, BytesRoundTrip) {
-  for (const State& state : {small_state(), small_product_state()}) {
+  for (const State& state : all_states()) {
     expect_same(deserialise(serialise(state), "bytes"), state);
   }
 }
@@ -99,7 +162,7 @@ TEST(StateFile, BytesRoundTrip) {
 TEST(StateFile, FileRoundTripHoldsTheSerialisedBytes) {
   const TemporaryDirectory directory;
   const std::string path = directory.file("state.weir");
-  for (const State& state : {small_state(), small_product_state()}) {
+  for (const State& state : all_states()) {
     save_state(path, state);
     EXPECT_EQ(directory.entries(), 1U);
     const Bytes bytes = serialise(state);
@@ -131,8 +194,9 @@ Value read_at(const Bytes& bytes, std::size_t offset) {
 
 constexpr std::size_t m = 7;  // length of "product"
 
-/// The layout that the header file draws, byte by byte, up to the fingerprint.
-void expect_preamble_as_documented(const Bytes& bytes, std::uint32_t kind) {
+/// The layout that the header file draws, byte by byte, up to the seed. `config` is what was saved.
+void expect_preamble_as_documented(const Bytes& bytes, std::uint32_t kind, const std::string& model = "product",
+                                   const SketchConfig& config = small_config()) {
   const auto u32 = [&](std::size_t offset) { return read_at<std::uint32_t>(bytes, offset); };
   const auto u64 = [&](std::size_t offset) { return read_at<std::uint64_t>(bytes, offset); };
   EXPECT_EQ(std::memcmp(bytes.data(), "\x89WEIR\r\n\x1a", 8), 0);
@@ -145,22 +209,25 @@ void expect_preamble_as_documented(const Bytes& bytes, std::uint32_t kind) {
   EXPECT_EQ(u64(40), XXH64(bytes.data(), 40, state_checksum_seed));
 
   const std::size_t payload = 48;
+  const std::size_t M = model.size();
   EXPECT_EQ(read_at<std::uint8_t>(bytes, payload), 1);
-  EXPECT_EQ(u32(payload + 1), m);
-  EXPECT_EQ(std::memcmp(bytes.data() + payload + 5, "product", m), 0);
-  EXPECT_EQ(u64(payload + m + 5), 12345678901U);
-  EXPECT_EQ(u64(payload + m + 13), 4U);
-  EXPECT_EQ(u64(payload + m + 21), 1000U);
-  EXPECT_EQ(u32(payload + m + 29), 1U);
-  EXPECT_EQ(u64(payload + m + 33), 2U);
-  EXPECT_EQ(u32(payload + m + 41), 2U);
-  EXPECT_EQ(u32(payload + m + 45), 1U);
-  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + m + 49), 0);
-  EXPECT_EQ(read_at<double>(bytes, payload + m + 50), 0.5);
-  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + m + 58), 1);
-  EXPECT_EQ(u32(payload + m + 59), 7U);
-  EXPECT_EQ(u64(payload + m + 63), 0xFEDC'BA98'7654'3210U);
-  EXPECT_EQ(u64(payload + m + 71), small_config().fingerprint());
+  EXPECT_EQ(u32(payload + 1), M);
+  EXPECT_EQ(std::memcmp(bytes.data() + payload + 5, model.data(), M), 0);
+  EXPECT_EQ(u64(payload + M + 5), 12345678901U);
+  EXPECT_EQ(u64(payload + M + 13), 4U);
+  EXPECT_EQ(u64(payload + M + 21), 1000U);
+  EXPECT_EQ(u32(payload + M + 29), 1U);
+  EXPECT_EQ(u64(payload + M + 33), 2U);
+  EXPECT_EQ(u32(payload + M + 41), 2U);
+  EXPECT_EQ(u32(payload + M + 45), config.levels);
+  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 49), 0);
+  EXPECT_EQ(read_at<double>(bytes, payload + M + 50), 0.5);
+  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 58), 1);
+  EXPECT_EQ(u32(payload + M + 59), 7U);
+  EXPECT_EQ(u64(payload + M + 63), 0xFEDC'BA98'7654'3210U);
+  if (config.row_length == 0) {
+    EXPECT_EQ(u64(payload + M + 71), config.fingerprint());
+  }
 }
 
 void expect_doubles_at(const Bytes& bytes, std::size_t offset, std::span<const double> expected) {
@@ -187,8 +254,64 @@ TEST(StateFile, LayoutOfAProductIsAsDocumented) {
   expect_doubles_at(bytes, 48 + m + 91 + 8 * 2, table_of(state));
 }
 
+TEST(StateFile, LayoutOfAMatrixIsAsDocumented) {
+  const State state = small_matrix_state();
+  const Bytes bytes = serialise(state);
+  expect_preamble_as_documented(bytes, 3, "kronecker", matrix_config());
+  const std::size_t end_of_seed = 48 + 9 + 71;
+  EXPECT_EQ(read_at<std::uint64_t>(bytes, end_of_seed), 8U);
+  EXPECT_EQ(read_at<std::uint8_t>(bytes, end_of_seed + 8), 1);
+  EXPECT_EQ(read_at<std::uint64_t>(bytes, end_of_seed + 9), matrix_config().fingerprint());
+  EXPECT_EQ(bytes.size(), end_of_seed + 17 + 8 * matrix_config().table_size());
+  expect_doubles_at(bytes, end_of_seed + 17, table_of(state));
+}
+
+TEST(StateFile, LayoutOfRowsIsAsDocumented) {
+  for (const bool exact : {true, false}) {
+    State state = small_rows_state(exact);
+    const Bytes bytes = serialise(state);
+    expect_preamble_as_documented(bytes, 4, "rows");
+    const std::size_t M = 48 + 4;
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 79), 2U);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 87), 4U);
+    EXPECT_EQ(read_at<std::uint8_t>(bytes, M + 95), exact ? 1 : 0);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 96), rows_in(state).fingerprint());
+    expect_doubles_at(bytes, M + 104, rows_in(state).draws.table());         // m d = 4 * 2
+    expect_doubles_at(bytes, M + 104 + 8 * 8, rows_in(state).wide.table());  // R G d = 1 * 4 * 2
+    expect_doubles_at(bytes, M + 104 + 8 * 16, rows_in(state).exact_gram);
+    EXPECT_EQ(bytes.size(), M + 104 + 8 * (exact ? 20 : 16));
+  }
+}
+
+TEST(StateFile, LayoutOfATensorProductIsAsDocumented) {
+  for (const bool exact : {true, false}) {
+    State state = small_kronecker_state(exact);
+    const KroneckerSketch& sketch = kronecker_in(state);
+    const Bytes bytes = serialise(state);
+    expect_preamble_as_documented(bytes, 5, "kronecker");
+    const std::size_t M = 48 + 9;
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 79), std::uint64_t{1} << 60);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 87), 2U);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 95), 3U);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 103), 4U);
+    EXPECT_EQ(read_at<std::uint8_t>(bytes, M + 111), exact ? 1 : 0);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 112), sketch.fingerprint());
+    EXPECT_EQ(read_at<double>(bytes, M + 120), 7.0);
+    expect_doubles_at(bytes, M + 128, std::vector<double>{1, 2, 3, -4, -5, 0.125});
+    std::size_t offset = M + 128 + 8 * 6;
+    for (const RowsSketch* factor : {&sketch.a1, &sketch.a2}) {
+      const std::size_t d = factor->columns();
+      expect_doubles_at(bytes, offset, factor->draws.table());
+      expect_doubles_at(bytes, offset + 8 * 4 * d, factor->wide.table());
+      expect_doubles_at(bytes, offset + 8 * 8 * d, factor->exact_gram);
+      offset += 8 * (8 * d + (exact ? d * d : 0));
+    }
+    EXPECT_EQ(bytes.size(), offset);
+  }
+}
+
 TEST(StateFile, TruncationAtEveryByteIsRefused) {
-  for (const State& state : {small_state(), small_product_state()}) {
+  for (const State& state : all_states()) {
     const Bytes bytes = serialise(state);
     for (std::size_t length = 0; length < bytes.size(); ++length) {
       EXPECT_THROW((void)deserialise(std::span(bytes).first(length), "cut"), InputError) << "at " << length;
@@ -197,7 +320,7 @@ TEST(StateFile, TruncationAtEveryByteIsRefused) {
 }
 
 TEST(StateFile, EveryFlippedBitIsRefused) {
-  for (const State& state : {small_state(), small_product_state()}) {
+  for (const State& state : all_states()) {
     Bytes bytes = serialise(state);
     for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
       const std::byte mask{static_cast<unsigned char>(1U << (bit % 8))};
@@ -342,7 +465,122 @@ TEST(StateFile, ForgedProductsAreRefused) {
   std::memcpy(bytes.data() + header_size + 5, "vector", 6);
   seal_with_length(bytes);
   expect_error([&] { (void)deserialise(bytes, "mixed"); },
-               {"mixed: expected the model product with A and x, found vector"});
+               {"mixed: A and x of a product: not what a state of the model 'vector' holds"});
+}
+
+/// Checksums are right, the value at the offset is not.
+template <class Value>
+void expect_refused(const Bytes& good, std::size_t offset, Value value, std::initializer_list<std::string_view> parts) {
+  Bytes bytes = good;
+  patch(bytes, offset, value);
+  seal(bytes);
+  expect_error([&] { (void)deserialise(bytes, "forged"); }, parts);
+}
+
+/// Whole, but for numbers at the end that are missing or too many.
+void expect_lengths_refused(const Bytes& good, std::size_t numbers) {
+  for (std::size_t missing = 1; missing <= 8 * numbers; ++missing) {
+    Bytes bytes = good;
+    bytes.resize(good.size() - missing);
+    seal_with_length(bytes);
+    expect_error([&] { (void)deserialise(bytes, "short"); },
+                 {"short: expected ", fmt::format("found {} bytes", 8 * numbers - missing)});
+  }
+  Bytes bytes = good;
+  bytes.resize(good.size() + 8);
+  seal_with_length(bytes);
+  expect_error([&] { (void)deserialise(bytes, "long"); },
+               {"long: expected ", fmt::format("found {} bytes", 8 * numbers + 8)});
+}
+
+TEST(StateFile, ForgedMatricesAreRefused) {
+  const Bytes good = serialise(small_matrix_state());
+  const std::size_t end_of_seed = header_size + 9 + 71;
+  expect_refused(good, end_of_seed, std::uint64_t{0}, {"forged: expected the length of the rows of a matrix, found 0"});
+  expect_refused(good, end_of_seed, std::uint64_t{7}, {"forged: not a sketch: row_length is 7"});
+  expect_refused(good, end_of_seed, std::uint64_t{1001}, {"forged: not a sketch: row_length is 1001"});
+  expect_refused(good, end_of_seed, std::uint64_t{10}, {"another construction"});
+  expect_refused(good, end_of_seed + 8, std::uint8_t{2}, {"forged: expected 0 or 1 for transposed, found 2"});
+  expect_refused(good, end_of_seed + 9, std::uint64_t{0}, {"another construction"});
+  expect_refused(good, end_of_seed - 26, std::uint32_t{3}, {"forged: not a sketch: levels is 3"});
+  expect_refused(good, good.size() - 8, std::numeric_limits<double>::infinity(),
+                 {"finite cells in the table", "cell 7"});
+  expect_refused(good, 16, std::uint32_t{1}, {"forged: a vector: not what a state of the model 'kronecker' holds"});
+  expect_lengths_refused(good, matrix_config().table_size());
+}
+
+TEST(StateFile, ForgedRowsAreRefused) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const Bytes good = serialise(small_rows_state());
+  const std::size_t sizes = header_size + 4 + 79;
+  for (const std::uint64_t d : {std::uint64_t{0}, (std::uint64_t{1} << 15) + 1, std::uint64_t{1} << 32,
+                                std::numeric_limits<std::uint64_t>::max()})
+    expect_refused(good, sizes, d, {fmt::format("forged: not a sketch: rows of {} columns", d)});
+  expect_refused(good, sizes, std::uint64_t{3}, {"forged: expected 33 numbers of rows of 3 columns, found 160 bytes"});
+  for (const std::uint64_t buckets : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{1} << 63})
+    expect_refused(good, sizes + 8, buckets, {fmt::format("not a sketch: buckets of the Gram sketch are {}", buckets)});
+  expect_refused(good, sizes + 8, std::uint64_t{2}, {"expected 16 numbers of rows of 2 columns, found 160 bytes"});
+  expect_refused(good, sizes + 16, std::uint8_t{0}, {"expected 16 numbers of rows of 2 columns, found 160 bytes"});
+  expect_refused(good, sizes + 16, std::uint8_t{255}, {"expected 0 or 1 for an exact Gram matrix, found 255"});
+  expect_refused(good, sizes + 17, std::uint64_t{1}, {"another construction"});
+  expect_refused(good, sizes + 25 + 8 * 7, infinity, {"finite cells in the table, found inf in cell 7"});
+  expect_refused(good, sizes + 25 + 8 * 8, infinity, {"finite cells in the Gram sketch, found inf in cell 0"});
+  expect_refused(good, good.size() - 8, -infinity, {"finite entries of the Gram matrix, found -inf in entry 3"});
+  expect_refused(good, 16, std::uint32_t{5}, {"forged: A1, A2 and X: not what a state of the model 'rows' holds"});
+  expect_lengths_refused(good, 20);
+
+  // Terabytes promised by a file of some hundred bytes: refused before anything is allocated.
+  Bytes bytes = good;
+  patch(bytes, sizes, std::uint64_t{1} << 15);
+  patch(bytes, sizes + 8, std::uint64_t{1} << 32);
+  seal(bytes);
+  expect_error([&] { (void)deserialise(bytes, "huge"); },
+               {"expected 140738562228224 numbers of rows of 32768 columns, found 160 bytes"});
+}
+
+TEST(StateFile, ForgedTensorProductsAreRefused) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+  const Bytes good = serialise(small_kronecker_state());
+  const std::size_t sizes = header_size + 9 + 79;
+  const std::size_t numbers = 1 + 6 + (8 * 2 + 4) + (8 * 3 + 9);
+  expect_refused(good, sizes, std::uint64_t{0}, {"forged: not a sketch: dimension is 0"});
+  expect_refused(good, sizes, most, {"forged: not a sketch: dimension is 18446744073709551615"});
+  expect_refused(good, sizes, (std::uint64_t{1} << 60) + 1, {"another construction"});
+  for (const std::size_t d : {sizes + 8, sizes + 16}) {
+    expect_refused(good, d, std::uint64_t{0}, {"forged: not a sketch: rows of 0 columns"});
+    expect_refused(good, d, most, {"forged: not a sketch: rows of 18446744073709551615 columns"});
+    expect_refused(good, d, std::uint64_t{1} << 32, {"forged: not a sketch: rows of 4294967296 columns"});
+    expect_refused(good, d, std::uint64_t{1}, {"forged: expected ", " numbers of X", "found 480 bytes"});
+  }
+  // Another shape of as many numbers: X and the factors change places.
+  Bytes swapped = good;
+  patch(swapped, sizes + 8, std::uint64_t{3});
+  patch(swapped, sizes + 16, std::uint64_t{2});
+  seal(swapped);
+  expect_error([&] { (void)deserialise(swapped, "swapped"); }, {"another construction"});
+  expect_refused(good, sizes + 24, std::uint64_t{6}, {"not a sketch: buckets of the Gram sketch are 6"});
+  expect_refused(good, sizes + 32, std::uint8_t{2}, {"expected 0 or 1 for exact Gram matrices, found 2"});
+  expect_refused(good, sizes + 33, std::uint64_t{1}, {"another construction"});
+  expect_refused(good, sizes + 41, infinity, {"finite counts of events of X"});
+  expect_refused(good, sizes + 41, -1.0, {"expected a whole number of events of X, found -1"});
+  expect_refused(good, sizes + 41, 0.5, {"expected a whole number of events of X, found 0.5"});
+  expect_refused(good, sizes + 49, infinity, {"finite entries of X, found inf in entry 0"});
+  expect_refused(good, sizes + 49 + 8 * 6, infinity, {"finite cells in the table of A1, found inf in cell 0"});
+  expect_refused(good, sizes + 49 + 8 * 14, infinity, {"finite cells in the Gram sketch of A1, found inf in cell 0"});
+  expect_refused(good, sizes + 49 + 8 * 22, infinity, {"entries of the Gram matrix of A1, found inf in entry 0"});
+  expect_refused(good, sizes + 49 + 8 * 26, infinity, {"finite cells in the table of A2, found inf in cell 0"});
+  expect_refused(good, good.size() - 8, infinity, {"entries of the Gram matrix of A2, found inf in entry 8"});
+  expect_refused(good, 16, std::uint32_t{4}, {"forged: rows of A: not what a state of the model 'kronecker' holds"});
+  ASSERT_EQ(good.size(), sizes + 41 + 8 * numbers);
+  expect_lengths_refused(good, numbers);
+
+  Bytes bytes = good;
+  for (const std::size_t d : {sizes + 8, sizes + 16}) patch(bytes, d, std::uint64_t{1} << 15);
+  patch(bytes, sizes + 24, std::uint64_t{1} << 32);
+  seal(bytes);
+  expect_error([&] { (void)deserialise(bytes, "huge"); },
+               {"numbers of X, 32768 x 32768, and its factors, found 480 bytes"});
 }
 
 TEST(StateFile, ProductsAreMultipliedOut) {
@@ -384,6 +622,65 @@ TEST(StateFile, ProductsCombineOperandByOperandOrByTheirY) {
   EXPECT_TRUE(same_bits(std::get<VectorSketch>(first.sketch).table(), difference.y().table()));
 }
 
+TEST(StateFile, RowsAndTensorProductsHaveNoSketchOfY) {
+  for (State state : {small_rows_state(), small_kronecker_state()}) {
+    const State before = state;
+    expect_error<UsageError>([&] { multiply_out(state); }, {"operands"});
+    expect_same(state, before);
+  }
+}
+
+/// The numbers of a + c b, where all sums are exact.
+std::vector<double> combination(const State& a, double c, const State& b) {
+  std::vector<double> sum = numbers_of(a);
+  const std::vector<double> other = numbers_of(b);
+  for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += c * other[k];
+  return sum;
+}
+
+TEST(StateFile, MatricesAndOperandsCombine) {
+  State matrix = small_matrix_state();
+  add(matrix, small_matrix_state(), -0.5);
+  EXPECT_EQ(matrix.description, (StateDescription{"kronecker", 2 * 12345678901, 4, true}));
+  EXPECT_EQ(numbers_of(matrix), combination(small_matrix_state(), -0.5, small_matrix_state()));
+  scale(matrix, 0);
+  EXPECT_TRUE(vector_in(matrix).is_zero());
+
+  State rows = small_rows_state(false);
+  add(rows, small_rows_state(false), -0.5);
+  EXPECT_EQ(rows.description.updates, 2 * 12345678901U);
+  EXPECT_EQ(numbers_of(rows), combination(small_rows_state(false), -0.5, small_rows_state(false)));
+  scale(rows, 2);
+  EXPECT_EQ(numbers_of(rows), numbers_of(small_rows_state(false)));
+
+  State other = small_kronecker_state(false);
+  kronecker_in(other).x[0] = 100;
+  kronecker_in(other).a2.scale(8);
+  State tensor = small_kronecker_state(false);
+  add(tensor, other, -0.5);
+  EXPECT_EQ(tensor.description.updates, 2 * 12345678901U);
+  std::vector<double> expected = combination(small_kronecker_state(false), -0.5, other);
+  expected[0] = 14;  // events of X are counted, whatever the coefficient
+  EXPECT_EQ(numbers_of(tensor), expected);
+  scale(tensor, 2);
+  EXPECT_EQ(kronecker_in(tensor).x[0], -98);
+  EXPECT_EQ(kronecker_in(tensor).x_events, 14);
+}
+
+TEST(StateFile, ExactGramMatricesAreAddedAndSubtractedOnly) {
+  for (const State& good : {small_rows_state(), small_kronecker_state()}) {
+    State state = good;
+    expect_error([&] { scale(state, 2); }, {"multiplied by 2"});
+    expect_error([&] { add(state, good, 0.5); }, {"not multiplied by 0.5"});
+    expect_same(state, good);
+    add(state, good, 1);
+    add(state, good, -1);
+    std::vector<double> expected = numbers_of(good);
+    if (std::holds_alternative<KroneckerSketch>(good.sketch)) expected[0] = 21;  // events of X
+    EXPECT_EQ(numbers_of(state), expected);
+  }
+}
+
 TEST(StateFile, RowsWithTheirSquaresAreAddedAndSubtractedOnly) {
   State state = small_product_state();
   expect_error([&] { scale(state, 2); }, {"rows and their squares cannot both be multiplied by 2"});
@@ -413,6 +710,42 @@ TEST(StateFile, StatesOfOtherKindsAndShapesDoNotCombine) {
   EXPECT_NO_THROW(add(product, vector, 1));
 }
 
+TEST(StateFile, SaysInWhatMatricesAndOperandsDiffer) {
+  const auto difference = [](const State& a, const State& b) { return describe_difference(a, b); };
+  State matrix = small_matrix_state();
+  EXPECT_EQ(difference(small_state(), matrix), "what they hold: a vector against a matrix y");
+  EXPECT_EQ(difference(small_kronecker_state(), matrix), "what they hold: A1, A2 and X against a matrix y");
+  EXPECT_EQ(difference(small_rows_state(), small_product_state()),
+            "what they hold: rows of A against A and x of a product");
+  State transposed = matrix;
+  transposed.description.transposed = false;
+  EXPECT_EQ(difference(matrix, transposed), "the factor that the rows of the matrix belong to: A2 against A1");
+  expect_error([&] { add(matrix, transposed, 1); }, {"the factor that the rows of the matrix belong to"});
+  expect_same(matrix, small_matrix_state());
+  SketchConfig config = matrix_config();
+  config.row_length = 10;
+  EXPECT_EQ(difference(matrix, {{}, VectorSketch(config)}), "row_length: 8 against 10");
+
+  EXPECT_EQ(difference(small_rows_state(), small_rows_state(false)), "exact Gram matrix: true against false");
+  EXPECT_EQ(difference(small_rows_state(), {{}, RowsSketch(small_config(), 3, {.buckets = 4, .exact = true})}),
+            "columns: 2 against 3");
+  EXPECT_EQ(difference(small_rows_state(), {{}, RowsSketch(small_config(), 2, {.buckets = 8, .exact = true})}),
+            "buckets of the Gram sketch: 4 against 8");
+
+  config = small_config();
+  config.seed = 1;
+  const GramConfig gram{.buckets = 4, .exact = true};
+  EXPECT_EQ(difference(small_kronecker_state(), {{}, KroneckerSketch(small_shape, config, gram)}),
+            "seed: 18364758544493064720 against 1");
+  KroneckerShape shape = small_shape;
+  shape.n2 = 5;
+  const State shorter{{}, KroneckerSketch(shape, small_config(), gram)};
+  EXPECT_EQ(difference(small_kronecker_state(), shorter), "A2: dimension: 1152921504606846976 against 5");
+  State sum = small_kronecker_state();
+  expect_error([&] { add(sum, shorter, 1); }, {"A2: dimension"});
+  expect_same(sum, small_kronecker_state());
+}
+
 TEST(StateFile, WillNotWriteWhatItWouldNotRead) {
   const TemporaryDirectory directory;
   State state = small_state();
@@ -420,7 +753,21 @@ TEST(StateFile, WillNotWriteWhatItWouldNotRead) {
   expect_error<UsageError>([&] { (void)serialise(state); }, {"unknown model 'tensor'"});
   state = small_product_state();
   state.description.model = "vector";
-  expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write A and x as a state of the model vector"});
+  expect_error<UsageError>([&] { (void)serialise(state); },
+                           {"cannot write A and x of a product as a state of the model vector"});
+  for (State other : {small_matrix_state(), small_rows_state(), small_kronecker_state()}) {
+    other.description.model = "product";
+    expect_error<UsageError>([&] { (void)serialise(other); }, {"cannot write ", " as a state of the model product"});
+  }
+  state = small_kronecker_state();
+  state.description.transposed = true;
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write A1, A2 and X, transposed"});
+  state = small_rows_state();
+  state.sketch = RowsSketch(matrix_config(), 2, {});
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write rows of A with a row_length"});
+  state = small_kronecker_state();
+  kronecker_in(state).a2.draws.table()[1] = std::numeric_limits<double>::infinity();
+  expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "table of A2", "cell 1"});
   state = small_state();
   vector_in(state).table()[1] = std::numeric_limits<double>::infinity();
   expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "cell 1"});

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
@@ -102,6 +103,45 @@ TEST(Distribute, EmptyPiecesMeanNothingYet) {
       [&](std::span<const std::byte> piece) { tally.add(piece); });
   EXPECT_EQ(message_of(signal), "");
   tally.expect_all(world, 20);
+}
+
+TEST(DistributeToAll, EveryRankConsumesEveryPieceInOrder) {
+  const Communicator world;
+  for (const std::uint64_t count : {0U, 1U, 200U}) {
+    FailureSignal signal(world);
+    const ProducePiece source = numbers(count, 10'000);
+    int calls = 0;
+    std::vector<std::uint64_t> seen;
+    distribute_to_all(
+        world, signal, [&](std::vector<std::byte>& piece) { return ++calls % 5 == 0 || source(piece); },
+        [&](std::span<const std::byte> piece) {
+          if (world.local_rank() == 1) std::this_thread::sleep_for(100us);
+          seen.push_back(number_of(piece));
+        });
+    EXPECT_EQ(message_of(signal), "");
+    ASSERT_EQ(seen.size(), count);
+    for (std::uint64_t k = 0; k < count; ++k) EXPECT_EQ(seen[k], k);
+  }
+}
+
+TEST(DistributeToAll, AFailureOfTheSourceOrOfARankEndsAllRanks) {
+  const Communicator world;
+  const int last = world.local_size() - 1;
+  for (const bool source_fails : {true, false}) {
+    FailureSignal signal(world);
+    // Were it not for the failure, the source would never end.
+    const ProducePiece source = numbers(source_fails ? 50 : UINT64_MAX);
+    distribute_to_all(
+        world, signal,
+        [&](std::vector<std::byte>& piece) {
+          if (!source(piece)) throw InputError("-: line 51: bad");
+          return true;
+        },
+        [&](std::span<const std::byte> piece) {
+          if (!source_fails && world.local_rank() == last && number_of(piece) == 30) throw InputError("no room");
+        });
+    EXPECT_EQ(message_of(signal), source_fails ? named(0, "-: line 51: bad") : named(last, "no room"));
+  }
 }
 
 TEST(Distribute, AFailureOfTheSourceEndsAllRanks) {

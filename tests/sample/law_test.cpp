@@ -95,6 +95,56 @@ TEST_P(LawOfKeys, StructuredOrRandom) {
 
 INSTANTIATE_TEST_SUITE_P(Keys, LawOfKeys, ::testing::ValuesIn(key_cases()), name_of_keys);
 
+struct MatrixCase {
+  std::string name;
+  std::uint64_t n1;
+  std::uint64_t n2;
+  SparseVector y;
+  std::uint64_t trials;
+  Randomness randomness = Randomness::mix;
+};
+
+std::string name_of_matrix(const ::testing::TestParamInfo<MatrixCase>& tested) { return tested.param.name; }
+
+std::vector<MatrixCase> matrix_cases() {
+  const auto filled = [](std::uint64_t n1, std::uint64_t n2) {
+    return make_vector("zipf", make_keys(n1 * n2, [](std::uint64_t t) { return t; }));
+  };
+  const auto scattered = [](std::size_t count, std::uint32_t bits) {
+    return make_vector("zipf", random_keys(count, bits));
+  };
+  // A row of many coordinates with nine tenths of the mass, the rest in rows of their own.
+  SparseVector one_row = make_vector("flat", make_keys(400, [](std::uint64_t t) { return 500 * 700 + t; }));
+  for (std::uint64_t row = 0; row < 40; ++row) {
+    one_row.keys.push_back(row * 7 * 700 + row);
+    one_row.values.push_back(row % 2 == 0 ? 11 : -11);
+  }
+  return {{"wide", 7, 60, filled(7, 60), 1000},
+          {"tall", 60, 7, filled(60, 7), 1000},
+          {"one_row", 1, 300, filled(1, 300), 1000},
+          {"one_column", 300, 1, filled(300, 1), 1000},
+          {"one_entry", 1, 1, {{0}, {-3}}, 100},
+          {"scattered_wide", 77, 1001, scattered(200, 16), 1000},
+          {"scattered_tall", 100003, 11, scattered(200, 20), 500},
+          {"one_heavy_row", 1000, 700, one_row, 1000},
+          {"kwise", 13, 50, filled(13, 50), 300, Randomness::kwise}};
+}
+
+class LawOfMatrices : public ::testing::TestWithParam<MatrixCase> {};
+
+/// A group is a row of the matrix.
+TEST_P(LawOfMatrices, WithRowsAsGroups) {
+  const MatrixCase& matrix = GetParam();
+  const SketchConfig config{.dimension = matrix.n1 * matrix.n2,
+                            .buckets = 256,
+                            .levels = 2,
+                            .randomness = matrix.randomness,
+                            .row_length = matrix.n2};
+  expect_law(count_draws(config, matrix.y, with_deletions(matrix.y, config.dimension), matrix.trials), matrix.y, 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Matrices, LawOfMatrices, ::testing::ValuesIn(matrix_cases()), name_of_matrix);
+
 /// The counterpart of the tests above: a table that is far too small does bend the law, and they see it.
 TEST(Law, TestsSeeATableThatIsTooSmall) {
   const SparseVector y = make_vector("heavy", make_keys(128, [](std::uint64_t t) { return t; }));
@@ -176,7 +226,12 @@ INSTANTIATE_TEST_SUITE_P(
 /// The law of the first two of k draws without replacement is that of successive sampling.
 TEST(Law, WithoutReplacementIsSuccessiveSampling) {
   const SparseVector y{{3, 50, 51, 700, 900, 901}, {1, -2, 3, 4, 2, -1}};
-  for (const double p : {2.0, 1.0, 0.5}) {
+  struct Shape {
+    double p;
+    std::uint32_t levels = 1;
+    std::uint64_t row_length = 0;
+  };
+  for (const auto& [p, levels, row_length] : {Shape{2}, Shape{1}, Shape{0.5}, Shape{2, 2, 40}}) {
     const std::vector<double> first = testing_support::law_of(y, p);
     std::vector<double> expected(36);
     for (std::size_t a = 0; a < 6; ++a) {
@@ -186,7 +241,14 @@ TEST(Law, WithoutReplacementIsSuccessiveSampling) {
     }
     std::vector<std::uint64_t> counts(36);
     for (std::uint64_t seed = 1; seed <= 6000; ++seed) {
-      const VectorSketch sketch = sketch_of({.dimension = 1000, .buckets = 128, .lanes = 2, .p = p, .seed = seed}, y);
+      const VectorSketch sketch = sketch_of({.dimension = 1000,
+                                             .buckets = 128,
+                                             .lanes = 2,
+                                             .levels = levels,
+                                             .p = p,
+                                             .seed = seed,
+                                             .row_length = row_length},
+                                            y);
       const SampleResult result = draw_without_replacement(sketch, {.samples = 2});
       ASSERT_EQ(result.draws.size(), 2U);
       const auto place = [&](std::size_t t) {
@@ -197,7 +259,8 @@ TEST(Law, WithoutReplacementIsSuccessiveSampling) {
       ASSERT_LT(place(1), 6U);
       ++counts[6 * place(0) + place(1)];
     }
-    EXPECT_GT(statistics::chi_squared_fit(counts, expected).p_value, significance) << p;
+    EXPECT_GT(statistics::chi_squared_fit(counts, expected).p_value, significance)
+        << p << ", row length " << row_length;
   }
 }
 

@@ -26,6 +26,16 @@ using testing_support::random_keys;
 using testing_support::sketch_of;
 using testing_support::SparseVector;
 
+/// How keys are put into groups: by levels, or as the rows of a matrix.
+struct Groups {
+  std::uint32_t levels;
+  std::uint64_t row_length = 0;
+};
+
+/// n is a little above 2^18.
+constexpr std::uint64_t n = 300 * 900;
+constexpr Groups all_groups[] = {{1}, {2}, {3}, {2, 300}, {2, 900}, {2, 1}, {2, n}};
+
 /// The largest median estimate of all keys, for each lane: every key is estimated.
 struct Exhaustive {
   std::vector<std::uint64_t> argmax;  ///< By lane.
@@ -148,15 +158,19 @@ TEST(Sampler, SearchAgreesWithScoringEveryKey) {
                                           make_vector("flat", make_keys(2000, [](auto t) { return 700 + t; }))};
   std::size_t drawn = 0;
   std::size_t failed = 0;
-  for (const std::uint32_t levels : {1U, 2U, 3U}) {
+  constexpr std::uint64_t length = 73 * 900;  // of y: a little above 2^16
+  for (const auto& [levels, row_length] :
+       {Groups{1}, Groups{2}, Groups{3}, Groups{2, 73}, Groups{2, 900}, Groups{2, length}}) {
     std::uint64_t tried = 0;
     std::uint64_t missed = 0;
     for (const double p : {2.0, 1.0, 0.5}) {
       for (std::size_t v = 0; v < vectors.size(); ++v) {
         for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-          SCOPED_TRACE(::testing::Message() << levels << " levels, p = " << p << ", vector " << v << ", seed " << seed);
-          const VectorSketch sketch =
-              sketch_of({.dimension = 1U << 16U, .buckets = 512, .levels = levels, .p = p, .seed = seed}, vectors[v]);
+          SCOPED_TRACE(::testing::Message() << levels << " levels, row length " << row_length << ", p = " << p
+                                            << ", vector " << v << ", seed " << seed);
+          const VectorSketch sketch = sketch_of(
+              {.dimension = length, .buckets = 512, .levels = levels, .p = p, .seed = seed, .row_length = row_length},
+              vectors[v]);
           const Exhaustive all(sketch);
           for (const double threshold : {0.0, 1.0}) {
             const SampleResult result = draw_with_replacement(sketch, {.samples = 15, .threshold = threshold});
@@ -186,7 +200,7 @@ TEST(Sampler, SearchAgreesWithScoringEveryKey) {
       }
     }
     EXPECT_GT(statistics::binomial_survival(tried, (levels - 1) * statistics::normal_survival(3.5), missed), 1e-5)
-        << missed << " of " << tried << " lanes missed with " << levels << " levels";
+        << missed << " of " << tried << " lanes missed with " << levels << " levels, row length " << row_length;
   }
   EXPECT_GT(drawn, 1500U);
   EXPECT_GT(failed, 300U);
@@ -251,10 +265,11 @@ TEST(Sampler, WithoutReplacementAgreesWithTheDenseReference) {
 }
 
 TEST(Sampler, WithoutReplacementGivesAllOfASparseVector) {
-  for (const std::uint32_t levels : {1U, 2U, 3U}) {
+  for (const auto& [levels, row_length] : all_groups) {
     const SparseVector y = make_vector("zipf", random_keys(30, 18));
     const SampleResult result = draw_without_replacement(
-        sketch_of({.dimension = 1U << 18U, .buckets = 1024, .lanes = 2, .levels = levels, .seed = 4}, y),
+        sketch_of({.dimension = n, .buckets = 1024, .lanes = 2, .levels = levels, .seed = 4, .row_length = row_length},
+                  y),
         {.samples = 50});
     std::map<std::uint64_t, double> drawn;
     for (const Draw& draw : result.draws) {
@@ -290,10 +305,11 @@ TEST(Sampler, GhostsOfManyCoordinatesAreRemoved) {
 }
 
 TEST(Sampler, HeavyCoordinates) {
-  for (const std::uint32_t levels : {1U, 2U, 3U}) {
+  for (const auto& [levels, row_length] : all_groups) {
     SparseVector y = make_vector("flat", random_keys(3000, 18));
     for (std::size_t t = 0; t < 12; ++t) y.values[t] *= static_cast<double>(12 + t);  // |10| elsewhere
-    const VectorSketch sketch = sketch_of({.dimension = 1U << 18U, .buckets = 1024, .levels = levels, .seed = 9}, y);
+    const VectorSketch sketch =
+        sketch_of({.dimension = n, .buckets = 1024, .levels = levels, .seed = 9, .row_length = row_length}, y);
     const std::vector<HeavyCoordinate> heavy = heavy_coordinates(sketch, 12);
     ASSERT_EQ(heavy.size(), 12U);
     std::set<std::uint64_t> expected(y.keys.begin(), y.keys.begin() + 12);

@@ -59,6 +59,13 @@ TEST(Config, NamesTheFieldThatIsOutOfRange) {
          c.law = ScaleLaw::uniform;
          c.p = 1;
        }},
+      {"row_length", [](SketchConfig& c) { c.row_length = 3; }},
+      {"row_length", [](SketchConfig& c) { c.row_length = 2000; }},
+      {"levels",
+       [](SketchConfig& c) {
+         c.row_length = 100;
+         c.levels = 3;
+       }},
       {"independence", [](SketchConfig& c) { c.independence = 3; }},
       {"independence", [](SketchConfig& c) { c.independence = 65; }},
       {"law", [](SketchConfig& c) { c.law = static_cast<ScaleLaw>(9); }},
@@ -77,7 +84,7 @@ TEST(Config, NamesTheFieldThatIsOutOfRange) {
 }
 
 std::vector<SketchConfig> neighbours() {
-  std::vector<SketchConfig> all(11, good());
+  std::vector<SketchConfig> all(13, good());
   all[1].dimension = 1001;
   all[2].rows = 7;
   all[3].buckets = 1024;
@@ -88,13 +95,16 @@ std::vector<SketchConfig> neighbours() {
   all[8].randomness = Randomness::kwise;
   all[9].independence = 5;
   all[10].seed = 8;
+  all[11].row_length = 1;
+  all[12].row_length = 100;
   return all;
 }
 
 TEST(Config, EveryFieldEntersTheFingerprintAndTheDifference) {
   const std::vector<SketchConfig> all = neighbours();
-  const std::vector<std::string> fields = {"",    "dimension", "rows",       "buckets",      "lanes", "levels",
-                                           "law", "p",         "randomness", "independence", "seed"};
+  const std::vector<std::string> fields = {"",       "dimension",  "rows",      "buckets",    "lanes",
+                                           "levels", "law",        "p",         "randomness", "independence",
+                                           "seed",   "row_length", "row_length"};
   std::set<std::uint64_t> fingerprints;
   for (std::size_t k = 0; k < all.size(); ++k) {
     fingerprints.insert(all[k].fingerprint());
@@ -160,14 +170,36 @@ TEST(Config, GroupsDivideTheBitsOfAKeyEvenly) {
   SketchConfig config = good();
   config.dimension = std::uint64_t{1} << 30U;
   config.levels = 2;
-  EXPECT_EQ(config.group_shift(0), 0U);
-  EXPECT_EQ(config.group_shift(1), 15U);
+  EXPECT_EQ(config.group_size(0), 1U);
+  EXPECT_EQ(config.group_size(1), 1U << 15U);
+  EXPECT_EQ(config.groups(0), 1U << 30U);
+  EXPECT_EQ(config.groups(1), 1U << 15U);
   config.dimension = (std::uint64_t{1} << 40U) + 1;  // 41 bits
   config.levels = 3;
-  EXPECT_EQ(config.group_shift(1), 13U);
-  EXPECT_EQ(config.group_shift(2), 27U);
+  EXPECT_EQ(config.group_size(1), 1U << 13U);
+  EXPECT_EQ(config.group_size(2), 1U << 27U);
+  EXPECT_EQ(config.groups(2), (1U << 13U) + 1);  // the last has one item
   config.dimension = 1;
-  EXPECT_EQ(config.group_shift(2), 0U);
+  EXPECT_EQ(config.group_size(2), 1U);
+  EXPECT_EQ(config.groups(2), 1U);
+}
+
+TEST(Config, AGroupIsARowWhereRowsHaveALength) {
+  SketchConfig config = good();
+  config.levels = 2;
+  for (const std::uint64_t length : {1U, 8U, 125U, 1000U}) {
+    config.row_length = length;
+    EXPECT_NO_THROW(config.validate());
+    EXPECT_EQ(config.group_size(0), 1U);
+    EXPECT_EQ(config.group_size(1), length);
+    EXPECT_EQ(config.groups(0), 1000U);
+    EXPECT_EQ(config.groups(1), 1000 / length);
+  }
+  config.dimension = 3 * ((std::uint64_t{1} << 15U) + 1);
+  config.row_length = 3;  // one group more than B^2 / 8
+  EXPECT_EQ(config.rows_at(1), 5U);
+  config.row_length = config.dimension / 3;
+  EXPECT_EQ(config.rows_at(1), 3U);
 }
 
 }  // namespace

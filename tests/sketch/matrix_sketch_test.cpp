@@ -334,6 +334,80 @@ TEST(MatrixSketch, EstimatesOfARowAreThePointEstimatesOfItsColumns) {
   }
 }
 
+TEST(MatrixSketch, RowEstimatesAreThoseOfEveryColumnAndLane) {
+  const SketchConfig config = configured(500, 5, 16, 8, 2);
+  const MatrixSketch sketch = sketch_of(config, 3, integer_entries(3000, 500, 3, 13));
+  std::vector<double> estimates(5 * 3);
+  std::vector<double> expected(5);
+  for (const std::uint64_t i : {0U, 17U, 499U}) {
+    for (const std::uint32_t lane : {0U, 1U, 7U}) {
+      sketch.row_estimates(i, lane, estimates);
+      for (std::size_t j = 0; j < 3; ++j) {
+        std::vector<double> unit(3);
+        unit[j] = 1;
+        const VectorSketch column = sketch.product(unit);
+        column.row_estimates(i, lane, expected);
+        for (std::size_t row = 0; row < 5; ++row) EXPECT_EQ(estimates[row * 3 + j], expected[row]);
+        EXPECT_EQ(sketch.scale_of(i, lane), column.scale_of(i, lane));
+      }
+    }
+  }
+}
+
+TEST(MatrixSketch, TheProductOfALaneIsThatLaneOfTheProduct) {
+  for (const auto& [columns, config] : shapes()) {
+    const MatrixSketch sketch = sketch_of(config, columns, integer_entries(1000, config.dimension, columns, 14));
+    const std::vector<double> x = integer_vector(columns, 15);
+    const VectorSketch all = sketch.product(x);
+    for (const std::uint32_t lane : {0U, config.lanes - 1}) {
+      const VectorSketch one = sketch.product(x, lane);
+      SketchConfig single = config;
+      single.lanes = 1;
+      ASSERT_EQ(one.config(), single);
+      for (std::size_t cell = 0; cell < one.table().size(); ++cell) {
+        ASSERT_EQ(one.table()[cell], all.table()[cell * config.lanes + lane]);
+      }
+    }
+  }
+}
+
+/// Factors of two columns more than the tile of the kernel, the identity, and one column of zeros.
+TEST(MatrixSketch, CellNormsAreThoseOfTheColumnsOfEveryCellOnEveryTarget) {
+  for (const auto& [columns, config] : shapes()) {
+    const MatrixSketch sketch = sketch_of(config, columns, integer_entries(1000, config.dimension, columns, 16));
+    DenseMatrix general{columns, 6, integer_vector(columns * 6, 17)};
+    DenseMatrix identity{columns, columns, std::vector<double>(columns * columns)};
+    for (std::size_t j = 0; j < columns; ++j) identity.values[j * columns + j] = 1;
+    for (const DenseMatrix& factor : {general, identity, DenseMatrix{columns, 1, std::vector<double>(columns)}}) {
+      std::vector<double> squares(sketch.table().size() / columns);
+      for (std::size_t k = 0; k < factor.columns; ++k) {
+        std::vector<double> direction;
+        for (std::size_t j = 0; j < columns; ++j) direction.push_back(factor.values[j * factor.columns + k]);
+        const VectorSketch image = sketch.product(direction);
+        for (std::size_t cell = 0; cell < squares.size(); ++cell) squares[cell] += std::pow(image.table()[cell], 2);
+      }
+      std::vector<double> first;
+      testing::for_each_simd_target([&](const std::string& target) {
+        const VectorSketch norms = sketch.cell_norms(factor);
+        ASSERT_EQ(norms.config(), config);
+        for (std::size_t cell = 0; cell < squares.size(); ++cell) {
+          ASSERT_NEAR(norms.table()[cell], std::sqrt(squares[cell]), 1e-12 * std::sqrt(squares[cell])) << target;
+        }
+        if (first.empty()) first.assign(norms.table().begin(), norms.table().end());
+        EXPECT_TRUE(same_bits(norms.table(), first)) << target;
+      });
+    }
+  }
+}
+
+TEST(MatrixSketch, RefusesAMetricOfAnotherSize) {
+  const MatrixSketch sketch(configured(500, 5, 16, 8, 2), 3);
+  EXPECT_EQ(message_of<InputError>([&] {
+              (void)sketch.cell_norms({4, 1, {1, 2, 3, 4}});
+            }),
+            "a metric for rows of 4 columns, but A has 3 columns");
+}
+
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 

@@ -49,7 +49,7 @@ bool same_bits(std::span<const double> a, std::span<const double> b) {
 // The definition, from the text of config.hpp and operator.hpp.
 
 std::uint32_t rows_by_definition(const SketchConfig& c, std::uint32_t level) {
-  const double groups = std::floor(static_cast<double>(c.dimension - 1) / std::exp2(c.group_shift(level))) + 1;
+  const double groups = std::floor(static_cast<double>(c.dimension - 1) / static_cast<double>(c.group_size(level))) + 1;
   const bool top = level == c.levels - 1;
   if (level == 0 || !top || groups > static_cast<double>(c.buckets) * static_cast<double>(c.buckets) / 8) return c.rows;
   const std::uint32_t majority = c.rows / 2 + 1;
@@ -77,7 +77,7 @@ std::vector<double> table_by_definition(const SketchConfig& c, const Stream& str
   for (std::size_t t = 0; t < stream.keys.size(); ++t) {
     for (std::uint32_t level = 0; level < c.levels; ++level) {
       for (std::uint32_t row = 0; row < rows_by_definition(c, level); ++row) {
-        const std::size_t cell = cell_by_definition(c, level, row, stream.keys[t] >> c.group_shift(level));
+        const std::size_t cell = cell_by_definition(c, level, row, stream.keys[t] / c.group_size(level));
         const bool negative = field_by_definition(c, 0, row, stream.keys[t]) >= c.buckets;
         for (std::uint32_t lane = 0; lane < c.lanes; ++lane) {
           const double change = stream.deltas[t] * static_cast<double>(scales(stream.keys[t], lane));
@@ -95,12 +95,16 @@ TEST(VectorSketch, IsItsDefinitionOnEveryTargetAndShape) {
     std::uint32_t rows, lanes, levels;
     std::uint64_t buckets;
     Randomness randomness;
+    std::uint64_t row_length = 0;
   };
-  const std::vector<Shape> shapes = {
-      {5, 16, 1, 512, Randomness::mix},  {5, 16, 2, 2048, Randomness::mix}, {5, 1, 1, 4096, Randomness::mix},
-      {5, 2, 3, 65536, Randomness::mix}, {5, 8, 2, 64, Randomness::mix},    {3, 24, 2, 128, Randomness::mix},
-      {1, 8, 1, 2, Randomness::mix},     {7, 40, 3, 256, Randomness::mix},  {15, 8, 1, 512, Randomness::mix},
-      {5, 8, 2, 512, Randomness::kwise}, {5, 2, 1, 8192, Randomness::kwise}};
+  const std::vector<Shape> shapes = {{5, 16, 1, 512, Randomness::mix},      {5, 16, 2, 2048, Randomness::mix},
+                                     {5, 1, 1, 4096, Randomness::mix},      {5, 2, 3, 65536, Randomness::mix},
+                                     {5, 8, 2, 64, Randomness::mix},        {3, 24, 2, 128, Randomness::mix},
+                                     {1, 8, 1, 2, Randomness::mix},         {7, 40, 3, 256, Randomness::mix},
+                                     {15, 8, 1, 512, Randomness::mix},      {5, 8, 2, 512, Randomness::kwise},
+                                     {5, 2, 1, 8192, Randomness::kwise},    {5, 16, 2, 512, Randomness::mix, 250},
+                                     {5, 16, 1, 512, Randomness::mix, 250}, {3, 8, 2, 64, Randomness::mix, 50000},
+                                     {5, 2, 2, 64, Randomness::kwise, 1},   {7, 24, 2, 64, Randomness::mix, 16}};
   for (const Shape& shape : shapes) {
     SketchConfig config{.dimension = 50000, .seed = 42};
     config.rows = shape.rows;
@@ -108,10 +112,12 @@ TEST(VectorSketch, IsItsDefinitionOnEveryTargetAndShape) {
     config.levels = shape.levels;
     config.buckets = shape.buckets;
     config.randomness = shape.randomness;
+    config.row_length = shape.row_length;
     const std::vector<double> expected = table_by_definition(config, stream);
     testing::for_each_simd_target([&](const std::string& target) {
       EXPECT_TRUE(same_bits(sketch_of(config, stream).table(), expected))
-          << target << " R " << shape.rows << " L " << shape.lanes << " levels " << shape.levels;
+          << target << " R " << shape.rows << " L " << shape.lanes << " levels " << shape.levels << " row length "
+          << shape.row_length;
     });
   }
 }
@@ -392,6 +398,28 @@ TEST(VectorSketch, EstimatesAndScansAreMediansOfTheRowsOnEveryTarget) {
         EXPECT_EQ(next, hits.size());
         EXPECT_GT(next, 0U);
 
+        // By magnitude, of a table without signs.
+        VectorSketch unsigned_cells = sketch;
+        for (double& cell : unsigned_cells.table()) cell = std::abs(cell);
+        std::vector<ScanHit> unsigned_hits;
+        unsigned_cells.scan(0, 1000, 200, thresholds, unsigned_hits, CellScore::magnitude);
+        next = 0;
+        for (const std::uint64_t key : keys) {
+          for (std::uint32_t lane = 0; lane < lanes; ++lane) {
+            std::vector<double> values(rows);
+            sketch.row_estimates(key, lane, values);
+            for (double& value : values) value = std::abs(value);
+            const double magnitude = median_of(values);
+            if (magnitude <= thresholds[lane]) continue;
+            ASSERT_LT(next, unsigned_hits.size());
+            EXPECT_EQ(unsigned_hits[next].key, key);
+            EXPECT_EQ(unsigned_hits[next].lane, lane);
+            EXPECT_EQ(unsigned_hits[next].value, magnitude);
+            ++next;
+          }
+        }
+        EXPECT_EQ(next, unsigned_hits.size());
+
         hits.clear();
         sketch.scan(1, 0, 70, thresholds, hits);
         next = 0;
@@ -427,7 +455,7 @@ TEST(VectorSketch, GroupLevelsShowTheMagnitudeOfALoneItem) {
   const double delta = -12;
   sketch.update(std::span(&key, 1), std::span(&delta, 1));
   for (const std::uint32_t level : {1U, 2U}) {
-    const std::uint64_t group = key >> config.group_shift(level);
+    const std::uint64_t group = key / config.group_size(level);
     std::vector<ScanHit> hits;
     sketch.scan(level, group - 20, 41, std::vector<double>(8, 0.0), hits);
     ASSERT_EQ(hits.size(), 8U);

@@ -11,6 +11,12 @@
 
 namespace weir::engine {
 
+/// Who is given an event.
+enum class Delivery : std::uint8_t {
+  one_rank,    ///< One rank or another: what ranks keep is summed.
+  every_rank,  ///< All of them: each does its share of what an event means.
+};
+
 /// Where events come from and how they are read.
 struct StreamSource {
   /// Files, read by slices on all ranks; and pipes ("-" is standard input), read by the root, which hands out what
@@ -28,10 +34,11 @@ struct IngestStatistics {
 };
 
 /// Collective: reads every event of `source` exactly once, on one rank or another, and hands it there to `consume`, a
-/// batch at a time. `shapes` and `default_operand` are what the model takes. Throws on all ranks the InputError of the
-/// first rank that fails, be it in reading or in `consume`; the others stop within a batch.
+/// batch at a time; or, where the delivery is to every rank, reads and hands it to `consume` on each of them, in the same
+/// batches. `shapes` and `default_operand` are what the model takes. Throws on all ranks the InputError of the first rank
+/// that fails, be it in reading or in `consume`; the others stop within a batch.
 IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
                         const std::vector<OperandShape>& shapes, Operand default_operand,
-                        const std::function<void(const EventBatch&)>& consume);
+                        const std::function<void(const EventBatch&)>& consume, Delivery delivery = Delivery::one_rank);
 
 }  // namespace weir::engine

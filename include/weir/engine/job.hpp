@@ -24,15 +24,16 @@ enum class Exact : std::uint8_t {
 };
 
 /// What a job keeps of y. At least one of the two. Exact values take 8 n bytes a rank, and 8 n d more when A streams
-/// along with x.
+/// along with x; 8 n d alone (of both factors) where rows, or entries of a Kronecker product, are drawn.
 struct Measure {
   std::optional<SketchConfig> sketch;  ///< The same on every rank.
   Exact exact = Exact::none;
 };
 
-/// What makes the range of a sketched vector unmeasurable; empty when nothing does. Too large: a cell, or ||y||_2^2, is
-/// not a finite double. Too small: y is not zero, but its squares underflow.
+/// What makes the range of a sketched vector, or of sketched operands, unmeasurable; empty when nothing does. Too large: a
+/// cell, or ||y||_2^2, is not a finite double. Too small: y is not zero, but its squares underflow.
 [[nodiscard]] std::string describe_range_problem(const VectorSketch& sketch);
+[[nodiscard]] std::string describe_range_problem(const SketchState& state);
 
 /// A stretch of y.
 struct Slice {
@@ -46,11 +47,13 @@ class MeasuredVector {
   std::optional<SketchState> sketch;  ///< The linear state; on other ranks their share of it.
   std::optional<DenseVector> dense;
   Slice slice;  ///< This rank's.
+  /// In the place of `dense`, where exact answers are computed from the operands: rows, Kronecker products.
+  std::optional<DenseState> operands;
 
   /// Multiplies the operands of a product out. Throws InputError when the values are so large, or so small, that
   /// nothing could be said about such a vector.
   void finish();
-  /// Phi y. After finish(), and only with a sketch.
+  /// Phi y. After finish(), and only with a sketch of y, or of operands that are multiplied out.
   [[nodiscard]] const VectorSketch& y() const;
   /// The sketch that draws come from: of y, or of its squares where rows are lifted.
   [[nodiscard]] const VectorSketch& drawn_from() const { return squares_ ? *squares_ : y(); }
@@ -69,11 +72,17 @@ struct JobResult {
   double merge_seconds = 0;  ///< Of the slowest rank.
 };
 
+/// An operand that does not stream: the path of its file, of which every rank reads its slice.
+struct FixedOperand {
+  Operand operand = Operand::A;
+  std::string path;
+};
+
 /// Where the events of a job come from.
 struct JobSource {
   StreamSource stream;
-  /// Path of an A that is fixed while x streams; empty when A streams too. Every rank reads its slice of it.
-  std::string fixed_a = {};
+  /// A of a product whose x streams, or any operands of a Kronecker product.
+  std::vector<FixedOperand> fixed = {};
 };
 
 /// Collective: the whole way of a stream, once: every rank reads its part, turns events into changes of its own linear

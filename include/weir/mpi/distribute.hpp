@@ -26,4 +26,8 @@ using ConsumePiece = std::function<void(std::span<const std::byte> piece)>;
 void distribute(const Communicator& communicator, FailureSignal& signal, const ProducePiece& produce,
                 const ConsumePiece& consume);
 
+/// Collective: as distribute(), but every piece is consumed by every rank, in the same order.
+void distribute_to_all(const Communicator& communicator, FailureSignal& signal, const ProducePiece& produce,
+                       const ConsumePiece& consume);
+
 }  // namespace weir::mpi

@@ -19,10 +19,16 @@ class DenseOperand {
   /// there is no memory.
   DenseOperand(std::uint64_t rows, std::uint64_t columns, std::string name);
 
+  [[nodiscard]] std::uint64_t rows() const noexcept { return matrix_.rows; }
+  [[nodiscard]] std::uint64_t columns() const noexcept { return matrix_.columns; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
   /// The entries, row by row. Writable, for reductions.
   [[nodiscard]] std::span<double> table() noexcept { return matrix_.values; }
-  [[nodiscard]] std::span<const double> row(std::uint64_t i) const noexcept;
+  [[nodiscard]] std::span<const double> table() const noexcept { return matrix_.values; }
+  [[nodiscard]] std::span<const double> row(std::uint64_t i) const noexcept {
+    return table().subspan(static_cast<std::size_t>(i * columns()), static_cast<std::size_t>(columns()));
+  }
   /// A^T A, d x d. O(n d^2).
   [[nodiscard]] DenseMatrix gram() const;
 
@@ -30,7 +36,7 @@ class DenseOperand {
   /// a delta is not finite.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
-  /// Row rows[t] += weights[t] * (values[t * columns] ..). Throws likewise.
+  /// Row rows[t] += weights[t] * values[t * columns() .. (t + 1) * columns()]. Throws likewise.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
@@ -40,7 +46,9 @@ class DenseOperand {
 };
 
 /// `samples` independent exact draws of rows from a_i^T M a_i / sum, by inversion of the running sum; as
-/// draw_with_replacement of a DenseVector, with the row, `value` = its M-norm. O(n d^2).
+/// draw_with_replacement of the vector of the rows' M-norms: `value` is that norm, `norm` the root of the sum, and each
+/// draw holds its row. O(n d r), r the rank of M. Throws UsageError when p is not 2 or the metric is not of the rows'
+/// length, InputError when a norm overflows.
 [[nodiscard]] SampleResult draw_rows(const DenseOperand& a, const Metric& metric, const DenseDrawOptions& options);
 
 }  // namespace weir

@@ -14,30 +14,39 @@ class Metric {
   /// M = I: squared norms of rows.
   [[nodiscard]] static Metric norm(std::uint64_t d);
   /// M = G^+, the pseudo-inverse of a Gram matrix G = A^T A: a_i^T M a_i are the leverage scores of A, and tr(M G) its
-  /// rank. Eigenvalues below d * 2^-40 of the largest count as zero. Throws InputError when an entry is not finite.
+  /// rank. Eigenvalues below d * 2^-40 of the largest count as zero. Throws InputError when an entry is not finite, or G
+  /// is not zero but so small that the inverse overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
-  /// M itself. `name` is used in messages. Throws InputError when it is not square, not finite, not symmetric to 1e-9 of
-  /// its largest entry, or has an eigenvalue below -1e-9 of the largest.
+  /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero. `name` is used in messages. Throws
+  /// InputError when it is empty, not square, not finite, not symmetric to 1e-9 of its largest entry, or has an eigenvalue
+  /// below -1e-9 of the largest magnitude.
   [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
+
+  /// M as sums of products have left it: symmetrised, and where eigenvalues below d * 2^-52 of `terms`, the trace that M
+  /// would have if no terms of the sums cancelled, count as zero. Throws InputError when it overflows.
+  [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, double terms);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
   [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
   /// F, d x r, M = F F^T, r the rank of M (1 column of zeros when M = 0). So a^T M a = ||F^T a||^2.
   [[nodiscard]] const DenseMatrix& factor() const noexcept { return factor_; }
 
-  /// a^T M a, never negative. a.size() == dimension().
+  /// a^T M a, never negative, in O(d r); infinite when it overflows. a.size() == dimension().
   [[nodiscard]] double of_row(std::span<const double> a) const;
-  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G.
+  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding.
   [[nodiscard]] double total(const DenseMatrix& gram) const;
 
  private:
   Metric(DenseMatrix matrix, DenseMatrix factor);
+  /// F F^T.
+  explicit Metric(DenseMatrix factor);
 
   DenseMatrix matrix_;
   DenseMatrix factor_;
 };
 
-/// X G X^T: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2.
+/// X G X^T, symmetrised: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2 positive
+/// semi-definite. Where its terms cancel to rounding it is zero. Throws InputError when it overflows.
 [[nodiscard]] Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram);
 
 }  // namespace weir

@@ -12,10 +12,14 @@ namespace weir {
 /// at i with exactly that probability. `total` is tr(M A^T A), or an estimate of it, and a lane accepts when the squared
 /// M-norm of its largest row is at least T times that.
 ///
-/// Each draw holds the row as its lane's cells show it, `value` = its M-norm and `probability` = value^2 / total. `norm`
-/// is sqrt(total). Cost: as draw_with_replacement, plus O(R B L d r) once, r the rank of M.
+/// Each draw holds the row as its lane's cells show it (their geometric median in the M-norm, whose squared error in it
+/// is about 0.1 ln(n) / B of the row's own; where M is singular, the part of the row that M does not see is no better
+/// than a cell), `value` = its M-norm, and `probability` = value^2 / total, at most 1. `norm` is sqrt(total). When all
+/// masses are zero, as A is or `total` is, nothing can be drawn, and `zero_vector` is set. Cost: as
+/// draw_with_replacement, plus O(R B L d r) once, r the rank of M, and O(R d r) for each of 16 candidates a lane.
 ///
-/// Throws UsageError as draw_with_replacement does, and when the metric is not of the rows' length.
+/// Throws UsageError as draw_with_replacement does, when the law of the scales is not exponential with p = 2, and when
+/// the metric is not of the rows' length; InputError when `total` is negative or not finite.
 [[nodiscard]] SampleResult draw_rows(const MatrixSketch& sketch, const Metric& metric, double total,
                                      const DrawOptions& options);
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -69,8 +70,9 @@ struct MomentEstimate {
 [[nodiscard]] MomentEstimate moment_through_samples(std::span<const Draw> draws, double p);
 
 struct HeavyCoordinate {
-  std::uint64_t index = 0;
-  Estimate estimate;  ///< As VectorSketch::point gives it.
+  std::uint64_t index = 0;                   ///< Where y is a matrix and `column` is set, the row i1.
+  Estimate estimate;                         ///< As VectorSketch::point gives it.
+  std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
 };
 
 /// The `count` keys with the largest |estimate| in lane 0, largest first, in the same search. Fewer come when y has

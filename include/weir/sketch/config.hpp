@@ -22,8 +22,8 @@ struct SketchConfig {
   Randomness randomness = Randomness::mix;  ///< Where buckets, signs and scales come from.
   std::uint32_t independence = 4;           ///< k of Randomness::kwise, 4 to 64; ignored by mix.
   std::uint64_t seed = 0;                   ///< Any value.
-  /// n2 where y is a matrix of n / n2 rows, with entry (i1, i2) at i1 * n2 + i2: then there are 2 levels at most, and a
-  /// group of level 1 is a row. 0 where it is not; then groups are of about equal numbers of levels' roots of n.
+  /// n2 where y is a matrix of n / n2 rows, its entry (i1, i2) at key i1 * n2 + i2: then a group is a row, and levels are
+  /// 2 at most. 0 where y is no matrix: then the levels divide the bits of a key into about equal parts.
   std::uint64_t row_length = 0;
 
   bool operator==(const SketchConfig&) const = default;
@@ -40,8 +40,11 @@ struct SketchConfig {
   /// Number of doubles of the table, laid out [level][row][bucket][lane], the levels one after the other. Requires a
   /// valid configuration.
   [[nodiscard]] std::size_t table_size() const noexcept;
-  /// log2 of the number of items of a group at `level` (0 for level 0).
-  [[nodiscard]] std::uint32_t group_shift(std::uint32_t level) const noexcept;
+  /// Items of a group at `level`: group k has the keys from k * group_size(level) on. 1 at level 0, row_length or a
+  /// power of two above.
+  [[nodiscard]] std::uint64_t group_size(std::uint32_t level) const noexcept;
+  /// Number of groups at `level`; the dimension at level 0.
+  [[nodiscard]] std::uint64_t groups(std::uint32_t level) const noexcept;
   /// 64-bit digest of all fields and of the version of the construction: equal on ranks that may merge.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };

@@ -28,6 +28,9 @@ struct KroneckerSketch {
   /// Zero factors. `config` serves both, with the numbers of their rows as dimension and a seed of its own for each,
   /// subkey(config.seed, Purpose::operand, 0 or 1, 0). Throws UsageError.
   KroneckerSketch(const KroneckerShape& shape, const SketchConfig& config, const GramConfig& gram);
+  /// Doubles of all that a KroneckerSketch holds, at most 2^63. Throws as the constructor does, and allocates nothing.
+  [[nodiscard]] static std::uint64_t size(const KroneckerShape& shape, const SketchConfig& config,
+                                          const GramConfig& gram);
 
   KroneckerShape shape;
   SketchConfig common;  ///< The configuration it was made with; its dimension is n1.
@@ -40,15 +43,17 @@ struct KroneckerSketch {
   /// X, d1 x d2: the sum of its events, or the identity while there was none. Throws InputError when there was none and
   /// d1 != d2.
   [[nodiscard]] DenseMatrix core() const;
-  /// tr(X G2 X^T G1), the estimate of ||y||_2^2.
+  /// tr(X G2 X^T G1), the estimate of ||y||_2^2, never negative. Throws as core().
   [[nodiscard]] double f2() const;
-  /// The same operands as a TensorSketch: of y in B d space.
+  /// The same operands as a TensorSketch, whose CountSketches are the `wide` ones of the factors. Throws as core().
   [[nodiscard]] TensorSketch tensor() const;
 
-  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Throws InputError as
+  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Events of X are counted
+  /// whatever the coefficient, so that an X that was taken back is zero, not the identity. Throws InputError as
   /// RowsSketch::add. `other` may be *this.
   void add(const KroneckerSketch& other, double coefficient = 1.0);
-  /// Multiplies each operand by the coefficient; y by its cube. Throws as RowsSketch::scale.
+  /// Multiplies each operand by the coefficient: y by its cube, or by its square while X is the identity. Throws as
+  /// RowsSketch::scale.
   void scale(double coefficient);
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/dense_matrix.hpp"
 #include "weir/sketch/aligned.hpp"
 #include "weir/sketch/config.hpp"
 #include "weir/sketch/operator.hpp"
@@ -16,7 +17,7 @@ namespace weir {
 /// Phi A, for A with n = config.dimension rows and `columns` columns (Lemma 5.7 of the paper): the VectorSketch of
 /// every column, a cell being [column][lane].
 ///
-///     table[level][row][bucket_row(i >> group_shift(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
+///     table[level][row][bucket_row(i / group_size(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
 ///
 /// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the
 /// updates, however they are cut into batches; with integer-valued updates it does not depend on their order either,
@@ -61,6 +62,20 @@ class MatrixSketch {
   /// block does not lie within the columns or a coefficient is not finite.
   [[nodiscard]] VectorSketch product(std::uint64_t first_column, std::span<const double> coefficients) const;
 
+  /// The same, of one lane alone: the coordinates of A x times their scales in that lane, in a sketch of one unscaled
+  /// lane that has the same buckets and signs. It reads a cache line of the table for every column of every cell.
+  [[nodiscard]] VectorSketch product(std::span<const double> x, std::uint32_t lane) const;
+
+  /// For every cell and lane the M-norm of the vector of its columns, ||F^T cell[:][lane]||_2, for M = F F^T and a
+  /// `factor` F of d rows: a table of the shape of a VectorSketch. It is not linear, and has no signs, but its lane_f2()
+  /// is an estimate of the squared M-norms of all rows in that lane together. O(r) multiplications for each number of
+  /// the table, r the columns of F. Throws InputError when F has another number of rows than d.
+  [[nodiscard]] VectorSketch cell_norms(const DenseMatrix& factor) const;
+  /// For one row i and lane, the estimates by each row of the table, out[row][column], sign_r * cell_r: of A[i][:]
+  /// times the scale of i in that lane. out.size() == rows * columns().
+  void row_estimates(std::uint64_t i, std::uint32_t lane, std::span<double> out) const;
+  /// As VectorSketch::scale_of.
+  [[nodiscard]] double scale_of(std::uint64_t i, std::uint32_t lane) const;
   /// A[i][:] from lane 0: for each column the median over rows, whose variance is at most F2(column) / B.
   /// out.size() == columns().
   void estimate_row(std::uint64_t i, std::span<double> out) const;

@@ -37,7 +37,7 @@ struct PhiColumns {
 
 /// Phi itself: the random functions behind a configuration. Rows share words where their bits fit: a row takes 1 + log2
 /// B bits of the upper 60 of a word, first row uppermost, its sign above its bucket; level k takes words number 16 k,
-/// 16 k + 1, ... of the group key >> group_shift(k), as many as its rows need, and uses their bucket bits only: signs
+/// 16 k + 1, ... of the group key / group_size(k), as many as its rows need, and uses their bucket bits only: signs
 /// are always those of the item, row by row.
 class SketchOperator {
  public:

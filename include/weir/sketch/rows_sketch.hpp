@@ -12,11 +12,11 @@ namespace weir {
 
 /// How A^T A is kept.
 struct GramConfig {
-  /// B of the unscaled sketch: a fixed quadratic form of A^T A has a relative standard error of about sqrt(2 / (R B)),
-  /// which no number of draws averages out. A power of two.
+  /// B of the unscaled sketch: a fixed quadratic form of A^T A has a relative standard error of at most sqrt(2 / (R B)),
+  /// which no number of draws averages out. A power of two, 2 to 2^32.
   std::uint64_t buckets = 2048;
   /// Keep A^T A itself as well, and answer from it. It is linear in rows that come and go whole, each at most once at a
-  /// time; not in changes of single entries, which are then refused.
+  /// time; not in changes of single entries, nor in multiples of rows, which are then refused.
   bool exact = false;
 
   bool operator==(const GramConfig&) const = default;
@@ -25,10 +25,12 @@ struct GramConfig {
 /// What has to be kept of a streamed A, n x d, to draw its rows with probabilities a_i^T M a_i / tr(M A^T A), whatever
 /// the metric M turns out to be: the rows in lanes of their own scales, and their Gram matrix. Linear in A.
 struct RowsSketch {
-  /// A = 0. Throws UsageError when a configuration is not valid or d is 0 or too large.
+  /// A = 0. Throws UsageError when a configuration is not valid or d is not 1 to 2^15: queries decompose a d x d matrix.
   RowsSketch(const SketchConfig& config, std::uint64_t d, const GramConfig& gram);
   /// The configuration of `wide`: one lane, one level, `buckets` buckets and hash functions of its own.
   [[nodiscard]] static SketchConfig wide_config(const SketchConfig& config, std::uint64_t buckets);
+  /// Doubles of all that a RowsSketch holds, at most 2^61. Throws as the constructor does, and allocates nothing.
+  [[nodiscard]] static std::uint64_t size(const SketchConfig& config, std::uint64_t d, const GramConfig& gram);
 
   MatrixSketch draws;              ///< Phi A, for the draws; see MatrixSketch.
   MatrixSketch wide;               ///< CountSketches of the columns of A: for A^T A, and for a TensorSketch.
@@ -44,12 +46,14 @@ struct RowsSketch {
   /// Gram matrix is exact.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
-  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]). Throws likewise.
+  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]). Throws InputError, with nothing changed, as
+  /// MatrixSketch does, and when the Gram matrix is exact for another weight than 1 (the row comes) and -1 (it leaves).
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
   /// A^T A, d x d, symmetric and positive semi-definite: exact, or the mean over the rows of `wide` of the Gram matrices
-  /// of its buckets. Its rank is at most that of A.
+  /// of its buckets, sum over b of c_b c_b^T. Unbiased: u^T (A^T A) v has a variance of at most 2 |A u|^2 |A v|^2 / (R B),
+  /// and its rank is at most that of A. O(R B d^2).
   [[nodiscard]] DenseMatrix gram() const;
   [[nodiscard]] bool is_zero() const noexcept { return draws.is_zero() && wide.is_zero(); }
 

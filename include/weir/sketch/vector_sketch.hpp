@@ -19,9 +19,13 @@ struct ScanHit {
   double value = 0;  ///< Median estimate; its sign is meaningful at level 0 only.
 };
 
+/// How items are scored from their cells: by the median of sign * cell, or, where cells have no sign to be undone, by
+/// that of |cell|. Groups always are by the latter, as their members have signs of their own.
+enum class CellScore : std::uint8_t { value, magnitude };
+
 /// Phi y: a CountSketch whose cells hold `lanes` doubles each (Charikar, Chen, Farach-Colton 2004, with lanes).
 ///
-///     table[level][row][bucket_row(key >> group_shift(level))][lane] += sign_row(key) * delta * scale(key, lane)
+///     table[level][row][bucket_row(key / group_size(level))][lane] += sign_row(key) * delta * scale(key, lane)
 ///
 /// for the rows_at(level) rows of every level.
 ///
@@ -72,11 +76,10 @@ class VectorSketch {
   /// For one key and lane, the `rows` single-row estimates sign_r * cell_r (level 0), to judge how well rows agree.
   void row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const;
   /// Appends to `hits` every key of [first, first + count) at `level` (items at level 0, group numbers above) and every
-  /// lane whose |estimate| exceeds thresholds[lane]. At level 0 the estimate is the median of sign * cell; above it is
-  /// the median of |cell|, as the members of a group have signs of their own. `thresholds` has `lanes` entries;
-  /// infinity skips a lane.
+  /// lane whose |estimate| exceeds thresholds[lane]; `items` says what the estimate is at level 0. `thresholds` has
+  /// `lanes` entries; infinity skips a lane.
   void scan(std::uint32_t level, std::uint64_t first, std::uint64_t count, std::span<const double> thresholds,
-            std::vector<ScanHit>& hits) const;
+            std::vector<ScanHit>& hits, CellScore items = CellScore::value) const;
 
   /// scale(key, lane): the factor the key has in that lane (1 in lane 0), a multiple of 2^-16.
   [[nodiscard]] double scale_of(std::uint64_t key, std::uint32_t lane) const;

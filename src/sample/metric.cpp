@@ -1,0 +1,132 @@
+#include "weir/sample/metric.hpp"
+
+#include <fmt/format.h>
+
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <utility>
+
+#include "matrix_view.hpp"
+#include "weir/error.hpp"
+
+namespace weir {
+namespace {
+
+using Solver = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>;
+
+void require_finite(const DenseMatrix& matrix, const std::string& name) {
+  const auto bad = std::ranges::find_if(matrix.values, [](double value) { return !std::isfinite(value); });
+  if (bad == matrix.values.end()) return;
+  const auto place = static_cast<std::uint64_t>(bad - matrix.values.begin());
+  throw InputError(fmt::format("{}: entry ({}, {}) is {}, expected a finite number", name, place / matrix.columns,
+                               place % matrix.columns, *bad));
+}
+
+Solver decompose(const DenseMatrix& symmetric, const std::string& name) {
+  Solver solver(matrix_view(symmetric));
+  if (solver.info() != Eigen::Success) throw InputError(name + ": its eigenvalues do not converge");
+  return solver;
+}
+
+/// V diag(weight(eigenvalue)), of the eigenvalues above `cut`, which is not negative; one column of zeros when there are
+/// none.
+template <class Weight>
+DenseMatrix factor_above(double cut, const Solver& solver, const Weight& weight) {
+  const Eigen::VectorXd& values = solver.eigenvalues();  // ascending
+  const Eigen::Index d = values.size();
+  Eigen::Index rank = 0;
+  while (rank < d && values(d - 1 - rank) > cut) ++rank;
+  if (rank == 0) return to_dense_matrix(RowMajorMatrix::Zero(d, 1));
+  RowMajorMatrix factor = solver.eigenvectors().rightCols(rank);
+  for (Eigen::Index k = 0; k < rank; ++k) factor.col(k) *= weight(values(d - rank + k));
+  return to_dense_matrix(factor);
+}
+
+double largest_eigenvalue(const Solver& solver) { return std::max(0.0, solver.eigenvalues().tail<1>()(0)); }
+
+/// What the arithmetic leaves of a zero, relative to what has been summed.
+double rounding(std::uint64_t d) { return static_cast<double>(d) * 0x1p-52; }
+
+double root(double value) { return std::sqrt(value); }
+
+}  // namespace
+
+Metric::Metric(DenseMatrix matrix, DenseMatrix factor) : matrix_(std::move(matrix)), factor_(std::move(factor)) {}
+
+Metric::Metric(DenseMatrix factor)
+    : matrix_(to_dense_matrix(matrix_view(factor) * matrix_view(factor).transpose())), factor_(std::move(factor)) {}
+
+Metric Metric::norm(std::uint64_t d) {
+  const auto size = static_cast<Eigen::Index>(d);
+  DenseMatrix identity = to_dense_matrix(RowMajorMatrix::Identity(size, size));
+  DenseMatrix factor = identity;
+  return {std::move(identity), std::move(factor)};
+}
+
+Metric Metric::leverage(const DenseMatrix& gram) {
+  assert(gram.rows == gram.columns && gram.rows > 0);
+  const std::string name = "the Gram matrix of the rows";
+  require_finite(gram, name);
+  const Solver solver = decompose(gram, name);
+  const double cut = static_cast<double>(gram.rows) * 0x1p-40 * largest_eigenvalue(solver);
+  Metric metric(factor_above(cut, solver, [](double value) { return 1.0 / std::sqrt(value); }));
+  if (!matrix_view(metric.matrix_).allFinite())
+    throw InputError(name + " is so small that its inverse overflows a double; scale the rows up");
+  return metric;
+}
+
+Metric Metric::of(DenseMatrix matrix, const std::string& name) {
+  const std::uint64_t d = matrix.rows;
+  if (d == 0 || d != matrix.columns)
+    throw InputError(fmt::format("{} is {} x {}, expected a square matrix", name, d, matrix.columns));
+  require_finite(matrix, name);
+  const double largest = matrix_view(matrix).cwiseAbs().maxCoeff();
+  for (std::uint64_t i = 0; i < d; ++i) {
+    for (std::uint64_t j = 0; j < i; ++j) {
+      double& lower = matrix.values[i * d + j];
+      double& upper = matrix.values[j * d + i];
+      if (std::abs(lower - upper) > 1e-9 * largest)
+        throw InputError(fmt::format("{}: entry ({}, {}) is {} and entry ({}, {}) is {}, expected a symmetric matrix",
+                                     name, i, j, lower, j, i, upper));
+      lower = upper = 0.5 * lower + 0.5 * upper;
+    }
+  }
+  const Solver solver = decompose(matrix, name);
+  const double smallest = solver.eigenvalues()(0);
+  if (smallest < -1e-9 * solver.eigenvalues().cwiseAbs().maxCoeff())
+    throw InputError(
+        fmt::format("{} has the eigenvalue {:.6g}, expected a positive semi-definite matrix", name, smallest));
+  return Metric(factor_above(rounding(d) * largest_eigenvalue(solver), solver, root));
+}
+
+Metric Metric::of_sums(const DenseMatrix& matrix, double terms) {
+  if (!std::isfinite(terms)) throw InputError("a metric overflows a double; scale the values down");
+  const auto m = matrix_view(matrix);
+  const Solver solver = decompose(to_dense_matrix(0.5 * m + 0.5 * m.transpose()), "a metric");
+  return Metric(factor_above(rounding(matrix.rows) * terms, solver, root));
+}
+
+double Metric::of_row(std::span<const double> a) const {
+  assert(a.size() == dimension());
+  return (matrix_view(a, 1, dimension()) * matrix_view(factor_)).squaredNorm();
+}
+
+double Metric::total(const DenseMatrix& gram) const {
+  assert(gram.rows == dimension() && gram.columns == dimension());
+  const RowMajorMatrix products = matrix_view(matrix_).cwiseProduct(matrix_view(gram));
+  const double sum = products.sum();
+  // Where all rows are in the null space of M, rounding is what is left.
+  return sum > rounding(dimension()) * products.cwiseAbs().sum() ? sum : 0.0;
+}
+
+Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {
+  assert(x.columns == gram.rows && gram.rows == gram.columns);
+  const auto core = matrix_view(x);
+  const auto g = matrix_view(gram);
+  return Metric::of_sums(to_dense_matrix(core * g * core.transpose()),
+                         (core.cwiseAbs() * g.cwiseAbs() * core.cwiseAbs().transpose()).trace());
+}
+
+}  // namespace weir

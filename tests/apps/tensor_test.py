@@ -1,0 +1,371 @@
+"""Acceptance tests of --model kronecker, by all methods, and --model rows. harness.py says what they need."""
+
+import math
+import random
+import unittest
+
+from harness import Case, as_npy, without_times
+
+N1, N2, D1, D2, SEED = 60, 45, 3, 4, 11
+
+
+def multiply(a, b):
+    return [[sum(x * y for x, y in zip(row, column)) for column in zip(*b)] for row in a]
+
+
+def transpose(a):
+    return [list(column) for column in zip(*a)]
+
+
+def entry_events(operand, matrix, source):
+    """Changes of entries that add up to the matrix: each comes in parts, some of them taken back."""
+    parts = []
+    for i, row in enumerate(matrix):
+        for j, value in enumerate(row):
+            parts += [(i, j, value - 5), (i, j, 12), (i, j, -7)]
+    source.shuffle(parts)
+    return "".join("%s,%d,%d,%d\n" % (operand, *part) for part in parts)
+
+
+def row_events(operand, matrix, weight="*"):
+    return "".join("%s,%d,%s,%s\n" % (operand, i, weight, ",".join(map(str, row))) for i, row in enumerate(matrix))
+
+
+def squared_norm(matrix):
+    return sum(value * value for row in matrix for value in row)
+
+
+class Kronecker(Case):
+    """Whole-valued operands, so that every way to the same matrix must end in the same bits."""
+
+    def setUp(self):
+        super().setUp()
+        source = random.Random(3)
+        self.a1 = [[source.randrange(-3, 4) for _ in range(D1)] for _ in range(N1)]
+        self.a2 = [[source.randrange(-3, 4) for _ in range(D2)] for _ in range(N2)]
+        self.a1[17] = [60 * value + 50 for value in self.a1[17]]
+        self.a2[30] = [40 * value + 30 for value in self.a2[30]]
+        self.x = [[2, -1, 0, 1], [0, 3, 1, 0], [1, 0, -2, 1]]
+        self.y = multiply(multiply(self.a1, self.x), transpose(self.a2))
+        self.total = squared_norm(self.y)
+        self.fixed = {"A1": "A1=" + self.write("a1.npy", as_npy(self.a1)), "A2": "A2=" + self.write("a2.npy", as_npy(self.a2)),
+                      "X": "X=" + self.write("x.npy", as_npy(self.x))}
+        self.a1_entries = self.write("a1.csv", entry_events("A1", self.a1, source))
+        self.a1_rows = self.write("a1_rows.csv", row_events("A1", self.a1))
+        self.a2_entries = self.write("a2.csv", entry_events("A2", self.a2, source))
+        self.x_entries = self.write("x.csv", entry_events("X", self.x, source))
+        self.options = ["--model", "kronecker", "--seed", SEED, "--json"]
+        self.sides = ["--n1", N1, "--n2", N2, "--d1", D1, "--d2", D2]
+
+    def fix(self, *names):
+        return [argument for name in names for argument in ("--fixed", self.fixed[name])]
+
+    def sample(self, *arguments, **options):
+        return self.succeed("sample", *self.options, *arguments, **options).json()
+
+    def drawn(self, answer):
+        return [(sample["lane"], tuple(sample["index"])) for sample in answer["samples"]], answer["failed"], answer["norm"]
+
+    def assert_exact(self, sample):
+        i1, i2 = sample["index"]
+        self.assertEqual(sample["value"], self.y[i1][i2])
+        self.assertAlmostEqual(sample["probability"], self.y[i1][i2] ** 2 / self.total, places=12)
+
+    def test_streaming_draws_the_same_for_all_rank_counts_and_values_are_exact(self):
+        settings = {"A1": [self.fix("A2", "X") + ["--n1", N1, stream] for stream in (self.a1_entries, self.a1_rows, self.path("a1.npy"))],
+                    "A2": [self.fix("A1", "X") + ["--n2", N2, stream] for stream in (self.a2_entries, self.path("a2.npy"))]}
+        for streamed, ways in settings.items():
+            reference = None
+            for ranks in (None, 2, 3, 4):
+                for way in ways:
+                    with self.subTest(streamed=streamed, ranks=ranks, way=way):
+                        answer = self.sample(*way, ranks=ranks)
+                        reference = reference or self.drawn(answer)
+                        self.assertEqual(self.drawn(answer), reference)
+                        self.assertEqual((answer["method"], answer["shape"], answer["verified"]), ("streaming", [N1, N2], True))
+                        self.assertTrue(answer["samples"])
+                        for sample in answer["samples"]:
+                            self.assert_exact(sample)
+                        self.assertAlmostEqual(answer["exact_norm"], math.sqrt(self.total), places=6)
+                        tensor = answer["norm_tensor"]
+                        self.assertLessEqual(abs(tensor["value"] - answer["exact_norm"]), tensor["bound"])
+
+    def test_two_stage_draws_the_same_however_operands_come(self):
+        streams = [[*self.sides, self.a1_entries, self.a2_entries, self.x_entries],
+                   [*self.sides, self.write("all.csv", "".join(self.read(name).decode() for name in ("x.csv", "a2.csv", "a1.csv")))],
+                   self.fix("A2") + ["--method", "two-stage", "--n1", N1, "--d1", D1, self.a1_rows, self.x_entries],
+                   self.fix("A1", "A2", "X"),
+                   self.fix("A1", "A2") + [self.x_entries]]
+        reference = self.drawn(self.sample(*streams[0]))
+        self.assertTrue(reference[0])
+        for ranks in (None, 2, 4):
+            for stream in streams:
+                with self.subTest(ranks=ranks, stream=stream):
+                    answer = self.sample(*stream, ranks=ranks)
+                    self.assertEqual(self.drawn(answer), reference)
+                    self.assertEqual((answer["method"], answer["shape"], answer["verified"]), ("two-stage", [N1, N2], False))
+
+    def test_operands_are_merged_before_they_are_multiplied(self):
+        # Each file is short: with several ranks, the operands are on different ones, and no rank has all of any.
+        files = [self.write("%s%d.csv" % (name, k), "%s,%d,0,%d\n" % (name, k, 2 + k))
+                 for name, count in (("A1", 2), ("A2", 2), ("X", 1)) for k in range(count)]
+        files.append(self.write("more.csv", "X,0,0,1\n"))
+        # A1 = (2, 3), A2 = (2, 3), X = 3.
+        for ranks in (None, 2, 4):
+            answer = self.sample("--n1", 2, "--n2", 2, "--d1", 1, "--d2", 1, "--exact-check", *files, ranks=ranks)
+            self.assertAlmostEqual(answer["exact_norm"], 39, places=9)
+            self.assertTrue(answer["samples"])
+            for sample in answer["samples"]:
+                i1, i2 = sample["index"]
+                self.assertEqual(sample["exact"]["value"], 3 * (2 + i1) * (2 + i2))
+
+    def test_exact_method(self):
+        for ranks in (None, 3):
+            answer = self.sample("--method", "exact", "--samples", 50, *self.sides, self.a1_entries, self.a2_entries, self.x_entries, ranks=ranks)
+            self.assertEqual((answer["method"], answer["verified"], len(answer["samples"])), ("exact", True, 50))
+            for sample in answer["samples"]:
+                self.assert_exact(sample)
+        same = self.sample("--sampler", "exact", "--samples", 50, *self.fix("A1", "A2", "X"))
+        self.assertEqual(self.drawn(same), self.drawn(answer))
+
+    def test_x_is_the_identity_until_an_event_of_it_comes(self):
+        square = "A2=" + self.write("square.npy", as_npy([row[:D1] for row in self.a2]))
+        y = multiply(self.a1, transpose([row[:D1] for row in self.a2]))
+        answer = self.sample("--fixed", square, "--n1", N1, self.a1_rows)
+        self.assertEqual(answer["method"], "streaming")
+        self.assertTrue(answer["samples"])
+        for sample in answer["samples"]:
+            self.assertEqual(sample["value"], y[sample["index"][0]][sample["index"][1]])
+        two_stage = ["--method", "two-stage", "--fixed", square, "--n1", N1, "--d1", D1, "--exact-check", self.a1_rows]
+        for sample in self.sample(*two_stage)["samples"]:
+            self.assertEqual(sample["exact"]["value"], y[sample["index"][0]][sample["index"][1]])
+        zero = self.write("zero.csv", "X,0,0,5\nX,0,0,-5\n")
+        outcome = self.weir("sample", *self.options, *two_stage, zero)
+        self.assertEqual(outcome.code, 3, outcome.err)
+        self.assertEqual(outcome.json()["reason"], "zero vector")
+        self.fail_with(2, "sample", *self.options, *self.fix("A2"), "--n1", N1, "--d1", D1, self.a1_rows, naming=["identity", "--fixed X"])
+
+    def test_rows_that_leave_are_gone(self):
+        gone = self.write("gone.csv", row_events("A1", self.a1, "-*"))
+        one = self.write("one.csv", "A1,5,*,1,1,1\n")
+        for setting in (self.fix("A2", "X"), [*self.fix("A2", "X"), "--method", "two-stage"],
+                        [*self.fix("A2", "X"), "--method", "two-stage", "--gram", "exact"]):
+            for ranks in (None, 3):
+                outcome = self.weir("sample", *self.options, *setting, "--n1", N1, self.a1_rows, gone, ranks=ranks)
+                self.assertEqual(outcome.code, 3, outcome.err)
+                self.assertEqual(outcome.json()["reason"], "zero vector")
+                answer = self.sample(*setting, "--n1", N1, "--failure", "0.001", self.a1_rows, gone, one, ranks=ranks)
+                self.assertEqual({sample["index"][0] for sample in answer["samples"]}, {5})
+
+    def test_standard_input_reaches_all_ranks(self):
+        arguments = [*self.fix("A2", "X"), "--n1", N1, "-"]
+        text = self.read("a1_rows.csv")
+        reference = self.sample(*arguments, stdin=text)
+        for ranks in (2, 3):
+            answer = self.sample(*arguments, stdin=text, ranks=ranks)
+            self.assertEqual(without_times(answer), without_times(reference))
+
+    def test_states_go_on_and_combine(self):
+        first, second = self.write("first.csv", row_events("A1", self.a1[:30])), self.write(
+            "second.csv", "".join(line + "\n" for line in row_events("A1", self.a1).splitlines()[30:]))
+        for setting, method in ((self.fix("A2", "X"), []), (self.fix("A2", "X"), ["--method", "two-stage"])):
+            whole = self.sample(*setting, *method, "--n1", N1, "--no-verify", first, second)
+            state, other = self.path("first.weir"), self.path("other.weir")
+            self.sample(*setting, *method, "--n1", N1, first, "--save", state, ranks=2)
+            self.assertIn("kronecker", self.succeed("inspect", state).out)
+            more = [*self.options, "--state", state, "--failure", "0.05"]
+            if not method:
+                answer = self.succeed("sample", *more, *setting, second, ranks=3).json()
+                self.assertEqual(self.drawn(answer), self.drawn(whole))
+                self.sample(*setting, "--n1", N1, second, "--save", other)
+                self.succeed("combine", "-o", self.path("sum.weir"), "--add", state, "--add", other)
+                answer = self.succeed("sample", "--state", self.path("sum.weir"), "--json").json()
+                self.assertEqual(self.drawn(answer), self.drawn(whole))
+                self.assertEqual((answer["shape"], answer["method"]), ([N1, N2], "streaming"))
+            else:
+                answer = self.succeed("sample", *more, *method, second).json()
+                self.assertEqual(self.drawn(answer), self.drawn(whole))
+                answer = self.succeed("query", "--state", state, "--norm", "--top", 3, "--point", "3:4", "--json").json()
+                self.assertEqual(len(answer["top"]), 3)
+            self.fail_with(2, "sample", "--state", state, "--n2", N2 + 1, naming=["--n2", str(N2)])
+
+    def test_questions(self):
+        heavy = max((abs(value), (i1, i2)) for i1, row in enumerate(self.y) for i2, value in enumerate(row))[1]
+        question = ["query", *self.options, "--norm", "--top", 2, "--point", "%d:%d,0:1" % heavy]
+        for setting in (self.fix("A2", "X") + ["--n1", N1, self.a1_entries], self.fix("A1", "X") + ["--n2", N2, self.a2_entries],
+                        [*self.sides, self.a1_entries, self.a2_entries, self.x_entries]):
+            for ranks in (None, 3):
+                answer = self.succeed(*question, *setting, ranks=ranks).json()
+                self.assertEqual(answer["shape"], [N1, N2])
+                self.assertLessEqual(abs(answer["norm"]["value"] - math.sqrt(self.total)), answer["norm"]["bound"])
+                self.assertEqual(tuple(answer["top"][0]["index"]), heavy)
+                for point in answer["points"]:
+                    i1, i2 = point["index"]
+                    self.assertLessEqual(abs(point["value"] - self.y[i1][i2]), point["bound"])
+        state = self.path("s.weir")
+        two_stage = ["--method", "two-stage", *self.fix("A1", "A2", "X")]
+        self.succeed("query", *self.options, *two_stage, "--save", state)
+        inner = self.succeed("query", *self.options, *two_stage, "--inner", state).json()["inner"][0]
+        self.assertLessEqual(abs(inner["value"] - self.total), inner["bound"])
+
+    def test_index_pairs_beyond_64_bits(self):
+        stream = self.write("far.csv", "A1,%d,0,3\nA2,%d,0,-2\n" % (2 ** 62, 2 ** 62 + 5))
+        sides = ["--n1", 2 ** 63, "--n2", 2 ** 63, "--d1", 1, "--d2", 1]
+        answer = self.sample(*sides, "--failure", "0.001", stream)
+        self.assertEqual({tuple(sample["index"]) for sample in answer["samples"]}, {(2 ** 62, 2 ** 62 + 5)})
+        for sample in answer["samples"]:
+            self.assertAlmostEqual(sample["value"], -6, places=9)
+        self.fail_with(2, "sample", *self.options, "--fixed", "A2=" + self.write("long.npy", as_npy([[1]] * 3)), "--n1", 2 ** 62, stream,
+                       naming=["2^63", "two-stage"])
+
+    def test_labels_and_table(self):
+        names = self.write("names.txt", "".join("token-%d\n" % i for i in range(N1)))
+        arguments = [*self.fix("A2", "X"), "--n1", N1, self.a1_rows, "--labels", names]
+        for sample in self.sample(*arguments)["samples"]:
+            self.assertEqual(sample["label"], ["token-%d" % index for index in sample["index"]])
+        table = self.succeed("sample", "--model", "kronecker", "--seed", SEED, *arguments).out
+        self.assertIn("token-17", table)
+        self.assertIn("are exact", table)
+
+    def test_one_by_one(self):
+        one = "A2=" + self.write("one.npy", as_npy([[2.5]]))
+        stream = self.write("one.csv", "A1,0,0,-3\n")
+        for method in ("streaming", "two-stage", "exact"):
+            answer = self.sample("--method", method, "--fixed", one, "--n1", 1, "--d1", 1, stream)
+            self.assertEqual({tuple(sample["index"]) for sample in answer["samples"]}, {(0, 0)})
+            for sample in answer["samples"]:
+                self.assertAlmostEqual(sample["value"], -7.5, places=9)
+
+    def test_bad_usage_and_bad_input(self):
+        stream = self.a1_rows
+        for arguments, naming in (
+                (["--method", "streaming", *self.sides, stream], "two-stage"),
+                (["--method", "streaming", *self.fix("A1", "A2", "X"), stream], "two-stage"),
+                ([*self.fix("A2", "X"), stream], "--n1"),
+                (["--n1", N1, "--n2", N2, "--d2", D2, stream], "--d1"),
+                (["--n", N1, *self.sides, stream], "--n1"),
+                (["--metric", "norm", *self.sides, stream], "--metric"),
+                (["--sampler", "softmax", *self.sides, stream], "softmax"),
+                (["--sampler", "precision", *self.sides, stream], "precision"),
+                (["--sampler", "perfect", "--method", "exact", *self.sides, stream], "exact"),
+                (["--without-replacement", *self.sides, stream], "--without-replacement"),
+                (["--p", 1, *self.sides, stream], "--p"),
+                (["--p", 4, *self.fix("A2", "X"), "--n1", N1, stream], "--p 4"),
+                (["--gram", "exact", *self.fix("A2", "X"), "--n1", N1, stream], "two-stage"),
+                (["--fixed", "A=" + stream, *self.sides, stream], "'A'"),
+                ([*self.sides], "nothing to measure")):
+            with self.subTest(arguments=arguments):
+                self.fail_with(2, "sample", *self.options, *arguments, naming=naming)
+        self.fail_with(2, "sample", "--d1", 3, stream, naming="--d1")
+        self.fail_with(2, "query", *self.options, *self.sides, stream, "--point", 3, naming="I1:I2")
+        self.fail_with(2, "query", *self.options, *self.sides, stream, "--point", "%d:0" % N1, naming="outside")
+        for arguments, naming in (
+                ([*self.fix("A2", "X"), "--n1", N1, self.a2_entries], ["a2.csv", "A2"]),
+                ([*self.fix("A2", "X"), "--n1", N1, self.x_entries], ["x.csv", "X"]),
+                ([*self.fix("A2", "X"), "--n1", 10, stream], ["a1_rows.csv", "10"]),
+                ([*self.fix("A2", "X"), "--n1", N1, self.write("short.csv", "A1,0,*,1,2\n")], ["short.csv", "1"]),
+                (["--gram", "exact", *self.sides, self.a1_entries], "whole"),
+                ([*self.fix("A2"), "--fixed", self.fixed["A2"].replace("A2=", "X="), "--n1", N1, stream], ["a2.npy"]),
+                ([*self.fix("A2", "X"), "--n1", N1, "--d1", D1 + 1, stream], ["--d1"])):
+            for ranks in (None, 3):
+                with self.subTest(arguments=arguments, ranks=ranks):
+                    self.fail_with(1, "sample", *self.options, *arguments, naming=naming, ranks=ranks)
+
+
+class Rows(Case):
+    def setUp(self):
+        super().setUp()
+        source = random.Random(8)
+        self.a = [[source.randrange(-3, 4) for _ in range(D1)] for _ in range(N1)]
+        self.a[20] = [70, -60, 50]
+        self.entries = self.write("a.csv", entry_events("A", self.a, source))
+        self.rows = self.write("rows.csv", row_events("A", self.a))
+        self.npy = self.write("a.npy", as_npy(self.a))
+        self.options = ["--model", "rows", "--n", N1, "--d", D1, "--seed", SEED, "--json"]
+
+    def sample(self, *arguments, **options):
+        return self.succeed("sample", *self.options, *arguments, **options).json()
+
+    def test_rows_are_drawn_and_recovered(self):
+        reference = None
+        for ranks in (None, 2, 4):
+            for stream in (self.entries, self.rows, self.npy):
+                with self.subTest(ranks=ranks, stream=stream):
+                    answer = self.sample("--samples", 15, "--buckets", 512, "--exact-check", stream, ranks=ranks)
+                    drawn = [(sample["lane"], sample["index"], sample["row"]) for sample in answer["samples"]]
+                    reference = reference or drawn
+                    self.assertEqual(drawn, reference)
+                    self.assertAlmostEqual(answer["exact_norm"], math.sqrt(squared_norm(self.a)), places=9)
+                    self.assertTrue(drawn)
+                    for sample in answer["samples"]:
+                        truth = self.a[sample["index"]]
+                        self.assertEqual(len(sample["row"]), D1)
+                        self.assertAlmostEqual(sample["exact"]["value"], math.sqrt(sum(v * v for v in truth)), places=9)
+                        distance = math.dist(sample["row"], truth)
+                        self.assertLess(distance, 0.3 * math.sqrt(sum(v * v for v in truth)))
+
+    def test_metrics(self):
+        metric = [[0, 0, 0], [0, 0, 0], [0, 0, 2]]
+        only_last = self.write("metric.npy", as_npy(metric))
+        for options in (["--metric", "leverage"], ["--metric", only_last], ["--metric", "norm", "--gram", "exact"],
+                        ["--metric", "leverage", "--gram", "exact"]):
+            for sampler in ([], ["--sampler", "exact"]):
+                if sampler and "--gram" in options:
+                    continue
+                answer = self.sample(*options, *sampler, "--samples", 8, self.rows)
+                self.assertEqual(answer["metric"], options[1])
+                self.assertTrue(answer["samples"])
+                for sample in answer["samples"]:
+                    if options[1] == only_last:
+                        self.assertNotEqual(self.a[sample["index"]][2], 0)
+        rank = self.sample("--metric", "leverage", "--sampler", "exact", self.rows)["norm"]
+        self.assertAlmostEqual(rank, math.sqrt(D1), places=9)
+
+    def test_states(self):
+        state, other = self.path("s.weir"), self.path("t.weir")
+        whole = self.sample(self.rows)
+        lines = self.read("rows.csv").decode().splitlines(keepends=True)
+        first, second = self.write("first.csv", "".join(lines[:20])), self.write("second.csv", "".join(lines[20:]))
+        self.sample(first, "--save", state)
+        self.assertEqual(self.sample("--state", state, second, ranks=2)["samples"], whole["samples"])
+        self.sample(second, "--save", other)
+        self.succeed("combine", "-o", self.path("sum.weir"), "--add", state, "--add", other)
+        self.assertEqual(self.succeed("sample", "--state", self.path("sum.weir"), "--json").json()["samples"], whole["samples"])
+        self.assertEqual(self.succeed("sample", "--state", self.path("sum.weir"), "--metric", "leverage", "--json").json()["metric"], "leverage")
+        norm = self.succeed("query", "--state", self.path("sum.weir"), "--norm", "--json").json()["norm"]
+        self.assertLessEqual(abs(norm["value"] - math.sqrt(squared_norm(self.a))), norm["bound"])
+        self.succeed("combine", "-o", self.path("zero.weir"), "--add", state, "--subtract", state)
+        self.assertEqual(self.weir("sample", "--state", self.path("zero.weir"), "--json").code, 3)
+
+    def test_any_index_without_n(self):
+        stream = self.write("far.csv", "A,%d,*,3,4,0\n" % (2 ** 62 + 1))
+        answer = self.succeed("sample", "--model", "rows", "--d", D1, "--failure", "0.001", "--json", stream).json()
+        self.assertEqual({sample["index"] for sample in answer["samples"]}, {2 ** 62 + 1})
+        for sample in answer["samples"]:
+            self.assertAlmostEqual(sample["value"], 5, places=9)
+
+    def test_bad_usage_and_bad_input(self):
+        for arguments, naming in ((["--model", "rows", "--n", N1, self.rows], "--d"),
+                                  ([*self.options, "--p", 1, self.rows], "--p"),
+                                  ([*self.options, "--without-replacement", self.rows], "--without-replacement"),
+                                  ([*self.options, "--method", "exact", self.rows], "--method"),
+                                  ([*self.options, "--fixed", "A=" + self.npy, self.rows], "'A'"),
+                                  (["--metric", "norm", self.rows], "--metric")):
+            with self.subTest(arguments=arguments):
+                self.fail_with(2, "sample", *arguments, naming=naming)
+        self.fail_with(2, "query", *self.options, self.rows, "--top", 3, naming="--norm")
+        lopsided = self.write("lopsided.npy", as_npy([[1, 2, 0], [0, 1, 0], [0, 0, 1]]))
+        negative = self.write("negative.npy", as_npy([[1, 0, 0], [0, -1, 0], [0, 0, 1]]))
+        small = self.write("small.npy", as_npy([[1]]))
+        for arguments, naming in ((["--metric", lopsided, self.rows], ["lopsided.npy", "symmetric"]),
+                                  (["--metric", negative, self.rows], ["negative.npy"]),
+                                  (["--metric", small, self.rows], ["small.npy", "3"]),
+                                  (["--metric", self.path("none.npy"), self.rows], "none.npy"),
+                                  (["--gram", "exact", self.entries], "whole"),
+                                  ([self.write("bad.csv", "A,0,*,1,2\n")], ["bad.csv", "1"])):
+            for ranks in (None, 3):
+                self.fail_with(1, "sample", *self.options, *arguments, naming=naming, ranks=ranks)
+
+
+if __name__ == "__main__":
+    unittest.main()
