@@ -197,7 +197,7 @@ class Kronecker(Case):
             for ranks in (None, 3):
                 answer = self.succeed(*question, *setting, ranks=ranks).json()
                 self.assertEqual(answer["shape"], [N1, N2])
-                self.assertLessEqual(abs(answer["norm"]["value"] - math.sqrt(self.total)), answer["norm"]["bound"])
+                self.assertLessEqual(abs(answer["norm"] - math.sqrt(self.total)), answer["norm_bound"])
                 self.assertEqual(tuple(answer["top"][0]["index"]), heavy)
                 for point in answer["points"]:
                     i1, i2 = point["index"]
@@ -332,8 +332,8 @@ class Rows(Case):
         self.succeed("combine", "-o", self.path("sum.weir"), "--add", state, "--add", other)
         self.assertEqual(self.succeed("sample", "--state", self.path("sum.weir"), "--json").json()["samples"], whole["samples"])
         self.assertEqual(self.succeed("sample", "--state", self.path("sum.weir"), "--metric", "leverage", "--json").json()["metric"], "leverage")
-        norm = self.succeed("query", "--state", self.path("sum.weir"), "--norm", "--json").json()["norm"]
-        self.assertLessEqual(abs(norm["value"] - math.sqrt(squared_norm(self.a))), norm["bound"])
+        answer = self.succeed("query", "--state", self.path("sum.weir"), "--norm", "--json").json()
+        self.assertLessEqual(abs(answer["norm"] - math.sqrt(squared_norm(self.a))), answer["norm_bound"])
         self.succeed("combine", "-o", self.path("zero.weir"), "--add", state, "--subtract", state)
         self.assertEqual(self.weir("sample", "--state", self.path("zero.weir"), "--json").code, 3)
 
