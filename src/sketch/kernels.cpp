@@ -6,10 +6,21 @@
 #include <cstdint>
 #include <type_traits>
 
+#ifndef WEIR_SKETCH_KERNELS_PREFETCH
+#define WEIR_SKETCH_KERNELS_PREFETCH
+namespace weir {
+/// Bytes of level 0 beyond which a run fetches the cells of items to come: below, the processor's own reach is enough.
+constexpr std::size_t prefetched_size = std::size_t{1} << 18U;
+/// How many items ahead.
+constexpr std::size_t prefetch_distance = 8;
+}  // namespace weir
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "sketch/kernels.cpp"
 #include <hwy/foreach_target.h>
 // The order matters: foreach_target.h re-includes this file once for each target.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -156,7 +167,7 @@ void accumulate(double* table, const PhiColumns& columns, std::size_t count, con
 template <std::size_t kVectors, std::size_t kRows, std::size_t kGroupRows, class D>
 HWY_INLINE void accumulate_items_of_run(D d, double* HWY_RESTRICT table, const PhiColumns& columns,
                                         const double* HWY_RESTRICT deltas, std::size_t count, std::size_t rows,
-                                        std::size_t group_rows, double* HWY_RESTRICT sums) {
+                                        std::size_t group_rows, bool prefetch, double* HWY_RESTRICT sums) {
   const hn::Rebind<float, D> df;
   const std::size_t width = hn::Lanes(d);
   constexpr std::size_t stride = PhiColumns::capacity;
@@ -170,6 +181,14 @@ HWY_INLINE void accumulate_items_of_run(D d, double* HWY_RESTRICT table, const P
   hn::Vec<D> sum[(kRows == 0 ? 15 : std::max<std::size_t>(kGroupRows, 1)) * kVectors];
   for (std::size_t k = 0; k < group_rows * kVectors; ++k) sum[k] = hn::Zero(d);
   for (std::size_t t = 0; t < count; ++t) {
+    if (prefetch) {
+      const std::size_t ahead = std::min(t + prefetch_distance, count - 1);
+      for (std::size_t row = 0; row < rows; ++row) {
+        for (std::size_t v = 0; v < kVectors; ++v) {
+          hwy::Prefetch(table + cells[row * stride + ahead] + v * width);
+        }
+      }
+    }
     const auto delta = hn::Set(d, deltas[t]);
     hn::Vec<D> product[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -197,9 +216,10 @@ void accumulate_lanes_of_run(double* HWY_RESTRICT table, const PhiColumns& colum
   for (std::uint32_t level = 1; level < config.levels; ++level) {
     group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
   }
+  const bool prefetch = config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
   const auto run = [&](auto rows, auto of_group) HWY_ATTR {
     accumulate_items_of_run<vectors, rows(), of_group()>(d, table, columns, deltas, count, config.rows, group_rows,
-                                                         sums);
+                                                         prefetch, sums);
   };
   constexpr std::integral_constant<std::size_t, 0> zero;
   constexpr std::integral_constant<std::size_t, 3> three;

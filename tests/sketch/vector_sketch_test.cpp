@@ -267,6 +267,10 @@ std::vector<SketchConfig> shapes_for_runs() {
   many_groups.levels = 2;
   many_groups.row_length = 30;
   all.push_back(many_groups);
+  SketchConfig larger_than_caches = common;
+  larger_than_caches.buckets = 1024;
+  larger_than_caches.lanes = 40;
+  all.push_back(larger_than_caches);
   SketchConfig kwise = common;
   kwise.levels = 2;
   kwise.row_length = 500;
