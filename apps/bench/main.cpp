@@ -4,6 +4,7 @@
 
 int main(int argc, char** argv) {
   weir::bench::register_ingest();
+  weir::bench::register_kronecker();
   weir::bench::register_matrix();
   weir::bench::register_product();
   weir::bench::register_reading();

@@ -14,6 +14,7 @@ namespace weir::bench {
 
 // Each registers the benchmarks of one file.
 void register_ingest();
+void register_kronecker();
 void register_matrix();
 void register_product();
 void register_query();
