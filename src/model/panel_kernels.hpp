@@ -7,9 +7,9 @@
 /// all.
 namespace weir::kernels {
 
-/// Columns of a panel: B, d x m, is kept as [k / panel_width][j][k % panel_width], so that what a product reads lies
-/// together.
-constexpr std::size_t panel_width = 32;
+/// Columns of a panel: B, d x m, is kept as [k / panel_width][j][k % panel_width], so that what a product reads comes
+/// in the order of memory.
+constexpr std::size_t panel_width = 16;
 /// Rows that are multiplied at once, so that a number of B is loaded once for all.
 constexpr std::size_t rows_at_once = 4;
 
