@@ -27,6 +27,7 @@ using testing_support::random_keys;
 using testing_support::random_rows;
 using testing_support::sketch_of;
 using testing_support::SparseRows;
+using testing_support::with_duplicates;
 
 constexpr GramConfig exact{.buckets = 2, .exact = true};
 
@@ -47,11 +48,6 @@ struct PairsCase {
 
 SparseRows with_row(SparseRows rows, std::size_t t, std::vector<double> row) {
   std::ranges::copy(row, rows.row(t).begin());
-  return rows;
-}
-
-SparseRows with_duplicates(SparseRows rows) {
-  for (std::size_t t = 1; t < rows.count(); t += 2) std::ranges::copy(rows.row(t - 1), rows.row(t).begin());
   return rows;
 }
 
