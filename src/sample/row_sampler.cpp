@@ -40,6 +40,7 @@ RecoveredRow largest_row(const MatrixSketch& sketch, const Metric& metric, std::
   RecoveredRow best;
   for (const ScanHit& candidate : candidates) {
     RecoveredRow row = recover_row(sketch, metric, candidate.key, lane);
+    if (!std::isfinite(row.norm)) continue;  // scaled, it overflows
     const bool supported = row.supporting >= required;
     const bool best_supported = best.supporting >= required;
     if (supported != best_supported ? supported : row.norm > best.norm) best = std::move(row);

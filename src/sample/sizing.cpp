@@ -223,7 +223,7 @@ PairsConfig suggest_pairs_config(const SamplingRequest& request, std::uint64_t n
   require_dimension(n2);
   require_probability("epsilon", request.epsilon);
   require_probability("failure", request.failure);
-  // Observed distortions are 0.25 ln(n)/B for each stage (see suggest_buckets), and the recovered row adds 0.1 ln(n)/B:
+  // Observed distortions are 0.25 ln(n)/B for each stage (see suggest_buckets), and the recovered row adds 0.12 ln(n)/B:
   // together less than twice the 0.42 ln(n)/B that is granted to one.
   SamplingRequest stage = request;
   stage.dimension = std::max(request.dimension, n2);

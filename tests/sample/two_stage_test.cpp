@@ -27,6 +27,7 @@ using testing_support::random_keys;
 using testing_support::random_rows;
 using testing_support::sketch_of;
 using testing_support::SparseRows;
+using testing_support::with_duplicates;
 
 constexpr GramConfig exact{.buckets = 2, .exact = true};
 
@@ -42,16 +43,11 @@ struct PairsCase {
   std::uint64_t n2;
   Pairs pairs;
   SketchConfig config;
-  std::uint64_t trials = 1000;
+  std::uint64_t trials = 600;
 };
 
 SparseRows with_row(SparseRows rows, std::size_t t, std::vector<double> row) {
   std::ranges::copy(row, rows.row(t).begin());
-  return rows;
-}
-
-SparseRows with_duplicates(SparseRows rows) {
-  for (std::size_t t = 1; t < rows.count(); t += 2) std::ranges::copy(rows.row(t - 1), rows.row(t).begin());
   return rows;
 }
 
@@ -83,7 +79,12 @@ std::vector<PairsCase> pairs_cases() {
           {"one_column", 40, 1, {rows(3, 40, 7), rows(3, 1, 8), identity(3)}, config, 200},
           {"one_entry", 1, 1, {rows(2, 1, 9), rows(2, 1, 10), identity(2)}, config, 150},
           {"vectors", 25, 15, {rows(1, 25, 11), rows(1, 15, 12), {1, 1, {-3}}}, config},
-          {"many_columns", 12, 12, {rows(24, 12, 13), rows(24, 12, 14), identity(24)}, config, 300},
+          {"many_columns",
+           12,
+           12,
+           {rows(24, 12, 13), rows(24, 12, 14), identity(24)},
+           {.dimension = 1, .buckets = 64},
+           200},
           {"two_levels",
            1U << 20U,
            1U << 14U,
@@ -117,7 +118,7 @@ INSTANTIATE_TEST_SUITE_P(Pairs, LawOfPairs, ::testing::ValuesIn(pairs_cases()),
 /// The counterpart of the tests above.
 TEST(PairLaw, TestsSeeATableThatIsTooSmall) {
   const Pairs pairs{random_rows(3, first_keys(20), 1), random_rows(3, first_keys(20), 2), identity(3)};
-  const LawCounts drawn = count_pairs({.dimension = 1, .buckets = 4}, 20, 20, pairs, exact, 1000);
+  const LawCounts drawn = count_pairs({.dimension = 1, .buckets = 4}, 20, 20, pairs, exact, 600);
   EXPECT_LT(statistics::chi_squared_fit(drawn.counts, pairs.law()).p_value, testing_support::law_significance);
 }
 
@@ -134,7 +135,7 @@ TEST(PairLaw, LanesAreIndependent) {
   SparseRows second = random_rows(2, first_keys(8), 4);
   second = with_row(second, 0, {40, 40});
   Pairs pairs{first, second, identity(2)};
-  LawCounts drawn = count_pairs({.dimension = 1, .buckets = 256}, 16, 8, pairs, exact, 3000, 0.0);
+  LawCounts drawn = count_pairs({.dimension = 1, .buckets = 256}, 16, 8, pairs, exact, 1500, 0.0);
   EXPECT_EQ(drawn.draws(), drawn.lanes_tried);
   for (auto& trial : drawn.lane_draws) {
     for (std::int64_t& position : trial) position = position == 0 ? 0 : position == 8 ? 1 : 2;

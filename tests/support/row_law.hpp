@@ -3,6 +3,8 @@
 // Sparse matrices of integers with known laws of rows and of entries of products, and counts of what sketches of them
 // draw.
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -53,6 +55,19 @@ inline DenseMatrix gram_of(const SparseRows& rows) {
     }
   }
   return gram;
+}
+
+/// One row as long as all others together.
+inline SparseRows with_dominant_row(SparseRows rows) {
+  const DenseMatrix gram = gram_of(rows);
+  for (std::size_t j = 0; j < rows.d; ++j) rows.row(0)[j] = std::round(std::sqrt(gram.values[j * rows.d + j]));
+  return rows;
+}
+
+/// Every second row is the one before it.
+inline SparseRows with_duplicates(SparseRows rows) {
+  for (std::size_t t = 1; t < rows.count(); t += 2) std::ranges::copy(rows.row(t - 1), rows.row(t).begin());
+  return rows;
 }
 
 inline double quadratic_form(std::span<const double> a, const DenseMatrix& m) {

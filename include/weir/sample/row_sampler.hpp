@@ -13,7 +13,7 @@ namespace weir {
 /// M-norm of its largest row is at least T times that.
 ///
 /// Each draw holds the row as its lane's cells show it (their geometric median in the M-norm, whose squared error in it
-/// is about 0.1 ln(n) / B of the row's own; where M is singular, the part of the row that M does not see is no better
+/// is at most about 0.12 ln(n) / B of the row's own; where M is singular, the part of the row that M does not see is no better
 /// than a cell), `value` = its M-norm, and `probability` = value^2 / total, at most 1. `norm` is sqrt(total). When all
 /// masses are zero, as A is or `total` is, nothing can be drawn, and `zero_vector` is set. Cost: as
 /// draw_with_replacement, plus O(R B L d r) once, r the rank of M, and O(R d r) for each of 16 candidates a lane.

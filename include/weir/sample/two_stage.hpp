@@ -22,11 +22,11 @@ namespace weir {
 //   the rate at which lanes accept, and the probabilities reported, as G2 does.
 // - The cells hold what collides, which moves the maxima of both stages as it does in draw_with_replacement: relatively
 //   by about ln(n)/B.
-// - The row a_i1 is recovered from the cells, up to an error whose squared M-norm is about 0.1 ln(n1)/B of the row's own
-//   (the geometric median of R cells leaves 0.2 to 0.3 of the noise of one; given acceptance at T = 1, E[||y||^2 / w^2]
-//   = 0.42). A draw's i2 has the law of the row that was recovered: off to first order, with a mean of 0, as signs are
-//   random. Over draws it is off by the square, ln(n1)/B again. Values are off to first order by the same and by the
-//   noise of the second stage.
+// - The row a_i1 is recovered from the cells, up to an error whose squared M-norm is at most about 0.12 ln(n1)/B of the
+//   row's own: the median of 5 cells has 0.29 of the variance of one (less in more than one dimension), and given
+//   acceptance at T = 1, E[||y||^2 / w^2] = 0.42. A draw's i2 has the law of the row that was recovered: off to first
+//   order, with a mean of 0, as signs are random. Over draws it is off by the square, ln(n1)/B again. Values are off to
+//   first order by the same and by the noise of the second stage.
 // - Scales are multiples of 2^-16 of which the largest decide: relatively 10^-6.
 //
 // What can fail: a lane of A1 (below_threshold, no_candidate); or the lanes of A2 are used up by then (second_stage).
