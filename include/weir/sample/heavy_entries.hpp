@@ -42,9 +42,9 @@ struct HeavyEntries {
 /// more, and takes the transforms of the image first. The bound is Chebyshev's of that on a repetition, then the
 /// median's, without the third term, and with the scores in place of the norms.
 ///
-/// Cost: O((n1 + n2) R + B R s (d1^2 + d2^2) + candidates^2 R s d1), and candidates R s d1 doubles of scratch. Throws UsageError when the sketch has other than
-/// two factors, a dimension is above 2^32, as all rows are scanned, when count or candidates are 0, or candidates above
-/// 8192; InputError when a product of the operands overflows.
+/// Cost: O((n1 + n2) R + B R s (d1^2 + d2^2) + candidates^2 R s d1), and candidates R s d1 doubles of scratch. Throws
+/// UsageError when the sketch has other than two factors, a dimension is above 2^32, as all rows are scanned, when count
+/// or candidates are 0, or candidates above 8192; InputError when a product of the operands overflows.
 [[nodiscard]] HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::size_t candidates = 256);
 
 }  // namespace weir
