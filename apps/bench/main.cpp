@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   weir::bench::register_reading();
   weir::bench::register_state();
   weir::bench::register_query();
+  weir::bench::register_tensor();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

@@ -267,7 +267,7 @@ TEST(TensorSketch, PartsOfAStreamAddUpToTheWhole) {
     }
     EXPECT_TRUE(same_bits(merged.image().table(), operands.sketch(config).image().table()));
     merged.add(merged, -1.0);
-    for (const double cell : merged.image().table()) EXPECT_EQ(cell, 0);
+    EXPECT_EQ(merged.image().f2().value, 0);
   }
 }
 

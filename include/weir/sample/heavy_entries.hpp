@@ -31,9 +31,9 @@ struct HeavyEntries {
 /// An entry with |y(i1, i2)| >= phi ||y|| lies in a row and in a column of y of norm phi ||y|| at least, and of either
 /// there are no more than 1 / phi^2. So the `candidates` rows and columns of the largest norms are looked for, and then
 /// all pairs of them. The row i1 of y has the norm |a_i1|_M, M = X G2 X^T. In a repetition the cell of i1, c = +-a_i1 +
-/// what collides, has |c|_M within |rest|_M of it, and E |rest|_M^2 <= ||y||^2 / B; the median over the R s repetitions
-/// and blocks is the score. Signs do not matter to it, so that the norms of the cells are all that is scanned: a look-up
-/// for each row and repetition, whatever d. Columns likewise, with X^T G1 X.
+/// what collides, has |c|_M within |rest|_M of it, and E |rest|_M^2 <= ||y||^2 / B; the median over the repetitions of
+/// the first block is the score. Signs do not matter to it, so that the norms of the cells are all that is scanned: a
+/// look-up for each row and repetition, whatever d. Columns likewise, with X^T G1 X.
 ///
 /// The estimate of a pair is (sign c1)^T X (sign c2), c1 the cell of i1 and c2 that of i2: mean over the blocks, median
 /// over the repetitions. Only what shares the row or the column with the entry leaks into it in first order: its
@@ -45,9 +45,9 @@ struct HeavyEntries {
 /// more, and takes the transforms of the image first. The bound is Chebyshev's of that on a repetition, then the
 /// median's, without the third term, and with the scores in place of the norms.
 ///
-/// Cost: O((n1 + n2) R s + B R s (d1^2 + d2^2) + candidates^2 R s d1), and candidates R s d1 doubles of scratch. Throws UsageError when the sketch has other than
-/// two factors, a dimension is above longest_scanned_factor, when count or candidates are 0, or candidates above
-/// 8192.
+/// Cost: O((n1 + n2) R + B R s (d1^2 + d2^2) + candidates^2 R s d1), and candidates R s d1 doubles of scratch. Throws
+/// UsageError when the sketch has other than two factors, a dimension is above longest_scanned_factor, when count or
+/// candidates are 0, or candidates above 8192; InputError when a product of the operands overflows.
 [[nodiscard]] HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::size_t candidates = 256);
 
 }  // namespace weir
