@@ -160,7 +160,7 @@ HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::s
     throw UsageError(fmt::format("heavy entries of a tensor of {} factors: expected 2", config.dimensions.size()));
   }
   for (const std::uint64_t n : config.dimensions) {
-    if (n > std::uint64_t{1} << 32U) {
+    if (n > longest_scanned_factor) {
       throw UsageError(fmt::format("heavy entries look at every row of the factors: {} are more than 2^32", n));
     }
   }

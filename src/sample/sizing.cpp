@@ -17,6 +17,10 @@ namespace {
 
 constexpr std::uint32_t suggested_rows = 5;
 constexpr std::uint64_t fewest_buckets = 128;
+/// The total of the masses, tr(M G1), has the errors of two Gram matrices: with 256 buckets of 5 rows each a standard
+/// error of at most sqrt(4 / 1280) = 0.056, where that of F2 in `fewest_buckets` buckets, which lanes_for() allows for,
+/// is 0.068.
+constexpr std::uint64_t fewest_gram_buckets = 256;
 constexpr std::uint32_t most_lanes = 4096;
 constexpr double most_bytes = 0x1p40;
 /// B epsilon^2 of precision sampling, before it is rounded up to a power of two: from there on 0.2% of all entries
@@ -202,6 +206,34 @@ SketchConfig suggest_config(const SamplingRequest& request) {
   require_sensible_size(config, fmt::format("{} samples with epsilon {} and value epsilon {}", request.samples,
                                             request.epsilon, request.value_epsilon));
   return config;
+}
+
+std::uint64_t suggest_gram_buckets(double epsilon) {
+  require_probability("epsilon", epsilon);
+  const double needed = 2 / (suggested_rows * epsilon * epsilon);
+  require(
+      needed <= 0x1p32,
+      fmt::format("epsilon {} needs {:.3g} buckets for the Gram matrix: at most 2^32 are possible", epsilon, needed));
+  return std::max(fewest_gram_buckets, std::bit_ceil(static_cast<std::uint64_t>(std::ceil(needed))));
+}
+
+PairsConfig suggest_pairs_config(const SamplingRequest& request, std::uint64_t n2, bool exact_gram) {
+  require(request.p == 2.0 && !request.without_replacement, "pairs are drawn with replacement and p = 2");
+  require_dimension(request.dimension);
+  require_dimension(n2);
+  require_probability("epsilon", request.epsilon);
+  require_probability("failure", request.failure);
+  // Observed distortions are 0.25 ln(n)/B for each stage (see suggest_buckets), and the recovered row adds 0.1 ln(n)/B:
+  // together less than twice the 0.42 ln(n)/B that is granted to one.
+  SamplingRequest stage = request;
+  stage.dimension = std::max(request.dimension, n2);
+  stage.failure = request.failure / 2;
+  stage.epsilon = request.epsilon / (exact_gram ? 2 : 4);
+  stage.value_epsilon = request.value_epsilon / std::sqrt(2.0);
+  PairsConfig suggested{.sketch = suggest_config(stage), .gram = {.exact = exact_gram}};
+  suggested.sketch.dimension = request.dimension;
+  suggested.gram.buckets = exact_gram ? fewest_gram_buckets : suggest_gram_buckets(request.epsilon / 2);
+  return suggested;
 }
 
 SketchConfig suggest_precision_config(const PrecisionRequest& request) {

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -176,39 +175,15 @@ struct LanesCase {
 
 class PairsOfLanes : public ::testing::TestWithParam<LanesCase> {};
 
-/// Draws of a pair of lanes of the same sketch are independent: contingency tables of (heavy coordinate, second one,
-/// the rest, no draw), for each pair of lanes and for all pairs together. For p < 2 the lanes judge each other, so that
-/// what they draw is independent and whether they accept is not: there the threshold is 0.
+/// For p < 2 the lanes judge each other, so that what they draw is independent and whether they accept is not: there the
+/// threshold is 0.
 TEST_P(PairsOfLanes, AreIndependent) {
   const LanesCase& tested = GetParam();
   SparseVector y = make_vector("flat", make_keys(64, [](std::uint64_t t) { return t; }));
   y.values[0] = 80;  // p = 2: half of the mass
   y.values[1] = 57;  // p = 2: a quarter
-  constexpr std::size_t categories = 4;
   const LawCounts drawn = count_draws(tested.config, y, y, tested.trials, tested.threshold, 1000000);
-  const auto category = [](std::int64_t position) -> std::size_t {
-    return position < 0 ? 3 : static_cast<std::size_t>(std::min<std::int64_t>(position, 2));
-  };
-  const double degrees = tested.threshold > 0 ? 9 : 4;
-  const auto lanes = drawn.lane_draws.front().size();
-  std::vector<double> statistics_of_pairs;
-  double smallest = 1;
-  for (std::size_t a = 0; a < lanes; ++a) {
-    for (std::size_t b = a + 1; b < lanes; ++b) {
-      std::vector<std::uint64_t> table(categories * categories);
-      for (const auto& row : drawn.lane_draws) ++table[category(row[a]) * categories + category(row[b])];
-      const statistics::ChiSquared test = statistics::chi_squared_independence(table, categories);
-      ASSERT_EQ(test.degrees, degrees);
-      statistics_of_pairs.push_back(test.statistic);
-      smallest = std::min(smallest, test.p_value);
-    }
-  }
-  const auto pairs = static_cast<double>(statistics_of_pairs.size());
-  EXPECT_GT(smallest, significance / pairs);
-  // The statistics of different pairs are uncorrelated under independence: their sum has mean `degrees` a pair,
-  // variance twice that.
-  const double sum = std::accumulate(statistics_of_pairs.begin(), statistics_of_pairs.end(), 0.0);
-  EXPECT_LT((sum - degrees * pairs) / std::sqrt(2 * degrees * pairs), 6.0);
+  testing_support::expect_independent_lanes(drawn, tested.threshold > 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -117,5 +117,63 @@ TEST(Sizing, RefusesTablesOutOfReason) {
                UsageError);
 }
 
+TEST(Sizing, GramBucketsKeepTheErrorOfAQuadraticFormBelowEpsilon) {
+  for (const double epsilon : {0.9, 0.05, 0.01, 0.001, 1e-5}) {
+    const std::uint64_t buckets = suggest_gram_buckets(epsilon);
+    EXPECT_TRUE(std::has_single_bit(buckets));
+    EXPECT_GE(buckets, 256U);
+    EXPECT_LE(std::sqrt(2 / (5.0 * static_cast<double>(buckets))), epsilon);
+    EXPECT_TRUE(buckets == 256 || std::sqrt(2 / (2.5 * static_cast<double>(buckets))) > epsilon);
+  }
+  for (const double epsilon : {0.0, 1.0, -1.0, 9e-6, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_THROW((void)suggest_gram_buckets(epsilon), UsageError) << epsilon;
+  }
+}
+
+TEST(Sizing, BothStagesOfPairsGetTheirShare) {
+  for (const bool exact : {false, true}) {
+    for (const std::uint32_t samples : {1U, 8U, 100U}) {
+      const SamplingRequest request{.dimension = 1000, .samples = samples, .failure = 0.01, .epsilon = 0.02};
+      const PairsConfig suggested = suggest_pairs_config(request, 1U << 30U, exact);
+      EXPECT_EQ(suggested.sketch.dimension, 1000U);
+      EXPECT_EQ(suggested.gram.exact, exact);
+      const double accept = 1 - std::exp(-1.0);
+      const double one_stage = 1 - statistics::binomial_survival(suggested.sketch.lanes - 1, accept, samples);
+      EXPECT_LE(1 - (1 - one_stage) * (1 - one_stage), request.failure);
+      const double of_both = 2 * 0.42 * std::log(double{1U << 30U}) / static_cast<double>(suggested.sketch.buckets);
+      const double of_gram = exact ? 0 : std::sqrt(2 / (5.0 * static_cast<double>(suggested.gram.buckets)));
+      EXPECT_LE(of_both + of_gram, request.epsilon * (1 + 1e-9));
+      EXPECT_EQ(suggested.sketch.levels, suggest_levels(1U << 30U));
+      const SamplingRequest turned{.dimension = 1U << 30U, .samples = samples, .failure = 0.01, .epsilon = 0.02};
+      SketchConfig other = suggest_pairs_config(turned, 1000, exact).sketch;
+      other.dimension = 1000;
+      EXPECT_EQ(other, suggested.sketch);
+    }
+  }
+}
+
+TEST(Sizing, RefusesPairsThatItHasNoShapeFor) {
+  const SamplingRequest good{.dimension = 100};
+  EXPECT_NO_THROW((void)suggest_pairs_config(good, 100, false));
+  EXPECT_THROW((void)suggest_pairs_config(good, 0, false), UsageError);
+  SamplingRequest bad = good;
+  bad.dimension = 0;
+  EXPECT_THROW((void)suggest_pairs_config(bad, 100, false), UsageError);
+  bad = good;
+  bad.p = 1;
+  EXPECT_THROW((void)suggest_pairs_config(bad, 100, false), UsageError);
+  bad = good;
+  bad.without_replacement = true;
+  EXPECT_THROW((void)suggest_pairs_config(bad, 100, false), UsageError);
+  for (const double share : {0.0, 1.0, 3.0}) {
+    bad = good;
+    bad.epsilon = share;
+    EXPECT_THROW((void)suggest_pairs_config(bad, 100, false), UsageError);
+    bad = good;
+    bad.failure = share;
+    EXPECT_THROW((void)suggest_pairs_config(bad, 100, false), UsageError);
+  }
+}
+
 }  // namespace
 }  // namespace weir

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -160,6 +161,35 @@ inline void expect_law(const LawCounts& drawn, const std::vector<double>& law) {
 }
 
 inline void expect_law(const LawCounts& drawn, const SparseVector& y, double p) { expect_law(drawn, law_of(y, p)); }
+
+/// Draws of a pair of lanes of the same sketch are independent: contingency tables of (first position, second one, the
+/// rest, no draw), for each pair of lanes and for all pairs together.
+inline void expect_independent_lanes(const LawCounts& drawn, bool lanes_may_fail) {
+  const auto category = [](std::int64_t position) -> std::size_t {
+    return position < 0 ? 3 : static_cast<std::size_t>(std::min<std::int64_t>(position, 2));
+  };
+  constexpr std::size_t categories = 4;
+  const double degrees = lanes_may_fail ? 9 : 4;
+  const auto lanes = drawn.lane_draws.front().size();
+  std::vector<double> statistics_of_pairs;
+  double smallest = 1;
+  for (std::size_t a = 0; a < lanes; ++a) {
+    for (std::size_t b = a + 1; b < lanes; ++b) {
+      std::vector<std::uint64_t> table(categories * categories);
+      for (const auto& row : drawn.lane_draws) ++table[category(row[a]) * categories + category(row[b])];
+      const statistics::ChiSquared test = statistics::chi_squared_independence(table, categories);
+      ASSERT_EQ(test.degrees, degrees);
+      statistics_of_pairs.push_back(test.statistic);
+      smallest = std::min(smallest, test.p_value);
+    }
+  }
+  const auto pairs = static_cast<double>(statistics_of_pairs.size());
+  EXPECT_GT(smallest, law_significance / pairs);
+  // The statistics of different pairs are uncorrelated under independence: their sum has mean `degrees` a pair,
+  // variance twice that.
+  const double sum = std::accumulate(statistics_of_pairs.begin(), statistics_of_pairs.end(), 0.0);
+  EXPECT_LT((sum - degrees * pairs) / std::sqrt(2 * degrees * pairs), 6.0);
+}
 
 /// The suggested sketch for `request` gives fewer draws than asked for, in `trials` sketches of `y`, not significantly
 /// more often than request.failure. With `two_sided` it also does not do so significantly less often than half of the

@@ -8,6 +8,9 @@
 
 namespace weir {
 
+/// Rows of a factor, at most: all are scanned.
+inline constexpr std::uint64_t longest_scanned_factor = std::uint64_t{1} << 32U;
+
 struct HeavyEntry {
   std::uint64_t index = 0;   ///< i1: the row of A1.
   std::uint64_t column = 0;  ///< i2: the row of A2.
@@ -43,7 +46,7 @@ struct HeavyEntries {
 /// median's, without the third term, and with the scores in place of the norms.
 ///
 /// Cost: O((n1 + n2) R s + B R s (d1^2 + d2^2) + candidates^2 R s d1), and candidates R s d1 doubles of scratch. Throws UsageError when the sketch has other than
-/// two factors, a dimension is above 2^32, as all rows are scanned, when count or candidates are 0, or candidates above
+/// two factors, a dimension is above longest_scanned_factor, when count or candidates are 0, or candidates above
 /// 8192.
 [[nodiscard]] HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::size_t candidates = 256);
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "weir/sketch/config.hpp"
+#include "weir/sketch/rows_sketch.hpp"
 
 namespace weir {
 
@@ -29,6 +30,26 @@ struct SamplingRequest {
 /// fields keep their defaults. Throws UsageError, in one line that names the field, when a field is out of its range or
 /// the sketch would need more than 4096 lanes or 2^40 bytes.
 [[nodiscard]] SketchConfig suggest_config(const SamplingRequest& request);
+
+/// Buckets B' of the sketches from which a Gram matrix is estimated: a fixed quadratic form of it is off by a relative
+/// standard error of at most epsilon = sqrt(2 / (R B')), R = 5, and that is the distortion of the law of rows drawn in a
+/// metric made of it, in all draws of a sketch alike. At least 256, with which lanes accept as often as suggest_lanes()
+/// allows for. Throws UsageError when epsilon is not in (0, 1), or needs more than 2^32.
+[[nodiscard]] std::uint64_t suggest_gram_buckets(double epsilon);
+
+/// Shape of a KroneckerSketch.
+struct PairsConfig {
+  SketchConfig sketch;  ///< Its dimension is n1.
+  GramConfig gram;
+};
+
+/// Shape of the smallest KroneckerSketch that serves `request` by draw_pairs(): `dimension` is n1, `n2` its columns, and
+/// samples are pairs. They must come out of both stages, so that each gets half of `failure`. The error of the Gram
+/// matrices gets half of epsilon, unless they are exact; the rest is shared by the two stages, each with a sketch as
+/// suggest_config() would have it for the longer side. Errors of values add up in their squares: value_epsilon /
+/// sqrt(2) for each stage. Throws UsageError as suggest_config, and for p
+/// other than 2 and draws without replacement.
+[[nodiscard]] PairsConfig suggest_pairs_config(const SamplingRequest& request, std::uint64_t n2, bool exact_gram);
 
 /// What a user wants from Algorithm 2 (weir/sample/precision.hpp).
 struct PrecisionRequest {
