@@ -253,6 +253,7 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     config.p = options.sketch.p.value_or(config.p) / measured.degree;
     if (options.keep_sketch) config = options.configuration(model_options);
     if (!model_options.is_kronecker()) config.dimension = options.dimension(model_options);
+    if (model_options.is_rows()) measured.d = model_options.d;
     if (model_options.is_kronecker()) {
       measured.shape = model_options.kronecker_shape();
       measured.method = model_options.method();

@@ -289,7 +289,7 @@ class Kronecker(Case):
                 ([*self.fix("A2", "X"), "--n1", 10, stream], ["a1_rows.csv", "10"]),
                 ([*self.fix("A2", "X"), "--n1", N1, self.write("short.csv", "A1,0,*,1,2\n")], ["short.csv", "1"]),
                 (["--gram", "exact", *self.sides, self.a1_entries], "whole"),
-                ([*self.fix("A2"), "--fixed", self.fixed["A2"].replace("A2=", "X="), "--n1", N1, stream], ["a2.npy"]),
+                ([*self.fix("A2"), "--fixed", self.fixed["A2"].replace("A2=", "X="), "--n1", N1, "--d1", D1, stream], ["a2.npy", "--d1"]),
                 ([*self.fix("A2", "X"), "--n1", N1, "--d1", D1 + 1, stream], ["--d1"])):
             for ranks in (None, 3):
                 with self.subTest(arguments=arguments, ranks=ranks):
