@@ -124,8 +124,8 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     State next = load_state(term.path);
     if (of == CombineOf::y) {
       if (holds_operands_only(next))
-        throw UsageError(fmt::format("--of y: {}, a state of --model {}, holds operands without a sketch of y",
-                                     term.path, next.description.model));
+        throw UsageError(fmt::format("--of y: {}, a state of --model {}, holds operands and no sketch of y", term.path,
+                                     next.description.model));
       multiply_out(next);
     }
     const std::set<std::string> zero = zero_operands(next);
