@@ -14,11 +14,13 @@ namespace weir::bench {
 
 // Each registers the benchmarks of one file.
 void register_ingest();
+void register_kronecker();
 void register_matrix();
 void register_product();
 void register_query();
 void register_reading();
 void register_state();
+void register_tensor();
 
 /// How the keys of a stream are spread over 0 .. n-1.
 enum class Keys : std::uint8_t { uniform, zipf, sequential };

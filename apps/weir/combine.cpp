@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -46,9 +47,28 @@ struct CombineOptions {
   }
 };
 
-bool x_is_zero(const State& state) {
-  const auto* product = std::get_if<ProductSketch>(&state.sketch);
-  return product != nullptr && product->x_is_zero();
+/// Names of the operands that are zero, and y with them.
+std::set<std::string> zero_operands(const State& state) {
+  std::set<std::string> zero;
+  const auto add = [&](const std::string& name, bool is_zero) {
+    if (is_zero) zero.insert(name);
+  };
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) add("x", product->x_is_zero());
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+    add("A1", kronecker->a1.is_zero());
+    add("A2", kronecker->a2.is_zero());
+    add("X", kronecker->x_is_zero());
+  }
+  return zero;
+}
+
+/// To stderr, about operands that came to nothing though they were something in the terms.
+void warn_of_zero_operands(const State& sum, const std::set<std::string>& zero_in_all_terms) {
+  for (const std::string& name : zero_operands(sum)) {
+    if (zero_in_all_terms.contains(name)) continue;
+    fmt::print(stderr, "weir: {} of the sum is zero, and so is y = {}\n", name,
+               name == "x" ? "A x: --of y combines the vectors y instead" : "(A1 (x) A2) vec X");
+  }
 }
 
 bool is_lifted_vector(const State& state) {
@@ -56,28 +76,62 @@ bool is_lifted_vector(const State& state) {
   return product != nullptr && weir::is_lifted_vector(*product);
 }
 
+bool holds_operands_only(const State& state) {
+  return std::holds_alternative<RowsSketch>(state.sketch) || std::holds_alternative<KroneckerSketch>(state.sketch);
+}
+
+/// Whether the states differ in that one holds y = A x, the other A and x.
+bool differ_by_a_product(const State& a, const State& b) {
+  const auto is_of_vector = [](const State& state) {
+    return !holds_operands_only(state) && config_of(state.sketch).row_length == 0;
+  };
+  return a.sketch.index() != b.sketch.index() && is_of_vector(a) && is_of_vector(b);
+}
+
+/// Throws InputError when the coefficient is not one that the operands of the state can be multiplied by.
+void require_coefficient(const State& state, double coefficient, const std::string& path) {
+  if (std::abs(coefficient) == 1) return;
+  const auto* product = std::get_if<ProductSketch>(&state.sketch);
+  if (product != nullptr && product->degree == 2)
+    throw InputError(
+        fmt::format("{}: a state for the law |y_i|^4 holds rows that come and go whole: expected --add or --subtract, "
+                    "or --of y, which leaves |y_i|^2",
+                    path));
+  const auto* rows = std::get_if<RowsSketch>(&state.sketch);
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) rows = &kronecker->a1;
+  if (rows != nullptr && rows->gram_config().exact)
+    throw InputError(
+        fmt::format("{}: a state with an exact Gram matrix holds rows that come and go whole: expected --add or "
+                    "--subtract",
+                    path));
+}
+
 /// Throws InputError when y of the sum cannot be measured.
 void require_range(const State& sum, const std::string& output) {
-  const std::string problem = engine::describe_range_problem(sketch_of_y(sum.sketch));
+  // Parts of a stream may each be without an X.
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&sum.sketch); kronecker != nullptr && !kronecker->has_core())
+    return;
+  const std::string problem = engine::describe_range_problem(sum.sketch);
   if (!problem.empty())
     throw InputError(fmt::format("{}: no state of the sum, see the coefficients of --scaled: {}", output, problem));
 }
 
 int combine(const std::vector<Term>& terms, CombineOf of, const std::string& output) {
   std::optional<State> sum;
-  bool all_x_zero = true;
+  std::set<std::string> zero_in_all_terms{"x", "A1", "A2", "X"};
   bool all_lifted_vectors = true;
   for (const Term& term : terms) {
     State next = load_state(term.path);
-    if (of == CombineOf::y) multiply_out(next);
-    all_x_zero = all_x_zero && x_is_zero(next);
+    if (of == CombineOf::y) {
+      if (holds_operands_only(next))
+        throw UsageError(fmt::format("--of y: {}, a state of --model {}, holds operands and no sketch of y", term.path,
+                                     next.description.model));
+      multiply_out(next);
+    }
+    const std::set<std::string> zero = zero_operands(next);
+    std::erase_if(zero_in_all_terms, [&](const std::string& name) { return !zero.contains(name); });
     all_lifted_vectors = all_lifted_vectors && is_lifted_vector(next);
-    if (const auto* product = std::get_if<ProductSketch>(&next.sketch);
-        product != nullptr && product->degree == 2 && std::abs(term.coefficient) != 1)
-      throw InputError(fmt::format(
-          "{}: a state for the law |y_i|^4 holds rows that come and go whole: expected --add or --subtract, "
-          "or --of y, which leaves |y_i|^2",
-          term.path));
+    require_coefficient(next, term.coefficient, term.path);
     if (!sum) {
       sum.emplace(std::move(next));
       scale(*sum, term.coefficient);
@@ -85,9 +139,8 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     }
     const std::string difference = describe_difference(*sum, next);
     if (!difference.empty())
-      throw InputError(
-          fmt::format("{} and {} do not combine: {}{}", terms.front().path, term.path, difference,
-                      sum->sketch.index() == next.sketch.index() ? "" : "; --of y multiplies A by x first"));
+      throw InputError(fmt::format("{} and {} do not combine: {}{}", terms.front().path, term.path, difference,
+                                   differ_by_a_product(*sum, next) ? "; --of y multiplies A by x first" : ""));
     add(*sum, next, term.coefficient);
     // Both hold a sketch of some y; only a common origin is worth telling.
     if (sum->description.model != next.description.model) sum->description.model = "vector";
@@ -95,8 +148,7 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
   // Where x is fixed it is in every state, not a part of it in each.
   if (all_lifted_vectors) std::get<ProductSketch>(sum->sketch).x.front() = 1;
   require_range(*sum, output);
-  if (x_is_zero(*sum) && !all_x_zero)
-    fmt::print(stderr, "weir: x of the sum is zero, and so is y = A x: --of y combines the vectors y instead\n");
+  warn_of_zero_operands(*sum, zero_in_all_terms);
   sum->description.ranks = 1;
   save_state(output, *sum);
   return done;
@@ -125,7 +177,7 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
       ->add_option_function<std::string>(
           "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
           "What is combined of states of A and x: operands, as parts of one stream are (--scaled multiplies A and x "
-          "each), or y = A x, as results of several are")
+          "each), or y = A x, as results of several are. Of states of A1, A2 and X, or of rows: operands")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");

@@ -23,24 +23,39 @@ struct ConvertOptions {
   std::optional<std::string> model;
   std::optional<std::uint64_t> n;
   std::optional<std::uint64_t> d;
+  std::optional<std::uint64_t> n1;
+  std::optional<std::uint64_t> n2;
+  std::optional<std::uint64_t> d1;
+  std::optional<std::uint64_t> d2;
   std::optional<Operand> operand;
   OnError on_error = OnError::stop;
 };
 
 ReadOptions reading(const ConvertOptions& options) {
   constexpr std::uint64_t any = std::uint64_t{1} << 63;
-  if (!options.model && (options.n || options.d)) throw UsageError("--n and --d need --model");
+  const std::string model = options.model.value_or("");
+  if (model.empty() && (options.n || options.d)) throw UsageError("--n and --d need --model");
+  if (model != "kronecker" && (options.n1 || options.n2 || options.d1 || options.d2))
+    throw UsageError("--n1, --n2, --d1 and --d2 need --model kronecker");
+  if (model == "kronecker" && (options.n || options.d))
+    throw UsageError("--n and --d are not for --model kronecker: expected --n1, --n2, --d1, --d2");
+  if (model == "vector" && options.d) throw UsageError("--d needs --model product or rows");
   ReadOptions read;
   read.on_error = options.on_error;
-  const bool product = options.model == "product";
-  if (product) {
-    read.shapes = {{Operand::A, options.n.value_or(any), options.d.value_or(any)},
-                   {Operand::x, options.d.value_or(any), 1}};
-  } else if (options.model) {
-    if (options.d) throw UsageError("--d needs --model product");
+  Operand first = Operand::y;
+  if (model == "vector") {
     read.shapes = {{Operand::y, options.n.value_or(any), 1}};
+  } else if (model == "product" || model == "rows") {
+    first = Operand::A;
+    read.shapes = {{Operand::A, options.n.value_or(any), options.d.value_or(any)}};
+    if (model == "product") read.shapes.push_back({Operand::x, options.d.value_or(any), 1});
+  } else if (model == "kronecker") {
+    first = Operand::A1;
+    read.shapes = {{Operand::A1, options.n1.value_or(any), options.d1.value_or(any)},
+                   {Operand::A2, options.n2.value_or(any), options.d2.value_or(any)},
+                   {Operand::X, options.d1.value_or(any), options.d2.value_or(any)}};
   }
-  read.default_operand = options.operand.value_or(product ? Operand::A : Operand::y);
+  read.default_operand = options.operand.value_or(first);
   return read;
 }
 
@@ -78,24 +93,31 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
               if (name == to_string(operand)) options->operand = operand;
             }
           },
-          "What Matrix Market and .npy files mean, and i,delta lines if it is a vector (y; A for --model product)")
+          "What Matrix Market and .npy files mean, and i,delta lines if it is a vector (y; A for --model product and "
+          "rows, A1 for kronecker)")
       ->check(CLI::IsMember({"y", "x", "A", "A1", "A2", "X"}))
       ->type_name("NAME");
   const std::string group = "Checks (without --model: any operand, any index below 2^63)";
   command
       .add_option_function<std::string>(
           "--model", [options](const std::string& model) { options->model = model; },
-          "Accept only this model's operands: vector (y), product (A, x)")
-      ->check(CLI::IsMember({"vector", "product"}))
+          "Accept only this model's operands: vector (y), product (A, x), rows (A), kronecker (A1, A2, X)")
+      ->check(CLI::IsMember({"vector", "product", "rows", "kronecker"}))
       ->type_name("MODEL")
       ->group(group);
   constexpr WholeRange dimensions{1, std::uint64_t{1} << 63};
-  add_whole(
-      command, "--n", dimensions, [options](std::uint64_t n) { options->n = n; }, "Length of y, rows of A (2^63)")
-      ->group(group);
-  add_whole(
-      command, "--d", dimensions, [options](std::uint64_t d) { options->d = d; }, "Columns of A, length of x (2^63)")
-      ->group(group);
+  const auto add_side = [&](const std::string& name, std::optional<std::uint64_t> ConvertOptions::*side,
+                            const std::string& description) {
+    add_whole(
+        command, name, dimensions, [options, side](std::uint64_t value) { (*options).*side = value; }, description)
+        ->group(group);
+  };
+  add_side("--n", &ConvertOptions::n, "Length of y, rows of A (2^63)");
+  add_side("--d", &ConvertOptions::d, "Columns of A, length of x (2^63)");
+  add_side("--n1", &ConvertOptions::n1, "Rows of A1 (2^63)");
+  add_side("--n2", &ConvertOptions::n2, "Rows of A2 (2^63)");
+  add_side("--d1", &ConvertOptions::d1, "Columns of A1, rows of X (2^63)");
+  add_side("--d2", &ConvertOptions::d2, "Columns of A2 and X (2^63)");
   command
       .add_option_function<std::string>(
           "--on-error",

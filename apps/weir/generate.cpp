@@ -41,9 +41,17 @@ int generate(GenerateOptions options) {
   }
   EventWriter writer(options.output, options.format.value_or(format_of_name(options.output)));
   EventBatch batch;
-  for (std::uint64_t first = 0; first < options.generator.events; first += batch.size()) {
-    batch.resize(static_cast<std::size_t>(std::min<std::uint64_t>(8192, options.generator.events - first)));
-    generator.fill(first, batch);
+  const bool whole_rows = options.generator.whole_rows;
+  const std::uint64_t most = whole_rows ? std::max<std::uint64_t>(1, (1U << 18U) / options.generator.columns) : 8192;
+  for (std::uint64_t first = 0; first < options.generator.events; first += batch.events()) {
+    const auto count = static_cast<std::size_t>(std::min(most, options.generator.events - first));
+    batch.clear();
+    if (whole_rows) {
+      generator.append_rows(first, count, batch.rows);
+    } else {
+      batch.resize(count);
+      generator.fill(first, batch);
+    }
     writer.write(batch);
   }
   writer.close();
@@ -70,7 +78,8 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value
 }  // namespace
 
 void add_generate_command(CLI::App& app, std::function<int()>& action) {
-  CLI::App& command = *app.add_subcommand("generate", "Write a synthetic stream of changes of y");
+  CLI::App& command =
+      *app.add_subcommand("generate", "Write a synthetic stream of changes of y, or of another operand");
   const auto options = std::make_shared<GenerateOptions>();
   GeneratorOptions& generator = options->generator;
   add_choice<StreamKind>(
@@ -86,7 +95,7 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
       ->required();
   add_whole(
       command, "--n", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t n) { generator.n = n; },
-      "Length of y; indices lie in [0, n)")
+      "Length of y, rows of a matrix operand; indices lie in [0, n)")
       ->required();
   add_whole(
       command, "--events", {1, UINT64_MAX}, [&generator](std::uint64_t events) { generator.events = events; },
@@ -102,6 +111,24 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
   add_choice<DeltaLaw>(command, "--delta", generator.deltas,
                        {{"one", DeltaLaw::one}, {"sign", DeltaLaw::sign}, {"real", DeltaLaw::real}},
                        "1, or -1 and 1 evenly, or uniform on [-1, 1); insert-delete has its own (one)");
+  const std::string operand_group = "Another operand than y";
+  add_choice<Operand>(command, "--operand", generator.operand,
+                      {{"y", Operand::y},
+                       {"x", Operand::x},
+                       {"A", Operand::A},
+                       {"A1", Operand::A1},
+                       {"A2", Operand::A2},
+                       {"X", Operand::X}},
+                      "What the events change (y)")
+      ->group(operand_group);
+  add_whole(
+      command, "--d", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t d) { generator.columns = d; },
+      "Columns of a matrix operand (1)")
+      ->group(operand_group);
+  command
+      .add_flag("--whole-rows", generator.whole_rows,
+                "Events are whole rows of a matrix operand, D entries each; insert-delete takes away what it brought")
+      ->group(operand_group);
   const std::string group = "Options of one kind";
   add_real(
       command, "--exponent", {0, 16, true, false}, [&generator](double exponent) { generator.exponent = exponent; },
@@ -122,7 +149,7 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
       ->group(group);
   command
       .add_option("--final-vector", options->final_vector,
-                  "insert-delete: also write the final vector to this file, as events")
+                  "insert-delete: also write what remains in the end to this file, as events")
       ->type_name("FILE")
       ->group(group);
   add_choice<IndexPattern>(

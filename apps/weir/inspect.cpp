@@ -37,6 +37,43 @@ bool is_state(const InputFile& file) {
                     [](std::byte a, char b) { return a == static_cast<std::byte>(b); });
 }
 
+double root(double square) { return std::sqrt(std::max(0.0, square)); }
+
+void describe(const ProductSketch& product, Json& json) {
+  json["d"] = product.x.size();
+  json["columns"] = product.a.columns();
+  json["degree"] = product.degree;
+  json["x_zero"] = product.x_is_zero();
+}
+
+void describe(const GramConfig& gram, Json& json) {
+  json["gram_buckets"] = gram.buckets;
+  json["gram_exact"] = gram.exact;
+}
+
+/// `norm` is that of A, the root of the sum of its squared entries.
+void describe(const RowsSketch& rows, Json& json) {
+  json["d"] = rows.columns();
+  describe(rows.gram_config(), json);
+  const DenseMatrix gram = rows.gram();
+  double trace = 0;
+  for (std::size_t k = 0; k < gram.values.size(); k += static_cast<std::size_t>(gram.columns) + 1)
+    trace += gram.values[k];
+  json["zero"] = rows.is_zero();
+  json["norm"] = root(trace);
+}
+
+void describe(const KroneckerSketch& kronecker, Json& json) {
+  json["d1"] = kronecker.shape.d1;
+  json["d2"] = kronecker.shape.d2;
+  describe(kronecker.a1.gram_config(), json);
+  json["x_events"] = static_cast<std::uint64_t>(kronecker.x_events);
+  json["x_zero"] = kronecker.x_is_zero();
+  json["zero"] = kronecker.x_is_zero() || kronecker.a1.is_zero() || kronecker.a2.is_zero();
+  // Before the first event of X, which is not square, there is no y.
+  if (kronecker.has_core()) json["norm"] = root(kronecker.f2());
+}
+
 /// Loading a state verifies all of it, checksums first.
 Json describe_state(const std::string& path, std::uint64_t bytes) {
   State state = load_state(path);
@@ -45,9 +82,13 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
                {"version", state_format_version},
                {"checksum", "holds"},
                {"bytes", bytes},
-               {"model", state.description.model},
-               {"n", config.dimension},
-               {"updates", state.description.updates},
+               {"model", state.description.model}};
+  if (const auto shape = shape_of(state)) {
+    json["shape"] = {shape->n1, shape->n2};
+  } else {
+    json["n"] = config.dimension;
+  }
+  json.update({{"updates", state.description.updates},
                {"ranks", state.description.ranks},
                {"rows", config.rows},
                {"buckets", config.buckets},
@@ -58,17 +99,18 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
                {"randomness", to_string(config.randomness)},
                {"independence", config.independence},
                {"seed", config.seed},
-               {"fingerprint", fmt::format("{:016x}", config.fingerprint())}};
-  const auto* product = std::get_if<ProductSketch>(&state.sketch);
-  if (product != nullptr) {
-    json["d"] = product->x.size();
-    json["columns"] = product->a.columns();
-    json["degree"] = product->degree;
-    json["x_zero"] = product->x_is_zero();
+               {"fingerprint", fmt::format("{:016x}", config.fingerprint())}});
+  if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) {
+    describe(*rows, json);
+  } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+    describe(*kronecker, json);
+  } else {
+    if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) describe(*product, json);
+    if (config.row_length != 0) json["streamed"] = state.description.transposed ? "A2" : "A1";
+    const VectorSketch y = sketch_of_y(std::move(state.sketch));
+    json["zero"] = y.is_zero();
+    json["norm"] = root(y.f2().value);
   }
-  const VectorSketch y = sketch_of_y(std::move(state.sketch));
-  json["zero"] = y.is_zero();
-  json["norm"] = std::sqrt(std::max(0.0, y.f2().value));
   return json;
 }
 

@@ -37,16 +37,6 @@ SketchConfig broadcast(const mpi::Communicator& communicator, SketchConfig confi
   return config;
 }
 
-/// Of a state of a Kronecker product; its d1 and d2 are 0 where the state is a sketch of y.
-std::optional<KroneckerShape> shape_of(const State& state) {
-  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) return kronecker->shape;
-  const SketchConfig& config = config_of(state.sketch);
-  if (config.row_length == 0) return std::nullopt;
-  KroneckerShape shape{.n1 = config.dimension / config.row_length, .n2 = config.row_length, .d1 = 0, .d2 = 0};
-  if (state.description.transposed) std::swap(shape.n1, shape.n2);
-  return shape;
-}
-
 /// Throws UsageError when a side was given that the saved state does not have.
 void require_consistent(const ModelOptions& model, const KroneckerShape& saved) {
   const auto require = [](std::string_view option, const std::optional<std::uint64_t>& given, std::uint64_t held) {
@@ -263,6 +253,7 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     config.p = options.sketch.p.value_or(config.p) / measured.degree;
     if (options.keep_sketch) config = options.configuration(model_options);
     if (!model_options.is_kronecker()) config.dimension = options.dimension(model_options);
+    if (model_options.is_rows()) measured.d = model_options.d;
     if (model_options.is_kronecker()) {
       measured.shape = model_options.kronecker_shape();
       measured.method = model_options.method();

@@ -190,7 +190,7 @@ void ModelOptions::check(bool knows_shape) const {
     if (!names.insert(operand).second)
       throw UsageError(fmt::format("--fixed: the operand '{}' is given more than once", operand));
   }
-  require_no_foreign_options(*this, name);
+  if (!knows_shape || model) require_no_foreign_options(*this, name);
   if (name == ProductModel::name && fixed.empty() && !d && !knows_shape)
     throw UsageError(
         "--model product with both operands in the stream needs --d, the length of x; or fix one of them: "

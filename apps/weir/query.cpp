@@ -126,6 +126,8 @@ void require_answerable(const Measured& known, const QueryOptions& options) {
   if (is_matrix && known.method == Method::two_stage) {
     if (!options.moments.empty())
       throw UsageError("--moment needs a sketch of y: of --model kronecker, --method streaming");
+    if (options.top > 0 && std::max(known.shape->n1, known.shape->n2) > longest_scanned_factor)
+      throw UsageError("--top looks at all rows of both factors: expected --n1 and --n2 of at most 2^32");
   } else {
     if (options.top >= config.buckets)
       throw UsageError(fmt::format("--top {}: a sketch of {} buckets tells fewer coordinates apart than it has buckets",
@@ -156,7 +158,11 @@ void answer(const KroneckerSketch& kronecker, const QueryOptions& options, Query
   const TensorSketch tensor = kronecker.tensor();
   const TensorImage image = tensor.image();
   if (options.norm) report.norm = norm_of(image.f2());
-  if (options.top > 0) report.top = heavy_entries(tensor, static_cast<std::size_t>(options.top));
+  if (options.top > 0) {
+    report.top.emplace();
+    for (const HeavyEntry& heavy : heavy_entries(tensor, static_cast<std::size_t>(options.top)).entries)
+      report.top->push_back({heavy.index, heavy.estimate, heavy.column});
+  }
   for (const Point& point : options.points)
     report.points.push_back({point.index, image.point(std::array{point.index, *point.column}), point.column});
   for (const std::string& path : options.others) {

@@ -520,6 +520,15 @@ void require_writable(const State& state, const std::string& name) {
 
 }  // namespace
 
+std::optional<KroneckerShape> shape_of(const State& state) {
+  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) return kronecker->shape;
+  const SketchConfig& config = config_of(state.sketch);
+  if (config.row_length == 0) return std::nullopt;
+  KroneckerShape shape{.n1 = config.dimension / config.row_length, .n2 = config.row_length};
+  if (state.description.transposed) std::swap(shape.n1, shape.n2);
+  return shape;
+}
+
 void multiply_out(State& state) {
   if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
     state.sketch = product->y();

@@ -102,33 +102,12 @@ namespace {
 /// y as a matrix of one column, times an x of one 1: what the rows of a fixed x are lifted in.
 StreamedProductModel column_of(const ProductModel& model) { return {model.dimension(), 1, model.degree()}; }
 
-}  // namespace
-
-SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is_first) {
-  if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->sketch(config);
-  const auto* product = std::get_if<ProductModel>(&model);
-  if (product == nullptr || product->degree() == 1) return VectorSketch(config);
-  ProductSketch lifted = column_of(*product).sketch(config);
-  if (is_first) lifted.x.front() = 1;
-  return lifted;
-}
-
-bool is_lifted_vector(const ProductSketch& sketch) noexcept {
-  return sketch.degree == 2 && sketch.x.size() == 1 && sketch.x.front() == 1;
-}
-
-DenseState empty_dense(const Model& model) {
-  if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->dense();
-  return DenseVector(dimension(model));
-}
-
-std::uint64_t sketch_columns(const Model& model) {
-  if (const auto* streamed = std::get_if<StreamedProductModel>(&model)) return streamed->sketch_columns();
-  const auto* product = std::get_if<ProductModel>(&model);
-  return product == nullptr || product->degree() == 1 ? 1 : column_of(*product).sketch_columns();
-}
-
-namespace {
+/// A setting whose operands are kept apart: it makes the states of them, and adds events to these.
+template <class AnyModel>
+concept KeepsOperands = requires(const AnyModel& model, const SketchConfig& config) {
+  model.sketch(config);
+  model.dense();
+};
 
 /// To a vector that changes as the model says.
 template <class AnyModel, class Vector>
@@ -137,23 +116,83 @@ void add_updates(AnyModel& model, const EventBatch& batch, Vector& y) {
   y.update(updates.keys, updates.deltas);
 }
 
-}  // namespace
+template <KeepsOperands OperandsModel>
+SketchState sketch_of(const OperandsModel& model, const SketchConfig& config, bool) {
+  return model.sketch(config);
+}
 
-void add_events(Model& model, const EventBatch& batch, SketchState& state) {
-  if (auto* streamed = std::get_if<StreamedProductModel>(&model))
-    return streamed->ingest(batch, std::get<ProductSketch>(state));
-  if (auto* vector = std::get_if<VectorModel>(&model))
-    return add_updates(*vector, batch, std::get<VectorSketch>(state));
-  auto& product = std::get<ProductModel>(model);
+SketchState sketch_of(const VectorModel&, const SketchConfig& config, bool) { return VectorSketch(config); }
+
+SketchState sketch_of(const ProductModel& product, const SketchConfig& config, bool is_first) {
+  if (product.degree() == 1) return VectorSketch(config);
+  ProductSketch lifted = column_of(product).sketch(config);
+  if (is_first) lifted.x.front() = 1;
+  return lifted;
+}
+
+template <KeepsOperands OperandsModel>
+void add(OperandsModel& model, const EventBatch& batch, SketchState& state) {
+  model.ingest(batch, std::get<decltype(model.sketch({}))>(state));
+}
+
+void add(VectorModel& vector, const EventBatch& batch, SketchState& state) {
+  add_updates(vector, batch, std::get<VectorSketch>(state));
+}
+
+void add(ProductModel& product, const EventBatch& batch, SketchState& state) {
   if (product.degree() == 1) return add_updates(product, batch, std::get<VectorSketch>(state));
   column_of(product).ingest(product.products(batch), std::get<ProductSketch>(state));
 }
 
+template <KeepsOperands OperandsModel>
+std::uint64_t columns_of(const OperandsModel& model) {
+  return model.sketch_columns();
+}
+
+std::uint64_t columns_of(const VectorModel&) { return 1; }
+
+std::uint64_t columns_of(const ProductModel& product) {
+  return product.degree() == 1 ? 1 : column_of(product).sketch_columns();
+}
+
+}  // namespace
+
+SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is_first) {
+  return std::visit([&](const auto& m) { return sketch_of(m, config, is_first); }, model);
+}
+
+bool is_lifted_vector(const ProductSketch& sketch) noexcept {
+  return sketch.degree == 2 && sketch.x.size() == 1 && sketch.x.front() == 1;
+}
+
+DenseState empty_dense(const Model& model) {
+  return std::visit(
+      []<class AnyModel>(const AnyModel& m) -> DenseState {
+        if constexpr (KeepsOperands<AnyModel>)
+          return m.dense();
+        else
+          return DenseVector(m.dimension());
+      },
+      model);
+}
+
+std::uint64_t sketch_columns(const Model& model) {
+  return std::visit([](const auto& m) { return columns_of(m); }, model);
+}
+
+void add_events(Model& model, const EventBatch& batch, SketchState& state) {
+  std::visit([&](auto& m) { add(m, batch, state); }, model);
+}
+
 void add_events(Model& model, const EventBatch& batch, DenseState& state) {
-  if (auto* streamed = std::get_if<StreamedProductModel>(&model))
-    return streamed->ingest(batch, std::get<DenseProduct>(state));
-  if (auto* vector = std::get_if<VectorModel>(&model)) return add_updates(*vector, batch, std::get<DenseVector>(state));
-  add_updates(std::get<ProductModel>(model), batch, std::get<DenseVector>(state));
+  std::visit(
+      [&]<class AnyModel>(AnyModel& m) {
+        if constexpr (KeepsOperands<AnyModel>)
+          m.ingest(batch, std::get<decltype(m.dense())>(state));
+        else
+          add_updates(m, batch, std::get<DenseVector>(state));
+      },
+      model);
 }
 
 }  // namespace weir

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "weir/error.hpp"
+#include "weir/event.hpp"
+#include "weir/sketch/kronecker_sketch.hpp"
 
 namespace weir {
 
@@ -14,5 +18,20 @@ inline void require_side(std::uint64_t value, std::string_view what) {
   constexpr std::uint64_t largest = std::uint64_t{1} << 63;
   if (value < 1 || value > largest) throw UsageError(fmt::format("{} is {}, expected 1 to {}", what, value, largest));
 }
+
+/// The same for the sides of A1, A2 and X.
+inline void require_sides(const KroneckerShape& shape) {
+  require_side(shape.n1, "the number n1 of rows of A1");
+  require_side(shape.n2, "the number n2 of rows of A2");
+  require_side(shape.d1, "the number d1 of columns of A1");
+  require_side(shape.d2, "the number d2 of columns of A2");
+}
+
+/// As a line of a stream has it: "A,3,1,0.5", "x,3,0.5".
+[[nodiscard]] std::string describe(const Event& event);
+
+/// Throws InputError, naming the event, when `batch` changes an operand that is not among `shapes`, or something outside
+/// of its operand, or a row of another length. (Readers have seen to that; programs may not have.)
+void require_within(const EventBatch& batch, std::span<const OperandShape> shapes);
 
 }  // namespace weir

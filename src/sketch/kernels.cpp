@@ -6,10 +6,21 @@
 #include <cstdint>
 #include <type_traits>
 
+#ifndef WEIR_SKETCH_KERNELS_PREFETCH
+#define WEIR_SKETCH_KERNELS_PREFETCH
+namespace weir {
+/// Bytes of level 0 beyond which a run fetches the cells of items to come: below, the processor's own reach is enough.
+constexpr std::size_t prefetched_size = std::size_t{1} << 18U;
+/// How many items ahead.
+constexpr std::size_t prefetch_distance = 8;
+}  // namespace weir
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "sketch/kernels.cpp"
 #include <hwy/foreach_target.h>
 // The order matters: foreach_target.h re-includes this file once for each target.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -150,6 +161,102 @@ void accumulate(double* table, const PhiColumns& columns, std::size_t count, con
   }
 }
 
+/// `kVectors` vectors of lanes: the cells of level 0, and in `sums` [row][vector] what the items add to a group. `rows`
+/// and `group_rows` count where kRows is 0. A sign times a product is exact, so that it does not matter whether the
+/// target fuses it with the addition.
+template <std::size_t kVectors, std::size_t kRows, std::size_t kGroupRows, class D>
+HWY_INLINE void accumulate_items_of_run(D d, double* HWY_RESTRICT table, const PhiColumns& columns,
+                                        const double* HWY_RESTRICT deltas, std::size_t count, std::size_t rows,
+                                        std::size_t group_rows, bool prefetch, double* HWY_RESTRICT sums) {
+  const hn::Rebind<float, D> df;
+  const std::size_t width = hn::Lanes(d);
+  constexpr std::size_t stride = PhiColumns::capacity;
+  const std::uint64_t* HWY_RESTRICT cells = columns.cells.data();
+  const double* HWY_RESTRICT signs = columns.signed_deltas.data();
+  const float* HWY_RESTRICT scales = columns.scales.data();
+  if constexpr (kRows != 0) {
+    rows = kRows;
+    group_rows = kGroupRows;
+  }
+  hn::Vec<D> sum[(kRows == 0 ? 15 : std::max<std::size_t>(kGroupRows, 1)) * kVectors];
+  for (std::size_t k = 0; k < group_rows * kVectors; ++k) sum[k] = hn::Zero(d);
+  for (std::size_t t = 0; t < count; ++t) {
+    if (prefetch) {
+      const std::size_t ahead = std::min(t + prefetch_distance, count - 1);
+      for (std::size_t row = 0; row < rows; ++row) {
+        for (std::size_t v = 0; v < kVectors; ++v) {
+          hwy::Prefetch(table + cells[row * stride + ahead] + v * width);
+        }
+      }
+    }
+    const auto delta = hn::Set(d, deltas[t]);
+    hn::Vec<D> product[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      product[v] = hn::Mul(delta, hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width)));
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
+      const auto sign = hn::Set(d, signs[row * stride + t]);
+      double* HWY_RESTRICT cell = table + cells[row * stride + t];
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        hn::Store(hn::MulAdd(sign, product[v], hn::Load(d, cell + v * width)), d, cell + v * width);
+        if (row < group_rows) sum[row * kVectors + v] = hn::MulAdd(sign, product[v], sum[row * kVectors + v]);
+      }
+    }
+  }
+  for (std::size_t k = 0; k < group_rows * kVectors; ++k) hn::Store(sum[k], d, sums + k * width);
+}
+
+template <std::size_t kLanes>
+void accumulate_lanes_of_run(double* HWY_RESTRICT table, const PhiColumns& columns, const double* deltas,
+                             std::size_t count, const SketchConfig& config) {
+  const hn::CappedTag<double, (kLanes < 8 ? kLanes : 8)> d;
+  constexpr std::size_t vectors = kLanes / hn::MaxLanes(hn::CappedTag<double, (kLanes < 8 ? kLanes : 8)>());
+  HWY_ALIGN double sums[15 * kLanes];
+  std::size_t group_rows = 0;
+  for (std::uint32_t level = 1; level < config.levels; ++level) {
+    group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
+  }
+  const bool prefetch = config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
+  const auto run = [&](auto rows, auto of_group) HWY_ATTR {
+    accumulate_items_of_run<vectors, rows(), of_group()>(d, table, columns, deltas, count, config.rows, group_rows,
+                                                         prefetch, sums);
+  };
+  constexpr std::integral_constant<std::size_t, 0> zero;
+  constexpr std::integral_constant<std::size_t, 3> three;
+  constexpr std::integral_constant<std::size_t, 5> five;
+  if (config.rows == 5 && group_rows == 0) {
+    run(five, zero);
+  } else if (config.rows == 5 && group_rows == 3) {
+    run(five, three);
+  } else if (config.rows == 5) {
+    run(five, five);
+  } else {
+    run(zero, zero);
+  }
+  for (std::uint32_t level = 1; level < config.levels; ++level) {
+    for (std::size_t row = 0; row < config.rows_at(level); ++row) {
+      double* cell = table + columns.cells[(config.rows_below(level) + row) * PhiColumns::capacity];
+      for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
+        hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
+      }
+    }
+  }
+}
+
+void accumulate_run(double* table, const PhiColumns& columns, const double* deltas, std::size_t count,
+                    const SketchConfig& config, std::size_t lanes) {
+  switch (lanes) {
+    case 1:
+      return accumulate_lanes_of_run<1>(table, columns, deltas, count, config);
+    case 2:
+      return accumulate_lanes_of_run<2>(table, columns, deltas, count, config);
+    case 8:
+      return accumulate_lanes_of_run<8>(table, columns, deltas, count, config);
+    default:
+      return accumulate_lanes_of_run<16>(table, columns, deltas, count, config);
+  }
+}
+
 /// Element-wise median of `rows` vectors (odd, at most 15), which are overwritten.
 template <class V>
 HWY_INLINE V median(V* HWY_RESTRICT values, std::size_t rows) {
@@ -267,6 +374,7 @@ namespace weir {
 HWY_EXPORT(locate_rows);
 HWY_EXPORT(all_valid);
 HWY_EXPORT(accumulate);
+HWY_EXPORT(accumulate_run);
 HWY_EXPORT(estimate);
 HWY_EXPORT(scan);
 HWY_EXPORT(add_scaled);
@@ -285,6 +393,11 @@ bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t coun
 void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
                 std::size_t lanes) {
   HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, config, lanes);
+}
+
+void accumulate_run(double* table, const PhiColumns& columns, const double* deltas, std::size_t count,
+                    const SketchConfig& config, std::size_t lanes) {
+  HWY_DYNAMIC_DISPATCH(accumulate_run)(table, columns, deltas, count, config, lanes);
 }
 
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,

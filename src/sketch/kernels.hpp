@@ -35,6 +35,12 @@ void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields&
 void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
                 std::size_t lanes);
 
+/// The same for items that are in one group at every level above 0, whose signs are columns.signed_deltas: adds
+/// deltas[t] * scales[t][lane] with the sign of the row to the cells of level 0, and the sums of these over t to the
+/// cells of the group, cells[level][row][0].
+void accumulate_run(double* table, const PhiColumns& columns, const double* deltas, std::size_t count,
+                    const SketchConfig& config, std::size_t lanes);
+
 /// out[t][lane] = median over rows of sign * cell at level 0; the signs are columns.signed_deltas.
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
               double* out);

@@ -50,6 +50,10 @@ DenseMatrix KroneckerSketch::core() const {
   return identity;
 }
 
+bool KroneckerSketch::x_is_zero() const noexcept {
+  return x_events > 0 && std::all_of(x.begin(), x.end(), [](double entry) { return entry == 0; });
+}
+
 double KroneckerSketch::f2() const {
   const DenseMatrix core = this->core();
   const DenseMatrix g1 = a1.gram();

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "matrix_view.hpp"
+#include "sketch/gram.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
 
@@ -86,14 +87,7 @@ void RowsSketch::update_rows(std::span<const std::uint64_t> rows, std::span<cons
 }
 
 DenseMatrix RowsSketch::gram() const {
-  const std::uint64_t d = columns();
-  if (!exact_gram.empty()) return {d, d, exact_gram};
-  DenseMatrix gram{d, d, std::vector<double>(static_cast<std::size_t>(d * d))};
-  const MatrixView cells = matrix_view(wide.table(), wide.table().size() / d, d);
-  auto sum = matrix_view(gram);
-  sum.selfadjointView<Eigen::Lower>().rankUpdate(cells.transpose(), 1.0 / wide.config().rows);
-  sum.triangularView<Eigen::StrictlyUpper>() = sum.transpose();
-  return gram;
+  return exact_gram.empty() ? gram_of(wide) : DenseMatrix{columns(), columns(), exact_gram};
 }
 
 void RowsSketch::add(const RowsSketch& other, double coefficient) {

@@ -130,10 +130,10 @@ class Contraction {
   const TensorSketch& sketch_;
   std::size_t size_;
   std::size_t stride_;
-  std::vector<std::size_t> core_stride_;       // [q]: entries of X that share the first indices, up to that of q
+  std::vector<std::size_t> core_stride_;        // [q]: entries of X that share the first indices, up to that of q
   std::vector<AlignedVector<double>> spectra_;  // [q][column][stride_]
-  AlignedVector<double> partial_sums_;         // [q][tile]
-  AlignedVector<double> values_;               // [column][bucket]
+  AlignedVector<double> partial_sums_;          // [q][tile]
+  AlignedVector<double> values_;                // [column][bucket]
   AlignedVector<double> sum_;
   RealTransform transform_;
 };
@@ -207,8 +207,8 @@ Estimate TensorImage::point(std::span<const std::uint64_t> indices) const {
   }
   for (std::size_t q = 0; q < indices.size(); ++q) {
     if (indices[q] >= dimensions[q]) {
-      throw InputError(fmt::format("index {} of factor {} is not below the dimension {}", indices[q], q + 1,
-                                   dimensions[q]));
+      throw InputError(
+          fmt::format("index {} of factor {} is not below the dimension {}", indices[q], q + 1, dimensions[q]));
     }
   }
   std::array<double, 15> sums{};
@@ -249,8 +249,7 @@ TensorSketch::TensorSketch(const TensorSketchConfig& the_config, std::span<const
     : config(the_config) {
   config.validate();
   if (columns.size() != config.dimensions.size()) {
-    throw UsageError(
-        fmt::format("columns of {} factors for a tensor of {}", columns.size(), config.dimensions.size()));
+    throw UsageError(fmt::format("columns of {} factors for a tensor of {}", columns.size(), config.dimensions.size()));
   }
   core.resize(core_size(columns));
   for (std::size_t q = 0; q < columns.size(); ++q) {

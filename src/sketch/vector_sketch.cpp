@@ -9,11 +9,19 @@
 #include <numeric>
 
 #include "sketch/kernels.hpp"
+#include "sketch/matrix_kernels.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 
 namespace {
+
+/// Throws InputError when the key or the delta of update number t is not valid.
+void require_valid_update(std::size_t t, std::uint64_t key, double delta, std::uint64_t dimension) {
+  if (key >= dimension)
+    throw InputError(fmt::format("update {} of the batch: key {} is not below the dimension {}", t, key, dimension));
+  if (!std::isfinite(delta)) throw InputError(fmt::format("update {} of the batch: delta is {}", t, delta));
+}
 
 /// Median over the rows of level 0 of the inner products of two lanes.
 double median_inner_product(const SketchConfig& config, std::span<const double> a, std::span<const double> b,
@@ -37,22 +45,55 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
   assert(keys.size() == deltas.size());
   const SketchConfig& shape = config();
   if (!kernels::all_valid(keys.data(), deltas.data(), keys.size(), shape.dimension)) {
-    for (std::size_t t = 0; t < keys.size(); ++t) {
-      if (keys[t] >= shape.dimension) {
-        throw InputError(
-            fmt::format("update {} of the batch: key {} is not below the dimension {}", t, keys[t], shape.dimension));
-      }
-      if (!std::isfinite(deltas[t])) throw InputError(fmt::format("update {} of the batch: delta is {}", t, deltas[t]));
-    }
+    for (std::size_t t = 0; t < keys.size(); ++t) require_valid_update(t, keys[t], deltas[t], shape.dimension);
   }
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
-    const auto chunk = keys.subspan(first, count);
-    phi_.locate_all(chunk, deltas.subspan(first, count), columns_);
+    update_chunk(keys.subspan(first, count), deltas.subspan(first, count));
+  }
+}
+
+void VectorSketch::update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
+  const SketchConfig& shape = config();
+  phi_.locate_all(keys, deltas, columns_);
+  for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
+    const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
+    phi_.scales().fill(keys, lane, block, columns_.scales);
+    kernels::accumulate(table_.data() + lane, columns_, keys.size(), shape, block);
+  }
+}
+
+void VectorSketch::update_run(std::uint64_t first_key, std::span<const double> deltas) {
+  const SketchConfig& shape = config();
+  const std::uint64_t keys_left = first_key < shape.dimension ? shape.dimension - first_key : 0;
+  if (deltas.size() > keys_left || !kernels::all_finite(deltas)) {
+    for (std::size_t t = 0; t < deltas.size(); ++t) require_valid_update(t, first_key + t, deltas[t], shape.dimension);
+  }
+  // A group that is too small for a run of its own is no gain.
+  constexpr std::uint64_t least_group = 16;
+  const std::uint64_t group_size = shape.levels == 1 ? shape.dimension : shape.group_size(1);
+  const bool in_groups = group_size >= least_group;
+  std::array<std::uint64_t, PhiColumns::capacity> keys;
+  std::size_t count = 0;
+  for (std::size_t first = 0; first < deltas.size(); first += count) {
+    const std::uint64_t key = first_key + first;
+    count = std::min(PhiColumns::capacity, deltas.size() - first);
+    if (in_groups) count = static_cast<std::size_t>(std::min<std::uint64_t>(count, group_size - key % group_size));
+    const auto chunk = std::span(keys).first(count);
+    std::iota(chunk.begin(), chunk.end(), key);
+    if (!in_groups) {
+      update_chunk(chunk, deltas.subspan(first, count));
+      continue;
+    }
+    phi_.locate(0, chunk, PhiColumns::ones, columns_);
+    for (std::uint32_t level = 1; level < shape.levels; ++level) {
+      const std::uint64_t group = key / shape.group_size(level);
+      phi_.locate(level, std::span(&group, 1), {}, columns_);
+    }
     for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
       const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
       phi_.scales().fill(chunk, lane, block, columns_.scales);
-      kernels::accumulate(table_.data() + lane, columns_, count, shape, block);
+      kernels::accumulate_run(table_.data() + lane, columns_, deltas.data() + first, count, shape, block);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "weir/error.hpp"
+#include "weir/stream/reader.hpp"
 
 namespace weir {
 
@@ -17,7 +18,7 @@ constexpr std::uint64_t golden = 0x9E3779B97F4A7C15;
 constexpr std::uint64_t most_special = std::uint64_t{1} << 20;
 
 /// What a word is used for; each purpose has a sequence of its own.
-enum class Purpose : std::uint64_t { index, delta, choice, special, zipf };
+enum class Purpose : std::uint64_t { index, delta, choice, special, zipf, column };
 
 constexpr std::uint64_t mix(std::uint64_t z) noexcept {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
@@ -41,6 +42,23 @@ constexpr std::uint64_t below(std::uint64_t n, std::uint64_t random) noexcept {
 
 /// Uniform on [0, 1).
 double unit(std::uint64_t random) noexcept { return static_cast<double>(random >> 11) * 0x1p-53; }
+
+double delta_of(DeltaLaw law, std::uint64_t random) noexcept {
+  switch (law) {
+    case DeltaLaw::one:
+      break;
+    case DeltaLaw::sign:
+      return (random >> 63) != 0 ? -1.0 : 1.0;
+    case DeltaLaw::real:
+      return 2 * unit(random) - 1;
+  }
+  return 1;
+}
+
+/// What is inserted to be deleted again: a whole number from -16 to 16, not 0.
+double transient_delta(std::uint64_t random) noexcept {
+  return static_cast<double>(1 + (random & 15)) * ((random & 16) != 0 ? -1.0 : 1.0);
+}
 
 /// (exp(x) - 1) / x and log(1 + x) / x, which are smooth at 0.
 double expm1_ratio(double x) noexcept { return std::abs(x) > 1e-8 ? std::expm1(x) / x : 1 + x / 2; }
@@ -76,6 +94,15 @@ EventGenerator::EventGenerator(const GeneratorOptions& options) : options_(optio
   const std::uint64_t n = options.n;
   require(n >= 1 && n <= std::uint64_t{1} << 63, fmt::format("n = {}: expected 1 to 2^63", n));
   require(options.events >= 1, "events = 0: expected at least 1");
+  require(options.columns >= 1 && options.columns <= std::uint64_t{1} << 63,
+          fmt::format("{} columns: expected 1 to 2^63", options.columns));
+  require(has_column(options.operand) || options.columns == 1,
+          fmt::format("{} columns: {} is a vector", options.columns, to_string(options.operand)));
+  if (options.whole_rows) {
+    require(has_column(options.operand), fmt::format("whole rows: {} is a vector", to_string(options.operand)));
+    require(options.columns <= longest_row,
+            fmt::format("whole rows of {} columns: expected at most {}", options.columns, longest_row));
+  }
   switch (options.kind) {
     case StreamKind::flat:
       break;
@@ -142,81 +169,121 @@ std::uint64_t EventGenerator::zipf_index(std::uint64_t t) const noexcept {
   }
 }
 
-Event EventGenerator::insert_delete_event(std::uint64_t t) const noexcept {
+EventGenerator::Change EventGenerator::change(std::uint64_t t) const noexcept {
   const std::uint64_t survivors = special_.size();
-  std::uint64_t number = 0;  // of the insertion among those that are deleted
-  const bool insertion = t < transient_ + survivors;
-  if (insertion) {
-    // The survivors are the insertions at multiples of the spacing.
-    const std::uint64_t before = survivors == 0 ? 0 : std::min((t + spacing_ - 1) / spacing_, survivors);
-    if (before < survivors && t % spacing_ == 0)
-      return {Operand::y, special_[before], 0, static_cast<double>(before + 1)};
-    number = t - before;
-  } else {
+  if (t >= transient_ + survivors) {
     __extension__ using Wide = unsigned __int128;
-    number = static_cast<std::uint64_t>(Wide{t - transient_ - survivors} * multiplier_ % transient_);
+    return {.leaves = true,
+            .number = static_cast<std::uint64_t>(Wide{t - transient_ - survivors} * multiplier_ % transient_)};
   }
-  const std::uint64_t random = word(sequence(options_.seed, Purpose::delta), number);
-  const double size = static_cast<double>(1 + (random & 15)) * ((random & 16) != 0 ? -1.0 : 1.0);
-  return {Operand::y, below(options_.n, word(sequence(options_.seed, Purpose::index), number)), 0,
-          insertion ? size : -size};
+  // The survivors are the insertions at multiples of the spacing.
+  const std::uint64_t before = survivors == 0 ? 0 : std::min((t + spacing_ - 1) / spacing_, survivors);
+  if (before < survivors && t % spacing_ == 0) return {.stays = true, .number = before};
+  return {.number = t - before};
 }
 
-void EventGenerator::fill(std::uint64_t first, EventBatch& batch) const {
-  const std::size_t count = batch.size();
+std::uint64_t EventGenerator::index_of(const Change& change) const noexcept {
+  return change.stays ? special_[change.number]
+                      : below(options_.n, word(sequence(options_.seed, Purpose::index), change.number));
+}
+
+std::uint64_t EventGenerator::final_column(std::uint64_t number) const noexcept {
+  return below(options_.columns, word(sequence(options_.seed, Purpose::column), ~number));
+}
+
+Event EventGenerator::insert_delete_event(std::uint64_t t) const noexcept {
+  const Change change = this->change(t);
+  const std::uint64_t number = change.number;
+  if (change.stays) return {options_.operand, special_[number], final_column(number), static_cast<double>(number + 1)};
+  const double delta = transient_delta(word(sequence(options_.seed, Purpose::delta), number));
+  return {options_.operand, index_of(change),
+          below(options_.columns, word(sequence(options_.seed, Purpose::column), number)),
+          change.leaves ? -delta : delta};
+}
+
+void EventGenerator::fill_indices(std::uint64_t first, std::span<std::uint64_t> indices) const {
   const std::uint64_t n = options_.n;
-  std::fill(batch.operands.begin(), batch.operands.end(), Operand::y);
-  std::fill(batch.j.begin(), batch.j.end(), 0);
-  const std::uint64_t indices = sequence(options_.seed, Purpose::index);
+  const std::uint64_t words = sequence(options_.seed, Purpose::index);
   switch (options_.kind) {
     case StreamKind::flat:
-      for (std::size_t t = 0; t < count; ++t) batch.i[t] = below(n, word(indices, first + t));
+      for (std::size_t t = 0; t < indices.size(); ++t) indices[t] = below(n, word(words, first + t));
       break;
     case StreamKind::zipf:
-      for (std::size_t t = 0; t < count; ++t) batch.i[t] = zipf_index(first + t);
+      for (std::size_t t = 0; t < indices.size(); ++t) indices[t] = zipf_index(first + t);
       break;
     case StreamKind::planted: {
       const std::uint64_t choices = sequence(options_.seed, Purpose::choice);
-      for (std::size_t t = 0; t < count; ++t) {
-        const std::uint64_t random = word(indices, first + t);
+      for (std::size_t t = 0; t < indices.size(); ++t) {
+        const std::uint64_t random = word(words, first + t);
         const bool heavy = unit(word(choices, first + t)) < options_.heavy_share;
-        batch.i[t] = heavy ? special_[below(special_.size(), random)] : below(n, random);
+        indices[t] = heavy ? special_[below(special_.size(), random)] : below(n, random);
       }
       break;
     }
     case StreamKind::insert_delete:
-      for (std::size_t t = 0; t < count; ++t) {
-        const Event event = insert_delete_event(first + t);
-        batch.i[t] = event.i;
-        batch.delta[t] = event.delta;
-      }
-      return;
+      for (std::size_t t = 0; t < indices.size(); ++t) indices[t] = index_of(change(first + t));
+      break;
     case StreamKind::structured:
-      for (std::size_t t = 0; t < count; ++t) {
+      for (std::size_t t = 0; t < indices.size(); ++t) {
         const std::uint64_t step = (first + t) % period_;
-        batch.i[t] = options_.pattern == IndexPattern::powers ? std::uint64_t{1} << step : step * options_.stride;
+        indices[t] = options_.pattern == IndexPattern::powers ? std::uint64_t{1} << step : step * options_.stride;
       }
       break;
   }
+}
+
+void EventGenerator::fill(std::uint64_t first, EventBatch& batch) const {
+  const std::size_t count = batch.size();
+  if (options_.kind == StreamKind::insert_delete) {
+    for (std::size_t t = 0; t < count; ++t) {
+      const Event event = insert_delete_event(first + t);
+      batch.operands[t] = event.operand;
+      batch.i[t] = event.i;
+      batch.j[t] = event.j;
+      batch.delta[t] = event.delta;
+    }
+    return;
+  }
+  std::fill(batch.operands.begin(), batch.operands.end(), options_.operand);
+  fill_indices(first, batch.i);
+  const std::uint64_t columns = sequence(options_.seed, Purpose::column);
   const std::uint64_t deltas = sequence(options_.seed, Purpose::delta);
-  switch (options_.deltas) {
-    case DeltaLaw::one:
-      std::fill(batch.delta.begin(), batch.delta.end(), 1.0);
-      break;
-    case DeltaLaw::sign:
-      for (std::size_t t = 0; t < count; ++t) batch.delta[t] = (word(deltas, first + t) >> 63) != 0 ? -1.0 : 1.0;
-      break;
-    case DeltaLaw::real:
-      for (std::size_t t = 0; t < count; ++t) batch.delta[t] = 2 * unit(word(deltas, first + t)) - 1;
-      break;
+  for (std::size_t t = 0; t < count; ++t) {
+    batch.j[t] = options_.kind == StreamKind::structured ? (first + t) / period_ % options_.columns
+                                                         : below(options_.columns, word(columns, first + t));
+    batch.delta[t] = delta_of(options_.deltas, word(deltas, first + t));
+  }
+}
+
+void EventGenerator::append_rows(std::uint64_t first, std::size_t count, RowBatch& rows) const {
+  std::vector<std::uint64_t> indices(count);
+  fill_indices(first, indices);
+  const std::uint64_t deltas = sequence(options_.seed, Purpose::delta);
+  for (std::size_t t = 0; t < count; ++t) {
+    const bool is_change = options_.kind == StreamKind::insert_delete;
+    const Change change = is_change ? this->change(first + t) : Change{.number = first + t};
+    for (std::uint64_t j = 0; j < options_.columns; ++j) {
+      const std::uint64_t random = word(deltas, change.number * options_.columns + j);
+      rows.values.push_back(change.stays ? static_cast<double>(change.number + 1)
+                            : is_change  ? transient_delta(random)
+                                         : delta_of(options_.deltas, random));
+    }
+    rows.close_row(options_.operand, indices[t], change.leaves ? -1 : 1);
   }
 }
 
 EventBatch EventGenerator::final_vector() const {
   EventBatch batch;
   if (options_.kind != StreamKind::insert_delete) return batch;
-  for (std::size_t f = 0; f < special_.size(); ++f)
-    batch.push_back({Operand::y, special_[f], 0, static_cast<double>(f + 1)});
+  for (std::size_t f = 0; f < special_.size(); ++f) {
+    const auto value = static_cast<double>(f + 1);
+    if (options_.whole_rows) {
+      const std::vector<double> row(static_cast<std::size_t>(options_.columns), value);
+      batch.rows.push_back(options_.operand, special_[f], 1, row);
+    } else {
+      batch.push_back({options_.operand, special_[f], final_column(f), value});
+    }
+  }
   return batch;
 }
 

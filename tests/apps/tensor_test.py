@@ -189,6 +189,30 @@ class Kronecker(Case):
                 self.assertEqual(len(answer["top"]), 3)
             self.fail_with(2, "sample", "--state", state, "--n2", N2 + 1, naming=["--n2", str(N2)])
 
+    def test_states_say_what_they_hold(self):
+        y, operands = self.path("y.weir"), self.path("operands.weir")
+        self.sample(*self.fix("A2", "X"), "--n1", N1, "--no-verify", self.a1_rows, "--save", y)
+        self.sample(*self.sides, self.a1_entries, self.a2_entries, self.x_entries, "--save", operands)
+        held = self.succeed("inspect", y, "--json").json()
+        self.assertEqual((held["model"], held["shape"], held["streamed"], held["zero"]), ("kronecker", [N1, N2], "A1", False))
+        self.assertAlmostEqual(held["norm"] / math.sqrt(self.total), 1, delta=0.3)
+        held = self.succeed("inspect", operands, "--json").json()
+        self.assertEqual((held["model"], held["shape"], held["d1"], held["d2"]), ("kronecker", [N1, N2], D1, D2))
+        self.assertEqual((held["gram_exact"], held["x_events"], held["x_zero"], held["zero"]), (False, 3 * D1 * D2, False, False))
+        self.assertAlmostEqual(held["norm"] / math.sqrt(self.total), 1, delta=0.1)
+
+        target = self.path("c.weir")
+        half = self.succeed("combine", "-o", target, "--scaled", "0.5", operands)
+        self.assertEqual(half.err, "")
+        self.assertAlmostEqual(self.succeed("inspect", target, "--json").json()["norm"], held["norm"] / 8, delta=1e-9 * held["norm"])
+        zero = self.succeed("combine", "-o", target, "--add", operands, "--subtract", operands)
+        for name in ("A1", "A2", "X"):
+            self.assertIn("weir: %s of the sum is zero, and so is y" % name, zero.err)
+        self.assertTrue(self.succeed("inspect", target, "--json").json()["zero"])
+        self.fail_with(1, "combine", "-o", target, "--add", y, "--add", operands,
+                       naming=[y, operands, "what they hold: a matrix y against A1, A2 and X"])
+        self.fail_with(2, "combine", "-o", target, "--of", "y", "--add", operands, naming=["--of y", operands, "no sketch of y"])
+
     def test_questions(self):
         heavy = max((abs(value), (i1, i2)) for i1, row in enumerate(self.y) for i2, value in enumerate(row))[1]
         question = ["query", *self.options, "--norm", "--top", 2, "--point", "%d:%d,0:1" % heavy]
@@ -197,7 +221,7 @@ class Kronecker(Case):
             for ranks in (None, 3):
                 answer = self.succeed(*question, *setting, ranks=ranks).json()
                 self.assertEqual(answer["shape"], [N1, N2])
-                self.assertLessEqual(abs(answer["norm"]["value"] - math.sqrt(self.total)), answer["norm"]["bound"])
+                self.assertLessEqual(abs(answer["norm"] - math.sqrt(self.total)), answer["norm_bound"])
                 self.assertEqual(tuple(answer["top"][0]["index"]), heavy)
                 for point in answer["points"]:
                     i1, i2 = point["index"]
@@ -265,7 +289,7 @@ class Kronecker(Case):
                 ([*self.fix("A2", "X"), "--n1", 10, stream], ["a1_rows.csv", "10"]),
                 ([*self.fix("A2", "X"), "--n1", N1, self.write("short.csv", "A1,0,*,1,2\n")], ["short.csv", "1"]),
                 (["--gram", "exact", *self.sides, self.a1_entries], "whole"),
-                ([*self.fix("A2"), "--fixed", self.fixed["A2"].replace("A2=", "X="), "--n1", N1, stream], ["a2.npy"]),
+                ([*self.fix("A2"), "--fixed", self.fixed["A2"].replace("A2=", "X="), "--n1", N1, "--d1", D1, stream], ["a2.npy", "--d1"]),
                 ([*self.fix("A2", "X"), "--n1", N1, "--d1", D1 + 1, stream], ["--d1"])):
             for ranks in (None, 3):
                 with self.subTest(arguments=arguments, ranks=ranks):
@@ -332,8 +356,8 @@ class Rows(Case):
         self.succeed("combine", "-o", self.path("sum.weir"), "--add", state, "--add", other)
         self.assertEqual(self.succeed("sample", "--state", self.path("sum.weir"), "--json").json()["samples"], whole["samples"])
         self.assertEqual(self.succeed("sample", "--state", self.path("sum.weir"), "--metric", "leverage", "--json").json()["metric"], "leverage")
-        norm = self.succeed("query", "--state", self.path("sum.weir"), "--norm", "--json").json()["norm"]
-        self.assertLessEqual(abs(norm["value"] - math.sqrt(squared_norm(self.a))), norm["bound"])
+        answer = self.succeed("query", "--state", self.path("sum.weir"), "--norm", "--json").json()
+        self.assertLessEqual(abs(answer["norm"] - math.sqrt(squared_norm(self.a))), answer["norm_bound"])
         self.succeed("combine", "-o", self.path("zero.weir"), "--add", state, "--subtract", state)
         self.assertEqual(self.weir("sample", "--state", self.path("zero.weir"), "--json").code, 3)
 

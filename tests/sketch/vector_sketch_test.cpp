@@ -229,6 +229,168 @@ TEST(VectorSketch, RefusesBadUpdatesAndKeepsItsState) {
   EXPECT_TRUE(same_bits(sketch.table(), before));
 }
 
+/// Integer deltas of consecutive keys, one in eight of them zero.
+Stream integer_run(std::uint64_t first_key, std::size_t length, std::uint64_t seed) {
+  Stream stream = integer_stream(length, 1, seed);
+  std::iota(stream.keys.begin(), stream.keys.end(), first_key);
+  for (std::size_t t = 0; t < length; t += 8) stream.deltas[t] = 0;
+  return stream;
+}
+
+/// Shapes for runs: kernels are made for 5 rows and for any, with groups of 0, 3, 5 and other rows.
+std::vector<SketchConfig> shapes_for_runs() {
+  const SketchConfig common{.dimension = 6000, .buckets = 64, .seed = 31};
+  std::vector<SketchConfig> all;
+  for (const std::uint32_t lanes : {1U, 2U, 8U, 16U, 24U, 64U}) {
+    for (const std::uint64_t row_length : {0U, 1U, 6U, 300U, 6000U}) {
+      SketchConfig config = common;
+      config.lanes = lanes;
+      config.levels = row_length == 0 ? 1 : 2;
+      config.row_length = row_length;
+      all.push_back(config);
+    }
+  }
+  for (const std::uint32_t rows : {1U, 3U, 7U, 15U}) {
+    SketchConfig config = common;
+    config.rows = rows;
+    config.levels = 2;
+    config.row_length = 250;
+    all.push_back(config);
+  }
+  for (const std::uint32_t levels : {2U, 3U}) {  // groups of a power of two of keys, and nested ones
+    SketchConfig config = common;
+    config.levels = levels;
+    all.push_back(config);
+  }
+  SketchConfig many_groups = common;  // more than B^2 / 8
+  many_groups.buckets = 8;
+  many_groups.levels = 2;
+  many_groups.row_length = 30;
+  all.push_back(many_groups);
+  SketchConfig larger_than_caches = common;
+  larger_than_caches.buckets = 1024;
+  larger_than_caches.lanes = 40;
+  all.push_back(larger_than_caches);
+  SketchConfig kwise = common;
+  kwise.levels = 2;
+  kwise.row_length = 500;
+  kwise.randomness = Randomness::kwise;
+  all.push_back(kwise);
+  SketchConfig uniform = common;
+  uniform.law = ScaleLaw::uniform;
+  all.push_back(uniform);
+  for (const double p : {1.0, 0.5}) {
+    SketchConfig other_power = common;
+    other_power.p = p;
+    all.push_back(other_power);
+  }
+  return all;
+}
+
+std::string text(const SketchConfig& c) {
+  return "R " + std::to_string(c.rows) + " B " + std::to_string(c.buckets) + " L " + std::to_string(c.lanes) +
+         " levels " + std::to_string(c.levels) + " row length " + std::to_string(c.row_length);
+}
+
+TEST(VectorSketch, RunsAreTheirDefinitionOnEveryTargetAndShape) {
+  const Stream run = integer_run(1111, 777, 5);
+  for (const SketchConfig& config : shapes_for_runs()) {
+    const std::vector<double> expected = table_by_definition(config, run);
+    testing::for_each_simd_target([&](const std::string& target) {
+      VectorSketch sketch(config);
+      sketch.update_run(1111, run.deltas);
+      EXPECT_TRUE(same_bits(sketch.table(), expected)) << target << " " << text(config);
+    });
+  }
+}
+
+TEST(VectorSketch, RunsOfIntegersGiveTheSameBitsHoweverTheyAreCut) {
+  const Stream run = integer_run(17, 5000, 6);
+  for (const SketchConfig& config : shapes_for_runs()) {
+    const VectorSketch expected = sketch_of(config, run);
+    for (const std::size_t longest : {1U, 9U, 400U, 5000U}) {
+      if (longest == 1 && config.lanes > 16) continue;
+      VectorSketch sketch(config);
+      std::size_t length = 0;
+      for (std::size_t first = 0; first < run.deltas.size(); first += length) {
+        length = std::min<std::size_t>(1 + finalise(first) % longest, run.deltas.size() - first);
+        sketch.update_run(17 + first, std::span(run.deltas).subspan(first, length));
+      }
+      EXPECT_TRUE(same_bits(sketch.table(), expected.table())) << text(config) << " in runs of at most " << longest;
+    }
+  }
+}
+
+// Level 0 adds the same products in the same order. Above, two orders of a sum of m terms differ by at most 2 m 2^-53
+// sum |terms|, far below the promised 1e-12 of the largest cell; on all targets it is the same order.
+TEST(VectorSketch, RunsOfRealsAgreeWithUpdatesAndOnEveryTarget) {
+  Stream run = integer_run(100, 4000, 7);
+  for (std::size_t t = 0; t < run.deltas.size(); ++t)
+    run.deltas[t] = std::ldexp(static_cast<double>(finalise(t)), -64) - 0.3;
+  for (const SketchConfig& config : shapes_for_runs()) {
+    const VectorSketch updated = sketch_of(config, run);
+    VectorSketch first_target(config);
+    first_target.update_run(100, run.deltas);
+    EXPECT_TRUE(same_bits(first_target.items(), updated.items())) << text(config);
+    double largest = 0;
+    double difference = 0;
+    for (std::size_t cell = 0; cell < updated.table().size(); ++cell) {
+      largest = std::max(largest, std::abs(updated.table()[cell]));
+      difference = std::max(difference, std::abs(updated.table()[cell] - first_target.table()[cell]));
+    }
+    EXPECT_LE(difference, 1e-12 * largest) << text(config);
+    testing::for_each_simd_target([&](const std::string& target) {
+      VectorSketch sketch(config);
+      sketch.update_run(100, run.deltas);
+      EXPECT_TRUE(same_bits(sketch.table(), first_target.table())) << target << " " << text(config);
+    });
+  }
+}
+
+TEST(VectorSketch, RunsReachTheLastKeyAndMayBeEmpty) {
+  for (const std::uint32_t levels : {1U, 2U, 3U}) {
+    const SketchConfig config{.dimension = std::uint64_t{1} << 63U, .levels = levels, .seed = 3};
+    const Stream run = integer_run(config.dimension - 300, 300, 8);
+    VectorSketch sketch(config);
+    sketch.update_run(config.dimension - 300, run.deltas);
+    EXPECT_TRUE(same_bits(sketch.table(), table_by_definition(config, run)));
+    sketch.update_run(0, {});
+    EXPECT_TRUE(same_bits(sketch.table(), table_by_definition(config, run)));
+  }
+}
+
+TEST(VectorSketch, RefusesBadRunsAndKeepsItsState) {
+  const SketchConfig config{.dimension = 1000, .levels = 2, .seed = 1, .row_length = 100};
+  VectorSketch sketch = sketch_of(config, integer_stream(100, 1000, 3));
+  const std::vector<double> before(sketch.table().begin(), sketch.table().end());
+  const auto expect_refused = [&](std::uint64_t first_key, std::span<const double> deltas, const std::string& message) {
+    try {
+      sketch.update_run(first_key, deltas);
+      ADD_FAILURE() << "accepted: " << message;
+    } catch (const InputError& error) {
+      EXPECT_EQ(error.what(), message);
+    }
+  };
+  const std::vector<double> ones(300, 1.0);
+  expect_refused(701, ones, "update 299 of the batch: key 1000 is not below the dimension 1000");
+  expect_refused(1000, ones, "update 0 of the batch: key 1000 is not below the dimension 1000");
+  expect_refused(std::numeric_limits<std::uint64_t>::max(), ones,
+                 "update 0 of the batch: key 18446744073709551615 is not below the dimension 1000");
+  for (const std::size_t at : {std::size_t{0}, std::size_t{5}, std::size_t{299}}) {
+    for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+                             -std::numeric_limits<double>::infinity()}) {
+      std::vector<double> deltas = ones;
+      deltas[at] = bad;
+      expect_refused(650, deltas,
+                     "update " + std::to_string(at) + " of the batch: delta is " +
+                         (std::isnan(bad) ? "nan"
+                          : bad > 0       ? "inf"
+                                          : "-inf"));
+    }
+  }
+  EXPECT_TRUE(same_bits(sketch.table(), before));
+}
+
 TEST(VectorSketch, RefusesToCombineWithAnother) {
   VectorSketch a({.dimension = 1000, .seed = 1});
   const VectorSketch b({.dimension = 1000, .seed = 2});

@@ -165,6 +165,94 @@ TEST(EventGenerator, StructuredPatterns) {
             (Indices{0, std::uint64_t{1} << 32, std::uint64_t{2} << 32, std::uint64_t{3} << 32, 0}));
 }
 
+/// The matrix that events make, without its zeros.
+std::map<std::pair<std::uint64_t, std::uint64_t>, double> matrix_of(const EventBatch& batch) {
+  std::map<std::pair<std::uint64_t, std::uint64_t>, double> matrix;
+  for (std::size_t t = 0; t < batch.size(); ++t) matrix[{batch.i[t], batch.j[t]}] += batch.delta[t];
+  for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+    const std::span<const double> row = batch.rows.row(t);
+    for (std::size_t j = 0; j < row.size(); ++j) matrix[{batch.rows.i[t], j}] += batch.rows.weights[t] * row[j];
+  }
+  std::erase_if(matrix, [](const auto& entry) { return entry.second == 0; });
+  return matrix;
+}
+
+EventBatch generated_rows(const EventGenerator& generator, std::uint64_t first, std::size_t count) {
+  EventBatch batch;
+  generator.append_rows(first, count, batch.rows);
+  return batch;
+}
+
+TEST(EventGenerator, OperandsHaveColumns) {
+  constexpr std::size_t count = 10000;
+  const GeneratorOptions flat{.operand = Operand::A2, .n = 1000, .columns = 10, .events = count};
+  const EventBatch batch = generated(EventGenerator(flat), 0, count);
+  EXPECT_EQ(batch.operands, std::vector<Operand>(count, Operand::A2));
+  std::vector<double> observed(100);  // pairs of a tenth of the indices and a column
+  for (std::size_t t = 0; t < count; ++t) ++observed.at(batch.i[t] / 100 * 10 + batch.j[t]);
+  EXPECT_LT(chi_squared(observed, std::vector<double>(100, count / 100.0)), critical_value(99));
+
+  const GeneratorOptions turns{
+      .kind = StreamKind::structured, .operand = Operand::X, .n = 2, .columns = 3, .events = 8};
+  EXPECT_EQ(generated(EventGenerator(turns), 0, 8).j, (std::vector<std::uint64_t>{0, 0, 1, 1, 2, 2, 0, 0}));
+
+  for (const std::uint64_t columns : {std::uint64_t{1}, std::uint64_t{7}, largest_n}) {
+    const EventGenerator generator({.kind = StreamKind::insert_delete,
+                                    .operand = Operand::A1,
+                                    .n = 50,
+                                    .columns = columns,
+                                    .events = 999,
+                                    .seed = 5});
+    EXPECT_EQ(generator.final_vector().size(), 15u);
+    EXPECT_EQ(matrix_of(generated(generator, 0, 999)), matrix_of(generator.final_vector())) << columns;
+    EXPECT_EQ(matrix_of(generated(generator, 0, 999)).size(), 15u);
+  }
+}
+
+TEST(EventGenerator, WholeRowsComeAndLeave) {
+  GeneratorOptions options{.kind = StreamKind::insert_delete,
+                           .operand = Operand::A1,
+                           .n = 40,
+                           .columns = 6,
+                           .whole_rows = true,
+                           .events = 501,
+                           .seed = 5};
+  const EventGenerator generator(options);
+  const EventBatch all = generated_rows(generator, 0, 501);
+  EXPECT_EQ(all.rows.size(), 501u);
+  EXPECT_EQ(all.rows.operands, std::vector<Operand>(501, Operand::A1));
+  EXPECT_EQ(std::count(all.rows.weights.begin(), all.rows.weights.end(), -1.0), (501 - 15) / 2);
+  EXPECT_EQ(matrix_of(all), matrix_of(generator.final_vector()));
+  EXPECT_EQ(matrix_of(all).size(), 15u * 6);
+  // Every row that leaves is one that came, to the bit.
+  std::multiset<std::vector<double>> present;
+  for (std::size_t t = 0; t < 501; ++t) {
+    std::vector<double> row(all.rows.row(t).begin(), all.rows.row(t).end());
+    row.push_back(static_cast<double>(all.rows.i[t]));
+    if (all.rows.weights[t] > 0) {
+      present.insert(row);
+    } else {
+      const auto same = present.find(row);
+      ASSERT_NE(same, present.end()) << t;
+      present.erase(same);
+    }
+  }
+  EXPECT_EQ(present.size(), 15u);
+
+  for (const StreamKind kind : {StreamKind::flat, StreamKind::zipf, StreamKind::planted, StreamKind::insert_delete}) {
+    options.kind = kind;
+    options.deltas = DeltaLaw::real;
+    const EventBatch whole = generated_rows(EventGenerator(options), 0, 100);
+    const EventBatch part = generated_rows(EventGenerator(options), 33, 10);
+    for (std::size_t t = 0; t < 10; ++t) {
+      EXPECT_EQ(part.rows.i[t], whole.rows.i[33 + t]);
+      EXPECT_LT(part.rows.i[t], 40u);
+      EXPECT_TRUE(std::ranges::equal(part.rows.row(t), whole.rows.row(33 + t)));
+      EXPECT_FALSE(std::ranges::equal(part.rows.row(t), whole.rows.row(34 + t)));
+    }
+  }
+}
+
 TEST(EventGenerator, ImpossibleOptionsAreRefused) {
   const std::vector<GeneratorOptions> cases = {
       {.n = 0, .events = 1},
@@ -180,6 +268,12 @@ TEST(EventGenerator, ImpossibleOptionsAreRefused) {
       {.kind = StreamKind::structured, .n = 9, .events = 1, .pattern = IndexPattern::stride, .stride = 0},
       {.kind = StreamKind::structured, .n = 9, .events = 1, .pattern = IndexPattern::high},
       {.kind = StreamKind::structured, .n = 1, .events = 1, .pattern = IndexPattern::powers},
+      {.n = 9, .columns = 2, .events = 1},
+      {.operand = Operand::x, .n = 9, .columns = 2, .events = 1},
+      {.operand = Operand::A, .n = 9, .columns = 0, .events = 1},
+      {.operand = Operand::A, .n = 9, .columns = largest_n + 1, .events = 1},
+      {.n = 9, .whole_rows = true, .events = 1},
+      {.operand = Operand::X, .n = 9, .columns = longest_row + 1, .whole_rows = true, .events = 1},
   };
   for (const GeneratorOptions& options : cases) EXPECT_THROW(EventGenerator{options}, UsageError);
 }

@@ -228,6 +228,86 @@ TEST(WrittenRows, TextKeepsThem) {
   }
 }
 
+// What a stream of the operands of y = (A1 (x) A2) vec X may hold: each operand has sides of its own.
+const ReadOptions kronecker{
+    .shapes = {{Operand::A1, largest_index, 2}, {Operand::A2, 10, 3}, {Operand::X, 2, 3}},
+    .default_operand = Operand::A1,
+};
+constexpr std::string_view kronecker_text =
+    "A1,5,*,1,-2.5\nA2,9,-*,0,7,1e-3\nA1,3,1,4\nX,1,*,1,0,-1\nX,0,2,0.5\nA1,9223372036854775806,-*,0,3\nA2,0,1,-2\n"
+    "X,1,-*,1,0,-1\n";
+
+TEST(TextRows, OperandsOfATensorProductHaveTheirOwnSides) {
+  for (std::uint32_t slices = 1; slices <= 5; ++slices) {
+    const Delivered delivered = deliver(kronecker_text, kronecker, slices);
+    EXPECT_EQ(delivered.entries,
+              (std::vector<Event>{{Operand::A1, 3, 1, 4}, {Operand::X, 0, 2, 0.5}, {Operand::A2, 0, 1, -2}}));
+    EXPECT_EQ(delivered.rows, rows_of({{Operand::A1, 5, 1, {1, -2.5}},
+                                       {Operand::A2, 9, -1, {0, 7, 1e-3}},
+                                       {Operand::X, 1, 1, {1, 0, -1}},
+                                       {Operand::A1, largest_index - 1, -1, {0, 3}},
+                                       {Operand::X, 1, -1, {1, 0, -1}}}));
+  }
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"A1,0,*,1,2,3", "extra value: found 3, expected the 2 columns of A1"},
+      {"A1,9223372036854775807,*,1,2",
+       "i = 9223372036854775807 is too large: A1 is 9223372036854775807 x 2, counted from 0"},
+      {"A2,0,*,1,2", "missing value: found 2, expected the 3 columns of A2"},
+      {"A2,10,-*,1,2,3", "i = 10 is too large: A2 is 10 x 3, counted from 0"},
+      {"X,0,*,1,2", "missing value: found 2, expected the 3 columns of X"},
+      {"X,2,*,1,2,3", "j = 2 is too large: X is 2 x 3, counted from 0"},
+      {"X,-1,*,1,2,3", "j = '-1' is negative: indices count from 0"},
+      {"X,2,0,1", "j = 2 is too large: X is 2 x 3, counted from 0"},
+      {"X,1,3,1", "k = 3 is too large: X is 2 x 3, counted from 0"},
+      {"X,1,k,1", "'k' is not an index: expected a whole number for k"},
+      {"X,1,2", "missing field: found 3, expected 4 as in X,j,k,delta"},
+      {"A1,1,2,1", "j = 2 is too large: A1 is 9223372036854775807 x 2, counted from 0"},
+      {"A2,1,1,nan", "delta = 'nan' is not finite"},
+      {"A,1,1,1", "A is not an operand of this model, which takes A1, A2, X"},
+      {"A3,1,1,1", "unknown operand 'A3': expected A1,i,j,delta or A2,i,j,delta or X,j,k,delta"},
+      {"1,1,1", "the line names no operand: expected A1,i,j,delta or A2,i,j,delta or X,j,k,delta"},
+  };
+  for (const auto& [line, reason] : cases) {
+    const std::string text = "X,0,0,1\n" + line + "\nA1,1,1,1\n";
+    EXPECT_EQ(input_error([&] { (void)deliver(text, kronecker); }), "events:2: " + reason) << line;
+  }
+}
+
+TEST(WrittenRows, OperandsOfATensorProductReadBack) {
+  EventReader reader(as_bytes(kronecker_text), "events", kronecker);
+  EventBatch batch;
+  ASSERT_TRUE(reader.next(batch));
+  const TemporaryDirectory directory;
+  for (const char* name : {"events.csv", "events.tsv"}) {
+    EventWriter writer(directory / name, EventFormat::text);
+    writer.write(batch);
+    writer.close();
+    EXPECT_EQ(deliver(contents(directory / name), kronecker), deliver(kronecker_text, kronecker));
+  }
+  EventWriter writer(directory / "events.bin", EventFormat::binary);
+  writer.write(batch);
+  EXPECT_EQ(writer.events(), 12u);
+  writer.close();
+  EXPECT_EQ(read_file(directory / "events.bin", kronecker), (std::vector<Event>{{Operand::A1, 3, 1, 4},
+                                                                                {Operand::X, 0, 2, 0.5},
+                                                                                {Operand::A2, 0, 1, -2},
+                                                                                {Operand::A1, 5, 0, 1},
+                                                                                {Operand::A1, 5, 1, -2.5},
+                                                                                {Operand::A2, 9, 1, -7},
+                                                                                {Operand::A2, 9, 2, -1e-3},
+                                                                                {Operand::X, 1, 0, 1},
+                                                                                {Operand::X, 1, 2, -1},
+                                                                                {Operand::A1, largest_index - 1, 1, -3},
+                                                                                {Operand::X, 1, 0, -1},
+                                                                                {Operand::X, 1, 2, 1}}));
+  ReadOptions smaller = kronecker;
+  smaller.shapes[2].columns = 2;
+  EXPECT_EQ(input_error([&] { (void)read_file(directory / "events.bin", smaller); }),
+            directory / "events.bin" +
+                ": byte 24: event 1 (of the block that begins here): k = 2 is too large: X is 2 x "
+                "2, counted from 0");
+}
+
 TEST(WrittenRows, BinaryHasTheirNonZeroEntries) {
   EventBatch batch = batch_of({{Operand::x, 1, 0, 2}});
   batch.rows = rows_of({{Operand::A, 7, 1, {1, 0, 3}}, {Operand::A, 8, -1, {0, 0.5, -0.0}}, {Operand::X, 9, 1, {0}}});

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -103,6 +104,9 @@ struct State {
   StateDescription description;
   SketchState sketch;
 };
+
+/// The sides of y = (A1 (x) A2) vec X, none for other models; d1 and d2 are 0 where the state is a sketch of y.
+[[nodiscard]] std::optional<KroneckerShape> shape_of(const State& state);
 
 /// Puts the sketch of y = A x in the place of a product sketch; a vector sketch stays as it is. Throws UsageError for
 /// states that have no sketch of y: rows and Kronecker sketches.

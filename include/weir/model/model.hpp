@@ -7,9 +7,13 @@
 #include <vector>
 
 #include "weir/event.hpp"
+#include "weir/model/kronecker.hpp"
+#include "weir/model/rows.hpp"
 #include "weir/model/streamed_product.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/dense_operand.hpp"
 #include "weir/sample/dense_product.hpp"
+#include "weir/sample/dense_tensor.hpp"
 #include "weir/sketch/state.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
@@ -76,9 +80,9 @@ class ProductModel {
 
 /// How the events of a stream make up y. A new setting is a class with a name, a dimension and shapes, and what the
 /// functions below do for it.
-using Model = std::variant<VectorModel, ProductModel, StreamedProductModel>;
+using Model = std::variant<VectorModel, ProductModel, StreamedProductModel, RowsModel, KroneckerModel>;
 
-/// Length of y.
+/// Length of y; number of rows to draw from, and n1 where y is a matrix of n1 x n2.
 [[nodiscard]] inline std::uint64_t dimension(const Model& model) noexcept {
   return std::visit([](const auto& m) { return m.dimension(); }, model);
 }
@@ -92,7 +96,7 @@ using Model = std::variant<VectorModel, ProductModel, StreamedProductModel>;
 }
 
 /// The exact counterpart of a SketchState.
-using DenseState = std::variant<DenseVector, DenseProduct>;
+using DenseState = std::variant<DenseVector, DenseProduct, DenseOperand, DenseTensor>;
 
 /// The state of no event, for one of the parties whose states are to be summed. What does not stream is put in by one
 /// of them, the first.
@@ -100,12 +104,12 @@ using DenseState = std::variant<DenseVector, DenseProduct>;
 [[nodiscard]] DenseState empty_dense(const Model& model);
 /// True for a state as a ProductModel of degree 2 has it: rows of one number, <a, x>, lifted, and 1 in the place of x.
 [[nodiscard]] bool is_lifted_vector(const ProductSketch& sketch) noexcept;
-/// Columns of the sketched matrix: doubles of a cell for each lane; 1 where y itself is sketched.
+/// Columns of the sketched matrix, or matrices: doubles of a cell for each lane; 1 where y itself is sketched.
 [[nodiscard]] std::uint64_t sketch_columns(const Model& model);
 
 /// Adds the events to a state that empty_sketch or empty_dense of the same model made. They must lie within
 /// operand_shapes(model), which readers see to. Throws InputError when they do not, when a number is not finite, and
-/// for a change of a single entry of A where rows are lifted.
+/// for a change of a single entry of A where rows are lifted, or of a factor whose Gram matrix is kept exactly.
 void add_events(Model& model, const EventBatch& batch, SketchState& state);
 void add_events(Model& model, const EventBatch& batch, DenseState& state);
 

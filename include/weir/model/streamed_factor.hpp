@@ -1,6 +1,6 @@
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -8,6 +8,7 @@
 
 #include "weir/dense_matrix.hpp"
 #include "weir/event.hpp"
+#include "weir/sketch/aligned.hpp"
 #include "weir/sketch/kronecker_sketch.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
@@ -26,7 +27,8 @@ struct Party {
 /// every event of the streamed factor. It keeps the streamed factor too, O(n d / P), so that entries of y can be verified.
 ///
 /// The sketched vector is y as a matrix whose rows belong to the streamed factor, its entry (i, k) at i * m + k: y
-/// itself when A1 streams, its transpose when A2 does.
+/// itself when A1 streams, its transpose when A2 does. With integer operands the sum of the parties' sketches is the same
+/// bits for every number of parties and however the stream is cut into batches, within the range that VectorSketch states.
 class StreamedFactorModel {
  public:
   static constexpr std::string_view name = "kronecker";
@@ -38,21 +40,25 @@ class StreamedFactorModel {
   [[nodiscard]] const KroneckerShape& shape() const noexcept { return shape_; }
   [[nodiscard]] Operand streamed() const noexcept { return streamed_; }
   [[nodiscard]] Operand fixed() const noexcept { return streamed_ == Operand::A1 ? Operand::A2 : Operand::A1; }
-  [[nodiscard]] OperandShape streamed_shape() const noexcept;  ///< n x d
-  [[nodiscard]] OperandShape fixed_shape() const noexcept;     ///< m x d'
+  [[nodiscard]] OperandShape streamed_shape() const noexcept { return shape_of(streamed_); }  ///< n x d
+  [[nodiscard]] OperandShape fixed_shape() const noexcept { return shape_of(fixed()); }       ///< m x d'
 
-  /// Adds events of the fixed factor; those of other parties' rows are left out. Only before multiply(). Throws
-  /// InputError.
+  /// Adds events of the fixed factor; those of other parties' rows are left out. Only before multiply() (UsageError).
+  /// Throws InputError for an event of another operand or outside of the factor, and when an entry overflows.
   void add_fixed(const EventBatch& batch);
   /// Multiplies the slice of the fixed factor by X. Throws InputError when a product is not finite.
   void multiply();
 
   /// Adds events of the streamed factor to this party's share of Phi y, whose dimension is n m and row_length m. Entries
-  /// and rows of one row of the factor in a batch are taken together. Throws InputError.
+  /// and rows of one row of the factor in a batch are taken together: every row costs one pass over the slice, O(m / P (d +
+  /// R L)), and less with fewer non-zeros. Only after multiply(), and to a sketch of that dimension (UsageError). Throws
+  /// InputError for an event of another operand or outside of the factor, when an entry overflows, and when changes of y
+  /// may.
   void add_events(const EventBatch& batch, VectorSketch& y);
 
   // To verify entries of y exactly, in two sums over the parties.
-  /// For each of the given rows of the streamed factor, d values: its entries on the party that keeps it, else 0.
+  /// For each of the given rows of the streamed factor, d values: its entries on the party that keeps it, the one whose
+  /// [share(n, r, P), share(n, r + 1, P)) it is in, else 0.
   [[nodiscard]] std::vector<double> rows_of_streamed(std::span<const std::uint64_t> rows) const;
   /// For each t <a_t, column[t] of B>, where the column is this party's, else 0. `rows` holds the d entries of each a_t.
   [[nodiscard]] std::vector<double> entries(std::span<const double> rows, std::span<const std::uint64_t> columns) const;
@@ -62,8 +68,45 @@ class StreamedFactorModel {
   [[nodiscard]] double mass_part(const DenseMatrix& metric) const;
 
  private:
+  /// A stretch of the rows of an operand, dense.
+  struct Slice {
+    Slice(const OperandShape& shape, Party party);
+
+    [[nodiscard]] bool holds(std::uint64_t row) const noexcept { return row >= first && row - first < matrix.rows; }
+    [[nodiscard]] std::span<double> row(std::uint64_t i) noexcept;
+
+    std::uint64_t first;
+    DenseMatrix matrix;
+  };
+  /// A change of one row of the streamed factor in a batch: event number `event`, whole rows after the entries.
+  struct Change {
+    std::uint64_t row;
+    std::size_t event;
+  };
+
+  [[nodiscard]] OperandShape shape_of(Operand factor) const noexcept;
+  [[nodiscard]] double* coefficients_of(std::size_t token) noexcept;
+  void add_to_coefficients(const EventBatch& batch, std::size_t event, double* coefficients);
+  [[nodiscard]] bool finish_token(std::uint64_t row, const double* coefficients);
+  void sketch_tokens(VectorSketch& y);
+
   KroneckerShape shape_;
   Operand streamed_;
+  DenseMatrix core_;  // X or its transpose: d x d'
+  std::uint64_t d_;
+  Slice streamed_slice_;
+  Slice fixed_slice_;            // without its entries, once they are in b_
+  AlignedVector<double> b_;      // B, in panels: [k / panel][j][k % panel], with zeros at the end
+  std::vector<double> largest_;  // magnitude in each row of B
+  bool is_multiplied_ = false;
+
+  // Scratch of add_events: changed rows of the streamed factor, "tokens", a block of them at a time.
+  std::vector<Change> changes_;
+  std::vector<std::uint64_t> token_rows_;
+  AlignedVector<double> coefficients_;  // [token / 4][j][token % 4]
+  std::vector<std::size_t> nonzero_columns_;
+  AlignedVector<double> deltas_;  // [token][k of the tile]
+  std::vector<std::uint64_t> keys_;
 };
 
 }  // namespace weir

@@ -43,6 +43,10 @@ struct KroneckerSketch {
   /// X, d1 x d2: the sum of its events, or the identity while there was none. Throws InputError when there was none and
   /// d1 != d2.
   [[nodiscard]] DenseMatrix core() const;
+  /// Whether there is an X: then core() does not throw.
+  [[nodiscard]] bool has_core() const noexcept { return x_events > 0 || shape.d1 == shape.d2; }
+  /// True when X had events that left nothing of it.
+  [[nodiscard]] bool x_is_zero() const noexcept;
   /// tr(X G2 X^T G1), the estimate of ||y||_2^2, never negative. Throws as core().
   [[nodiscard]] double f2() const;
   /// The same operands as a TensorSketch, whose CountSketches are the `wide` ones of the factors. Throws as core().

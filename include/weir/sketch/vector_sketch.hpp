@@ -50,6 +50,12 @@ class VectorSketch {
   /// fastest. Throws InputError, with nothing changed, when a key is not below n or a delta is not finite.
   void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
 
+  /// y[first_key + t] += deltas[t] for all t: update() of consecutive keys, for less. Items of one group, a row of the
+  /// matrix that y is, add to the cells of the group once for every PhiColumns::capacity of them. Level 0 gets the bits
+  /// that update() gives it; the levels above do for integer-valued deltas, and sum others in another order. Throws
+  /// InputError as update() does.
+  void update_run(std::uint64_t first_key, std::span<const double> deltas);
+
   /// *this += coefficient * other. Throws InputError naming the field when the configurations differ. `other` may be
   /// *this.
   void add(const VectorSketch& other, double coefficient = 1.0);
@@ -85,6 +91,9 @@ class VectorSketch {
   [[nodiscard]] double scale_of(std::uint64_t key, std::uint32_t lane) const;
 
  private:
+  /// update() of at most PhiColumns::capacity valid updates.
+  void update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas);
+
   SketchOperator phi_;
   AlignedVector<double> table_;  // [level][row][bucket][lane]
   PhiColumns columns_;           // scratch of update

@@ -2,13 +2,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "weir/event.hpp"
 
 namespace weir {
 
-/// Synthetic streams of changes of y.
+/// Synthetic streams of changes of y, or of another operand.
 enum class StreamKind : std::uint8_t {
   flat,           ///< Indices uniform on [0, n).
   zipf,           ///< Index k with probability proportional to (k + 1)^-exponent.
@@ -34,7 +35,12 @@ enum class DeltaLaw : std::uint8_t {
 
 struct GeneratorOptions {
   StreamKind kind = StreamKind::flat;
-  std::uint64_t n = 0;       ///< Indices lie below it; 1 to 2^63.
+  Operand operand = Operand::y;  ///< What is changed.
+  std::uint64_t n = 0;           ///< Its entries, or rows: indices lie below it; 1 to 2^63.
+  /// Its columns: 1 to 2^63, to longest_row where rows come whole; 1 of a vector. The column of an entry is uniform; the
+  /// structured kind goes through all indices in one column after the other.
+  std::uint64_t columns = 1;
+  bool whole_rows = false;   ///< Every event is a whole row of a matrix operand, with deltas for entries.
   std::uint64_t events = 0;  ///< At least 1.
   std::uint64_t seed = 1;
   DeltaLaw deltas = DeltaLaw::one;
@@ -61,18 +67,32 @@ class EventGenerator {
   explicit EventGenerator(const GeneratorOptions& options);
 
   [[nodiscard]] const GeneratorOptions& options() const noexcept { return options_; }
-  /// Replaces the events of `batch`, whose size says how many, by events first, first + 1, ..., all below
-  /// options().events.
+  /// Replaces the entries of `batch`, whose size says how many, by events first, first + 1, ..., all below
+  /// options().events. Not for whole rows.
   void fill(std::uint64_t first, EventBatch& batch) const;
+  /// Appends events first, ..., first + count - 1, whole rows. A deletion takes away the row that came.
+  void append_rows(std::uint64_t first, std::size_t count, RowBatch& rows) const;
 
-  /// planted: the heavy indices, ascending; insert_delete: those of the final vector. Otherwise empty.
+  /// planted: the heavy indices, ascending; insert_delete: those of the final operand. Otherwise empty.
   [[nodiscard]] const std::vector<std::uint64_t>& special_indices() const noexcept { return special_; }
-  /// insert_delete: y after the last event, a change for each non-zero; entry f is f + 1. Otherwise empty.
+  /// insert_delete: the operand after the last event, a change for each non-zero; entry f is f + 1, and so are all of
+  /// row f where rows are whole. Otherwise empty.
   [[nodiscard]] EventBatch final_vector() const;
 
  private:
   [[nodiscard]] std::uint64_t zipf_index(std::uint64_t t) const noexcept;
+  /// Event t of insert_delete: which of the insertions that stay, or of those that are deleted, comes or leaves.
+  struct Change {
+    bool stays = false;
+    bool leaves = false;
+    std::uint64_t number = 0;
+  };
+  [[nodiscard]] Change change(std::uint64_t t) const noexcept;
+  [[nodiscard]] std::uint64_t index_of(const Change& change) const noexcept;
   [[nodiscard]] Event insert_delete_event(std::uint64_t t) const noexcept;
+  /// Of the survivor with that number among the final entries.
+  [[nodiscard]] std::uint64_t final_column(std::uint64_t number) const noexcept;
+  void fill_indices(std::uint64_t first, std::span<std::uint64_t> indices) const;
 
   GeneratorOptions options_;
   std::vector<std::uint64_t> special_;

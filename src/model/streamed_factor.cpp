@@ -1,0 +1,264 @@
+#include "weir/model/streamed_factor.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "matrix_view.hpp"
+#include "model/panel_kernels.hpp"
+#include "model/shape.hpp"
+#include "weir/error.hpp"
+#include "weir/share.hpp"
+
+namespace weir {
+namespace {
+
+using kernels::panel_width;
+using kernels::rows_at_once;
+
+/// Changed rows that are multiplied and sketched together: B is read from memory once for all of them.
+constexpr std::size_t block_tokens = 16;
+/// Coordinates of y that are computed, and then sketched, at a time: with `block_tokens`, 64 KiB.
+constexpr std::size_t tile_width = 512;
+static_assert(tile_width % panel_width == 0 && block_tokens % rows_at_once == 0);
+
+const KroneckerShape& checked(const KroneckerShape& shape, Operand streamed, const DenseMatrix& core, Party party) {
+  require_sides(shape);
+  if (streamed != Operand::A1 && streamed != Operand::A2)
+    throw UsageError(fmt::format("{} cannot be the factor that streams, expected A1 or A2", to_string(streamed)));
+  if (shape.n1 > (std::uint64_t{1} << 63) / shape.n2)
+    throw UsageError(
+        fmt::format("y has n1 n2 = {} x {} entries, more than 2^63: no 64-bit index for each, which the "
+                    "two-stage method does not need",
+                    shape.n1, shape.n2));
+  if (core.rows != shape.d1 || core.columns != shape.d2)
+    throw UsageError(fmt::format("X is {} x {}, expected {} x {}", core.rows, core.columns, shape.d1, shape.d2));
+  if (party.number >= party.count)
+    throw UsageError(fmt::format("party {} of {}: expected a number below the count", party.number, party.count));
+  for (std::size_t k = 0; k < core.values.size(); ++k)
+    if (!std::isfinite(core.values[k]))
+      throw InputError(fmt::format("entry ({}, {}) of X is {}, expected a finite number", k / core.columns,
+                                   k % core.columns, core.values[k]));
+  return shape;
+}
+
+/// Adds `delta` to an entry of `operand`, on behalf of `change`.
+void add_to(double& entry, double delta, Operand operand, std::uint64_t i, std::size_t j, const auto& change) {
+  if (!std::isfinite(entry += delta))
+    throw InputError(fmt::format("{}: the sum of the changes of {}[{}][{}] is not a finite double", change(),
+                                 to_string(operand), i, j));
+}
+
+}  // namespace
+
+StreamedFactorModel::Slice::Slice(const OperandShape& shape, Party party)
+    : first(share(shape.rows, party.number, party.count)) {
+  const std::uint64_t rows = share(shape.rows, party.number + 1, party.count) - first;
+  if (rows > std::numeric_limits<std::size_t>::max() / (2 * sizeof(double)) / shape.columns)
+    throw UsageError(fmt::format("{} rows of {} numbers of {} are too many to be kept in memory", rows, shape.columns,
+                                 to_string(shape.operand)));
+  matrix = {rows, shape.columns, std::vector<double>(rows * shape.columns)};
+}
+
+std::span<double> StreamedFactorModel::Slice::row(std::uint64_t i) noexcept {
+  return std::span(matrix.values).subspan((i - first) * matrix.columns, matrix.columns);
+}
+
+StreamedFactorModel::StreamedFactorModel(const KroneckerShape& shape, Operand streamed, DenseMatrix core, Party party)
+    : shape_(checked(shape, streamed, core, party)),
+      streamed_(streamed),
+      core_(streamed == Operand::A1 ? std::move(core) : to_dense_matrix(matrix_view(core).transpose())),
+      d_(core_.rows),
+      streamed_slice_(streamed_shape(), party),
+      fixed_slice_(fixed_shape(), party),
+      coefficients_(block_tokens * d_),
+      deltas_(block_tokens * tile_width),
+      keys_(tile_width) {
+  token_rows_.reserve(block_tokens);
+  nonzero_columns_.reserve(d_);
+}
+
+OperandShape StreamedFactorModel::shape_of(Operand factor) const noexcept {
+  return factor == Operand::A1 ? OperandShape{factor, shape_.n1, shape_.d1}
+                               : OperandShape{factor, shape_.n2, shape_.d2};
+}
+
+void StreamedFactorModel::add_fixed(const EventBatch& batch) {
+  if (is_multiplied_) throw UsageError("the fixed factor has been multiplied, and takes no more events");
+  const OperandShape shape = fixed_shape();
+  require_within(batch, std::span(&shape, 1));
+  for (std::size_t t = 0; t < batch.size(); ++t) {
+    const Event event = batch[t];
+    if (fixed_slice_.holds(event.i))
+      add_to(fixed_slice_.row(event.i)[event.j], event.delta, shape.operand, event.i, event.j,
+             [&] { return "event " + describe(event); });
+  }
+  for (std::size_t t = 0; t < batch.rows.size(); ++t) {
+    const std::uint64_t i = batch.rows.i[t];
+    if (!fixed_slice_.holds(i)) continue;
+    for (std::size_t j = 0; j < shape.columns; ++j)
+      add_to(fixed_slice_.row(i)[j], batch.rows.weights[t] * batch.rows.row(t)[j], shape.operand, i, j,
+             [&] { return fmt::format("row {} of {}", i, to_string(shape.operand)); });
+  }
+}
+
+void StreamedFactorModel::multiply() {
+  if (is_multiplied_) throw UsageError("the fixed factor has been multiplied already");
+  const std::size_t width = fixed_slice_.matrix.rows;
+  const std::size_t panels = (width + panel_width - 1) / panel_width;
+  b_.assign(panels * panel_width * d_, 0.0);
+  largest_.assign(d_, 0.0);
+  const MatrixView rows = matrix_view(std::as_const(fixed_slice_.matrix));
+  for (std::size_t p = 0; p < panels; ++p) {
+    const std::size_t first = p * panel_width;
+    const std::size_t count = std::min(panel_width, width - first);
+    const RowMajorMatrix product =
+        matrix_view(std::as_const(core_)) *
+        rows.middleRows(static_cast<Eigen::Index>(first), static_cast<Eigen::Index>(count)).transpose();
+    for (std::size_t j = 0; j < d_; ++j) {
+      for (std::size_t k = 0; k < count; ++k) {
+        const double value = product(static_cast<Eigen::Index>(j), static_cast<Eigen::Index>(k));
+        if (!std::isfinite(value))
+          throw InputError(fmt::format("row {} of {}: its product with X overflows a double; scale the values down",
+                                       fixed_slice_.first + first + k, to_string(fixed())));
+        b_[first * d_ + j * panel_width + k] = value;
+        largest_[j] = std::max(largest_[j], std::abs(value));
+      }
+    }
+  }
+  fixed_slice_.matrix.values = {};
+  is_multiplied_ = true;
+}
+
+double* StreamedFactorModel::coefficients_of(std::size_t token) noexcept {
+  return coefficients_.data() + (token / rows_at_once) * rows_at_once * d_ + token % rows_at_once;
+}
+
+void StreamedFactorModel::add_events(const EventBatch& batch, VectorSketch& y) {
+  const OperandShape shape = streamed_shape();
+  if (!is_multiplied_) throw UsageError("the fixed factor has to be multiplied before the other one streams");
+  if (y.config().dimension != shape_.n1 * shape_.n2)
+    throw UsageError(
+        fmt::format("a sketch of {} coordinates for a y of {}", y.config().dimension, shape_.n1 * shape_.n2));
+  require_within(batch, std::span(&shape, 1));
+
+  changes_.clear();
+  for (std::size_t t = 0; t < batch.size(); ++t) changes_.push_back({batch.i[t], t});
+  for (std::size_t t = 0; t < batch.rows.size(); ++t) changes_.push_back({batch.rows.i[t], batch.size() + t});
+  std::ranges::sort(changes_, {}, [](const Change& change) { return std::pair(change.row, change.event); });
+
+  token_rows_.clear();
+  for (auto change = changes_.begin(); change != changes_.end();) {
+    const std::uint64_t row = change->row;
+    double* const coefficients = coefficients_of(token_rows_.size());
+    for (std::size_t j = 0; j < d_; ++j) coefficients[j * rows_at_once] = 0;
+    for (; change != changes_.end() && change->row == row; ++change)
+      add_to_coefficients(batch, change->event, coefficients);
+    if (finish_token(row, coefficients)) token_rows_.push_back(row);
+    if (token_rows_.size() == block_tokens) sketch_tokens(y);
+  }
+  sketch_tokens(y);
+}
+
+void StreamedFactorModel::add_to_coefficients(const EventBatch& batch, std::size_t event, double* coefficients) {
+  if (event < batch.size()) {
+    const Event entry = batch[event];
+    return add_to(coefficients[entry.j * rows_at_once], entry.delta, streamed_, entry.i, entry.j,
+                  [&] { return "event " + describe(entry); });
+  }
+  const std::size_t t = event - batch.size();
+  const std::uint64_t i = batch.rows.i[t];
+  const std::span<const double> values = batch.rows.row(t);
+  for (std::size_t j = 0; j < d_; ++j)
+    add_to(coefficients[j * rows_at_once], batch.rows.weights[t] * values[j], streamed_, i, j,
+           [&] { return fmt::format("row {} of {}", i, to_string(streamed_)); });
+}
+
+/// Adds the change to the row, where this party keeps it. True when it changes y.
+bool StreamedFactorModel::finish_token(std::uint64_t row, const double* coefficients) {
+  const auto describe_row = [&] { return fmt::format("row {} of {}", row, to_string(streamed_)); };
+  double bound = 0;
+  for (std::size_t j = 0; j < d_; ++j) bound += std::abs(coefficients[j * rows_at_once]) * largest_[j];
+  if (!std::isfinite(bound))
+    throw InputError(describe_row() + ": changes of y by it may overflow a double; scale the values down");
+  if (streamed_slice_.holds(row)) {
+    const std::span<double> kept = streamed_slice_.row(row);
+    for (std::size_t j = 0; j < d_; ++j)
+      add_to(kept[j], coefficients[j * rows_at_once], streamed_, row, j, describe_row);
+  }
+  return bound > 0;
+}
+
+/// Phi y += the changes of y by the tokens so far, and forgets them.
+void StreamedFactorModel::sketch_tokens(VectorSketch& y) {
+  const std::size_t tokens = token_rows_.size();
+  const std::size_t width = fixed_slice_.matrix.rows;
+  for (std::size_t first = 0; tokens > 0 && first < width; first += tile_width) {
+    const std::size_t count = std::min(tile_width, width - first);
+    for (std::size_t token = 0; token < tokens; token += rows_at_once) {
+      const double* const coefficients = coefficients_of(token);
+      const std::size_t rows = std::min(rows_at_once, tokens - token);
+      nonzero_columns_.clear();
+      for (std::size_t j = 0; j < d_; ++j) {
+        const double* const of_column = coefficients + j * rows_at_once;
+        if (std::any_of(of_column, of_column + rows, [](double value) { return value != 0; }))
+          nonzero_columns_.push_back(j);
+      }
+      kernels::multiply_panels(b_.data() + first * d_, (count + panel_width - 1) / panel_width, d_, nonzero_columns_,
+                               coefficients, rows, deltas_.data() + token * tile_width, tile_width);
+    }
+    for (std::size_t token = 0; token < tokens; ++token) {
+      const std::uint64_t first_key = token_rows_[token] * fixed_shape().rows + fixed_slice_.first + first;
+      std::iota(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(count), first_key);
+      y.update(std::span(keys_).first(count), std::span(deltas_).subspan(token * tile_width, count));
+    }
+  }
+  token_rows_.clear();
+}
+
+std::vector<double> StreamedFactorModel::rows_of_streamed(std::span<const std::uint64_t> rows) const {
+  std::vector<double> result(rows.size() * d_);
+  for (std::size_t t = 0; t < rows.size(); ++t) {
+    if (!streamed_slice_.holds(rows[t])) continue;
+    const auto row =
+        matrix_view(streamed_slice_.matrix).row(static_cast<Eigen::Index>(rows[t] - streamed_slice_.first));
+    std::ranges::copy(row, result.begin() + static_cast<std::ptrdiff_t>(t * d_));
+  }
+  return result;
+}
+
+std::vector<double> StreamedFactorModel::entries(std::span<const double> rows,
+                                                 std::span<const std::uint64_t> columns) const {
+  assert(is_multiplied_ && rows.size() == columns.size() * d_);
+  std::vector<double> result(columns.size());
+  for (std::size_t t = 0; t < columns.size(); ++t) {
+    if (!fixed_slice_.holds(columns[t])) continue;
+    const std::uint64_t k = columns[t] - fixed_slice_.first;
+    const double* const column = b_.data() + (k - k % panel_width) * d_ + k % panel_width;
+    for (std::size_t j = 0; j < d_; ++j) result[t] += rows[t * d_ + j] * column[j * panel_width];
+  }
+  return result;
+}
+
+DenseMatrix StreamedFactorModel::metric_part() const {
+  const auto d = static_cast<Eigen::Index>(d_);
+  RowMajorMatrix sum = RowMajorMatrix::Zero(d, d);
+  for (std::size_t first = 0; first < b_.size(); first += panel_width * d_) {
+    const auto panel = matrix_view(std::span(b_).subspan(first, panel_width * d_), d_, panel_width);
+    sum.noalias() += panel * panel.transpose();
+  }
+  return to_dense_matrix(sum);
+}
+
+double StreamedFactorModel::mass_part(const DenseMatrix& metric) const {
+  assert(metric.rows == d_ && metric.columns == d_);
+  const auto kept = matrix_view(streamed_slice_.matrix);
+  return (kept.transpose() * kept).cwiseProduct(matrix_view(metric)).sum();
+}
+
+}  // namespace weir
