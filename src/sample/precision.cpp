@@ -34,7 +34,7 @@ double precision_threshold(std::uint64_t dimension, double epsilon, double const
 
 SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const PrecisionOptions& options) {
   const SketchConfig& config = sketch.config();
-  require_scaled_lane(sketch);
+  require_scaled_lane(sketch.config());
   if (config.law != ScaleLaw::uniform) {
     throw UsageError("the sampler 'precision' needs a sketch with the law of scales 'uniform', this one has '" +
                      std::string(to_string(config.law)) + "'");

@@ -50,14 +50,12 @@ RecoveredRow largest_row(const MatrixSketch& sketch, const Metric& metric, std::
 
 void require_drawable(const MatrixSketch& sketch, const Metric& metric, double total, const DrawOptions& options) {
   const SketchConfig& config = sketch.config();
-  if (config.lanes < 2) throw UsageError("the sketch has 1 lane: draws need at least 2");
+  require_scaled_lane(config);
   if (config.law == ScaleLaw::uniform || config.p != 2.0) {
     throw UsageError(fmt::format("rows are drawn with the law 'exponential' and p = 2: the sketch has '{}' and p = {}",
                                  to_string(config.law), config.p));
   }
-  if (!(options.threshold >= 0) || std::isinf(options.threshold)) {
-    throw UsageError(fmt::format("threshold is {}: expected a finite number, 0 or more", options.threshold));
-  }
+  require_threshold(options.threshold);
   if (metric.dimension() != sketch.columns()) {
     throw UsageError(fmt::format("the metric is {} x {}: expected {} x {}, as rows have {} columns", metric.dimension(),
                                  metric.dimension(), sketch.columns(), sketch.columns(), sketch.columns()));

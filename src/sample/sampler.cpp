@@ -64,13 +64,11 @@ class Acceptance {
 
 SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options) {
   const SketchConfig& config = sketch.config();
-  require_scaled_lane(sketch);
+  require_scaled_lane(sketch.config());
   if (config.law == ScaleLaw::uniform) {
     throw UsageError("a sketch with the law of scales 'uniform' is for the sampler 'precision'");
   }
-  if (!(options.threshold >= 0) || std::isinf(options.threshold)) {
-    throw UsageError(fmt::format("threshold is {}: expected a finite number, 0 or more", options.threshold));
-  }
+  require_threshold(options.threshold);
   if (config.p < 2 && options.threshold > 0 && config.lanes < 3) {
     throw UsageError(fmt::format("the sketch has {} lanes: p = {} with a threshold needs at least 8, or threshold 0",
                                  config.lanes, config.p));
@@ -107,7 +105,7 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
 SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options) {
   const SketchConfig& config = sketch.config();
   constexpr std::uint32_t lane = 1;
-  require_scaled_lane(sketch);
+  require_scaled_lane(sketch.config());
   require_recoverable(sketch, options.samples, "samples without replacement");
   if (config.law != ScaleLaw::exponential)
     throw UsageError("draws without replacement need the exponential law of scales");

@@ -1,5 +1,7 @@
 #include "sample/search.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -255,8 +257,14 @@ std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, doub
   return maxima;
 }
 
-void require_scaled_lane(const VectorSketch& sketch) {
-  if (sketch.config().lanes < 2) throw UsageError("the sketch has 1 lane: draws need at least 2");
+void require_scaled_lane(const SketchConfig& config) {
+  if (config.lanes < 2) throw UsageError("the sketch has 1 lane: draws need at least 2");
+}
+
+void require_threshold(double threshold) {
+  if (!(threshold >= 0) || std::isinf(threshold)) {
+    throw UsageError(fmt::format("threshold is {}: expected a finite number, 0 or more", threshold));
+  }
 }
 
 }  // namespace weir

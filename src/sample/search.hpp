@@ -50,6 +50,8 @@ struct LaneMaximum {
 [[nodiscard]] std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor);
 
 /// Throws UsageError when the sketch has lane 0 only.
-void require_scaled_lane(const VectorSketch& sketch);
+void require_scaled_lane(const SketchConfig& config);
+/// Throws UsageError when T is negative or not finite.
+void require_threshold(double threshold);
 
 }  // namespace weir

@@ -19,8 +19,6 @@ class ColumnDraws {
  public:
   ColumnDraws(const MatrixSketch& sketch, double threshold) : sketch_(sketch), threshold_(threshold) {}
 
-  [[nodiscard]] bool any_lane_left() const noexcept { return next_lane_ < sketch_.config().lanes; }
-
   struct Entry {
     std::uint64_t column = 0;
     double value = 0;
@@ -29,7 +27,7 @@ class ColumnDraws {
   /// one accepts.
   [[nodiscard]] std::optional<Entry> draw(std::span<const double> v, double mass) {
     const double floor = std::sqrt(threshold_ * mass) * (1 - 1e-9);
-    while (any_lane_left()) {
+    while (next_lane_ < sketch_.config().lanes) {
       const std::uint32_t lane = next_lane_++;
       const VectorSketch row = sketch_.product(v, lane);
       const LaneMaximum maximum = maximum_of_lane(row, 0, floor);

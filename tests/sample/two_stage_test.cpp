@@ -159,7 +159,7 @@ TEST(PairLaw, FollowsTheEstimatedMetricInTheRowsAndTheExactLawInTheColumns) {
     return draw_pairs(sketch, {.samples = 4});
   };
   const auto position = [&](const Draw& draw) { return static_cast<std::int64_t>(draw.index * n + *draw.column); };
-  const LawCounts drawn = testing_support::count_draws_by(sampler, position, n * n, config.lanes, 3000);
+  const LawCounts drawn = testing_support::count_draws_by(sampler, position, n * n, config.lanes, 2000);
   const std::vector<double> rows = testing_support::law_of_rows(pairs.a1, fixed.a2.gram());
   const std::vector<double> y = pairs.y();
   std::vector<double> law;
@@ -205,7 +205,7 @@ TEST(TwoStage, DrawsUntilTheLanesOfEitherStageAreUsedUp) {
   std::vector<std::uint64_t> counts(lanes + 1);
   std::uint64_t second_stage = 0;
   for (std::uint64_t seed = 1; seed <= trials; ++seed) {
-    const SketchConfig config{.dimension = 1, .buckets = 1024, .lanes = 8, .seed = seed};
+    const SketchConfig config{.dimension = 1, .buckets = 512, .lanes = 8, .seed = seed};
     const SampleResult result = draw_pairs(sketch_of(pairs, 20, 20, config, exact), {.samples = 100});
     ++counts[result.draws.size()];
     EXPECT_EQ(result.draws.size() + result.failed.size(), lanes);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -162,6 +163,21 @@ TEST(KroneckerSketch, AnExactGramMatrixRefusesMultiplesWithNothingChanged) {
   EXPECT_THROW(sketch.add(before, 2.0), InputError);
   EXPECT_THROW(sketch.scale(2.0), InputError);
   EXPECT_TRUE(equal(sketch, before));
+}
+
+TEST(KroneckerSketch, TheTensorSketchIsOfItsWideSketches) {
+  KroneckerSketch sketch = empty();
+  add_half(sketch, 0);
+  add_half(sketch, 1);
+  const TensorSketch tensor = sketch.tensor();
+  EXPECT_EQ(tensor.config.dimensions, (std::vector{shape.n1, shape.n2}));
+  EXPECT_EQ(tensor.config.seed, 7U);
+  const RowsSketch* factors[] = {&sketch.a1, &sketch.a2};
+  for (std::size_t q = 0; q < 2; ++q) {
+    EXPECT_EQ(tensor.config.factor(q, 0), factors[q]->wide.config());
+    EXPECT_TRUE(std::ranges::equal(tensor.factors[q][0].table(), factors[q]->wide.table()));
+  }
+  EXPECT_EQ(tensor.core, sketch.x);
 }
 
 TEST(KroneckerSketch, ProductsOfSidesMayExceed64Bits) {

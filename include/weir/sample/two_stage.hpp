@@ -18,8 +18,9 @@ namespace weir {
 //
 // - G2 is estimated in B' buckets. Each mass is off by a relative standard error of at most sqrt(2 / (R B')), the same in
 //   every draw: the law of i1 by an expected total variation of at most 0.4 sqrt(2 / (R B')), 0.0056 for R = 5, B' =
-//   2048. That of i2 given i1 does not feel it, and with exact Gram matrices there is none. G1 enters ||y||^2 alone:
-//   the rate at which lanes accept, and the probabilities reported, as G2 does.
+//   2048. That of i2 given i1 does not feel it, and with exact Gram matrices there is none. G1 enters ||y||^2 alone: the
+//   rate at which lanes of A1 accept, and the probabilities reported. That of the lanes of A2 depends on the error of the
+//   row's mass: rows with a low rate need more of them, which bends the law only where they run out.
 // - The cells hold what collides, which moves the maxima of both stages as it does in draw_with_replacement: relatively
 //   by about ln(n)/B.
 // - The row a_i1 is recovered from the cells, up to an error whose squared M-norm is at most about 0.12 ln(n1)/B of the
