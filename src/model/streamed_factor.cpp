@@ -6,7 +6,6 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "matrix_view.hpp"
@@ -77,8 +76,7 @@ StreamedFactorModel::StreamedFactorModel(const KroneckerShape& shape, Operand st
       streamed_slice_(streamed_shape(), party),
       fixed_slice_(fixed_shape(), party),
       coefficients_(block_tokens * d_),
-      deltas_(block_tokens * tile_width),
-      keys_(tile_width) {
+      deltas_(block_tokens * tile_width) {
   token_rows_.reserve(block_tokens);
   nonzero_columns_.reserve(d_);
 }
@@ -214,8 +212,7 @@ void StreamedFactorModel::sketch_tokens(VectorSketch& y) {
     }
     for (std::size_t token = 0; token < tokens; ++token) {
       const std::uint64_t first_key = token_rows_[token] * fixed_shape().rows + fixed_slice_.first + first;
-      std::iota(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(count), first_key);
-      y.update(std::span(keys_).first(count), std::span(deltas_).subspan(token * tile_width, count));
+      y.update_run(first_key, std::span(deltas_).subspan(token * tile_width, count));
     }
   }
   token_rows_.clear();

@@ -106,7 +106,6 @@ class StreamedFactorModel {
   AlignedVector<double> coefficients_;  // [token / 4][j][token % 4]
   std::vector<std::size_t> nonzero_columns_;
   AlignedVector<double> deltas_;  // [token][k of the tile]
-  std::vector<std::uint64_t> keys_;
 };
 
 }  // namespace weir
