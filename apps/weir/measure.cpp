@@ -142,9 +142,9 @@ void MeasureOptions::check() const {
     if (sketch.degree() == 2) throw UsageError("--p 4 is for --model product; --method streaming takes 0.5, 1 and 2");
   } else if ((model.is_kronecker() || model.is_rows()) && !(from_state && !streams)) {
     if (sketch.p.value_or(2) != 2)
-      throw UsageError(fmt::format("--p {}: {} has the law of squares only, --p 2", *sketch.p,
-                                   model.is_rows() ? "--model rows"
-                                                   : fmt::format("--method {}", to_string(model.method()))));
+      throw UsageError(
+          fmt::format("--p {}: {} has the law of squares only, --p 2", *sketch.p,
+                      model.is_rows() ? "--model rows" : fmt::format("--method {}", to_string(model.method()))));
   }
   if (exact != engine::Exact::none && from_state)
     throw UsageError("exact answers need the whole stream; --state holds a sketch only");
@@ -213,8 +213,8 @@ void stream_one_factor(const mpi::Communicator& communicator, const ModelOptions
   std::optional<VectorSketch> start_of_y;
   if (start) start_of_y = std::get<VectorSketch>(std::move(*start));
   const Operand streamed = model.streamed_factor();
-  const engine::FactorSource source{
-      .stream = options.source, .fixed_factor = model.fixed_file(streamed == Operand::A1 ? "A2" : "A1")};
+  const engine::FactorSource source{.stream = options.source,
+                                    .fixed_factor = model.fixed_file(streamed == Operand::A1 ? "A2" : "A1")};
   constexpr std::uint64_t tensor_buckets = 2048;
   engine::FactorJobResult job =
       engine::run_streamed_factor_job(communicator, model.kronecker_shape(), streamed, model.core(communicator),

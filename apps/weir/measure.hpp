@@ -30,7 +30,9 @@ struct MeasureOptions {
   [[nodiscard]] bool all_is_fixed() const { return !model.fixed_file("A").empty() && !model.fixed_file("x").empty(); }
   /// Draws, and answers, come from the operands of a matrix: the models rows, and kronecker but for one factor that
   /// streams into a sketch of y.
-  [[nodiscard]] bool of_operands() const { return model.is_rows() || (model.is_kronecker() && !model.streams_one_factor()); }
+  [[nodiscard]] bool of_operands() const {
+    return model.is_rows() || (model.is_kronecker() && !model.streams_one_factor());
+  }
   /// What can be found wrong before anything is read. Throws UsageError.
   void check() const;
   /// n as given, or all that a key may be: then the stream needs no known bound, and states of any streams combine.
@@ -51,8 +53,9 @@ struct Measured {
   std::uint64_t sketch_columns = 1;  ///< Columns of the sketched matrix.
   std::string fixed_a;               ///< Path of A, when it is at hand.
   std::vector<double> x;             ///< Then, on every rank.
-  std::optional<KroneckerShape> shape;  ///< Of a Kronecker product; d1 and d2 are 0 where a saved state does not know them.
-  std::optional<Method> method;         ///< Likewise.
+  std::optional<KroneckerShape>
+      shape;                     ///< Of a Kronecker product; d1 and d2 are 0 where a saved state does not know them.
+  std::optional<Method> method;  ///< Likewise.
   std::optional<StreamedFactorModel> factor;  ///< One factor streamed, all of it: this rank's slices of the operands.
   std::optional<Estimate> tensor_f2;          ///< Then, on rank 0.
 };

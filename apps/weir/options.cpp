@@ -139,7 +139,8 @@ KroneckerShape ModelOptions::kronecker_shape() const { return {*n1, *n2, *d1, *d
 std::vector<engine::FixedOperand> ModelOptions::fixed_operands() const {
   std::vector<engine::FixedOperand> operands;
   for (const Operand operand : {Operand::A, Operand::A1, Operand::A2, Operand::X})
-    if (std::string path = fixed_file(to_string(operand)); !path.empty()) operands.push_back({operand, std::move(path)});
+    if (std::string path = fixed_file(to_string(operand)); !path.empty())
+      operands.push_back({operand, std::move(path)});
   return operands;
 }
 
@@ -220,7 +221,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group(group);
   add_whole(
       app, "--n", {1, max_dimension}, [&options](std::uint64_t value) { options.n = value; },
-      "Length of y, rows of A: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at about "
+      "Length of y, rows of A: indices are 0 .. N-1; costs no memory. Without it any index below 2^63 is taken, at "
+      "about "
       "twice the time and memory of a small N; a fixed A says it itself")
       ->group(group);
   add_whole(
@@ -230,9 +232,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->type_name("D")
       ->group(group);
   const auto add_side = [&](const char* name, std::optional<std::uint64_t>& side, const char* description) {
-    add_whole(app, name, {1, max_dimension}, [&side](std::uint64_t value) { side = value; }, description)->group(group);
+    add_whole(
+        app, name, {1, max_dimension}, [&side](std::uint64_t value) { side = value; }, description)
+        ->group(group);
   };
-  add_side("--n1", options.n1, "Rows of A1: i1 is 0 .. N1-1. A fixed factor says it itself; --method two-stage can do without");
+  add_side("--n1", options.n1,
+           "Rows of A1: i1 is 0 .. N1-1. A fixed factor says it itself; --method two-stage can do without");
   add_side("--n2", options.n2, "Rows of A2: i2 is 0 .. N2-1");
   add_side("--d1", options.d1, "Columns of A1, rows of X; without it those of a fixed operand");
   add_side("--d2", options.d2, "Columns of A2 and of X");
@@ -252,9 +257,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
                                   : text == "exact"   ? Method::exact
                                                       : Method::two_stage;
          },
-         "Of --model kronecker. streaming: one factor streams into a sketch of y, the other and X are fixed; exact values, "
-         "O(N2) time an event (N1 when A2 streams), O((N1 + N2) D / ranks) memory. two-stage: all may stream, O(1) in N1 "
-         "and N2. exact: the operands themselves, O((N1 + N2) D) a rank. Without it streaming when one factor is fixed, "
+         "Of --model kronecker. streaming: one factor streams into a sketch of y, the other and X are fixed; exact "
+         "values, "
+         "O(N2) time an event (N1 when A2 streams), O((N1 + N2) D / ranks) memory. two-stage: all may stream, O(1) in "
+         "N1 "
+         "and N2. exact: the operands themselves, O((N1 + N2) D) a rank. Without it streaming when one factor is "
+         "fixed, "
          "else two-stage")
       ->check(one_of({"streaming", "two-stage", "exact"}))
       ->type_name("streaming|two-stage|exact")
@@ -265,7 +273,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   };
   app.add_option_function<std::string>(
          "--gram", [gram](const std::string& text) { gram().exact = text == "exact"; },
-         "How A^T A is kept, of --model rows and --method two-stage: sketch, for every stream; exact, D^2 numbers without "
+         "How A^T A is kept, of --model rows and --method two-stage: sketch, for every stream; exact, D^2 numbers "
+         "without "
          "error, where rows come and go whole")
       ->check(one_of({"sketch", "exact"}))
       ->type_name("sketch|exact")
@@ -298,9 +307,10 @@ void ModelOptions::complete(const mpi::Communicator& communicator) {
                                  : operand == Operand::X ? "--d1 and --d2"
                                                          : fmt::format("--n{0} and --d{0}", name[1]);
       if (!stated && !(rows && columns))
-        throw UsageError(fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
-                                     "file of events it needs {}",
-                                     path, needed));
+        throw UsageError(
+            fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "
+                        "file of events it needs {}",
+                        path, needed));
       if (!stated) continue;
       const auto [stated_rows, stated_columns] = *stated;
       const std::string row_option = needed.substr(0, needed.find(' '));
@@ -330,8 +340,8 @@ void ModelOptions::complete_kronecker() {
     if (!d1) d1 = d2;
     if (!d2) d2 = d1;
     if (d1 && *d1 != *d2)
-      throw UsageError(fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE", *d1,
-                                   *d2));
+      throw UsageError(
+          fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE", *d1, *d2));
   }
   const auto require = [](const std::optional<std::uint64_t>& side, std::string_view option, std::string_view meaning) {
     if (!side) throw UsageError(fmt::format("--model kronecker needs {}, the {}", option, meaning));
@@ -345,8 +355,8 @@ void ModelOptions::complete_kronecker() {
   require(n1, "--n1", "number of rows of A1");
   require(n2, "--n2", "number of rows of A2");
   if (method() == Method::streaming && *n1 > max_dimension / *n2)
-    throw UsageError(fmt::format("--method streaming: n1 n2 = {} x {} is more than 2^63; --method two-stage has no such limit",
-                                 *n1, *n2));
+    throw UsageError(fmt::format(
+        "--method streaming: n1 n2 = {} x {} is more than 2^63; --method two-stage has no such limit", *n1, *n2));
 }
 
 DenseMatrix ModelOptions::core(const mpi::Communicator& communicator) const {
@@ -359,7 +369,8 @@ DenseMatrix ModelOptions::core(const mpi::Communicator& communicator) const {
     } else if (communicator.local_is_root()) {
       core = load_operand(path);
       if (core.rows != *d1 || core.columns != *d2)
-        throw InputError(fmt::format("{}: {} x {} numbers, expected X, {} x {}", path, core.rows, core.columns, *d1, *d2));
+        throw InputError(
+            fmt::format("{}: {} x {} numbers, expected X, {} x {}", path, core.rows, core.columns, *d1, *d2));
     }
   });
   communicator.broadcast(core.values);

@@ -42,9 +42,9 @@ void require_inside(const Point& point, std::uint64_t rows, const std::optional<
     throw UsageError(columns ? fmt::format("--point {}: y is a matrix, expected I1:I2", point.index)
                              : fmt::format("--point {}:{}: y is a vector, expected I", point.index, *point.column));
   if (point.index < rows && (!columns || *point.column < *columns)) return;
-  throw UsageError(columns ? fmt::format("--point: entry {}:{} is outside y of {} x {}", point.index, *point.column, rows,
-                                         *columns)
-                           : fmt::format("--point: index {} is outside y of length {}", point.index, rows));
+  throw UsageError(
+      columns ? fmt::format("--point: entry {}:{} is outside y of {} x {}", point.index, *point.column, rows, *columns)
+              : fmt::format("--point: index {} is outside y of length {}", point.index, rows));
 }
 
 /// Draws through which a moment is estimated, where the sketch has the buckets for so many.
@@ -76,7 +76,8 @@ struct QueryOptions {
     SketchOptions& sketch = measure.sketch;
     if (measure.of_operands()) {
       // Answers come from the wide sketches of the operands; those that draw are kept small.
-      if (!measure.model.gram) measure.model.gram = GramConfig{.buckets = std::max(GramConfig().buckets, buckets_for(epsilon))};
+      if (!measure.model.gram)
+        measure.model.gram = GramConfig{.buckets = std::max(GramConfig().buckets, buckets_for(epsilon))};
       if (!sketch.buckets) sketch.buckets = 2;
       if (!sketch.lanes) sketch.lanes = 1;
       return;
@@ -84,7 +85,8 @@ struct QueryOptions {
     if (!moments.empty()) {
       sketch.without_replacement = true;
       sketch.samples = most_draws;
-      if (!sketch.buckets) sketch.buckets = std::max(buckets_for(epsilon), measure.configuration(measure.model).buckets);
+      if (!sketch.buckets)
+        sketch.buckets = std::max(buckets_for(epsilon), measure.configuration(measure.model).buckets);
       if (!sketch.lanes) sketch.lanes = 8;  // the wide lane that draws, and others for --top
       return;
     }
@@ -168,8 +170,7 @@ void answer(const KroneckerSketch& kronecker, const QueryOptions& options, Query
   for (const std::string& path : options.others) {
     const SketchState other = load_other(path, kronecker.config());
     const auto* operands = std::get_if<KroneckerSketch>(&other);
-    if (operands == nullptr)
-      throw InputError(fmt::format("{}: no inner product with a state of another kind", path));
+    if (operands == nullptr) throw InputError(fmt::format("{}: no inner product with a state of another kind", path));
     report.inner.push_back({path, image.inner_product(operands->tensor().image())});
   }
 }
@@ -276,8 +277,9 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
           "--moment",
           [options](const std::vector<std::string>& texts) {
             for (const std::string& text : texts)
-              for (const double p : parse_list(
-                       text, [](const std::string& item) { return parse_real("--moment", item, {0, 16, true, false}); }))
+              for (const double p : parse_list(text, [](const std::string& item) {
+                     return parse_real("--moment", item, {0, 16, true, false});
+                   }))
                 options->moments.push_back(p);
           },
           "Sums of |y_i|^P, through samples; the bound is that of the sampling")

@@ -65,8 +65,7 @@ struct SampleOptions {
   /// The same where rows, or entries of a Kronecker product, are drawn.
   void settle_operands() {
     ModelOptions& model = measure.model;
-    if (metric && !model.is_rows() && measure.state_path.empty())
-      throw UsageError("--metric belongs to --model rows");
+    if (metric && !model.is_rows() && measure.state_path.empty()) throw UsageError("--metric belongs to --model rows");
     if (!model.is_kronecker() && !model.is_rows()) return;
     const std::string model_name = "--model " + model.name();
     if (is("softmax") || (is("precision") && !model.streams_one_factor()))
@@ -108,8 +107,8 @@ class MetricChoice {
     if (name_ == "norm" || name_ == "leverage") return;
     DenseMatrix matrix = load_operand(name_);
     if (matrix.rows != d || matrix.columns != d)
-      throw InputError(fmt::format("{}: {} x {} numbers, expected a metric of {} x {}, as rows of A have {} entries", name_,
-                                   matrix.rows, matrix.columns, d, d, d));
+      throw InputError(fmt::format("{}: {} x {} numbers, expected a metric of {} x {}, as rows of A have {} entries",
+                                   name_, matrix.rows, matrix.columns, d, d, d));
     given_ = Metric::of(std::move(matrix), name_);
   }
 
@@ -367,14 +366,16 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
                  "Keep y itself as well (8 N bytes a rank) and show the true values and probabilities beside the draws")
       ->group(group);
   command
-      ->add_flag("--verify,!--no-verify", options->verify,
-                 "With --fixed A=FILE, and --method streaming: give exact values and probabilities of the draws in place of "
-                 "estimates, reading A once more (on by default)")
+      ->add_flag(
+          "--verify,!--no-verify", options->verify,
+          "With --fixed A=FILE, and --method streaming: give exact values and probabilities of the draws in place of "
+          "estimates, reading A once more (on by default)")
       ->group(group);
   command
-      ->add_option("--metric", options->metric,
-                   "Of --model rows: rows a are drawn by a^T M a. norm: M = I, squared norms. leverage: M = (A^T A)^-1, the "
-                   "leverage scores of least squares. FILE: M itself, .npy or .mtx, symmetric and positive semi-definite")
+      ->add_option(
+          "--metric", options->metric,
+          "Of --model rows: rows a are drawn by a^T M a. norm: M = I, squared norms. leverage: M = (A^T A)^-1, the "
+          "leverage scores of least squares. FILE: M itself, .npy or .mtx, symmetric and positive semi-definite")
       ->type_name("norm|leverage|FILE")
       ->default_str("norm")
       ->group(group);

@@ -43,7 +43,8 @@ void require_room(const mpi::Communicator& communicator, const OperandsModel& mo
 /// Throws unless every machine has room for what its ranks will allocate.
 void require_room(const mpi::Communicator& communicator, const Model& model, const Measure& measure, bool a_is_fixed) {
   if (const auto* rows = std::get_if<RowsModel>(&model)) return require_room(communicator, *rows, measure);
-  if (const auto* kronecker = std::get_if<KroneckerModel>(&model)) return require_room(communicator, *kronecker, measure);
+  if (const auto* kronecker = std::get_if<KroneckerModel>(&model))
+    return require_room(communicator, *kronecker, measure);
   const auto* product = std::get_if<StreamedProductModel>(&model);
   std::uint64_t sketch = 0, answering = 0, dense = 0;
   if (measure.sketch) {

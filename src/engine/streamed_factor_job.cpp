@@ -48,8 +48,8 @@ FactorJobResult run_streamed_factor_job(const mpi::Communicator& communicator, c
   const std::uint64_t tensor = doubles_in_bytes(config.rows * tensor_buckets, shape.d1 + shape.d2);
   const std::uint64_t table = doubles_in_bytes(config.table_size());
   require_memory(communicator, add_saturated(per_rank, add_saturated(tensor, table)), table,
-                 fmt::format("the slices of the operands, n1 = {}, n2 = {}, d1 = {}, d2 = {}, and the sketches", shape.n1,
-                             shape.n2, shape.d1, shape.d2));
+                 fmt::format("the slices of the operands, n1 = {}, n2 = {}, d1 = {}, d2 = {}, and the sketches",
+                             shape.n1, shape.n2, shape.d1, shape.d2));
 
   std::optional<StreamedFactorModel> model;
   std::optional<VectorSketch> y;
@@ -106,8 +106,7 @@ FactorJobResult run_streamed_factor_job(const mpi::Communicator& communicator, c
     if (const std::string problem = describe_range_problem(result.y); !problem.empty()) throw InputError(problem);
     if (operands) result.tensor_f2 = operands->image().f2();
   });
-  result.merge_seconds =
-      communicator.all_max(std::chrono::duration<double>(Clock::now() - merge_start).count());
+  result.merge_seconds = communicator.all_max(std::chrono::duration<double>(Clock::now() - merge_start).count());
   return result;
 }
 

@@ -94,8 +94,7 @@ std::string entries(const std::string& operand, std::span<const double> matrix, 
 std::string rows(const std::string& operand, std::span<const double> matrix, std::uint64_t columns) {
   const auto row = [&](std::uint64_t i, const std::string& mark) {
     std::string line = operand + "," + std::to_string(i) + "," + mark;
-    for (std::uint64_t j = 0; j < columns; ++j)
-      line += "," + std::to_string(static_cast<int>(matrix[i * columns + j]));
+    for (std::uint64_t j = 0; j < columns; ++j) line += "," + std::to_string(static_cast<int>(matrix[i * columns + j]));
     return line + "\n";
   };
   std::string text;
@@ -146,8 +145,7 @@ TEST_F(TensorJobTest, OneStreamedFactorMakesTheTablesOfYToTheBit) {
     config.row_length = 12;
     VectorSketch transposed(config);
     for (std::uint64_t i1 = 0; i1 < 12; ++i1)
-      for (std::uint64_t i2 = 0; i2 < 9; ++i2)
-        transposed.update(std::array{i2 * 12 + i1}, std::array{y[i1 * 9 + i2]});
+      for (std::uint64_t i2 = 0; i2 < 9; ++i2) transposed.update(std::array{i2 * 12 + i1}, std::array{y[i1 * 9 + i2]});
     for (const std::string& path : {a2_entries.path(), a2_rows.path()}) {
       const FactorJobResult job = stream_a2(config, path);
       if (!world.local_is_root()) continue;

@@ -22,11 +22,12 @@ struct FactorSource {
 };
 
 struct FactorJobResult {
-  VectorSketch y;                 ///< Phi y, complete on rank 0: as a matrix whose rows belong to the streamed factor.
-  std::optional<Estimate> tensor_f2;  ///< ||y||_2^2 as a TensorSketch of the operands has it; on rank 0, of a whole stream.
-  StreamedFactorModel model;      ///< This rank's slices of the operands.
+  VectorSketch y;  ///< Phi y, complete on rank 0: as a matrix whose rows belong to the streamed factor.
+  std::optional<Estimate>
+      tensor_f2;              ///< ||y||_2^2 as a TensorSketch of the operands has it; on rank 0, of a whole stream.
+  StreamedFactorModel model;  ///< This rank's slices of the operands.
   IngestStatistics ingest;
-  double merge_seconds = 0;       ///< Of the slowest rank.
+  double merge_seconds = 0;  ///< Of the slowest rank.
 };
 
 /// Collective: Algorithm 1 of the paper. Every rank keeps O(n d / ranks) doubles of the operands and the sketch of its
