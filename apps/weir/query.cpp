@@ -165,8 +165,10 @@ void answer(const KroneckerSketch& kronecker, const QueryOptions& options, Query
     for (const HeavyEntry& heavy : heavy_entries(tensor, static_cast<std::size_t>(options.top)).entries)
       report.top->push_back({heavy.index, heavy.estimate, heavy.column});
   }
-  for (const Point& point : options.points)
-    report.points.push_back({point.index, image.point(std::array{point.index, *point.column}), point.column});
+  std::vector<std::array<std::uint64_t, 2>> places;
+  for (const Point& point : options.points) places.push_back({point.index, *point.column});
+  const std::vector<Estimate> estimates = estimate_entries(tensor, places);
+  for (std::size_t t = 0; t < places.size(); ++t) report.points.push_back({places[t][0], estimates[t], places[t][1]});
   for (const std::string& path : options.others) {
     const SketchState other = load_other(path, kronecker.config());
     const auto* operands = std::get_if<KroneckerSketch>(&other);

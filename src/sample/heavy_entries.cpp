@@ -26,6 +26,36 @@ DenseMatrix gram_of_blocks(const std::vector<MatrixSketch>& blocks) {
   return mean;
 }
 
+/// What the operands say of y as a whole.
+struct Product {
+  explicit Product(const TensorSketch& sketch)
+      : core{sketch.columns(0), sketch.columns(1), sketch.core},
+        gram1(gram_of_blocks(sketch.factors[0])),
+        metric1(metric_through(core, gram_of_blocks(sketch.factors[1]))),
+        metric2(metric_through(to_dense_matrix(matrix_view(core).transpose()), gram1)),
+        f2(metric1.total(gram1)) {}
+
+  DenseMatrix core;  ///< X
+  DenseMatrix gram1;
+  Metric metric1;  ///< In which rows of A1 have the norms of rows of y.
+  Metric metric2;  ///< In which rows of A2 have the norms of columns of y.
+  double f2;       ///< ||y||_2^2
+};
+
+void require_two_factors(const TensorSketch& sketch) {
+  if (sketch.config.dimensions.size() != 2) {
+    throw UsageError(fmt::format("a tensor of {} factors: expected 2, of a matrix y", sketch.config.dimensions.size()));
+  }
+}
+
+/// Bound of the estimate of an entry whose row and column of y have these norms.
+double bound_of_entry(const TensorSketchConfig& config, double f2, double row_norm, double column_norm) {
+  const auto buckets = static_cast<double>(config.buckets);
+  const double lines = row_norm * row_norm + column_norm * column_norm;
+  const double variance = (lines / buckets + f2 / (buckets * buckets)) / config.sparsity;
+  return median_deviations(config.rows) * std::sqrt(variance);
+}
+
 /// Rows of a factor that may hold large entries of y.
 struct Candidates {
   std::vector<std::uint64_t> rows;
@@ -60,13 +90,45 @@ RowMajorMatrix signed_cells(const MatrixSketch& factor, std::uint64_t i) {
   return out;
 }
 
+/// Median over the repetitions of the M-norms of the cells of a row.
+double median_norm(const Metric& metric, const RowMajorMatrix& cells) {
+  std::vector<double> norms;
+  for (Eigen::Index row = 0; row < cells.rows(); ++row)
+    norms.push_back(std::sqrt(metric.of_row(std::span(cells.row(row).data(), static_cast<std::size_t>(cells.cols())))));
+  return median_of(norms);
+}
+
 }  // namespace
+
+std::vector<Estimate> estimate_entries(const TensorSketch& sketch,
+                                       std::span<const std::array<std::uint64_t, 2>> indices) {
+  const TensorSketchConfig& config = sketch.config;
+  require_two_factors(sketch);
+  const Product product(sketch);
+  const MatrixView x = matrix_view(product.core);
+  std::vector<Estimate> estimates;
+  for (const auto& [i1, i2] : indices) {
+    if (i1 >= config.dimensions[0] || i2 >= config.dimensions[1]) {
+      throw UsageError(
+          fmt::format("entry ({}, {}) is outside of {} x {}", i1, i2, config.dimensions[0], config.dimensions[1]));
+    }
+    std::vector<double> repetitions(config.rows, 0.0);
+    for (std::uint32_t k = 0; k < config.sparsity; ++k) {
+      const RowMajorMatrix left = signed_cells(sketch.factors[0][k], i1);
+      const RowMajorMatrix right = signed_cells(sketch.factors[1][k], i2);
+      for (std::uint32_t row = 0; row < config.rows; ++row)
+        repetitions[row] += left.row(row).dot(x * right.row(row).transpose()) / config.sparsity;
+    }
+    const double row_norm = median_norm(product.metric1, signed_cells(sketch.factors[0].front(), i1));
+    const double column_norm = median_norm(product.metric2, signed_cells(sketch.factors[1].front(), i2));
+    estimates.push_back({median_of(repetitions), bound_of_entry(config, product.f2, row_norm, column_norm)});
+  }
+  return estimates;
+}
 
 HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::size_t candidates) {
   const TensorSketchConfig& config = sketch.config;
-  if (config.dimensions.size() != 2) {
-    throw UsageError(fmt::format("heavy entries of a tensor of {} factors: expected 2", config.dimensions.size()));
-  }
+  require_two_factors(sketch);
   for (const std::uint64_t n : config.dimensions) {
     if (n > longest_scanned_factor) {
       throw UsageError(fmt::format("heavy entries look at every row of the factors: {} are more than 2^32", n));
@@ -77,15 +139,12 @@ HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::s
     throw UsageError(fmt::format("{} candidates for heavy entries: expected 1 to 8192", candidates));
   }
 
-  const DenseMatrix core{sketch.columns(0), sketch.columns(1), sketch.core};
-  const MatrixView x = matrix_view(core);
-  const DenseMatrix gram1 = gram_of_blocks(sketch.factors[0]);
-  const Metric metric1 = metric_through(core, gram_of_blocks(sketch.factors[1]));
-  const Metric metric2 = metric_through(to_dense_matrix(x.transpose()), gram1);
+  const Product product(sketch);
+  const MatrixView x = matrix_view(product.core);
   HeavyEntries result;
-  result.f2 = metric1.total(gram1);
-  const Candidates rows = find_candidates(sketch.factors[0].front(), metric1, result.f2, candidates);
-  const Candidates columns = find_candidates(sketch.factors[1].front(), metric2, result.f2, candidates);
+  result.f2 = product.f2;
+  const Candidates rows = find_candidates(sketch.factors[0].front(), product.metric1, product.f2, candidates);
+  const Candidates columns = find_candidates(sketch.factors[1].front(), product.metric2, product.f2, candidates);
   result.complete_above = std::max(rows.complete_above, columns.complete_above);
 
   // X (sign c2) of all candidate columns: [block][repetition], d1 x candidates.
@@ -99,8 +158,6 @@ HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::s
     }
   }
 
-  const auto buckets = static_cast<double>(config.buckets);
-  const double deviations = median_deviations(config.rows);
   const auto is_larger = [](const HeavyEntry& a, const HeavyEntry& b) {
     return std::tuple(-std::abs(a.estimate.value), a.index, a.column) <
            std::tuple(-std::abs(b.estimate.value), b.index, b.column);
@@ -119,9 +176,8 @@ HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::s
       for (std::uint32_t row = 0; row < config.rows; ++row) {
         repetitions[row] = sums(row, static_cast<Eigen::Index>(j));
       }
-      const double lines = rows.norms[i] * rows.norms[i] + columns.norms[j] * columns.norms[j];
-      const double variance = (lines / buckets + result.f2 / (buckets * buckets)) / config.sparsity;
-      const Estimate estimate{median_of(repetitions), deviations * std::sqrt(variance)};
+      const Estimate estimate{median_of(repetitions),
+                              bound_of_entry(config, product.f2, rows.norms[i], columns.norms[j])};
       if (estimate.value != 0) result.entries.push_back({rows.rows[i], columns.rows[j], estimate});
     }
     // Now and then all but the largest go.

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "weir/sketch/tensor_sketch.hpp"
@@ -49,5 +51,11 @@ struct HeavyEntries {
 /// UsageError when the sketch has other than two factors, a dimension is above longest_scanned_factor, when count or
 /// candidates are 0, or candidates above 8192; InputError when a product of the operands overflows.
 [[nodiscard]] HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::size_t candidates = 256);
+
+/// y(i1, i2) for each pair of indices, by the estimate that heavy_entries() makes of a pair: far better than
+/// TensorImage::point where the row and the column hold little of ||y||. Throws UsageError when the sketch has other than
+/// two factors or an index is out of range, InputError when a product of the operands overflows.
+[[nodiscard]] std::vector<Estimate> estimate_entries(const TensorSketch& sketch,
+                                                     std::span<const std::array<std::uint64_t, 2>> indices);
 
 }  // namespace weir
