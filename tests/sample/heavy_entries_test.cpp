@@ -231,8 +231,8 @@ TEST(HeavyEntries, SayWhatIsWrong) {
     const TensorSketch sketch(config, std::vector<std::uint64_t>(dimensions.size(), 2));
     return message_of<UsageError>([&] { (void)heavy_entries(sketch, count, candidates); });
   };
-  EXPECT_EQ(why({4, 5, 6}, 1, 1), "a tensor of 3 factors: expected 2");
-  EXPECT_EQ(why({4}, 1, 1), "heavy entries of a tensor of 1 factors: expected 2");
+  EXPECT_EQ(why({4, 5, 6}, 1, 1), "a tensor of 3 factors: expected 2, of a matrix y");
+  EXPECT_EQ(why({4}, 1, 1), "a tensor of 1 factors: expected 2, of a matrix y");
   EXPECT_EQ(why({4, (std::uint64_t{1} << 32U) + 1}, 1, 1),
             "heavy entries look at every row of the factors: 4294967297 are more than 2^32");
   EXPECT_EQ(why({4, 5}, 0, 1), "0 heavy entries: expected at least 1");
