@@ -28,8 +28,9 @@ std::uint64_t system_seed() {
 }
 
 /// Ranks of one job run the same program on machines of one kind: the bytes of the struct will do.
-SketchConfig broadcast(const mpi::Communicator& communicator, SketchConfig config) {
-  static_assert(std::is_trivially_copyable_v<SketchConfig>);
+template <class Config>
+Config broadcast(const mpi::Communicator& communicator, Config config) {
+  static_assert(std::is_trivially_copyable_v<Config>);
   std::vector<std::byte> bytes(sizeof config);
   std::memcpy(bytes.data(), &config, sizeof config);
   communicator.broadcast(bytes);
@@ -47,6 +48,16 @@ void require_consistent(const ModelOptions& model, const KroneckerShape& saved) 
   require("--n2", model.n2, saved.n2);
   require("--d1", model.d1, saved.d1);
   require("--d2", model.d2, saved.d2);
+}
+
+/// Throws UsageError when the Gram matrices of the saved state are kept in another way than was asked for.
+void require_consistent(const ModelOptions& model, const GramConfig& saved) {
+  if (model.exact_gram.value_or(saved.exact) != saved.exact)
+    throw UsageError(fmt::format("--gram {} contradicts the saved state, which has {}",
+                                 saved.exact ? "sketch" : "exact", saved.exact ? "exact" : "sketch"));
+  if (model.gram_buckets.value_or(saved.buckets) != saved.buckets)
+    throw UsageError(
+        fmt::format("--gram-buckets {} contradicts the saved state, which has {}", *model.gram_buckets, saved.buckets));
 }
 
 /// Throws UsageError unless a stream can be added to a state of a Kronecker product by the method asked for.
@@ -80,7 +91,15 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
       measured.degree = product->degree;
       measured.sketch_columns = product->a.columns();
     }
-    if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) columns = rows->columns();
+    if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) {
+      columns = rows->columns();
+      measured.gram = rows->gram_config();
+      require_consistent(options.model, measured.gram);
+    }
+    if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+      measured.gram = kronecker->a1.gram_config();
+      require_consistent(options.model, measured.gram);
+    }
     measured.config = config_of(state.sketch);
     measured.shape = shape_of(state);
     options.sketch.require_consistent(measured.config, measured.degree);
@@ -107,6 +126,7 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
     start.emplace(std::move(state.sketch));
   });
   measured.config = broadcast(communicator, measured.config);
+  measured.gram = broadcast(communicator, measured.gram);
   measured.degree = static_cast<std::uint32_t>(communicator.broadcast(measured.degree));
   measured.sketch_columns = communicator.broadcast(measured.sketch_columns);
   if (columns = communicator.broadcast(columns); columns > 0) measured.d = columns;
@@ -158,8 +178,10 @@ void MeasureOptions::check() const {
   if (keep_sketch) std::ignore = sketch.configuration(dimension(model));
 }
 
-std::uint64_t MeasureOptions::dimension(const ModelOptions& known) const {
-  return known.n.value_or(std::min(max_dimension, key_limit(sketch.randomness.value_or(Randomness::mix))));
+std::uint64_t MeasureOptions::dimension(const ModelOptions& known) const { return known.n.value_or(most_keys()); }
+
+std::uint64_t MeasureOptions::most_keys() const {
+  return std::min(max_dimension, key_limit(sketch.randomness.value_or(Randomness::mix)));
 }
 
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
@@ -177,19 +199,21 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_sketch_options(app, options.sketch);
 }
 
-SketchConfig MeasureOptions::configuration(const ModelOptions& known) const {
-  if (!known.is_kronecker()) return sketch.configuration(dimension(known));
-  const KroneckerShape shape = known.kronecker_shape();
-  if (known.streams_one_factor())
-    return known.streamed_factor() == Operand::A1 ? sketch.matrix_configuration(shape.n1, shape.n2)
-                                                  : sketch.matrix_configuration(shape.n2, shape.n1);
-  // Either factor may fail to draw.
-  SketchOptions each = sketch;
-  each.failure = sketch.failure / 2;
-  const std::uint64_t limit = key_limit(sketch.randomness.value_or(Randomness::mix));
-  SketchConfig config = each.configuration(std::min(limit, std::max(shape.n1, shape.n2)));
-  config.dimension = shape.n1;
-  return config;
+PairsConfig MeasureOptions::sizes(const ModelOptions& known) const {
+  PairsConfig sizes;
+  sizes.gram.exact = known.exact_gram.value_or(false);
+  if (!known.is_kronecker()) {
+    sizes.sketch = sketch.configuration(dimension(known));
+    if (known.is_rows()) sizes.gram.buckets = suggest_gram_buckets(sketch.epsilon);
+  } else if (known.streams_one_factor()) {
+    const KroneckerShape shape = known.kronecker_shape();
+    sizes.sketch = known.streamed_factor() == Operand::A1 ? sketch.matrix_configuration(shape.n1, shape.n2)
+                                                          : sketch.matrix_configuration(shape.n2, shape.n1);
+  } else {
+    sizes = sketch.pairs_configuration(*known.n1, *known.n2, sizes.gram.exact);
+  }
+  sizes.gram.buckets = known.gram_buckets.value_or(sizes.gram.buckets);
+  return sizes;
 }
 
 namespace {
@@ -203,7 +227,7 @@ void take_shape(const mpi::Communicator& communicator, const KroneckerShape& sha
     options.d1 = shape.d1;
     options.d2 = shape.d2;
   } else {
-    options.complete(communicator);
+    options.complete(communicator, max_dimension);
   }
 }
 
@@ -213,8 +237,9 @@ void stream_one_factor(const mpi::Communicator& communicator, const ModelOptions
   std::optional<VectorSketch> start_of_y;
   if (start) start_of_y = std::get<VectorSketch>(std::move(*start));
   const Operand streamed = model.streamed_factor();
-  const engine::FactorSource source{.stream = options.source,
-                                    .fixed_factor = model.fixed_file(streamed == Operand::A1 ? "A2" : "A1")};
+  engine::FactorSource source{.stream = options.source,
+                              .fixed_factor = model.fixed_file(streamed == Operand::A1 ? "A2" : "A1")};
+  source.stream.advice = "with --method two-stage both factors may stream, and X too";
   constexpr std::uint64_t tensor_buckets = 2048;
   engine::FactorJobResult job =
       engine::run_streamed_factor_job(communicator, model.kronecker_shape(), streamed, model.core(communicator),
@@ -248,10 +273,14 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     if (measured.d) model_options.d = measured.d;
     if (measured.shape && has_streams) take_shape(communicator, *measured.shape, model_options);
   } else {
-    model_options.complete(communicator);
+    model_options.complete(communicator, options.most_keys());
     measured.degree = options.sketch.degree();
     config.p = options.sketch.p.value_or(config.p) / measured.degree;
-    if (options.keep_sketch) config = options.configuration(model_options);
+    if (options.keep_sketch) {
+      const PairsConfig sizes = options.sizes(model_options);
+      config = sizes.sketch;
+      measured.gram = sizes.gram;
+    }
     if (!model_options.is_kronecker()) config.dimension = options.dimension(model_options);
     if (model_options.is_rows()) measured.d = model_options.d;
     if (model_options.is_kronecker()) {
@@ -278,7 +307,7 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
       measured.job.y.finish();
     });
   } else {
-    Model model = model_options.build(communicator, config.dimension, measured.degree);
+    Model model = model_options.build(communicator, config.dimension, measured.degree, measured.gram);
     if (options.all_is_fixed()) {
       source.stream = {.paths = {model_options.fixed_file("A")}};
     } else {

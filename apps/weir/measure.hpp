@@ -37,8 +37,10 @@ struct MeasureOptions {
   void check() const;
   /// n as given, or all that a key may be: then the stream needs no known bound, and states of any streams combine.
   [[nodiscard]] std::uint64_t dimension(const ModelOptions& known) const;
-  /// The configuration of the sketch, `known` being complete. Throws UsageError.
-  [[nodiscard]] SketchConfig configuration(const ModelOptions& known) const;
+  /// The most that the hash functions asked for tell apart.
+  [[nodiscard]] std::uint64_t most_keys() const;
+  /// Sizes of the sketch, and of the Gram matrices of operands, `known` being complete. Throws UsageError.
+  [[nodiscard]] PairsConfig sizes(const ModelOptions& known) const;
 };
 /// STREAM..., --model and its shape, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
@@ -48,6 +50,7 @@ struct Measured {
   engine::JobResult job;
   StateDescription description;
   SketchConfig config;               ///< Of the sketch; without one only the dimension and the seed count.
+  GramConfig gram;                   ///< Of the models that draw from operands.
   std::uint32_t degree = 1;          ///< 2 where rows are lifted.
   std::optional<std::uint64_t> d;    ///< Length of x, of a product.
   std::uint64_t sketch_columns = 1;  ///< Columns of the sketched matrix.

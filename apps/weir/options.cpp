@@ -16,10 +16,12 @@
 #include <string_view>
 #include <utility>
 
+#include "weir/engine/ingest.hpp"
+#include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/io/operand.hpp"
-#include "weir/sample/sizing.hpp"
+#include "weir/sample/dense_operand.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::app {
@@ -164,11 +166,14 @@ void require_no_foreign_options(const ModelOptions& options, const std::string& 
     refuse(options.d1.has_value(), "--d1", KroneckerModel::name);
     refuse(options.d2.has_value(), "--d2", KroneckerModel::name);
     refuse(options.given_method.has_value(), "--method", KroneckerModel::name);
-    if (!options.is_rows()) refuse(options.gram.has_value(), "--gram", "kronecker and rows");
+    if (!options.is_rows()) {
+      refuse(options.exact_gram.has_value(), "--gram", "kronecker and rows");
+      refuse(options.gram_buckets.has_value(), "--gram-buckets", "kronecker and rows");
+    }
   } else {
     if (options.n || options.d)
       throw UsageError("--model kronecker has the sides --n1, --n2, --d1 and --d2, not --n and --d");
-    if (options.gram && options.method() != Method::two_stage)
+    if ((options.exact_gram || options.gram_buckets) && options.method() != Method::two_stage)
       throw UsageError("--gram and --gram-buckets belong to --method two-stage");
   }
 }
@@ -267,12 +272,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->check(one_of({"streaming", "two-stage", "exact"}))
       ->type_name("streaming|two-stage|exact")
       ->group(group);
-  const auto gram = [&options]() -> GramConfig& {
-    if (!options.gram) options.gram.emplace();
-    return *options.gram;
-  };
   app.add_option_function<std::string>(
-         "--gram", [gram](const std::string& text) { gram().exact = text == "exact"; },
+         "--gram", [&options](const std::string& text) { options.exact_gram = text == "exact"; },
          "How A^T A is kept, of --model rows and --method two-stage: sketch, for every stream; exact, D^2 numbers "
          "without "
          "error, where rows come and go whole")
@@ -281,17 +282,20 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->default_str("sketch")
       ->group(group);
   add_whole(
-      app, "--gram-buckets", {2, std::uint64_t{1} << 31}, [gram](std::uint64_t value) { gram().buckets = value; },
-      "Buckets of that sketch, a power of two: it moves the law of the draws by about sqrt(2 / (5 BUCKETS)) / 2")
-      ->default_str("2048")
+      app, "--gram-buckets", {2, std::uint64_t{1} << 31},
+      [&options](std::uint64_t value) { options.gram_buckets = value; },
+      "Buckets of that sketch, a power of two, in place of what epsilon chooses: it moves the law of the draws by "
+      "about "
+      "sqrt(2 / (5 BUCKETS)) / 2")
       ->type_name("BUCKETS")
       ->group(group);
 }
 
-void ModelOptions::complete(const mpi::Communicator& communicator) {
+void ModelOptions::complete(const mpi::Communicator& communicator, std::uint64_t most_rows) {
   std::vector<std::uint64_t> sides(6);
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
+    equate_columns();
     for (const auto& [operand, path] : fixed_operands()) {
       const std::string name(to_string(operand));
       if (is_pipe(path))
@@ -324,7 +328,7 @@ void ModelOptions::complete(const mpi::Communicator& communicator) {
       rows = rows.value_or(stated_rows);
       columns = stated_columns;
     }
-    if (is_kronecker()) complete_kronecker();
+    if (is_kronecker()) complete_kronecker(most_rows);
     sides = {n.value_or(0), d.value_or(0), n1.value_or(0), n2.value_or(0), d1.value_or(0), d2.value_or(0)};
   });
   communicator.broadcast(sides);
@@ -333,24 +337,25 @@ void ModelOptions::complete(const mpi::Communicator& communicator) {
     if (sides[k] != 0) *all[k] = sides[k];
 }
 
-void ModelOptions::complete_kronecker() {
-  const bool has_core = !fixed_file("X").empty();
-  // Where X is the identity for certain, one side says the other.
-  if (method() == Method::streaming && !has_core) {
-    if (!d1) d1 = d2;
-    if (!d2) d2 = d1;
-    if (d1 && *d1 != *d2)
-      throw UsageError(
-          fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE", *d1, *d2));
-  }
+void ModelOptions::equate_columns() {
+  if (!streams_one_factor() || !fixed_file("X").empty()) return;
+  if (!d1) d1 = d2;
+  if (!d2) d2 = d1;
+  if (d1 && *d1 != *d2)
+    throw UsageError(
+        fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE", *d1, *d2));
+}
+
+void ModelOptions::complete_kronecker(std::uint64_t most_rows) {
+  equate_columns();
   const auto require = [](const std::optional<std::uint64_t>& side, std::string_view option, std::string_view meaning) {
     if (!side) throw UsageError(fmt::format("--model kronecker needs {}, the {}", option, meaning));
   };
   require(d1, "--d1", "number of columns of A1");
   require(d2, "--d2", "number of columns of A2");
   if (method() == Method::two_stage) {
-    n1 = n1.value_or(max_dimension);
-    n2 = n2.value_or(max_dimension);
+    n1 = n1.value_or(most_rows);
+    n2 = n2.value_or(most_rows);
   }
   require(n1, "--n1", "number of rows of A1");
   require(n2, "--n2", "number of rows of A2");
@@ -360,27 +365,34 @@ void ModelOptions::complete_kronecker() {
 }
 
 DenseMatrix ModelOptions::core(const mpi::Communicator& communicator) const {
+  // Two of it, while it is read.
+  const std::uint64_t bytes = engine::doubles_in_bytes(*d1, *d2);
+  engine::require_memory(communicator, engine::add_saturated(bytes, bytes), 0,
+                         fmt::format("X, d1 = {} by d2 = {},", *d1, *d2));
   const std::string path = fixed_file("X");
   DenseMatrix core{*d1, *d2, {}};
-  engine::together(communicator, [&](mpi::FailureSignal&) {
-    if (path.empty()) {
-      core.values.resize(*d1 * *d2);
-      for (std::uint64_t j = 0; j < *d1; ++j) core.values[j * *d2 + j] = 1;
-    } else if (communicator.local_is_root()) {
-      core = load_operand(path);
-      if (core.rows != *d1 || core.columns != *d2)
-        throw InputError(
-            fmt::format("{}: {} x {} numbers, expected X, {} x {}", path, core.rows, core.columns, *d1, *d2));
-    }
-  });
-  communicator.broadcast(core.values);
+  if (path.empty()) {
+    core.values.resize(static_cast<std::size_t>(*d1 * *d2));
+    for (std::uint64_t j = 0; j < *d1; ++j) core.values[j * *d2 + j] = 1;
+    return core;
+  }
+  DenseOperand operand(*d1, *d2, "X");
+  engine::ingest(
+      communicator, {.paths = {path}}, {{Operand::X, *d1, *d2}}, Operand::X,
+      [&](const EventBatch& batch) {
+        operand.update(batch.i, batch.j, batch.delta);
+        operand.update_rows(batch.rows.i, batch.rows.weights, batch.rows.values);
+      },
+      engine::Delivery::every_rank);
+  core.values.assign(operand.table().begin(), operand.table().end());
   return core;
 }
 
-Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const {
+Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree,
+                          const GramConfig& gram) const {
   if (name() == VectorModel::name) return VectorModel(dimension);
-  if (is_rows()) return RowsModel(dimension, *d, gram.value_or(GramConfig()));
-  if (is_kronecker()) return KroneckerModel(kronecker_shape(), gram.value_or(GramConfig()));
+  if (is_rows()) return RowsModel(dimension, *d, gram);
+  if (is_kronecker()) return KroneckerModel(kronecker_shape(), gram);
   const std::string path = fixed_file("x");
   if (path.empty()) return StreamedProductModel(dimension, *d, degree);
   std::vector<double> x;
@@ -398,7 +410,7 @@ Model ModelOptions::build(const mpi::Communicator& communicator, std::uint64_t d
   return ProductModel(dimension, std::move(x), degree);
 }
 
-SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
+SamplingRequest SketchOptions::request(std::uint64_t dimension) const {
   SamplingRequest request;
   request.dimension = dimension;
   request.samples = samples;
@@ -407,12 +419,10 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
   request.p = p.value_or(request.p) / degree();
   request.threshold = threshold.value_or(request.threshold);
   request.without_replacement = without_replacement;
-  SketchConfig config = precision_constant ? suggest_precision_config({.dimension = dimension,
-                                                                       .samples = samples,
-                                                                       .failure = failure,
-                                                                       .epsilon = epsilon,
-                                                                       .constant = *precision_constant})
-                                           : suggest_config(request);
+  return request;
+}
+
+SketchConfig SketchOptions::with_overrides(SketchConfig config) const {
   config.rows = rows.value_or(config.rows);
   config.buckets = buckets.value_or(config.buckets);
   config.lanes = lanes.value_or(config.lanes);
@@ -426,6 +436,24 @@ SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
         fmt::format("--levels {}: a query would scan more than 2^40 items one by one; drop --levels, or give "
                     "the length of y with --n when it is shorter",
                     config.levels));
+  return config;
+}
+
+SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
+  return with_overrides(precision_constant ? suggest_precision_config({.dimension = dimension,
+                                                                       .samples = samples,
+                                                                       .failure = failure,
+                                                                       .epsilon = epsilon,
+                                                                       .constant = *precision_constant})
+                                           : suggest_config(request(dimension)));
+}
+
+PairsConfig SketchOptions::pairs_configuration(std::uint64_t n1, std::uint64_t n2, bool exact_gram) const {
+  PairsConfig config = suggest_pairs_config(request(n1), n2, exact_gram);
+  // Both factors are searched alike.
+  config.sketch.dimension = std::max(n1, n2);
+  config.sketch = with_overrides(config.sketch);
+  config.sketch.dimension = n1;
   return config;
 }
 

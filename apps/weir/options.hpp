@@ -14,6 +14,7 @@
 #include "weir/engine/job.hpp"
 #include "weir/model/model.hpp"
 #include "weir/mpi/communicator.hpp"
+#include "weir/sample/sizing.hpp"
 #include "weir/sketch/config.hpp"
 #include "weir/stream/writer.hpp"
 
@@ -81,7 +82,8 @@ struct ModelOptions {
   std::optional<std::uint64_t> n1, n2, d1, d2;
   std::vector<std::string> fixed;  ///< NAME=FILE
   std::optional<Method> given_method;
-  std::optional<GramConfig> gram;
+  std::optional<bool> exact_gram;
+  std::optional<std::uint64_t> gram_buckets;
 
   [[nodiscard]] std::string name() const { return model.value_or("vector"); }
   [[nodiscard]] bool is_kronecker() const { return name() == KroneckerModel::name; }
@@ -104,15 +106,20 @@ struct ModelOptions {
   [[nodiscard]] std::string fixed_file(std::string_view operand) const;
   /// What can be checked before anything is read. `knows_shape`: a saved state says what --d is. Throws UsageError.
   void check(bool knows_shape) const;
-  /// Collective: what the files of fixed matrices say about their sides where these are not given. Throws UsageError or
-  /// InputError on all ranks, also when they contradict it.
-  void complete(const mpi::Communicator& communicator);
-  /// Collective: the root reads the file of a fixed x. Throws UsageError or InputError on all ranks.
-  [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree) const;
+  /// Collective: what the files of fixed matrices say about their sides where these are not given. The factors of
+  /// --method two-stage have `most_rows` when nothing says how many. Throws UsageError or InputError on all ranks, also
+  /// when the files contradict what is given.
+  void complete(const mpi::Communicator& communicator, std::uint64_t most_rows);
+  /// Collective: the root reads the file of a fixed x. `gram` is for the models that draw from operands. Throws
+  /// UsageError or InputError on all ranks.
+  [[nodiscard]] Model build(const mpi::Communicator& communicator, std::uint64_t dimension, std::uint32_t degree,
+                            const GramConfig& gram) const;
 
  private:
+  /// Where X is the identity for certain, one of --d1 and --d2 says the other.
+  void equate_columns();
   /// The sides of a Kronecker product that follow from others. Throws UsageError for those that are missing.
-  void complete_kronecker();
+  void complete_kronecker(std::uint64_t most_rows);
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 
@@ -139,8 +146,15 @@ struct SketchOptions {
   [[nodiscard]] SketchConfig configuration(std::uint64_t dimension) const;
   /// The same for y seen as a matrix of `rows` rows of `columns` entries, whose groups are its rows.
   [[nodiscard]] SketchConfig matrix_configuration(std::uint64_t rows, std::uint64_t columns) const;
+  /// The same for the operands of a Kronecker product whose factors have n1 and n2 rows.
+  [[nodiscard]] PairsConfig pairs_configuration(std::uint64_t n1, std::uint64_t n2, bool exact_gram) const;
   /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree.
   void require_consistent(const SketchConfig& saved, std::uint32_t degree) const;
+
+ private:
+  [[nodiscard]] SamplingRequest request(std::uint64_t dimension) const;
+  /// Throws UsageError when the result is impossible.
+  [[nodiscard]] SketchConfig with_overrides(SketchConfig suggested) const;
 };
 /// --rows, --buckets, --lanes, --levels, --randomness, --seed.
 void add_sketch_options(CLI::App& app, SketchOptions& options);

@@ -72,12 +72,12 @@ struct QueryOptions {
   /// UsageError or InputError on all ranks.
   void settle(const mpi::Communicator& communicator) {
     if (!measure.state_path.empty()) return;
-    measure.model.complete(communicator);
+    measure.model.complete(communicator, measure.most_keys());
     SketchOptions& sketch = measure.sketch;
     if (measure.of_operands()) {
       // Answers come from the wide sketches of the operands; those that draw are kept small.
-      if (!measure.model.gram)
-        measure.model.gram = GramConfig{.buckets = std::max(GramConfig().buckets, buckets_for(epsilon))};
+      std::optional<std::uint64_t>& wide = measure.model.gram_buckets;
+      if (!wide) wide = std::max(GramConfig().buckets, buckets_for(epsilon));
       if (!sketch.buckets) sketch.buckets = 2;
       if (!sketch.lanes) sketch.lanes = 1;
       return;
@@ -85,8 +85,7 @@ struct QueryOptions {
     if (!moments.empty()) {
       sketch.without_replacement = true;
       sketch.samples = most_draws;
-      if (!sketch.buckets)
-        sketch.buckets = std::max(buckets_for(epsilon), measure.configuration(measure.model).buckets);
+      if (!sketch.buckets) sketch.buckets = std::max(buckets_for(epsilon), measure.sizes(measure.model).sketch.buckets);
       if (!sketch.lanes) sketch.lanes = 8;  // the wide lane that draws, and others for --top
       return;
     }
@@ -95,7 +94,7 @@ struct QueryOptions {
     sketch.lanes = 1;
     // Equal neighbours cancel in their group in lane 0, where only signs tell them apart; in scaled lanes they do not, and
     // the search for the largest looks into groups there too.
-    if (top > 0 && measure.configuration(measure.model).levels > 1) sketch.lanes = 8;
+    if (top > 0 && measure.sizes(measure.model).sketch.levels > 1) sketch.lanes = 8;
   }
   void check() const {
     measure.check();

@@ -210,6 +210,7 @@ IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSourc
     options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
   }
   options.on_error = source.on_error;
+  options.advice = source.advice;
   options.shapes = shapes;
   options.default_operand = default_operand;
 

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "engine/memory.hpp"
 #include "sample/power.hpp"
+#include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <utility>
 
-#include "engine/memory.hpp"
 #include "weir/engine/job.hpp"
+#include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/share.hpp"

@@ -4,7 +4,7 @@
 
 namespace weir::stream {
 
-Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()) {
+Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()), advice_(options.advice) {
   if (!given_) {
     rows_.fill(index_limit);
     for (const Operand operand : all_operands) {
@@ -44,7 +44,8 @@ std::string Limits::complaint(Operand operand) const {
   for (const Operand other : all_operands) {
     if (takes(other)) taken += fmt::format("{}{}", taken.empty() ? "" : ", ", to_string(other));
   }
-  return fmt::format("{} is not an operand of this model, which takes {}", to_string(operand), taken);
+  return fmt::format("{} is not an operand of this model, which takes {}{}{}", to_string(operand), taken,
+                     advice_.empty() ? "" : "; ", advice_);
 }
 
 std::string_view form_of(Operand operand) noexcept {

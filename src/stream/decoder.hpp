@@ -52,6 +52,7 @@ class Limits {
   std::array<std::uint64_t, 6> rows_{};
   std::array<std::uint64_t, 6> columns_{};
   bool given_ = false;
+  std::string advice_;
 };
 
 inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X};

@@ -284,8 +284,8 @@ class Kronecker(Case):
         self.fail_with(2, "query", *self.options, *self.sides, stream, "--point", 3, naming="I1:I2")
         self.fail_with(2, "query", *self.options, *self.sides, stream, "--point", "%d:0" % N1, naming="outside")
         for arguments, naming in (
-                ([*self.fix("A2", "X"), "--n1", N1, self.a2_entries], ["a2.csv", "A2"]),
-                ([*self.fix("A2", "X"), "--n1", N1, self.x_entries], ["x.csv", "X"]),
+                ([*self.fix("A2", "X"), "--n1", N1, self.a2_entries], ["a2.csv:1: ", "A2", "--method two-stage"]),
+                ([*self.fix("A2", "X"), "--n1", N1, self.x_entries], ["x.csv:1: ", "X", "--method two-stage"]),
                 ([*self.fix("A2", "X"), "--n1", 10, stream], ["a1_rows.csv", "10"]),
                 ([*self.fix("A2", "X"), "--n1", N1, self.write("short.csv", "A1,0,*,1,2\n")], ["short.csv", "1"]),
                 (["--gram", "exact", *self.sides, self.a1_entries], "whole"),

@@ -23,6 +23,7 @@ struct StreamSource {
   /// arrives, after the files.
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
+  std::string advice = {};      ///< Ends the complaint about an event of an operand that the model does not take.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
 };
 

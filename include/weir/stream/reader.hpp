@@ -46,6 +46,7 @@ struct ReadOptions {
                                           ///< operand is bad input. None: every operand, any index below 2^63.
   Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
                                           ///< vector.
+  std::string advice = {};                ///< Ends the complaint about an event of another operand; may be empty.
   std::size_t batch = 8192;               ///< Events a batch, at most.
   std::size_t row_values = std::size_t{1} << 18;  ///< Values of whole rows that fill a batch, too.
 };
