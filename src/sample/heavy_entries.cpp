@@ -84,6 +84,7 @@ HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::s
   const Metric metric2 = metric_through(to_dense_matrix(x.transpose()), gram1);
   HeavyEntries result;
   result.f2 = metric1.total(gram1);
+  if (!std::isfinite(result.f2)) throw InputError("||y||^2 overflows a double; scale the values down");
   const Candidates rows = find_candidates(sketch.factors[0].front(), metric1, result.f2, candidates);
   const Candidates columns = find_candidates(sketch.factors[1].front(), metric2, result.f2, candidates);
   result.complete_above = std::max(rows.complete_above, columns.complete_above);
