@@ -129,7 +129,7 @@ void StreamedFactorModel::multiply() {
       }
     }
   }
-  fixed_slice_.matrix.values = {};
+  std::vector<double>().swap(fixed_slice_.matrix.values);  // gives the memory back
   is_multiplied_ = true;
 }
 

@@ -33,7 +33,9 @@ struct Product {
         gram1(gram_of_blocks(sketch.factors[0])),
         metric1(metric_through(core, gram_of_blocks(sketch.factors[1]))),
         metric2(metric_through(to_dense_matrix(matrix_view(core).transpose()), gram1)),
-        f2(metric1.total(gram1)) {}
+        f2(metric1.total(gram1)) {
+    if (!std::isfinite(f2)) throw InputError("||y||^2 overflows a double; scale the values down");
+  }
 
   DenseMatrix core;  ///< X
   DenseMatrix gram1;

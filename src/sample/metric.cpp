@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "matrix_view.hpp"
@@ -51,6 +52,16 @@ double rounding(std::uint64_t d) { return static_cast<double>(d) * 0x1p-52; }
 
 double root(double value) { return std::sqrt(value); }
 
+/// Powers of two u_j that make g_jj u_j^2 1 to 4; 0 where g_jj is below 2^-80 of the largest, which is what rows that
+/// came and went leave of a column.
+Eigen::VectorXd units_of_columns(const MatrixView& gram) {
+  const Eigen::VectorXd squares = gram.diagonal();
+  const double least = 0x1p-80 * squares.maxCoeff();
+  return squares.unaryExpr([least](double square) {
+    return square > least ? std::ldexp(1.0, -static_cast<int>(std::floor(std::ilogb(square) / 2.0))) : 0.0;
+  });
+}
+
 }  // namespace
 
 Metric::Metric(DenseMatrix matrix, DenseMatrix factor) : matrix_(std::move(matrix)), factor_(std::move(factor)) {}
@@ -69,9 +80,13 @@ Metric Metric::leverage(const DenseMatrix& gram) {
   assert(gram.rows == gram.columns && gram.rows > 0);
   const std::string name = "the Gram matrix of the rows";
   require_finite(gram, name);
-  const Solver solver = decompose(gram, name);
+  // Scores do not depend on the units of the columns; which eigenvalues are rounding would.
+  const auto g = matrix_view(gram);
+  const Eigen::VectorXd units = units_of_columns(g);
+  const Solver solver = decompose(to_dense_matrix(units.asDiagonal() * g * units.asDiagonal()), name);
   const double cut = static_cast<double>(gram.rows) * 0x1p-40 * largest_eigenvalue(solver);
-  Metric metric(factor_above(cut, solver, [](double value) { return 1.0 / std::sqrt(value); }));
+  const DenseMatrix factor = factor_above(cut, solver, [](double value) { return 1.0 / std::sqrt(value); });
+  Metric metric(to_dense_matrix(units.asDiagonal() * matrix_view(factor)));
   if (!matrix_view(metric.matrix_).allFinite())
     throw InputError(name + " is so small that its inverse overflows a double; scale the rows up");
   return metric;
@@ -117,6 +132,7 @@ double Metric::total(const DenseMatrix& gram) const {
   assert(gram.rows == dimension() && gram.columns == dimension());
   const RowMajorMatrix products = matrix_view(matrix_).cwiseProduct(matrix_view(gram));
   const double sum = products.sum();
+  if (!std::isfinite(sum)) return std::numeric_limits<double>::infinity();
   // Where all rows are in the null space of M, rounding is what is left.
   return sum > rounding(dimension()) * products.cwiseAbs().sum() ? sum : 0.0;
 }

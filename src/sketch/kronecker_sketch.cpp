@@ -59,7 +59,8 @@ double KroneckerSketch::f2() const {
   const DenseMatrix g1 = a1.gram();
   const DenseMatrix g2 = a2.gram();
   const RowMajorMatrix through = matrix_view(core) * matrix_view(g2) * matrix_view(core).transpose();
-  return std::max(0.0, through.cwiseProduct(matrix_view(g1)).sum());
+  const double f2 = through.cwiseProduct(matrix_view(g1)).sum();
+  return f2 < 0 ? 0.0 : f2;  // what overflows may be no number, and is not 0
 }
 
 void KroneckerSketch::add(const KroneckerSketch& other, double coefficient) {

@@ -281,5 +281,15 @@ TEST(EstimateEntries, RefusesEntriesThatAreNotThere) {
             std::string::npos);
 }
 
+TEST(HeavyEntries, OfAnOverflowAreRefused) {
+  TensorSketch sketch(config_for(64, 1, 1), std::vector<std::uint64_t>{1, 1});
+  const std::vector<std::uint64_t> row{3};
+  const std::vector<double> once{1};
+  for (std::size_t q = 0; q < 2; ++q) sketch.update_rows(q, row, once, std::vector<double>{1e80});
+  sketch.core = {1};
+  EXPECT_EQ(message_of<InputError>([&] { (void)heavy_entries(sketch, 1); }),
+            "||y||^2 overflows a double; scale the values down");
+}
+
 }  // namespace
 }  // namespace weir

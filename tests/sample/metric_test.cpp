@@ -155,6 +155,41 @@ TEST(Metric, LeverageScoresSumToTheRank) {
   expect_scores(uneven, 4);
 }
 
+TEST(Metric, LeverageScoresDoNotDependOnTheUnitsOfColumns) {
+  const DenseMatrix a = random_matrix(30, 4, 9);
+  const Metric plain = Metric::leverage(times(transposed(a), a));
+  DenseMatrix scaled = a;
+  const double units[] = {0x1p30, 1, 0x1p-8, 0x1p-5};
+  for (std::size_t k = 0; k < scaled.values.size(); ++k) scaled.values[k] *= units[k % 4];
+  const Metric metric = Metric::leverage(times(transposed(scaled), scaled));
+  for (std::uint64_t i = 0; i < a.rows; ++i) EXPECT_EQ(metric.of_row(row(scaled, i)), plain.of_row(row(a, i)));
+
+  // A line through points at times in seconds: 1/n + (t - mean)^2 / sum of such squares.
+  constexpr std::uint64_t n = 31;
+  DenseMatrix line{n, 2, {}};
+  for (std::uint64_t t = 0; t < n; ++t)
+    line.values.insert(line.values.end(), {1, 1.7e9 + 86400.0 * static_cast<double>(t)});
+  const DenseMatrix gram = times(transposed(line), line);
+  const Metric of_line = Metric::leverage(gram);
+  EXPECT_NEAR(of_line.total(gram), 2, 1e-6);
+  for (std::uint64_t t = 0; t < n; ++t) {
+    const double from_mean = static_cast<double>(t) - 15;
+    EXPECT_NEAR(of_line.of_row(row(line, t)), 1.0 / n + from_mean * from_mean / 2480, 1e-6) << t;
+  }
+}
+
+TEST(Metric, LeverageDoesNotTakeWhatIsLeftOfAColumnForOne) {
+  const Metric metric = Metric::leverage({2, 2, {4, 1e-16, 1e-16, 1e-31}});
+  EXPECT_EQ(metric.factor().columns, 1u);
+  EXPECT_EQ(metric.of_row(std::vector<double>{2, 3e-16}), 1);
+}
+
+TEST(Metric, ATotalThatOverflowsIsNotZero) {
+  EXPECT_TRUE(std::isinf(Metric::norm(2).total({2, 2, {1e308, 0, 0, 1e308}})));
+  const Metric metric = Metric::of({2, 2, {1e200, -9e199, -9e199, 1e200}}, "M");
+  EXPECT_TRUE(std::isinf(metric.total({2, 2, {1e200, 1e200, 1e200, 1e200}})));
+}
+
 TEST(Metric, LeverageRefusesWhatCannotBeInverted) {
   const auto message = [](const DenseMatrix& gram) {
     return message_of<InputError>([&] { std::ignore = Metric::leverage(gram); });

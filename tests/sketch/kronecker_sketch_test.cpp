@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -101,6 +102,16 @@ TEST(KroneckerSketch, F2OfExactGramMatricesIsThatOfY) {
     }
   }
   EXPECT_EQ(sketch.f2(), f2);
+}
+
+TEST(KroneckerSketch, F2ThatOverflowsIsNotZero) {
+  // Terms of both signs: their sum is no number.
+  KroneckerSketch sketch({.n1 = 4, .n2 = 4, .d1 = 2, .d2 = 2}, small_config(), {.buckets = 64, .exact = true});
+  const std::vector<std::uint64_t> row{1};
+  const std::vector<double> comes{1};
+  sketch.a1.update_rows(row, comes, std::vector<double>{1e90, 1e90});
+  sketch.a2.update_rows(row, comes, std::vector<double>{1e90, -5e89});
+  EXPECT_FALSE(std::isfinite(sketch.f2()));
 }
 
 TEST(KroneckerSketch, IsLinearInEachOperandAndMultipliesAfterwards) {

@@ -13,9 +13,11 @@ class Metric {
  public:
   /// M = I: squared norms of rows.
   [[nodiscard]] static Metric norm(std::uint64_t d);
-  /// M = G^+, the pseudo-inverse of a Gram matrix G = A^T A: a_i^T M a_i are the leverage scores of A, and tr(M G) its
-  /// rank. Eigenvalues below d * 2^-40 of the largest count as zero. Throws InputError when an entry is not finite, or G
-  /// is not zero but so small that the inverse overflows.
+  /// The inverse of a Gram matrix G = A^T A, and where it has none, the pseudo-inverse in units in which all columns are
+  /// about equally long: a_i^T M a_i are the leverage scores of A, whatever the units of its columns are, and tr(M G) is
+  /// its rank. In those units, eigenvalues below d * 2^-40 of the largest count as zero; so do columns shorter than 2^-40
+  /// of the longest. Throws InputError when an entry is not finite, or G is not zero but so small that the inverse
+  /// overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
   /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero. `name` is used in messages. Throws
   /// InputError when it is empty, not square, not finite, not symmetric to 1e-9 of its largest entry, or has an eigenvalue
@@ -33,7 +35,8 @@ class Metric {
 
   /// a^T M a, never negative, in O(d r); infinite when it overflows. a.size() == dimension().
   [[nodiscard]] double of_row(std::span<const double> a) const;
-  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding.
+  /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding,
+  /// infinite where it overflows.
   [[nodiscard]] double total(const DenseMatrix& gram) const;
 
  private:

@@ -47,8 +47,7 @@ struct PairsConfig {
 /// samples are pairs. They must come out of both stages, so that each gets half of `failure`. The error of the Gram
 /// matrices gets half of epsilon, unless they are exact; the rest is shared by the two stages, each with a sketch as
 /// suggest_config() would have it for the longer side. Errors of values add up in their squares: value_epsilon /
-/// sqrt(2) for each stage. Throws UsageError as suggest_config, and for p
-/// other than 2 and draws without replacement.
+/// sqrt(2) for each stage. Throws UsageError as suggest_config, and for p other than 2 and draws without replacement.
 [[nodiscard]] PairsConfig suggest_pairs_config(const SamplingRequest& request, std::uint64_t n2, bool exact_gram);
 
 /// What a user wants from Algorithm 2 (weir/sample/precision.hpp).

@@ -47,7 +47,7 @@ struct KroneckerSketch {
   [[nodiscard]] bool has_core() const noexcept { return x_events > 0 || shape.d1 == shape.d2; }
   /// True when X had events that left nothing of it.
   [[nodiscard]] bool x_is_zero() const noexcept;
-  /// tr(X G2 X^T G1), the estimate of ||y||_2^2, never negative. Throws as core().
+  /// tr(X G2 X^T G1), the estimate of ||y||_2^2, never negative; not finite where it overflows. Throws as core().
   [[nodiscard]] double f2() const;
   /// The same operands as a TensorSketch, whose CountSketches are the `wide` ones of the factors. Throws as core().
   [[nodiscard]] TensorSketch tensor() const;
