@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "vectors.hpp"
 #include "weir/error.hpp"
 #include "weir/io/npy.hpp"
 #include "weir/model/streamed_factor.hpp"
@@ -28,6 +29,7 @@
 namespace {
 
 using namespace weir;
+using namespace weir::experiments;
 
 /// Of this thread of the process: other work on the machine does not count.
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
@@ -135,14 +137,6 @@ struct Law {
     return static_cast<std::size_t>(ratio > 0 ? std::clamp(std::ilogb(ratio) + 12, 0, int{octaves} - 1) : 0);
   }
 };
-
-/// 1/2 sum |counts / draws - probability|.
-double total_variation(const std::vector<double>& counts, const std::vector<double>& probability, double draws) {
-  double sum = 0;
-  for (std::size_t cell = 0; cell < counts.size(); ++cell)
-    sum += std::abs(counts[cell] / draws - probability[cell]) / 2;
-  return sum;
-}
 
 /// Draws of one method at one moment, of all seeds.
 struct Tally {
@@ -277,8 +271,8 @@ struct ExactDraws {
       seconds += (processor_seconds() - start) / repetitions;
       Tally tally;
       for (const Draw& draw : result.draws) tally.add(law, draw.index, *draw.column, draw.value);
-      add(by_place, total_variation(tally.by_place, law.by_place, draws));
-      add(by_size, total_variation(tally.by_size, law.by_size, draws));
+      add(by_place, total_variation(tally.by_place, law.by_place));
+      add(by_size, total_variation(tally.by_size, law.by_size));
     }
     for (Spread* spread : {&by_place, &by_size})
       spread->deviation = std::sqrt(std::max(0.0, spread->deviation - spread->mean * spread->mean));
@@ -346,12 +340,12 @@ Report run(const Stream& stream, const std::vector<Law>& laws, std::uint32_t sam
       const Tally& tally = method->moments[m];
       const ExactDraws exact(laws[m], tally.draws);
       exact_seconds = exact.seconds;
-      report.law += fmt::format(
-          "| {} | {} | {} | {} | {:.3f} | {:.3f} +- {:.3f} | {:.3f} | {:.3f} +- {:.3f} | {:.3f} | {} |\n", stream.name,
-          laws[m].arrived, method == &streaming ? "streaming" : "two-stage", tally.draws,
-          total_variation(tally.by_place, laws[m].by_place, tally.draws), exact.by_place.mean, exact.by_place.deviation,
-          total_variation(tally.by_size, laws[m].by_size, tally.draws), exact.by_size.mean, exact.by_size.deviation,
-          std::sqrt(tally.squared_errors / tally.draws), tally.outside);
+      report.law +=
+          fmt::format("| {} | {} | {} | {} | {:.3f} | {:.3f} +- {:.3f} | {:.3f} | {:.3f} +- {:.3f} | {:.3f} | {} |\n",
+                      stream.name, laws[m].arrived, method == &streaming ? "streaming" : "two-stage", tally.draws,
+                      total_variation(tally.by_place, laws[m].by_place), exact.by_place.mean, exact.by_place.deviation,
+                      total_variation(tally.by_size, laws[m].by_size), exact.by_size.mean, exact.by_size.deviation,
+                      std::sqrt(tally.squared_errors / tally.draws), tally.outside);
     }
   }
   const auto last = laws.size() - 1;
