@@ -145,6 +145,8 @@ SketchedDraws draw_from_sketches(const Regression& of, SketchConfig config, std:
     std::ranges::move(result.draws, std::back_inserter(to));
   };
   for (std::uint64_t t = 0; std::min(drawn.by_norm.size(), drawn.by_leverage.size()) < wanted; ++t) {
+    if (t == most_sketches)
+      throw UsageError(fmt::format("{} buckets: {} sketches drew fewer than {} rows", config.buckets, t, wanted));
     config.seed = seed * most_sketches + t;
     RowsSketch sketch(config, d + 1, {});
     stream_rows(sketch, of.ab);
@@ -159,6 +161,7 @@ SketchedDraws draw_from_sketches(const Regression& of, SketchConfig config, std:
 
 struct Result {
   Ratios norm;
+  Ratios norm_true_rows;
   Ratios leverage;
   Ratios leverage_true_rows;
 };
@@ -175,7 +178,9 @@ std::vector<Result> measure(const Regression& of, const SketchConfig& config, co
     const SketchedDraws drawn = draw_from_sketches(of, config, seed, draws.back());
     for (std::size_t t = 0; t < draws.size(); ++t) {
       const std::span by_leverage = std::span(drawn.by_leverage).first(draws[t]);
-      results[t].norm.values.push_back(of.ratio(std::span(drawn.by_norm).first(draws[t]), true));
+      const std::span by_norm = std::span(drawn.by_norm).first(draws[t]);
+      results[t].norm.values.push_back(of.ratio(by_norm, true));
+      results[t].norm_true_rows.values.push_back(of.ratio(by_norm, false));
       results[t].leverage.values.push_back(of.ratio(by_leverage, true));
       results[t].leverage_true_rows.values.push_back(of.ratio(by_leverage, false));
     }
@@ -216,7 +221,7 @@ int main(int argc, char** argv) {
   CLI::App app("Least squares on rows drawn from a sketch of their stream: Markdown tables on stdout");
   std::uint64_t n = 100'000;
   app.add_option("--rows", n, "Rows of the regressions")->check(CLI::Range(1000, 100'000'000))->capture_default_str();
-  std::uint64_t seeds = 20;
+  std::uint64_t seeds = 50;
   app.add_option("--seeds", seeds, "Samples of each kind; ten times as many without sketches")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
@@ -232,33 +237,36 @@ int main(int argc, char** argv) {
     const std::vector<Regression> all = regressions(n);
     std::cout << fmt::format(
         "## {} rows, {} seeds: ||A x' - b|| / ||A x* - b||, median / 90% (B = {}, {} lanes a sketch)\n\n"
-        "| regression | draws | uniform | norm, recovered | leverage, recovered | leverage, true rows | exact leverage "
-        "|\n|---|---|---|---|---|---|---|\n",
+        "| regression | draws | uniform | norm, recovered | norm, true rows | leverage, recovered | leverage, true "
+        "rows | exact leverage "
+        "|\n|---|---|---|---|---|---|---|---|\n",
         n, seeds, suggested.buckets, suggested.lanes);
     double row_error = 0;
     for (const Regression& of : all) {
       const std::vector<Result> results = measure(of, suggested, draws, seeds, row_error);
       for (std::size_t t = 0; t < draws.size(); ++t) {
-        std::cout << fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", of.name, draws[t],
+        std::cout << fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} |\n", of.name, draws[t],
                                  of_exact(of, true, draws[t], 10 * seeds).text(), results[t].norm.text(),
-                                 results[t].leverage.text(), results[t].leverage_true_rows.text(),
-                                 of_exact(of, false, draws[t], 10 * seeds).text())
+                                 results[t].norm_true_rows.text(), results[t].leverage.text(),
+                                 results[t].leverage_true_rows.text(), of_exact(of, false, draws[t], 10 * seeds).text())
                   << std::flush;
       }
     }
     const std::size_t chosen = draws[std::min<std::size_t>(1, draws.size() - 1)];
     std::cout << fmt::format(
         "\n## The noise of recovered rows ({} draws)\n\n"
-        "| regression | B | row error | norm, recovered | leverage, recovered | leverage, true rows |\n"
-        "|---|---|---|---|---|---|\n",
+        "| regression | B | row error | norm, recovered | norm, true rows | leverage, recovered | leverage, true rows "
+        "|\n"
+        "|---|---|---|---|---|---|---|\n",
         chosen);
     for (const Regression& of : all) {
       for (const std::uint64_t number : buckets) {
         SketchConfig config = suggested;
         config.buckets = number;
         const Result result = measure(of, config, {chosen}, seeds, row_error).front();
-        std::cout << fmt::format("| {} | {} | {:.3f} | {} | {} | {} |\n", of.name, number, row_error,
-                                 result.norm.text(), result.leverage.text(), result.leverage_true_rows.text())
+        std::cout << fmt::format("| {} | {} | {:.3f} | {} | {} | {} | {} |\n", of.name, number, row_error,
+                                 result.norm.text(), result.norm_true_rows.text(), result.leverage.text(),
+                                 result.leverage_true_rows.text())
                   << std::flush;
       }
     }
