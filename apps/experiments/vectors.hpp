@@ -7,9 +7,13 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <numbers>
 #include <numeric>
 #include <string>
 #include <vector>
+
+#include "weir/dense_matrix.hpp"
+#include "weir/random/source.hpp"
 
 namespace weir::experiments {
 
@@ -66,6 +70,28 @@ inline Cells make_cells(const std::vector<double>& y, double p) {
     cells.probability[cell] += weight[order[rank]] / total;
   }
   return cells;
+}
+
+/// n x d values from the normal law.
+inline DenseMatrix normal_matrix(std::uint64_t n, std::uint64_t d, std::uint64_t seed) {
+  DenseMatrix matrix{n, d, {}};
+  const auto uniform = [&](std::uint64_t k) {
+    return (static_cast<double>(finalise(seed * 0x100000001 + k) >> 11U) + 0.5) * 0x1p-53;
+  };
+  for (std::uint64_t k = 0; k < n * d; ++k) {
+    matrix.values.push_back(std::sqrt(-2 * std::log(uniform(2 * k))) *
+                            std::cos(2 * std::numbers::pi * uniform(2 * k + 1)));
+  }
+  return matrix;
+}
+
+/// 1/2 sum |counts / draws - probability|.
+inline double total_variation(const std::vector<double>& counts, const std::vector<double>& probability) {
+  const double draws = std::accumulate(counts.begin(), counts.end(), 0.0);
+  double sum = 0;
+  for (std::size_t cell = 0; cell < counts.size(); ++cell)
+    sum += std::abs(counts[cell] / draws - probability[cell]) / 2;
+  return sum;
 }
 
 /// Seconds, from some origin.
