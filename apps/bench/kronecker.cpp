@@ -1,24 +1,28 @@
-// y = (A1 (x) A2) vec X, where one factor streams: rows of y, which are runs of consecutive keys. An item is a
-// coordinate of y.
+// y = (A1 (x) A2) vec X, y as a matrix of n1 x m. Where one factor streams, by rows of y, which are runs of consecutive
+// keys: an item is a coordinate of y. Where both do: an item is an event.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <string>
+#include <vector>
 
+#include "weir/model/kronecker.hpp"
+#include "weir/model/streamed_factor.hpp"
+#include "weir/random/source.hpp"
+#include "weir/sample/sizing.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 #include "workload.hpp"
 
 namespace weir::bench {
 namespace {
 
-/// y is a matrix of 4096 x 4096.
 constexpr std::uint64_t n1 = 4096;
-constexpr std::uint64_t n2 = 4096;
 
-SketchConfig rows_as_groups(std::uint32_t lanes, std::uint32_t levels) {
-  SketchConfig config = sketch_config(n1 * n2, lanes, 512, levels);
-  config.row_length = n2;
+SketchConfig rows_as_groups(std::uint64_t m, std::uint32_t lanes, std::uint32_t levels) {
+  SketchConfig config = sketch_config(n1 * m, lanes, 512, levels);
+  config.row_length = m;
   return config;
 }
 
@@ -38,11 +42,12 @@ void updates(benchmark::State& state, const SketchConfig& config) {
 void runs(benchmark::State& state, const SketchConfig& config) {
   EventRing& ring = events(config.dimension, Keys::uniform);
   VectorSketch sketch(config);
+  const std::uint64_t m = config.row_length;
   std::uint64_t row = 0;
   for (auto _ : state) {
     const Updates updates = ring.next();
-    for (std::size_t first = 0; first < EventRing::batch; first += n2) {
-      sketch.update_run(row * n2, updates.deltas.subspan(first, n2));
+    for (std::size_t first = 0; first < EventRing::batch; first += m) {
+      sketch.update_run(row * m, updates.deltas.subspan(first, m));
       row = (row + 1) % n1;
     }
   }
@@ -50,18 +55,107 @@ void runs(benchmark::State& state, const SketchConfig& config) {
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(EventRing::batch));
 }
 
+double value(std::uint64_t t) { return 1 - std::ldexp(static_cast<double>(finalise(t)), -63); }
+
+/// `count` whole rows of n x d, or `count` entries, at random: a pure function of the arguments and of `number`.
+EventBatch random_events(Operand operand, bool whole_rows, std::uint64_t n, std::uint64_t d, std::size_t count,
+                         std::uint64_t number) {
+  EventBatch batch;
+  std::vector<double> row(d);
+  for (std::uint64_t t = number * count; t < (number + 1) * count; ++t) {
+    const std::uint64_t i = finalise(t) % n;
+    if (!whole_rows) {
+      batch.push_back({operand, i, finalise(i ^ t) % d, value(t)});
+      continue;
+    }
+    for (std::uint64_t j = 0; j < d; ++j) row[j] = value(t * d + j);
+    batch.rows.push_back(operand, i, 1, row);
+  }
+  return batch;
+}
+
+/// A1 streams by whole rows or single entries, a block of rows in each batch; A2, m x d, is fixed.
+void streaming(benchmark::State& state, bool whole_rows, std::uint64_t d, const SketchConfig& config) {
+  constexpr std::size_t events_of_batch = 16;
+  const std::uint64_t m = config.row_length;
+  DenseMatrix identity{d, d, std::vector<double>(d * d)};
+  for (std::uint64_t j = 0; j < d; ++j) identity.values[j * d + j] = 1;
+  StreamedFactorModel model({n1, m, d, d}, Operand::A1, identity, {});
+  EventBatch fixed;
+  for (std::uint64_t k = 0; k < m; ++k) {
+    for (std::uint64_t j = 0; j < d; ++j) fixed.rows.values.push_back(value(k * d + j));
+    fixed.rows.close_row(Operand::A2, k, 1);
+  }
+  model.add_fixed(fixed);
+  model.multiply();
+  std::vector<EventBatch> batches;
+  for (std::uint64_t number = 0; number < 64; ++number)
+    batches.push_back(random_events(Operand::A1, whole_rows, n1, d, events_of_batch, number));
+  VectorSketch y(config);
+  std::size_t at = 0;
+  for (auto _ : state) model.add_events(batches[at++ % batches.size()], y);
+  benchmark::DoNotOptimize(y.table().data());
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(events_of_batch * m));
+}
+
+/// A1 and A2, n x 16 both, stream in turn, in batches as large as readers make them.
+void two_stage(benchmark::State& state, bool whole_rows, std::uint64_t n, const PairsConfig& config) {
+  constexpr std::uint64_t d = 16;
+  std::vector<EventBatch> batches;
+  for (std::uint64_t number = 0; number < 64; ++number)
+    batches.push_back(
+        random_events(number % 2 == 0 ? Operand::A1 : Operand::A2, whole_rows, n, d, EventRing::batch, number));
+  KroneckerModel model({n, n, d, d}, config.gram);
+  KroneckerSketch sketch = model.sketch(config.sketch);
+  std::size_t at = 0;
+  for (auto _ : state) {
+    model.ingest(batches[at++ % batches.size()], sketch);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(EventRing::batch));
+  state.counters["state_bytes"] = static_cast<double>(model.sketch_bytes(config.sketch));
+}
+
+/// What is suggested for 4 pairs, of which 16 lanes come.
+PairsConfig pairs_config(std::uint64_t n) { return suggest_pairs_config({.dimension = n, .samples = 4}, n, false); }
+
+template <class Run>
+void add(const std::string& name, const Run& run) {
+  benchmark::RegisterBenchmark(("kronecker/" + name).c_str(), run);
+}
+
 }  // namespace
 
 void register_kronecker() {
-  const auto add = [](const std::string& name, auto run, const SketchConfig& config) {
-    benchmark::RegisterBenchmark(
-        fmt::format("kronecker/{}/lanes:{}/levels:{}", name, config.lanes, config.levels).c_str(),
-        [=](benchmark::State& state) { run(state, config); });
-  };
-  for (const std::uint32_t lanes : {1U, 8U, 16U, 64U}) {
-    for (const std::uint32_t levels : {1U, 2U}) {
-      add("update", updates, rows_as_groups(lanes, levels));
-      add("update_run", runs, rows_as_groups(lanes, levels));
+  for (const std::uint32_t levels : {1U, 2U}) {
+    for (const std::uint32_t lanes : {1U, 8U, 16U, 64U}) {
+      const SketchConfig config = rows_as_groups(4096, lanes, levels);
+      const std::string name = fmt::format("m:4096/lanes:{}/levels:{}", lanes, levels);
+      add("update/" + name, [=](benchmark::State& state) { updates(state, config); });
+      add("update_run/" + name, [=](benchmark::State& state) { runs(state, config); });
+    }
+    for (const std::uint32_t lanes : {8U, 16U}) {
+      for (const std::uint64_t m : {4096U, 65536U}) {
+        const SketchConfig config = rows_as_groups(m, lanes, levels);
+        const std::string name = fmt::format("m:{}/lanes:{}/levels:{}", m, lanes, levels);
+        if (m != 4096) add("update/" + name, [=](benchmark::State& state) { updates(state, config); });
+        for (const std::uint64_t d : {16U, 64U}) {
+          for (const bool whole_rows : {false, true})
+            add(fmt::format("streaming/event:{}/d:{}/{}", whole_rows ? "row" : "entry", d, name),
+                [=](benchmark::State& state) { streaming(state, whole_rows, d, config); });
+        }
+      }
+    }
+  }
+  for (const std::uint64_t n : {1'000U, 10'000U, 65'536U, 1'000'000U, 10'000'000U, 100'000'000U}) {
+    for (const bool whole_rows : {false, true}) {
+      for (const bool own_sizes : {false, true}) {
+        PairsConfig config = pairs_config(own_sizes ? n : 100'000'000U);
+        config.sketch.dimension = n;
+        add(fmt::format("two_stage/event:{}/sizes_for:{}/n:{}", whole_rows ? "row" : "entry",
+                        own_sizes ? "n" : "100000000", n),
+            [=](benchmark::State& state) { two_stage(state, whole_rows, n, config); });
+      }
     }
   }
 }
