@@ -41,8 +41,12 @@ struct Regression {
   Regression(std::string of, const DenseMatrix& rows) : name(std::move(of)), ab(rows.rows, d + 1, "[A b]") {
     std::ranges::copy(rows.values, ab.table().begin());
     gram = ab.gram();
+    least = residual(solution(gram));
+  }
+  /// The solution of the normal equations with [A b]^T [A b], or an estimate of it.
+  [[nodiscard]] static Eigen::VectorXd solution(const DenseMatrix& gram) {
     const Eigen::Map<const Eigen::MatrixXd> g(gram.values.data(), d + 1, d + 1);
-    least = residual(g.topLeftCorner(d, d).ldlt().solve(g.col(d).head(d)));
+    return g.topLeftCorner(d, d).ldlt().solve(g.col(d).head(d));
   }
   /// ||A x - b||
   [[nodiscard]] double residual(const Eigen::VectorXd& x) const {
@@ -215,6 +219,17 @@ Ratios of_exact(const Regression& of, bool uniform, std::size_t draws, std::uint
   return ratios;
 }
 
+/// No draws: the solution by the Gram sketch that comes along.
+Ratios of_gram_sketch(const Regression& of, std::uint64_t buckets, std::uint64_t seeds) {
+  Ratios ratios;
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    RowsSketch sketch({.dimension = of.ab.rows(), .buckets = 2, .lanes = 1, .seed = seed}, d + 1, {.buckets = buckets});
+    stream_rows(sketch, of.ab);
+    ratios.values.push_back(of.residual(Regression::solution(sketch.gram())) / of.least);
+  }
+  return ratios;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -269,6 +284,14 @@ int main(int argc, char** argv) {
                                  result.leverage_true_rows.text())
                   << std::flush;
       }
+    }
+    std::cout << "\n## No draws: the solution by the Gram sketch alone\n\n"
+                 "| regression | B' = 128 | 512 | 2048 |\n|---|---|---|---|\n";
+    for (const Regression& of : all) {
+      std::cout << fmt::format("| {} |", of.name);
+      for (const std::uint64_t number : {128U, 512U, 2048U})
+        std::cout << fmt::format(" {} |", of_gram_sketch(of, number, seeds).text());
+      std::cout << std::endl;
     }
   } catch (const UsageError& error) {
     std::cerr << "weir_coreset: " << error.what() << '\n';
