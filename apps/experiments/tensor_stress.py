@@ -68,19 +68,24 @@ def slices(n, d, ranks):
     return 8 * (n + 2 * n) * d / ranks
 
 
-def expected(cases, case, d):
-    """Peak that follows from the first one on as many ranks."""
+def growth(cases, case):
+    """Of the peak since the first n on as many ranks."""
+    return case["peak"] - next(first["peak"] for first in cases if first["ranks"] == case["ranks"])
+
+
+def expected_growth(cases, case, d):
     first = next(first for first in cases if first["ranks"] == case["ranks"])
-    return first["peak"] + slices(case["n"], d, case["ranks"]) - slices(first["n"], d, case["ranks"])
+    return slices(case["n"], d, case["ranks"]) - slices(first["n"], d, case["ranks"])
 
 
 def table(cases, d):
-    lines = ["| n | ranks | peak of a rank, MiB | expected | slices, MiB | 8 n^2, MiB | us a row | ns a coordinate |",
+    lines = ["| n | ranks | peak of a rank, MiB | its growth, MiB | expected, MiB | y, 8 n^2, MiB | us a row | ns a coordinate |",
              "|" + "---|" * 8]
     for case in cases:
         n, ranks = case["n"], case["ranks"]
-        lines.append(f"| {n} | {ranks} | {case['peak'] / MIB:.1f} | {expected(cases, case, d) / MIB:.1f} | "
-                     f"{slices(n, d, ranks) / MIB:.2f} | {8 * n * n / MIB:.0f} | {case['seconds_a_row'] * 1e6:.1f} | "
+        lines.append(f"| {n} | {ranks} | {case['peak'] / MIB:.1f} | {growth(cases, case) / MIB:.1f} | "
+                     f"{expected_growth(cases, case, d) / MIB:.1f} | {8 * n * n / MIB:.0f} | "
+                     f"{case['seconds_a_row'] * 1e6:.1f} | "
                      f"{case['seconds_a_row'] * 1e9 / n:.1f} |")
     return "\n".join(lines)
 
@@ -92,10 +97,13 @@ def plot(cases, d, path):
     for color, ranks in zip(("tab:blue", "tab:orange", "tab:green", "tab:red"), sorted({case["ranks"] for case in cases})):
         of_ranks = [case for case in cases if case["ranks"] == ranks]
         text = f"{ranks} rank{'s' * (ranks > 1)}"
-        memory.loglog(sizes, [case["peak"] / MIB for case in of_ranks], "o-", color=color, label=f"{text}: peak of a rank")
-        memory.loglog(sizes, [slices(n, d, ranks) / MIB for n in sizes], ":", color=color, label=f"{text}: slices of A1, A2")
+        grown = [case for case in of_ranks if case["n"] > sizes[0]]
+        memory.loglog([case["n"] for case in grown], [max(growth(cases, case), 1) / MIB for case in grown], "o",
+                      color=color, label=f"{text}: growth of the peak of a rank")
+        memory.loglog([case["n"] for case in grown], [expected_growth(cases, case, d) / MIB for case in grown], ":",
+                      color=color, label=f"{text}: slices of A1 and, twice, A2")
         time.loglog(sizes, [case["seconds_a_row"] * 1e6 for case in of_ranks], "o-", color=color, label=text)
-    memory.set(ylabel="MiB", title=f"memory of a rank, d = {d}")
+    memory.set(ylabel="MiB", ylim=(1 / 16, None), title=f"memory beyond that of n = {sizes[0]}, d = {d}")
     time.set(ylabel="us", title="time of a whole row of A1")
     for axis in (memory, time):
         axis.set_xscale("log", base=2)
