@@ -275,6 +275,7 @@ class Kronecker(Case):
                 (["--without-replacement", *self.sides, stream], "--without-replacement"),
                 (["--p", 1, *self.sides, stream], "--p"),
                 (["--p", 4, *self.fix("A2", "X"), "--n1", N1, stream], "--p 4"),
+                (["--p", 1, "--exact-check", *self.fix("A2", "X"), "--n1", N1, stream], "--p 2"),
                 (["--gram", "exact", *self.fix("A2", "X"), "--n1", N1, stream], "two-stage"),
                 (["--fixed", "A=" + stream, *self.sides, stream], "'A'"),
                 ([*self.sides], "nothing to measure")):
