@@ -55,6 +55,8 @@ struct SampleOptions {
     settle_operands();
     if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
     if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
+    if (exact_check && !measure.state_path.empty())
+      throw UsageError("--exact-check needs the whole stream; --state holds a sketch only");
     if (exact_check && measure.model.streams_one_factor() && measure.sketch.p.value_or(2) != 2)
       throw UsageError("--exact-check of --method streaming is for --p 2: other norms of y are not known exactly");
     measure.keep_sketch = is("perfect") || is("precision");
@@ -245,6 +247,9 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   std::string metric_name;
   const auto prepare = [&](const Measured& known) {
     options.require_law(known.config.law);
+    if (options.measure.sketch.without_replacement &&
+        (known.description.model == RowsModel::name || known.method == Method::two_stage))
+      throw UsageError("--without-replacement: rows, and the pairs of --method two-stage, are drawn with replacement");
     labels = OutputLabels(options.output);
     if (known.description.model != RowsModel::name) {
       if (options.metric) throw UsageError("--metric belongs to --model rows");
