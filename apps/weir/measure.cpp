@@ -95,10 +95,12 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
       columns = rows->columns();
       measured.gram = rows->gram_config();
       require_consistent(options.model, measured.gram);
-    }
-    if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+    } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
       measured.gram = kronecker->a1.gram_config();
       require_consistent(options.model, measured.gram);
+    } else if (options.model.exact_gram || options.model.gram_buckets) {
+      throw UsageError(
+          fmt::format("--gram and --gram-buckets: the saved state {} has no Gram matrix", options.state_path));
     }
     measured.config = config_of(state.sketch);
     measured.shape = shape_of(state);
@@ -149,8 +151,9 @@ void MeasureOptions::check() const {
   const bool has_a = !model.fixed_file("A").empty();
   if (!from_state && !has_a && !streams && !model.factors_are_fixed())
     throw UsageError("nothing to measure: give STREAM files, - for standard input, or --state FILE");
-  if (from_state && !streams && (model.model || model.d || !model.fixed.empty()))
-    throw UsageError("--model, --d and --fixed say how a stream is read; without one the saved state knows its model");
+  if (from_state && !streams && (model.model || model.given_method || model.d || !model.fixed.empty()))
+    throw UsageError(
+        "--model, --method, --d and --fixed say how a stream is read; without one the saved state knows its model");
   if (from_state && has_a) throw UsageError("--fixed A=FILE: the saved state has its own A");
   model.check(from_state);
   if (all_is_fixed() && streams)

@@ -295,7 +295,6 @@ void ModelOptions::complete(const mpi::Communicator& communicator, std::uint64_t
   std::vector<std::uint64_t> sides(6);
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
-    equate_columns();
     for (const auto& [operand, path] : fixed_operands()) {
       const std::string name(to_string(operand));
       if (is_pipe(path))
@@ -310,6 +309,7 @@ void ModelOptions::complete(const mpi::Communicator& communicator, std::uint64_t
       const std::string needed = operand == Operand::A   ? "--n and --d"
                                  : operand == Operand::X ? "--d1 and --d2"
                                                          : fmt::format("--n{0} and --d{0}", name[1]);
+      if (!stated) equate_columns();
       if (!stated && !(rows && columns))
         throw UsageError(
             fmt::format("--fixed: {} is neither .npy nor Matrix Market and does not say its shape; as a "

@@ -55,6 +55,10 @@ struct SampleOptions {
     settle_operands();
     if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
     if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
+    if (exact_check && !measure.state_path.empty())
+      throw UsageError("--exact-check needs the whole stream; --state holds a sketch only");
+    if (exact_check && measure.model.streams_one_factor() && measure.sketch.p.value_or(2) != 2)
+      throw UsageError("--exact-check of --method streaming is for --p 2: other norms of y are not known exactly");
     measure.keep_sketch = is("perfect") || is("precision");
     // The operands of a factor that streams are there in any case.
     const bool checks = exact_check && !measure.model.streams_one_factor();
@@ -211,8 +215,8 @@ void verify(const mpi::Communicator& communicator, const Measured& measured, Sam
   }
 }
 
-/// Collective: the same from the operands of a Kronecker product one of whose factors streamed. The norm of other powers
-/// than squares is not known exactly: then draws are shown their exact values alone.
+/// Collective: the same from the operands of a Kronecker product one of whose factors streamed; `beside` the estimates
+/// where that was asked for. The norm of other powers than squares is not known exactly: then values alone become exact.
 void verify_factor(const mpi::Communicator& communicator, const Measured& measured, bool beside, SampleReport& report) {
   std::vector<std::uint64_t> keys;
   const bool transposed = measured.description.transposed;
@@ -229,7 +233,7 @@ void verify_factor(const mpi::Communicator& communicator, const Measured& measur
     Draw& item = report.result.draws[t];
     const double root = exact.norm > 0 ? exact.values[t] / exact.norm : 0.0;
     if (beside) {
-      report.exact[{item.index, item.column}] = {exact.values[t], squares ? root * root : item.probability};
+      report.exact[{item.index, item.column}] = {exact.values[t], root * root};
     } else {
       item.value = exact.values[t];
       if (squares) item.probability = root * root;
@@ -243,6 +247,9 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   std::string metric_name;
   const auto prepare = [&](const Measured& known) {
     options.require_law(known.config.law);
+    if (options.measure.sketch.without_replacement &&
+        (known.description.model == RowsModel::name || known.method == Method::two_stage))
+      throw UsageError("--without-replacement: rows, and the pairs of --method two-stage, are drawn with replacement");
     labels = OutputLabels(options.output);
     if (known.description.model != RowsModel::name) {
       if (options.metric) throw UsageError("--metric belongs to --model rows");

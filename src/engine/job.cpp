@@ -35,8 +35,13 @@ void require_room(const mpi::Communicator& communicator, const OperandsModel& mo
   std::uint64_t sketch = 0, dense = 0;
   if (measure.sketch) sketch = model.sketch_bytes(*measure.sketch);
   if (measure.exact != Exact::none) dense = operand_bytes(model.shapes());
-  // To answer, the root keeps norms of cells, or multiplies out: as much as the sketch at most.
-  require_memory(communicator, add_saturated(sketch, dense), sketch,
+  // To answer, the root keeps norms of cells, or multiplies out: as much as the sketch at most; and it works with a Gram
+  // matrix, a metric, its factor and eigenvectors.
+  std::uint64_t square = 0;
+  for (const OperandShape& shape : model.shapes())
+    square = std::max(square, doubles_in_bytes(shape.columns, shape.columns));
+  for (int copies = 1; copies < 4; copies *= 2) square = add_saturated(square, square);
+  require_memory(communicator, add_saturated(sketch, dense), add_saturated(sketch, square),
                  dense > sketch ? "the operands themselves, for exact answers," : "the tables of the sketch");
 }
 

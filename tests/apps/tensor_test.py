@@ -189,6 +189,50 @@ class Kronecker(Case):
                 self.assertEqual(len(answer["top"]), 3)
             self.fail_with(2, "sample", "--state", state, "--n2", N2 + 1, naming=["--n2", str(N2)])
 
+    def test_states_refuse_what_they_are_not_for(self):
+        y, operands = self.path("y.weir"), self.path("operands.weir")
+        self.sample(*self.fix("A2", "X"), "--n1", N1, self.a1_rows, "--save", y)
+        self.sample(*self.sides, "--gram-buckets", 512, self.a1_entries, self.a2_entries, self.x_entries, "--save", operands)
+        more = [*self.options, *self.fix("A2", "X"), "--n1", N1, self.a1_rows]
+        for arguments, naming in ((["--state", y, *more, "--exact-check"], "--exact-check"),
+                                  (["--state", y, *more[2:]], "--fixed"),
+                                  (["--state", y, "--method", "two-stage"], "--method"),
+                                  (["--state", y, "--gram", "exact"], "--gram"),
+                                  (["--state", operands, *more], "two-stage"),
+                                  (["--state", operands, "--gram", "exact"], "--gram exact"),
+                                  (["--state", operands, "--gram-buckets", 256], "512"),
+                                  (["--state", operands, "--without-replacement"], "--without-replacement")):
+            for ranks in (None, 2):
+                with self.subTest(arguments=arguments, ranks=ranks):
+                    self.fail_with(2, "sample", *arguments, naming=naming, ranks=ranks)
+
+    def test_sizes_follow_from_epsilon_and_overrides(self):
+        streams = [*self.sides, "--no-verify", self.a1_entries, self.a2_entries, self.x_entries]
+        def sizes(*arguments):
+            state = self.path("sizes.weir")
+            self.sample(*arguments, *streams, "--save", state)
+            held = self.succeed("inspect", state, "--json").json()
+            return held["buckets"], held["lanes"], held["gram_buckets"]
+        coarse, fine = sizes(), sizes("--epsilon", "0.02")
+        # Half of epsilon goes to the Gram matrices: 2 / (5 (0.02 / 2)^2) = 4000 buckets.
+        self.assertEqual(fine[2], 4096)
+        self.assertLess(coarse[2], fine[2])
+        self.assertLess(coarse[0], fine[0])
+        self.assertEqual(sizes("--epsilon", "0.02", "--buckets", 64, "--lanes", 8, "--gram-buckets", 128), (64, 8, 128))
+
+    def test_core_is_read_as_events_too(self):
+        fixed = [*self.fix("A2"), "--fixed", "X=" + self.x_entries, *self.sides, self.a1_rows]
+        reference = self.drawn(self.sample(*self.fix("A2", "X"), "--n1", N1, self.a1_rows))
+        for ranks in (None, 2):
+            self.assertEqual(self.drawn(self.sample(*fixed, ranks=ranks)), reference)
+
+    def test_core_that_no_memory_holds(self):
+        side = 2 ** 40  # the square of it is 0 in 64 bits
+        self.fail_with(1, "sample", *self.options, "--method", "streaming", *self.fix("X"), "--fixed", "A2=" + self.a2_entries,
+                       "--n1", N1, "--n2", N2, "--d1", side, "--d2", side, self.a1_rows, naming="x.npy")
+        self.fail_with(1, "sample", *self.options, "--fixed", "A2=" + self.a2_entries, "--n1", N1, "--n2", N2, "--d1", side,
+                       self.a1_rows, naming=["X, d1 = %d" % side, "GiB"])
+
     def test_states_say_what_they_hold(self):
         y, operands = self.path("y.weir"), self.path("operands.weir")
         self.sample(*self.fix("A2", "X"), "--n1", N1, "--no-verify", self.a1_rows, "--save", y)
@@ -275,6 +319,7 @@ class Kronecker(Case):
                 (["--without-replacement", *self.sides, stream], "--without-replacement"),
                 (["--p", 1, *self.sides, stream], "--p"),
                 (["--p", 4, *self.fix("A2", "X"), "--n1", N1, stream], "--p 4"),
+                (["--p", 1, "--exact-check", *self.fix("A2", "X"), "--n1", N1, stream], "--p 2"),
                 (["--gram", "exact", *self.fix("A2", "X"), "--n1", N1, stream], "two-stage"),
                 (["--fixed", "A=" + stream, *self.sides, stream], "'A'"),
                 ([*self.sides], "nothing to measure")):
@@ -365,6 +410,9 @@ class Rows(Case):
         stream = self.write("far.csv", "A,%d,*,3,4,0\n" % (2 ** 62 + 1))
         answer = self.succeed("sample", "--model", "rows", "--d", D1, "--failure", "0.001", "--json", stream).json()
         self.assertEqual({sample["index"] for sample in answer["samples"]}, {2 ** 62 + 1})
+        kwise = ["sample", "--model", "kronecker", "--d1", 1, "--d2", 1, "--randomness", "kwise", "--failure", "0.001", "--json"]
+        pair = self.succeed(*kwise, self.write("pair.csv", "A1,7,0,3\nA2,%d,0,2\n" % 2 ** 60)).json()
+        self.assertEqual({tuple(sample["index"]) for sample in pair["samples"]}, {(7, 2 ** 60)})
         for sample in answer["samples"]:
             self.assertAlmostEqual(sample["value"], 5, places=9)
 
