@@ -119,8 +119,12 @@ std::vector<double> TensorSampler::lengths(std::size_t q, std::span<const double
       multiply_index(terms, d, rest, matrix_view(grams_[k]).cwiseAbs());
     }
     const auto unfolded = matrix_view(z, a.columns(), inner);
+    const Eigen::VectorXd sums = matrix_view(terms, a.columns(), inner)
+                                     .cwiseProduct(matrix_view(magnitudes, a.columns(), inner))
+                                     .rowwise()
+                                     .sum();
     factor = Metric::of_sums(to_dense_matrix(unfolded * matrix_view(product, a.columns(), inner).transpose()),
-                             std::inner_product(terms.begin(), terms.end(), magnitudes.begin(), 0.0))
+                             {sums.data(), static_cast<std::size_t>(sums.size())})
                  .factor();
   }
   for (double& entry : factor.values) entry *= units_[q];

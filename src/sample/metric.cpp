@@ -52,11 +52,8 @@ double rounding(std::uint64_t d) { return static_cast<double>(d) * 0x1p-52; }
 
 double root(double value) { return std::sqrt(value); }
 
-/// Powers of two u_j that make g_jj u_j^2 1 to 4; 0 where g_jj is below 2^-80 of the largest, which is what rows that
-/// came and went leave of a column.
-Eigen::VectorXd units_of_columns(const MatrixView& gram) {
-  const Eigen::VectorXd squares = gram.diagonal();
-  const double least = 0x1p-80 * squares.maxCoeff();
+/// Powers of two u_j that make squares_j u_j^2 1 to 4, and 0 where squares_j is `least` or less.
+Eigen::VectorXd units_of(const Eigen::VectorXd& squares, double least) {
   return squares.unaryExpr([least](double square) {
     return square > least ? std::ldexp(1.0, -static_cast<int>(std::floor(std::ilogb(square) / 2.0))) : 0.0;
   });
@@ -82,7 +79,8 @@ Metric Metric::leverage(const DenseMatrix& gram) {
   require_finite(gram, name);
   // Scores do not depend on the units of the columns; which eigenvalues are rounding would.
   const auto g = matrix_view(gram);
-  const Eigen::VectorXd units = units_of_columns(g);
+  const Eigen::VectorXd squares = g.diagonal();
+  const Eigen::VectorXd units = units_of(squares, 0x1p-80 * squares.maxCoeff());
   const Solver solver = decompose(to_dense_matrix(units.asDiagonal() * g * units.asDiagonal()), name);
   const double cut = static_cast<double>(gram.rows) * 0x1p-40 * largest_eigenvalue(solver);
   const DenseMatrix factor = factor_above(cut, solver, [](double value) { return 1.0 / std::sqrt(value); });
@@ -116,11 +114,18 @@ Metric Metric::of(DenseMatrix matrix, const std::string& name) {
   return Metric(factor_above(rounding(d) * largest_eigenvalue(solver), solver, root));
 }
 
-Metric Metric::of_sums(const DenseMatrix& matrix, double terms) {
-  if (!std::isfinite(terms)) throw InputError("a metric overflows a double; scale the values down");
+Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms) {
+  assert(matrix.rows == matrix.columns && terms.size() == matrix.rows);
+  const Eigen::VectorXd squares = matrix_view(terms, matrix.rows, 1);
+  if (!squares.allFinite()) throw InputError("a metric overflows a double; scale the values down");
+  const Eigen::VectorXd units = units_of(squares, 0);
   const auto m = matrix_view(matrix);
-  const Solver solver = decompose(to_dense_matrix(0.5 * m + 0.5 * m.transpose()), "a metric");
-  return Metric(factor_above(rounding(matrix.rows) * terms, solver, root));
+  const Solver solver =
+      decompose(to_dense_matrix(units.asDiagonal() * (0.5 * m + 0.5 * m.transpose()) * units.asDiagonal()), "a metric");
+  const double trace = (units.array() * squares.array() * units.array()).sum();
+  const DenseMatrix factor = factor_above(rounding(matrix.rows) * trace, solver, root);
+  const Eigen::VectorXd back = units.unaryExpr([](double unit) { return unit > 0 ? 1 / unit : 0.0; });
+  return Metric(to_dense_matrix(back.asDiagonal() * matrix_view(factor)));
 }
 
 double Metric::of_row(std::span<const double> a) const {
@@ -141,8 +146,9 @@ Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {
   assert(x.columns == gram.rows && gram.rows == gram.columns);
   const auto core = matrix_view(x);
   const auto g = matrix_view(gram);
+  const Eigen::VectorXd terms = (core.cwiseAbs() * g.cwiseAbs()).cwiseProduct(core.cwiseAbs()).rowwise().sum();
   return Metric::of_sums(to_dense_matrix(core * g * core.transpose()),
-                         (core.cwiseAbs() * g.cwiseAbs() * core.cwiseAbs().transpose()).trace());
+                         {terms.data(), static_cast<std::size_t>(terms.size())});
 }
 
 }  // namespace weir

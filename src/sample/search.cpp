@@ -232,9 +232,7 @@ RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_
   std::array<double, 15> storage{};  // the most rows that a configuration may have
   const std::span<double> rows = std::span(storage).first(sketch.config().rows);
   sketch.row_estimates(key, lane, rows);
-  const auto middle = rows.begin() + static_cast<std::ptrdiff_t>(rows.size() / 2);
-  std::nth_element(rows.begin(), middle, rows.end());
-  RowVote vote{.median = *middle, .supporting = 0};
+  RowVote vote{.median = median_of(rows), .supporting = 0};
   for (const double row : rows) vote.supporting += row * vote.median > 0 && std::abs(row) >= std::abs(vote.median) / 3;
   return vote;
 }

@@ -182,6 +182,13 @@ TEST(DenseTensor, RowsThatRepeatDominateOrVanish) {
   expect_exact(operands);
 }
 
+TEST(DenseTensor, UnitsOfColumnsDoNotMatter) {
+  DenseTensor operands = random_tensor({12, 10}, {3, 3}, 16);
+  for (std::uint64_t i = 0; i < 12; ++i) operands.factors[0].table()[3 * i] *= 0x1p40;
+  for (double& entry : std::span(operands.x).first(3)) entry *= 0x1p-40;
+  expect_exact(operands);
+}
+
 TEST(DenseTensor, ZeroOperandsHaveNothingToDraw) {
   const DenseTensor whole = random_tensor({4, 5}, {2, 2}, 15);
   for (int zero = 0; zero < 3; ++zero) {

@@ -228,6 +228,15 @@ TEST(MetricThrough, IsZeroWhereItsTermsCancel) {
   EXPECT_EQ(metric.total({2, 2, {1, 0, 0, 1}}), 0);
 }
 
+TEST(MetricThrough, KeepsRowsOfYHoweverSmallTheyAreBesideOthers) {
+  // A unit of a column of A1 that X makes up for: no row of y is small.
+  const Metric metric = metric_through({2, 2, {0x1p-40, 0x1p-40, 0, 1}}, {2, 2, {2, 1, 1, 3}});
+  EXPECT_EQ(metric.factor().columns, 2u);
+  EXPECT_NEAR(metric.of_row(std::vector<double>{0x1p40, 0}), 7, 1e-13);
+  EXPECT_NEAR(metric.of_row(std::vector<double>{0, 1}), 3, 1e-14);
+  EXPECT_NEAR(metric.of_row(std::vector<double>{0x1p40, -2}), 3, 1e-13);  // (1, -1) G (1, -1)^T
+}
+
 TEST(MetricThrough, RefusesWhatOverflows) {
   EXPECT_EQ(message_of<InputError>([] {
               std::ignore = metric_through({1, 1, {1e200}}, {1, 1, {1}});

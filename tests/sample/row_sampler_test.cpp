@@ -91,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(Rows, LawOfRows, ::testing::ValuesIn(rows_cases()),
 /// The counterpart of the tests above: a table that is far too small does bend the law, and they see it.
 TEST(RowLaw, TestsSeeATableThatIsTooSmall) {
   const SparseRows rows = with_dominant_row(random_rows(1, first_keys(100), 1));
-  const LawCounts drawn = count_rows({.dimension = 128, .buckets = 4}, rows, Metric::norm(1), 1500);
+  const LawCounts drawn = count_rows({.dimension = 128, .buckets = 4}, rows, Metric::norm(1), 600);
   const std::vector<double> law = law_of_rows(rows, Metric::norm(1).matrix());
   EXPECT_LT(statistics::chi_squared_fit(drawn.counts, law).p_value, testing_support::law_significance);
 }

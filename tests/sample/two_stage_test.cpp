@@ -135,7 +135,7 @@ TEST(PairLaw, LanesAreIndependent) {
   SparseRows second = random_rows(2, first_keys(8), 4);
   second = with_row(second, 0, {40, 40});
   Pairs pairs{first, second, identity(2)};
-  LawCounts drawn = count_pairs({.dimension = 1, .buckets = 256}, 16, 8, pairs, exact, 1500, 0.0);
+  LawCounts drawn = count_pairs({.dimension = 1, .buckets = 256}, 16, 8, pairs, exact, 800, 0.0);
   EXPECT_EQ(drawn.draws(), drawn.lanes_tried);
   for (auto& trial : drawn.lane_draws) {
     for (std::int64_t& position : trial) position = position == 0 ? 0 : position == 8 ? 1 : 2;

@@ -24,9 +24,10 @@ class Metric {
   /// below -1e-9 of the largest magnitude.
   [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
 
-  /// M as sums of products have left it: symmetrised, and where eigenvalues below d * 2^-52 of `terms`, the trace that M
-  /// would have if no terms of the sums cancelled, count as zero. Throws InputError when it overflows.
-  [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, double terms);
+  /// M as sums of products have left it: symmetrised, and cleared of rounding. terms[j] is what M_jj would be if no terms
+  /// of its sum cancelled. In units that make all of them about 1, eigenvalues below d * 2^-52 of their sum count as
+  /// zero: so small rows of M are kept, and only what cancels goes. Throws InputError when it overflows.
+  [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, std::span<const double> terms);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
   [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
