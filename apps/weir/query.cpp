@@ -198,8 +198,12 @@ void answer(const engine::MeasuredVector& y, bool transposed, const QueryOptions
   }
   for (const Point& point : options.points)
     report.points.push_back(entry_at(key_of(point), sketch.point(key_of(point))));
-  for (const std::string& path : options.others)
-    report.inner.push_back({path, sketch.inner_product(sketch_of_y(load_other(path, sketch.config())))});
+  for (const std::string& path : options.others) {
+    const SketchState other = load_other(path, sketch.config());
+    if (std::holds_alternative<RowsSketch>(other) || std::holds_alternative<KroneckerSketch>(other))
+      throw InputError(fmt::format("{}: no inner product with a state of another kind", path));
+    report.inner.push_back({path, sketch.inner_product(sketch_of_y(other))});
+  }
   if (options.moments.empty()) return;
   const std::uint64_t draws = std::clamp<std::uint64_t>(sketch.config().buckets / buckets_a_draw, 2, most_draws);
   SampleResult sample = draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});

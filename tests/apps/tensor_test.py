@@ -406,6 +406,13 @@ class Rows(Case):
         self.succeed("combine", "-o", self.path("zero.weir"), "--add", state, "--subtract", state)
         self.assertEqual(self.weir("sample", "--state", self.path("zero.weir"), "--json").code, 3)
 
+    def test_no_inner_product_of_a_vector_with_rows(self):
+        rows, vector = self.path("rows.weir"), self.path("vector.weir")
+        same = ["--n", N1, "--seed", SEED, "--buckets", 64, "--lanes", 8]
+        self.succeed("sample", "--model", "rows", "--d", D1, *same, "--threshold", 0, self.rows, "--save", rows)
+        self.succeed("sample", *same, "--threshold", 0, self.write("v.csv", "1,2\n"), "--save", vector)
+        self.fail_with(1, "query", "--state", vector, "--inner", rows, naming="rows.weir")
+
     def test_any_index_without_n(self):
         stream = self.write("far.csv", "A,%d,*,3,4,0\n" % (2 ** 62 + 1))
         answer = self.succeed("sample", "--model", "rows", "--d", D1, "--failure", "0.001", "--json", stream).json()
