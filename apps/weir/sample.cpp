@@ -397,11 +397,13 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "The object of --json:\n"
       "  model; n (or shape); ranks; updates; skipped (bad lines); seed; randomness; law; p;\n"
       "  sketch {rows, buckets, lanes, levels, columns, bytes}; seconds {ingest, merge, query}; norm;\n"
-      "  d of a product; verified (true: values and probabilities of the samples are exact);\n"
-      "  samples [{lane, index, value, probability}], in them label with --labels, inclusion without replacement,\n"
-      "  exact {value, probability} with --exact-check; failed [{lane, reason}].\n"
-      "  Only sometimes: exact_norm with --exact-check or a fixed A; zero_vector (true); reason, when samples is "
-      "empty.");
+      "  d of a product or of rows; d1, d2 and method of kronecker; metric of rows; gram {buckets, exact} of both;\n"
+      "  verified (true: values and probabilities of the samples are exact);\n"
+      "  samples [{lane, index, value, probability}], index and label pairs [i1, i2] of kronecker; in them label with\n"
+      "  --labels, inclusion without replacement, row of rows, exact {value, probability} with --exact-check;\n"
+      "  failed [{lane, reason}].\n"
+      "  Only sometimes: exact_norm with --exact-check, a fixed A or --method streaming; norm_bound and norm_tensor\n"
+      "  {value, bound} with --method streaming; zero_vector (true); reason, when samples is empty.");
   command->callback([options, &action] {
     action = [options] {
       options->settle();
