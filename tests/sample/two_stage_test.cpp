@@ -63,6 +63,12 @@ std::vector<PairsCase> pairs_cases() {
   const DenseMatrix rank_1{3, 3, {2, 0, -2, 1, 0, -1, 4, 0, -4}};
   const DenseMatrix rank_2{3, 3, {1, 0, 1, 2, 1, 1, 3, 1, 2}};
   constexpr std::uint64_t huge = std::uint64_t{1} << 40U;
+  // The same structured indices in both factors.
+  std::vector<std::uint64_t> powers, strides;
+  for (std::uint64_t k = 0; k < 20; ++k) {
+    powers.push_back(std::uint64_t{1} << k);
+    strides.push_back(k << 32U);
+  }
   return {{"square", 20, 20, {three, other, identity(3)}, config},
           {"oblong", 30, 12, {rows(2, 30, 3), rows(4, 12, 4), oblong}, config},
           {"rank_1", 20, 20, {three, other, rank_1}, config},
@@ -95,6 +101,18 @@ std::vector<PairsCase> pairs_cases() {
            huge,
            huge,
            {random_rows(3, random_keys(20, 40), 17), random_rows(3, random_keys(20, 40), 18), identity(3)},
+           three_levels,
+           150},
+          {"powers_of_two",
+           1U << 20U,
+           1U << 20U,
+           {random_rows(3, powers, 19), random_rows(3, powers, 20), identity(3)},
+           {.dimension = 1, .buckets = 256, .levels = 2},
+           500},
+          {"times_2_to_32",
+           huge,
+           huge,
+           {random_rows(3, strides, 21), random_rows(3, strides, 22), identity(3)},
            three_levels,
            150},
           {"kwise",
