@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "options.hpp"
+#include "model_options.hpp"
 #include "weir/engine/job.hpp"
 #include "weir/engine/streamed_factor_job.hpp"
 #include "weir/io/labels.hpp"
