@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
@@ -199,6 +200,14 @@ void add_exact_answers(SampleReport& report, const engine::MeasuredVector& y, do
   }
 }
 
+/// A verified draw whose value is zero was made up by collisions: its lane has failed.
+void fail_draws_of_zeros(SampleResult& result) {
+  for (const Draw& draw : result.draws)
+    if (draw.value == 0) result.failed.push_back({draw.lane, FailReason::no_candidate});
+  std::erase_if(result.draws, [](const Draw& draw) { return draw.value == 0; });
+  std::ranges::stable_sort(result.failed, {}, &FailedLane::lane);
+}
+
 /// Collective: puts exact values and probabilities in the place of the estimates of rank 0.
 void verify(const mpi::Communicator& communicator, const Measured& measured, SampleReport& report) {
   std::vector<std::uint64_t> indices;
@@ -213,6 +222,7 @@ void verify(const mpi::Communicator& communicator, const Measured& measured, Sam
     item.value = exact.entries.at(item.index).value;
     item.probability = exact.entries.at(item.index).probability;
   }
+  fail_draws_of_zeros(report.result);
 }
 
 /// Collective: the same from the operands of a Kronecker product one of whose factors streamed; `beside` the estimates
@@ -239,6 +249,7 @@ void verify_factor(const mpi::Communicator& communicator, const Measured& measur
       if (squares) item.probability = root * root;
     }
   }
+  if (!beside) fail_draws_of_zeros(report.result);
 }
 
 int sample(const mpi::Communicator& communicator, const SampleOptions& options) {

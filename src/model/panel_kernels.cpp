@@ -29,8 +29,8 @@ HWY_INLINE void multiply(const double* HWY_RESTRICT panels, std::size_t panel_co
         const Vector b_high = hn::Load(tag, panels + j * panel_width + k + width);
         for (std::size_t t = 0; t < kRows; ++t) {
           const Vector coefficient = hn::Set(tag, coefficients[j * rows_at_once + t]);
-          low[t] = hn::Add(low[t], hn::Mul(coefficient, b_low));
-          high[t] = hn::Add(high[t], hn::Mul(coefficient, b_high));
+          low[t] = hn::MulAdd(coefficient, b_low, low[t]);
+          high[t] = hn::MulAdd(coefficient, b_high, high[t]);
         }
       }
       for (std::size_t t = 0; t < kRows; ++t) {

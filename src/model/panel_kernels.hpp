@@ -4,7 +4,8 @@
 #include <span>
 
 /// The vector loops of the model layer. Highway chooses the instruction set at run time; results are the same bits on
-/// all.
+/// all where the operands are whole numbers, and agree up to rounding where they are not: sums are fused where the
+/// machine can.
 namespace weir::kernels {
 
 /// Columns of a panel: B, d x m, is kept as [k / panel_width][j][k % panel_width], so that what a product reads comes

@@ -145,6 +145,20 @@ class Kronecker(Case):
         self.assertEqual(outcome.json()["reason"], "zero vector")
         self.fail_with(2, "sample", *self.options, *self.fix("A2"), "--n1", N1, "--d1", D1, self.a1_rows, naming=["identity", "--fixed X"])
 
+    def test_draws_that_are_verified_to_be_zero_are_none(self):
+        # Eight buckets for a few entries of 10^4, and no threshold: most lanes draw entries that are made up by collisions.
+        stream = self.write("few.csv", "".join("A1,%d,0,%d\n" % (i, 3 + i) for i in (3, 20, 41, 66, 90)))
+        few = "A2=" + self.write("few.npy", as_npy([[i % 20 == 0] for i in range(100)]))
+        options = ["--fixed", few, "--n1", 100, "--samples", 15, "--lanes", 16, "--buckets", 8, "--threshold", 0, stream]
+        estimates = self.sample(*options, "--no-verify")["samples"]
+        made_up = [sample for sample in estimates if sample["index"][0] not in (3, 20, 41, 66, 90) or sample["index"][1] % 20]
+        self.assertTrue(made_up)
+        answer = self.sample(*options)
+        self.assertEqual(len(answer["samples"]), len(estimates) - len(made_up))
+        self.assertLessEqual({sample["lane"] for sample in made_up}, {lane["lane"] for lane in answer["failed"] if lane["reason"] == "no_candidate"})
+        for sample in answer["samples"]:
+            self.assertEqual(sample["value"], 3 + sample["index"][0])
+
     def test_rows_that_leave_are_gone(self):
         gone = self.write("gone.csv", row_events("A1", self.a1, "-*"))
         one = self.write("one.csv", "A1,5,*,1,1,1\n")
