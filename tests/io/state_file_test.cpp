@@ -232,7 +232,7 @@ void expect_preamble_as_documented(const Bytes& bytes, std::uint32_t kind, const
 
 void expect_doubles_at(const Bytes& bytes, std::size_t offset, std::span<const double> expected) {
   ASSERT_GE(bytes.size(), offset + expected.size_bytes());
-  EXPECT_EQ(std::memcmp(bytes.data() + offset, expected.data(), expected.size_bytes()), 0);
+  EXPECT_TRUE(std::ranges::equal(std::span(bytes).subspan(offset, expected.size_bytes()), std::as_bytes(expected)));
 }
 
 TEST(StateFile, LayoutIsAsDocumented) {
