@@ -110,7 +110,7 @@ void addressing_only(benchmark::State& state, std::uint64_t buckets) {
   const SketchOperator phi(config);
   PhiColumns columns(config);
   for_each_chunk(state, [&](const Updates& chunk) {
-    phi.locate(0, chunk.keys, chunk.deltas, columns);
+    phi.locate(0, chunk.keys, columns);
     benchmark::DoNotOptimize(columns.cells.data());
     benchmark::ClobberMemory();
   });

@@ -32,30 +32,33 @@ constexpr std::size_t together = 4;
 
 /// Scales for the vectors of words number 0, 1, 2, ... that `word_vector` gives, written to `out` one after the other;
 /// the count is rounded up to whole steps.
-template <Formula formula, class D, class WordVector>
-HWY_INLINE void scales_of_run(D d, std::size_t vectors, const WordVector& word_vector, float* HWY_RESTRICT out) {
+template <bool kUniform, class D, class WordVector>
+HWY_INLINE void scales_of_run(D d, ScaleFormula formula, std::size_t vectors, const WordVector& word_vector,
+                              float* HWY_RESTRICT out) {
   const hn::Repartition<float, D> df;
   for (std::size_t first = 0; first < vectors; first += 2 * together) {
     hn::Vec<D> words[2 * together];
     hn::Vec<decltype(df)> scales[together];
     for (std::size_t k = 0; k < 2 * together; ++k) words[k] = word_vector(first + k);
-    scales_from_words<formula, together>(d, words, scales);
+    scales_from_words<kUniform, together>(d, words, formula, scales, nothing_between);
     for (std::size_t k = 0; k < together; ++k) hn::StoreU(scales[k], df, out + (first + 2 * k) * hn::Lanes(d));
   }
 }
 
-template <Formula formula>
-void scales_of_words(const std::uint64_t* HWY_RESTRICT words, float* HWY_RESTRICT out, std::size_t count) {
+template <bool kUniform>
+void scales_of_words(ScaleFormula formula, const std::uint64_t* HWY_RESTRICT words, float* HWY_RESTRICT out,
+                     std::size_t count) {
   const hn::CappedTag<std::uint64_t, 8> d;
   const std::size_t width = hn::Lanes(d);
-  scales_of_run<formula>(
-      d, (count + width - 1) / width, [&](std::size_t v) HWY_ATTR { return hn::LoadU(d, words + v * width); }, out);
+  scales_of_run<kUniform>(
+      d, formula, (count + width - 1) / width, [&](std::size_t v) HWY_ATTR { return hn::LoadU(d, words + v * width); },
+      out);
 }
 
 /// Scales for `lanes` lanes (a multiple of 8) of `count` items whose shared words are `bases`, rounded up to whole
 /// steps of 8 items.
-template <Formula formula>
-void scales_of_lanes(const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
+template <bool kUniform>
+void scales_of_lanes(ScaleFormula formula, const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
                      const std::uint64_t* HWY_RESTRICT lane_xor, const std::uint64_t* HWY_RESTRICT lane_multiply,
                      std::size_t lanes, float* HWY_RESTRICT out) {
   const hn::CappedTag<std::uint64_t, 8> d;
@@ -73,7 +76,7 @@ void scales_of_lanes(const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
         words[2 * k] = word(item + k, lane);
         words[2 * k + 1] = word(item + k, lane + width);
       }
-      scales_from_words<formula, together>(d, words, scales);
+      scales_from_words<kUniform, together>(d, words, formula, scales, nothing_between);
       for (std::size_t k = 0; k < together; ++k) hn::StoreU(scales[k], df, out + (item + k) * lanes + lane);
     }
   }
@@ -81,7 +84,7 @@ void scales_of_lanes(const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
     const hn::Half<decltype(df)> half;
     for (std::size_t item = 0; item < count; item += 2 * together) {
       for (std::size_t k = 0; k < 2 * together; ++k) words[k] = word(item + k, lane);
-      scales_from_words<formula, together>(d, words, scales);
+      scales_from_words<kUniform, together>(d, words, formula, scales, nothing_between);
       for (std::size_t k = 0; k < together; ++k) {
         float* target = out + (item + 2 * k) * lanes + lane;
         hn::StoreU(hn::LowerHalf(half, scales[k]), half, target);
@@ -92,82 +95,65 @@ void scales_of_lanes(const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
 }
 
 /// The one scaled lane of a two-lane sketch, vectorised over the items: out[2 t + 1] = scale.
-template <Formula formula>
-void scales_of_pair(const std::uint64_t* HWY_RESTRICT bases, std::size_t count, std::uint64_t lane_xor,
-                    std::uint64_t lane_multiply, float* HWY_RESTRICT out) {
+template <bool kUniform>
+void scales_of_pair(ScaleFormula formula, const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
+                    std::uint64_t lane_xor, std::uint64_t lane_multiply, float* HWY_RESTRICT out) {
   const hn::CappedTag<std::uint64_t, 8> d;
   const std::size_t width = hn::Lanes(d);
   const auto x = hn::Set(d, lane_xor);
   const auto c = hn::Set(d, lane_multiply);
   HWY_ALIGN float scales[chunk + overrun];
-  scales_of_run<formula>(
-      d, (count + width - 1) / width,
+  scales_of_run<kUniform>(
+      d, formula, (count + width - 1) / width,
       [&](std::size_t v) HWY_ATTR { return hn::Xor(hn::LoadU(d, bases + v * width), x) * c; }, scales);
   for (std::size_t t = 0; t < count; ++t) out[2 * t + 1] = scales[t];
 }
 
 #else  // one lane at a time: the definition itself
-template <Formula formula>
-float scalar_scale(std::uint64_t word) {
-  constexpr ScaleLaw law = formula == Formula::uniform ? ScaleLaw::uniform : ScaleLaw::exponential;
-  return scale_from_word(word, law,
-                         formula == Formula::exponential_one    ? 1.0
-                         : formula == Formula::exponential_half ? 0.5
-                                                                : 2.0);
+template <bool kUniform>
+void scales_of_words(ScaleFormula formula, const std::uint64_t* words, float* out, std::size_t count) {
+  for (std::size_t t = 0; t < count; ++t) out[t] = scale_from_word(words[t], formula);
 }
 
-template <Formula formula>
-void scales_of_words(const std::uint64_t* words, float* out, std::size_t count) {
-  for (std::size_t t = 0; t < count; ++t) out[t] = scalar_scale<formula>(words[t]);
-}
-
-template <Formula formula>
-void scales_of_lanes(const std::uint64_t* bases, std::size_t count, const std::uint64_t* lane_xor,
+template <bool kUniform>
+void scales_of_lanes(ScaleFormula formula, const std::uint64_t* bases, std::size_t count, const std::uint64_t* lane_xor,
                      const std::uint64_t* lane_multiply, std::size_t lanes, float* out) {
   for (std::size_t t = 0; t < count; ++t) {
     for (std::size_t lane = 0; lane < lanes; ++lane) {
-      out[t * lanes + lane] = scalar_scale<formula>((bases[t] ^ lane_xor[lane]) * lane_multiply[lane]);
+      out[t * lanes + lane] = scale_from_word((bases[t] ^ lane_xor[lane]) * lane_multiply[lane], formula);
     }
   }
 }
 
-template <Formula formula>
-void scales_of_pair(const std::uint64_t* bases, std::size_t count, std::uint64_t lane_xor, std::uint64_t lane_multiply,
-                    float* out) {
+template <bool kUniform>
+void scales_of_pair(ScaleFormula formula, const std::uint64_t* bases, std::size_t count, std::uint64_t lane_xor,
+                    std::uint64_t lane_multiply, float* out) {
   for (std::size_t t = 0; t < count; ++t) {
-    out[2 * t + 1] = scalar_scale<formula>((bases[t] ^ lane_xor) * lane_multiply);
+    out[2 * t + 1] = scale_from_word((bases[t] ^ lane_xor) * lane_multiply, formula);
   }
 }
 #endif
 
-/// Run-time choice of the formula; Highway exports plain functions only.
-#define WEIR_WITH_FORMULA(function, ...)                       \
-  switch (formula) {                                           \
-    case Formula::exponential_two:                             \
-      return function<Formula::exponential_two>(__VA_ARGS__);  \
-    case Formula::exponential_one:                             \
-      return function<Formula::exponential_one>(__VA_ARGS__);  \
-    case Formula::exponential_half:                            \
-      return function<Formula::exponential_half>(__VA_ARGS__); \
-    case Formula::uniform:                                     \
-      return function<Formula::uniform>(__VA_ARGS__);          \
-  }
+/// Run-time choice of the law; Highway exports plain functions only.
+#define WEIR_WITH_LAW(function, ...)                                             \
+  return formula == ScaleFormula::uniform ? function<true>(formula, __VA_ARGS__) \
+                                          : function<false>(formula, __VA_ARGS__);
 
-void fill_from_words(Formula formula, const std::uint64_t* words, float* out, std::size_t count) {
-  WEIR_WITH_FORMULA(scales_of_words, words, out, count)
+void fill_from_words(ScaleFormula formula, const std::uint64_t* words, float* out, std::size_t count) {
+  WEIR_WITH_LAW(scales_of_words, words, out, count)
 }
 
-void fill_lanes(Formula formula, const std::uint64_t* bases, std::size_t count, const std::uint64_t* lane_xor,
+void fill_lanes(ScaleFormula formula, const std::uint64_t* bases, std::size_t count, const std::uint64_t* lane_xor,
                 const std::uint64_t* lane_multiply, std::size_t lanes, float* out) {
-  WEIR_WITH_FORMULA(scales_of_lanes, bases, count, lane_xor, lane_multiply, lanes, out)
+  WEIR_WITH_LAW(scales_of_lanes, bases, count, lane_xor, lane_multiply, lanes, out)
 }
 
-void fill_pair(Formula formula, const std::uint64_t* bases, std::size_t count, std::uint64_t lane_xor,
+void fill_pair(ScaleFormula formula, const std::uint64_t* bases, std::size_t count, std::uint64_t lane_xor,
                std::uint64_t lane_multiply, float* out) {
-  WEIR_WITH_FORMULA(scales_of_pair, bases, count, lane_xor, lane_multiply, out)
+  WEIR_WITH_LAW(scales_of_pair, bases, count, lane_xor, lane_multiply, out)
 }
 
-#undef WEIR_WITH_FORMULA
+#undef WEIR_WITH_LAW
 
 }  // namespace HWY_NAMESPACE
 }  // namespace weir
@@ -186,45 +172,46 @@ HWY_EXPORT(fill_pair);
 
 namespace {
 
-Formula formula_of(ScaleLaw law, double p) noexcept {
-  if (law == ScaleLaw::uniform) return Formula::uniform;
-  return p == 2.0 ? Formula::exponential_two : p == 1.0 ? Formula::exponential_one : Formula::exponential_half;
+ScaleFormula formula_of(ScaleLaw law, double p) noexcept {
+  if (law == ScaleLaw::uniform) return ScaleFormula::uniform;
+  return p == 2.0   ? ScaleFormula::exponential_two
+         : p == 1.0 ? ScaleFormula::exponential_one
+                    : ScaleFormula::exponential_half;
 }
 
 }  // namespace
 
 std::string_view to_string(ScaleLaw law) noexcept { return law == ScaleLaw::exponential ? "exponential" : "uniform"; }
 
-float scale_from_word(std::uint64_t word, ScaleLaw law, double p) noexcept {
-  const auto upper = static_cast<float>(static_cast<std::int32_t>(word >> 33U));
-  const auto lower = static_cast<float>(static_cast<std::int32_t>((word & 0xFFFFFFFFU) >> 1U));
-  const float v = upper * constants::two_to_minus_31 + (lower + 0.5F) * constants::two_to_minus_62;
+float scale_from_word(std::uint64_t word, ScaleFormula formula) noexcept {
+  const auto upper = static_cast<std::uint32_t>(word >> 34U);
+  const std::uint32_t lower = static_cast<std::uint32_t>(word) >> 2U;
+  const float v = static_cast<float>(upper) * constants::two_to_minus_30 +
+                  (static_cast<float>(lower) + 0.5F) * constants::two_to_minus_60;
   float scale = 0;
-  if (law == ScaleLaw::uniform) {
+  if (formula == ScaleFormula::uniform) {
     scale = 1.0F / std::sqrt(v);
   } else {
-    const float t = std::max(1.0F - v, constants::two_to_minus_25);
-    const auto bits = std::bit_cast<std::int32_t>(t);
-    const std::int32_t from_root = bits - constants::bits_of_root_half;
-    const std::int32_t exponent = from_root >> 23;
-    const auto m = std::bit_cast<float>(bits - (from_root & constants::exponent_mask));
-    const float f = exponent == 0 ? -v : m - 1.0F;
-    const auto linear = [f](std::size_t k) {
-      return constants::log_coefficients[k] + constants::log_coefficients[k + 1] * f;
+    const std::int32_t doublings = std::countr_one(upper ^ lower) << 23U;
+    const auto linear = [v](std::size_t k) {
+      return constants::log_coefficients[k] + constants::log_coefficients[k + 1] * v;
     };
-    const float f2 = f * f;
-    const float q = (linear(0) + linear(2) * f2) + (linear(4) + linear(6) * f2) * (f2 * f2);
-    const float e = static_cast<float>(-exponent) * constants::ln2 - f * q;
-    scale = p == 2.0 ? 1.0F / std::sqrt(e) : 1.0F / e;
-    if (p == 0.5) scale = scale * scale;
+    const float v2 = v * v;
+    const float q = (linear(0) + linear(2) * v2) + linear(4) * (v2 * v2);
+    const float e = static_cast<float>(doublings) * constants::ln2_by_two_to_23 + v * q;
+    scale = formula == ScaleFormula::exponential_two ? 1.0F / std::sqrt(e) : 1.0F / e;
+    if (formula == ScaleFormula::exponential_half) scale = scale * scale;
   }
   return (scale + constants::quantiser) - constants::quantiser;
 }
 
+float scale_from_word(std::uint64_t word, ScaleLaw law, double p) noexcept {
+  return scale_from_word(word, formula_of(law, p));
+}
+
 ScaleFunction::ScaleFunction(Randomness kind, std::uint64_t seed, std::uint32_t independence, ScaleLaw law, double p,
                              std::uint32_t lanes)
-    : law_(law),
-      p_(p),
+    : formula_(formula_of(law, p)),
       lanes_(lanes),
       base_(kind, seed, Purpose::scale, 0, independence),
       is_mix_(kind == Randomness::mix) {
@@ -245,14 +232,13 @@ std::uint64_t ScaleFunction::word(std::uint64_t key, std::uint32_t lane) const n
 }
 
 float ScaleFunction::operator()(std::uint64_t key, std::uint32_t lane) const noexcept {
-  return lane == 0 ? 1.0F : scale_from_word(word(key, lane), law_, p_);
+  return lane == 0 ? 1.0F : scale_from_word(word(key, lane), formula_);
 }
 
 void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count,
                          std::span<float> out) const noexcept {
   assert(first + count <= lanes_ && (count == lanes_ || (first % 8 == 0 && count % 8 == 0)));
   assert(out.size() >= (keys.size() + 7) / 8 * 8 * count);
-  const Formula formula = formula_of(law_, p_);
   std::array<std::uint64_t, chunk + overrun> words{};
   std::array<float, chunk + overrun> scales;
   for (std::size_t done = 0; done < keys.size(); done += chunk) {
@@ -262,15 +248,15 @@ void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t firs
     if (is_mix_ && lanes_ > 1) {
       base_.fill(part, part_words);
       if (lanes_ == 2) {
-        HWY_DYNAMIC_DISPATCH(fill_pair)(formula, words.data(), part.size(), lane_xor_[1], lane_multiply_[1], target);
+        HWY_DYNAMIC_DISPATCH(fill_pair)(formula_, words.data(), part.size(), lane_xor_[1], lane_multiply_[1], target);
       } else {
         HWY_DYNAMIC_DISPATCH(fill_lanes)
-        (formula, words.data(), part.size(), lane_xor_.data() + first, lane_multiply_.data() + first, count, target);
+        (formula_, words.data(), part.size(), lane_xor_.data() + first, lane_multiply_.data() + first, count, target);
       }
     } else {
       for (std::uint32_t k = first == 0 ? 1 : 0; k < count; ++k) {
         lane_functions_[first + k].fill(part, part_words);
-        HWY_DYNAMIC_DISPATCH(fill_from_words)(formula, words.data(), scales.data(), part.size());
+        HWY_DYNAMIC_DISPATCH(fill_from_words)(formula_, words.data(), scales.data(), part.size());
         for (std::size_t t = 0; t < part.size(); ++t) target[t * count + k] = scales[t];
       }
     }
@@ -278,6 +264,19 @@ void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t firs
       for (std::size_t t = 0; t < part.size(); ++t) target[t * count] = 1.0F;
     }
   }
+}
+
+void ScaleFunction::fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const noexcept {
+  assert(is_mix_);
+  base_.fill(keys, bases);
+}
+
+MixedLanes ScaleFunction::mixed_lanes(std::uint32_t first) const noexcept {
+  assert(is_mix_);
+  return {.formula = formula_,
+          .first = first,
+          .lane_xor = lane_xor_.data() + first,
+          .lane_multiply = lane_multiply_.data() + first};
 }
 
 }  // namespace weir

@@ -2,6 +2,7 @@
 // and scale.hpp operation by operation: both must give the same bits.
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #if defined(WEIR_RANDOM_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef WEIR_RANDOM_SIMD_INL_H_
@@ -13,6 +14,12 @@
 #include <hwy/highway.h>
 
 #include "random/constants.hpp"
+#include "weir/random/scale.hpp"
+
+#ifndef WEIR_INLINE_LAMBDA
+/// For the lambdas of hot loops: what they capture is in registers only where they are inlined.
+#define WEIR_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace weir {
@@ -31,75 +38,90 @@ HWY_INLINE V mix_words(D d, V keys, const std::uint64_t* HWY_RESTRICT k) {
   return hn::Xor(z, hn::ShiftRight<31>(z));
 }
 
+/// Steps of scales_from_words.
+constexpr std::size_t steps_of_scales = 8;
+constexpr auto nothing_between = [](auto) {};
+
 #if HWY_TARGET != HWY_SCALAR
 /// Scales from pairs of vectors of words: lanes of scales[k] are those of words[2 k] followed by those of words[2 k +
 /// 1]. The chain of operations is long and each waits for the one before; several at a time, step by step, keep the
-/// processor busy.
-template <Formula formula, std::size_t kCount, class D64, class V64 = hn::Vec<D64>>
-HWY_INLINE void scales_from_words(D64 /*d64*/, const V64 (&words)[2 * kCount],
-                                  hn::Vec<hn::Repartition<float, D64>> (&scales)[kCount]) {
+/// processor busy. Calls between(std::integral_constant of the step) after each step, for work of another kind that
+/// wants other parts of the processor.
+template <bool kUniform, std::size_t kCount, class D64, class Between, class V64 = hn::Vec<D64>>
+HWY_INLINE void scales_from_words(D64 /*d64*/, const V64 (&words)[2 * kCount], ScaleFormula formula,
+                                  hn::Vec<hn::Repartition<float, D64>> (&scales)[kCount], const Between& between) {
   const hn::Repartition<float, D64> df;
   const hn::Repartition<std::int32_t, D64> di;
   const hn::Repartition<std::uint32_t, D64> du;
   using F = hn::Vec<decltype(df)>;
-  const auto one = hn::Set(df, 1.0F);
-  const auto each = [](const auto& step) HWY_ATTR {
+  using I = hn::Vec<decltype(di)>;
+  const auto each = [](const auto& step) WEIR_INLINE_LAMBDA {
     for (std::size_t k = 0; k < kCount; ++k) step(k);
   };
 
-  F v[kCount];
-  F tail[kCount];
-  each([&](std::size_t k) HWY_ATTR {
+  I upper[kCount];
+  I lower[kCount];
+  each([&](std::size_t k) WEIR_INLINE_LAMBDA {
     const auto low = hn::BitCast(du, words[2 * k]);
     const auto high = hn::BitCast(du, words[2 * k + 1]);
-    v[k] = hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<1>(hn::ConcatOdd(du, high, low))));
-    tail[k] = hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<1>(hn::ConcatEven(du, high, low))));
+    upper[k] = hn::BitCast(di, hn::ShiftRight<2>(hn::ConcatOdd(du, high, low)));
+    lower[k] = hn::BitCast(di, hn::ShiftRight<2>(hn::ConcatEven(du, high, low)));
   });
-  each([&](std::size_t k) HWY_ATTR {
-    tail[k] = hn::Mul(hn::Add(tail[k], hn::Set(df, 0.5F)), hn::Set(df, constants::two_to_minus_62));
-    v[k] = hn::Add(hn::Mul(v[k], hn::Set(df, constants::two_to_minus_31)), tail[k]);
+  between(std::integral_constant<std::size_t, 0>());
+  F v[kCount];
+  F tail[kCount];
+  each([&](std::size_t k) WEIR_INLINE_LAMBDA {
+    v[k] = hn::Mul(hn::ConvertTo(df, upper[k]), hn::Set(df, constants::two_to_minus_30));
+    tail[k] = hn::Add(hn::ConvertTo(df, lower[k]), hn::Set(df, 0.5F));
   });
+  between(std::integral_constant<std::size_t, 1>());
+  each([&](std::size_t k)
+           HWY_ATTR { v[k] = hn::Add(v[k], hn::Mul(tail[k], hn::Set(df, constants::two_to_minus_60))); });
+  between(std::integral_constant<std::size_t, 2>());
 
-  if constexpr (formula == Formula::uniform) {
-    each([&](std::size_t k) HWY_ATTR { scales[k] = hn::Div(one, hn::Sqrt(v[k])); });
+  F e[kCount];
+  if constexpr (kUniform) {
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA { e[k] = v[k]; });
+    between(std::integral_constant<std::size_t, 3>());
+    between(std::integral_constant<std::size_t, 4>());
+    between(std::integral_constant<std::size_t, 5>());
   } else {
-    F f[kCount];
-    F exponent_part[kCount];
-    each([&](std::size_t k) HWY_ATTR {
-      const auto t = hn::Max(hn::Sub(one, v[k]), hn::Set(df, constants::two_to_minus_25));
-      const auto bits = hn::BitCast(di, t);
-      const auto from_root = hn::Sub(bits, hn::Set(di, constants::bits_of_root_half));
-      const auto exponent = hn::ShiftRight<23>(from_root);
-      const auto m = hn::BitCast(df, hn::Sub(bits, hn::And(from_root, hn::Set(di, constants::exponent_mask))));
-      const auto near_one = hn::RebindMask(df, hn::Eq(exponent, hn::Zero(di)));
-      f[k] = hn::IfThenElse(near_one, hn::Neg(v[k]), hn::Sub(m, one));
-      exponent_part[k] = hn::Mul(hn::ConvertTo(df, hn::Neg(exponent)), hn::Set(df, constants::ln2));
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA {
+      const auto bits = hn::Xor(upper[k], lower[k]);
+      const auto first_zero = hn::AndNot(bits, hn::Add(bits, hn::Set(di, 1)));  // 2^K
+      e[k] = hn::ConvertTo(df, first_zero);
     });
-    F squared[kCount];
+    between(std::integral_constant<std::size_t, 3>());
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA {
+      const auto doublings = hn::Sub(hn::BitCast(di, e[k]), hn::Set(di, constants::bits_of_one));  // K * 2^23
+      e[k] = hn::Mul(hn::ConvertTo(df, doublings), hn::Set(df, constants::ln2_by_two_to_23));
+    });
+    between(std::integral_constant<std::size_t, 4>());
     F q[kCount];
-    F q_high[kCount];
-    const auto linear = [&](std::size_t k, std::size_t c) HWY_ATTR {
-      return hn::Add(hn::Set(df, constants::log_coefficients[c]),
-                     hn::Mul(hn::Set(df, constants::log_coefficients[c + 1]), f[k]));
-    };
-    each([&](std::size_t k) HWY_ATTR {
-      squared[k] = hn::Mul(f[k], f[k]);
-      q[k] = hn::Add(linear(k, 0), hn::Mul(linear(k, 2), squared[k]));
-      q_high[k] = hn::Add(linear(k, 4), hn::Mul(linear(k, 6), squared[k]));
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA {
+      const auto linear = [&](std::size_t c) WEIR_INLINE_LAMBDA {
+        return hn::Add(hn::Set(df, constants::log_coefficients[c]),
+                       hn::Mul(hn::Set(df, constants::log_coefficients[c + 1]), v[k]));
+      };
+      const auto squared = hn::Mul(v[k], v[k]);
+      q[k] = hn::Add(hn::Add(linear(0), hn::Mul(linear(2), squared)), hn::Mul(linear(4), hn::Mul(squared, squared)));
     });
-    each([&](std::size_t k) HWY_ATTR {
-      q[k] = hn::Add(q[k], hn::Mul(q_high[k], hn::Mul(squared[k], squared[k])));
-      const auto e = hn::Sub(exponent_part[k], hn::Mul(f[k], q[k]));
-      if constexpr (formula == Formula::exponential_two) {
-        scales[k] = hn::Div(one, hn::Sqrt(e));
-      } else {
-        scales[k] = hn::Div(one, e);
-        if constexpr (formula == Formula::exponential_half) scales[k] = hn::Mul(scales[k], scales[k]);
-      }
-    });
+    between(std::integral_constant<std::size_t, 5>());
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA { e[k] = hn::Add(e[k], hn::Mul(v[k], q[k])); });
   }
+  const auto one = hn::Set(df, 1.0F);
+  if (kUniform || formula == ScaleFormula::exponential_two) {
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA { scales[k] = hn::Div(one, hn::Sqrt(e[k])); });
+  } else {
+    each([&](std::size_t k) WEIR_INLINE_LAMBDA { scales[k] = hn::Div(one, e[k]); });
+    if (formula == ScaleFormula::exponential_half) {
+      each([&](std::size_t k) WEIR_INLINE_LAMBDA { scales[k] = hn::Mul(scales[k], scales[k]); });
+    }
+  }
+  between(std::integral_constant<std::size_t, 6>());
   const auto quantum = hn::Set(df, constants::quantiser);
-  each([&](std::size_t k) HWY_ATTR { scales[k] = hn::Sub(hn::Add(scales[k], quantum), quantum); });
+  each([&](std::size_t k) WEIR_INLINE_LAMBDA { scales[k] = hn::Sub(hn::Add(scales[k], quantum), quantum); });
+  between(std::integral_constant<std::size_t, 7>());
 }
 #endif
 

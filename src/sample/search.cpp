@@ -169,7 +169,7 @@ class Searcher {
       if (count == groups.size() || std::abs(item.value) < 0.75 * std::abs(group.value)) break;
       groups[count++] = item.key / config_.group_size(1);
     }
-    phi_.locate(1, std::span(groups).first(count), {}, columns_);
+    phi_.locate(1, std::span(groups).first(count), columns_);
     for (std::uint32_t row = 0; row < rows; ++row) {
       const auto cells = std::span(columns_.cells).subspan((config_.rows_below(1) + row) * PhiColumns::capacity, count);
       explained[row] = std::find(cells.begin() + 1, cells.end(), cells[0]) != cells.end();

@@ -5,12 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #ifndef WEIR_SKETCH_KERNELS_PREFETCH
 #define WEIR_SKETCH_KERNELS_PREFETCH
 namespace weir {
-/// Bytes of level 0 beyond which a run fetches the cells of items to come: below, the processor's own reach is enough.
-constexpr std::size_t prefetched_size = std::size_t{1} << 18U;
+/// Bytes of level 0 beyond which cells of items to come are fetched: below, the processor's own reach is enough.
+constexpr std::size_t prefetched_size = std::size_t{1} << 19U;
 /// How many items ahead.
 constexpr std::size_t prefetch_distance = 8;
 }  // namespace weir
@@ -23,37 +24,30 @@ constexpr std::size_t prefetch_distance = 8;
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "random/simd-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using kernels::ItemsToAdd;
 using kernels::RowFields;
 
 // The arrays of PhiColumns are `capacity` long, a multiple of every vector, so these loops run over whole vectors: what
 // they compute past `count` is never read.
 
 void locate_rows(const std::uint64_t* HWY_RESTRICT words, std::size_t count, const RowFields& fields,
-                 const double* HWY_RESTRICT deltas, std::uint64_t* HWY_RESTRICT cells,
-                 double* HWY_RESTRICT signed_deltas) {
+                 std::uint64_t* HWY_RESTRICT cells, double* HWY_RESTRICT signs) {
   const hn::ScalableTag<std::uint64_t> d;
   const hn::Repartition<double, decltype(d)> df;
   const std::size_t width = hn::Lanes(d);
   const std::uint64_t row_size = fields.cell_size << (fields.bits - 1);
   const auto sign_bit = hn::Set(d, std::uint64_t{1} << 63U);
+  const auto one = hn::BitCast(d, hn::Set(df, 1.0));
   const auto cell_size = hn::Set(d, fields.cell_size);
   for (std::size_t t = 0; t < count; t += width) {
     auto word = hn::Load(d, words + t);
     auto first = hn::Set(d, fields.first_cell);
-    auto delta = hn::Zero(df);
-    if (deltas != nullptr) {
-      if (t + width <= count) {
-        delta = hn::LoadU(df, deltas + t);
-      } else {  // deltas end within this vector
-        HWY_ALIGN double rest[HWY_MAX_BYTES / sizeof(double)] = {};
-        std::copy(deltas + t, deltas + count, rest);
-        delta = hn::Load(df, rest);
-      }
-    }
     for (std::size_t row = 0; row < fields.rows; ++row) {
       const auto bucket = hn::ShiftRightSame(hn::ShiftLeft<1>(word), 65 - fields.bits);
 #if HWY_TARGET == HWY_SCALAR
@@ -63,9 +57,9 @@ void locate_rows(const std::uint64_t* HWY_RESTRICT words, std::size_t count, con
       const auto offset = hn::MulEven(hn::BitCast(d32, bucket), hn::BitCast(d32, cell_size));  // both fit 32 bits
 #endif
       hn::Store(hn::Add(offset, first), d, cells + row * PhiColumns::capacity + t);
-      if (deltas != nullptr) {
-        const auto sign = hn::BitCast(df, hn::And(word, sign_bit));
-        hn::Store(hn::Xor(delta, sign), df, signed_deltas + row * PhiColumns::capacity + t);
+      if (signs != nullptr) {
+        const auto sign = hn::BitCast(df, hn::Or(one, hn::And(word, sign_bit)));
+        hn::Store(sign, df, signs + row * PhiColumns::capacity + t);
       }
       word = hn::ShiftLeftSame(word, fields.bits);
       first = hn::Add(first, hn::Set(d, row_size));
@@ -105,91 +99,152 @@ HWY_INLINE void with_constant_rows(std::size_t rows, const Run& run) {
   }
 }
 
-/// `kVectors` vectors of lanes, for all items and rows of one level; `rows` counts where kRows is 0.
-template <std::size_t kVectors, std::size_t kRows, class D>
-HWY_INLINE void accumulate_level(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
-                                 const PhiColumns& columns, std::size_t count, std::size_t rows) {
-  const hn::Rebind<float, D> df;
-  const std::size_t width = hn::Lanes(d);
-  constexpr std::size_t stride = PhiColumns::capacity;
-  const double* HWY_RESTRICT signed_deltas = columns.signed_deltas.data();
-  const float* HWY_RESTRICT scales = columns.scales.data();
-  if constexpr (kRows != 0) rows = kRows;
-  for (std::size_t t = 0; t < count; ++t) {
-    hn::Vec<D> scale[kVectors];
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      scale[v] = hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width));
-    }
-    for (std::size_t row = 0; row < rows; ++row) {
-      const auto delta = hn::Set(d, signed_deltas[row * stride + t]);
-      double* HWY_RESTRICT cell = table + cells[row * stride + t];
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        hn::Store(hn::Add(hn::Load(d, cell + v * width), hn::Mul(scale[v], delta)), d, cell + v * width);
-      }
-    }
-  }
+/// Calls work(std::integral_constant k) for k = 0 .. kCount - 1: a loop that is unrolled for certain.
+template <std::size_t kCount, class Work>
+HWY_INLINE void unrolled(const Work& work) {
+  const auto all = [&]<std::size_t... k>(std::index_sequence<k...>) WEIR_INLINE_LAMBDA {
+    (work(std::integral_constant<std::size_t, k>()), ...);
+  };
+  all(std::make_index_sequence<kCount>());
 }
 
-/// A block of `kLanes` lanes. One level after the other: both at once share the products, but their cache lines wait on
-/// each other, and it is slower.
+/// Items whose scales are made together, for a block of kLanes lanes.
 template <std::size_t kLanes>
-void accumulate_lanes(double* HWY_RESTRICT table, const PhiColumns& columns, std::size_t count,
-                      const SketchConfig& config) {
-  constexpr std::size_t most = kLanes < 8 ? kLanes : 8;
-  const hn::CappedTag<double, most> d;
-  constexpr std::size_t vectors = kLanes / hn::MaxLanes(hn::CappedTag<double, most>());
-  for (std::uint32_t level = 0; level < config.levels; ++level) {
-    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
-    const std::size_t rows = config.rows_at(level);
-    with_constant_rows(rows, [&](auto constant) HWY_ATTR {
-      accumulate_level<vectors, constant()>(d, table, cells, columns, count, rows);
-    });
+constexpr std::size_t items_together = 8 * hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>()) / kLanes;
+
+/// out[t][lane] = the scales of `items_together` items, from the words that their lanes share.
+/// Calls between(k) for k = 0 .. steps_of_scales - 1 on the way.
+template <bool kUniform, std::size_t kLanes, class Between>
+HWY_INLINE void make_scales(const MixedLanes& lanes, const std::uint64_t* HWY_RESTRICT bases, float* HWY_RESTRICT out,
+                            const Between& between) {
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<std::uint64_t, 8> d;
+  const hn::Repartition<float, decltype(d)> df;
+  const hn::Repartition<std::int32_t, decltype(d)> di;
+  constexpr std::size_t width = hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>());
+  constexpr std::size_t vectors_of_item = kLanes / width;
+  hn::Vec<decltype(d)> words[8];
+  hn::Vec<decltype(df)> scales[4];
+  for (std::size_t k = 0; k < 8; ++k) {
+    const std::size_t lane = k % vectors_of_item * width;
+    words[k] = hn::Xor(hn::Set(d, bases[k / vectors_of_item]), hn::LoadU(d, lanes.lane_xor + lane)) *
+               hn::LoadU(d, lanes.lane_multiply + lane);
+  }
+  scales_from_words<kUniform, 4>(d, words, lanes.formula, scales, between);
+  const auto first_lane = hn::Set(di, static_cast<std::int32_t>(lanes.first));
+  for (std::size_t k = 0; k < 4; ++k) {
+    const auto in_block = hn::And(hn::Iota(di, static_cast<std::int32_t>(2 * k * width)),
+                                  hn::Set(di, static_cast<std::int32_t>(kLanes - 1)));
+    const auto unscaled = hn::RebindMask(df, hn::Eq(hn::Add(first_lane, in_block), hn::Zero(di)));
+    hn::Store(hn::IfThenElse(unscaled, hn::Set(df, 1.0F), scales[k]), df, out + 2 * k * width);
+  }
+#else
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    const std::uint64_t word = (*bases ^ lanes.lane_xor[lane]) * lanes.lane_multiply[lane];
+    out[lane] = lanes.first + lane == 0 ? 1.0F : scale_from_word(word, lanes.formula);
+  }
+  unrolled<steps_of_scales>(between);
+#endif
+}
+
+/// Brings in the cells of item t: in each row, a block of `lanes` lanes.
+HWY_INLINE void prefetch_cells(const double* table, const std::uint64_t* cells, std::size_t t, std::size_t rows,
+                               std::size_t lanes) {
+  for (std::size_t row = 0; row < rows; ++row) {
+    const double* cell = table + cells[row * PhiColumns::capacity + t];
+    for (std::size_t lane = 0; lane < lanes; lane += 8) hwy::Prefetch(cell + lane);
   }
 }
 
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
-                std::size_t lanes) {
-  switch (lanes) {
-    case 1:
-      return accumulate_lanes<1>(table, columns, count, config);
-    case 2:
-      return accumulate_lanes<2>(table, columns, count, config);
-    case 8:
-      return accumulate_lanes<8>(table, columns, count, config);
-    default:
-      return accumulate_lanes<16>(table, columns, count, config);
-  }
-}
+/// Where an item's scales come from: they are in PhiColumns::scales, or they are made in passing.
+enum class Scales { given, exponential, uniform };
 
-/// `kVectors` vectors of lanes: the cells of level 0, and in `sums` [row][vector] what the items add to a group. `rows`
-/// and `group_rows` count where kRows is 0. A sign times a product is exact, so that it does not matter whether the
-/// target fuses it with the addition.
-template <std::size_t kVectors, std::size_t kRows, std::size_t kGroupRows, class D>
-HWY_INLINE void accumulate_items_of_run(D d, double* HWY_RESTRICT table, const PhiColumns& columns,
-                                        const double* HWY_RESTRICT deltas, std::size_t count, std::size_t rows,
-                                        std::size_t group_rows, bool prefetch, double* HWY_RESTRICT sums) {
+/// `kVectors` vectors of lanes: the cells of level 0, and in `sums` [row][vector] what the items add to their group, of
+/// its first `group_rows` rows. `rows` and `group_rows` count where kRows is 0. A sign times a product is exact, so that
+/// it does not matter whether the target fuses it with the addition.
+///
+/// Scales want the arithmetic of the processor, cells its loads and stores: scales of the next items are made between
+/// the cells of these.
+template <Scales kScales, std::size_t kVectors, std::size_t kRows, std::size_t kGroupRows, class D>
+HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& columns, const ItemsToAdd& items,
+                                 std::size_t rows, std::size_t group_rows, bool prefetch, double* HWY_RESTRICT sums) {
   const hn::Rebind<float, D> df;
-  const std::size_t width = hn::Lanes(d);
+  constexpr std::size_t width = hn::MaxLanes(D());
   constexpr std::size_t stride = PhiColumns::capacity;
   const std::uint64_t* HWY_RESTRICT cells = columns.cells.data();
-  const double* HWY_RESTRICT signs = columns.signed_deltas.data();
-  const float* HWY_RESTRICT scales = columns.scales.data();
+  const double* HWY_RESTRICT signs = columns.signs.data();
+  const std::uint64_t* HWY_RESTRICT bases = columns.bases.data();
+  float* scales = columns.scales.data();
+  const double* HWY_RESTRICT deltas = items.deltas;
+  const std::size_t count = items.count;
   if constexpr (kRows != 0) {
     rows = kRows;
     group_rows = kGroupRows;
   }
+  const auto is_summed = [&](std::size_t row)
+                             WEIR_INLINE_LAMBDA { return row < (kRows != 0 ? kGroupRows : group_rows); };
   hn::Vec<D> sum[(kRows == 0 ? 15 : std::max<std::size_t>(kGroupRows, 1)) * kVectors];
   for (std::size_t k = 0; k < group_rows * kVectors; ++k) sum[k] = hn::Zero(d);
-  for (std::size_t t = 0; t < count; ++t) {
-    if (prefetch) {
-      const std::size_t ahead = std::min(t + prefetch_distance, count - 1);
-      for (std::size_t row = 0; row < rows; ++row) {
-        for (std::size_t v = 0; v < kVectors; ++v) {
-          hwy::Prefetch(table + cells[row * stride + ahead] + v * width);
-        }
-      }
-    }
+  hn::Vec<D> product[kVectors];
+
+  const auto begin_item = [&](std::size_t t) WEIR_INLINE_LAMBDA {
+    if (prefetch) prefetch_cells(table, cells, std::min(t + prefetch_distance, count - 1), rows, kVectors * width);
     const auto delta = hn::Set(d, deltas[t]);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      product[v] = hn::Mul(delta, hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width)));
+    }
+  };
+  const auto add_to_row = [&](std::size_t t, std::size_t row) WEIR_INLINE_LAMBDA {
+    const auto sign = hn::Set(d, signs[row * stride + t]);
+    double* HWY_RESTRICT cell = table + cells[row * stride + t];
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      hn::Store(hn::MulAdd(sign, product[v], hn::Load(d, cell + v * width)), d, cell + v * width);
+      if (is_summed(row)) sum[row * kVectors + v] = hn::MulAdd(sign, product[v], sum[row * kVectors + v]);
+    }
+  };
+
+  std::size_t t = 0;
+  if constexpr (kScales != Scales::given) {
+    constexpr std::size_t together = items_together<kVectors * width>;
+    const auto make = [&](std::size_t first, const auto& between) WEIR_INLINE_LAMBDA {
+      make_scales<kScales == Scales::uniform, kVectors * width>(*items.lanes, bases + first,
+                                                                scales + first * kVectors * width, between);
+    };
+    make(0, nothing_between);
+    for (; t + together < count; t += together) {
+      make(t + together, [&](auto step) WEIR_INLINE_LAMBDA {
+        constexpr std::size_t first = step() * together * kRows / steps_of_scales;
+        constexpr std::size_t last = (step() + 1) * together * kRows / steps_of_scales;
+        unrolled<last - first>([&](auto k) WEIR_INLINE_LAMBDA {
+          constexpr std::size_t item = (first + k()) / kRows;
+          constexpr std::size_t row = (first + k()) % kRows;
+          if constexpr (row == 0) begin_item(t + item);
+          add_to_row(t + item, row);
+        });
+      });
+    }
+  }
+  for (; t < count; ++t) {
+    begin_item(t);
+    for (std::size_t row = 0; row < rows; ++row) add_to_row(t, row);
+  }
+  for (std::size_t k = 0; k < group_rows * kVectors; ++k) hn::Store(sum[k], d, sums + k * width);
+}
+
+/// `kVectors` vectors of lanes, for all items and rows of one level above 0; `rows` counts where kRows is 0.
+template <std::size_t kVectors, std::size_t kRows, class D>
+HWY_INLINE void accumulate_groups(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
+                                  const PhiColumns& columns, const ItemsToAdd& items, std::size_t rows, bool prefetch) {
+  const hn::Rebind<float, D> df;
+  const std::size_t width = hn::Lanes(d);
+  constexpr std::size_t stride = PhiColumns::capacity;
+  const double* HWY_RESTRICT signs = columns.signs.data();
+  const float* HWY_RESTRICT scales = columns.scales.data();
+  if constexpr (kRows != 0) rows = kRows;
+  for (std::size_t t = 0; t < items.count; ++t) {
+    if (prefetch)
+      prefetch_cells(table, cells, std::min(t + prefetch_distance, items.count - 1), rows, kVectors * width);
+    const auto delta = hn::Set(d, items.deltas[t]);
     hn::Vec<D> product[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
       product[v] = hn::Mul(delta, hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width)));
@@ -199,61 +254,102 @@ HWY_INLINE void accumulate_items_of_run(D d, double* HWY_RESTRICT table, const P
       double* HWY_RESTRICT cell = table + cells[row * stride + t];
       for (std::size_t v = 0; v < kVectors; ++v) {
         hn::Store(hn::MulAdd(sign, product[v], hn::Load(d, cell + v * width)), d, cell + v * width);
-        if (row < group_rows) sum[row * kVectors + v] = hn::MulAdd(sign, product[v], sum[row * kVectors + v]);
       }
     }
   }
-  for (std::size_t k = 0; k < group_rows * kVectors; ++k) hn::Store(sum[k], d, sums + k * width);
 }
 
+/// A block of `kLanes` lanes, level after level: several at once share the products, but their cache lines wait on each
+/// other, and it is slower.
 template <std::size_t kLanes>
-void accumulate_lanes_of_run(double* HWY_RESTRICT table, const PhiColumns& columns, const double* deltas,
-                             std::size_t count, const SketchConfig& config) {
-  const hn::CappedTag<double, (kLanes < 8 ? kLanes : 8)> d;
-  constexpr std::size_t vectors = kLanes / hn::MaxLanes(hn::CappedTag<double, (kLanes < 8 ? kLanes : 8)>());
+void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const ItemsToAdd& items,
+                      const SketchConfig& config) {
+  using D = hn::CappedTag<double, (kLanes < 8 ? kLanes : 8)>;
+  const D d;
+  constexpr std::size_t vectors = kLanes / hn::MaxLanes(D());
   HWY_ALIGN double sums[15 * kLanes];
   std::size_t group_rows = 0;
-  for (std::uint32_t level = 1; level < config.levels; ++level) {
+  for (std::uint32_t level = 1; items.in_one_group && level < config.levels; ++level) {
     group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
   }
   const bool prefetch = config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
-  const auto run = [&](auto rows, auto of_group) HWY_ATTR {
-    accumulate_items_of_run<vectors, rows(), of_group()>(d, table, columns, deltas, count, config.rows, group_rows,
-                                                         prefetch, sums);
+
+  const auto run = [&](auto scales, auto rows, auto of_group) WEIR_INLINE_LAMBDA {
+    accumulate_items<scales(), vectors, rows(), of_group()>(d, table, columns, items, config.rows, group_rows, prefetch,
+                                                            sums);
   };
-  constexpr std::integral_constant<std::size_t, 0> zero;
-  constexpr std::integral_constant<std::size_t, 3> three;
-  constexpr std::integral_constant<std::size_t, 5> five;
-  if (config.rows == 5 && group_rows == 0) {
-    run(five, zero);
-  } else if (config.rows == 5 && group_rows == 3) {
-    run(five, three);
-  } else if (config.rows == 5) {
-    run(five, five);
-  } else {
-    run(zero, zero);
-  }
-  for (std::uint32_t level = 1; level < config.levels; ++level) {
-    for (std::size_t row = 0; row < config.rows_at(level); ++row) {
-      double* cell = table + columns.cells[(config.rows_below(level) + row) * PhiColumns::capacity];
-      for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
-        hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
+  const auto run_five_rows = [&](auto scales) WEIR_INLINE_LAMBDA {
+    constexpr std::integral_constant<std::size_t, 5> five;
+    switch (group_rows) {
+      case 0:
+        return run(scales, five, std::integral_constant<std::size_t, 0>());
+      case 3:
+        return run(scales, five, std::integral_constant<std::size_t, 3>());
+      default:
+        return run(scales, five, five);
+    }
+  };
+  const bool five_rows = config.rows == 5 && (group_rows == 0 || group_rows == 3 || group_rows == 5);
+  bool scales_given = true;
+  if constexpr (kLanes >= 8) {
+    if (items.lanes.has_value()) {
+      const bool uniform = items.lanes->formula == ScaleFormula::uniform;
+      if (five_rows) {
+        scales_given = false;
+        if (uniform) {
+          run_five_rows(std::integral_constant<Scales, Scales::uniform>());
+        } else {
+          run_five_rows(std::integral_constant<Scales, Scales::exponential>());
+        }
+      } else {
+        const std::uint64_t* bases = columns.bases.data();
+        float* scales = columns.scales.data();
+        for (std::size_t t = 0; t < items.count; t += items_together<kLanes>) {
+          if (uniform) {
+            make_scales<true, kLanes>(*items.lanes, bases + t, scales + t * kLanes, nothing_between);
+          } else {
+            make_scales<false, kLanes>(*items.lanes, bases + t, scales + t * kLanes, nothing_between);
+          }
+        }
       }
+    }
+  }
+  if (scales_given && five_rows) {
+    run_five_rows(std::integral_constant<Scales, Scales::given>());
+  } else if (scales_given) {
+    constexpr std::integral_constant<std::size_t, 0> any;
+    run(std::integral_constant<Scales, Scales::given>(), any, any);
+  }
+
+  for (std::uint32_t level = 1; level < config.levels; ++level) {
+    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
+    const std::size_t rows = config.rows_at(level);
+    if (items.in_one_group) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        double* cell = table + cells[row * PhiColumns::capacity];
+        for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
+          hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
+        }
+      }
+    } else {
+      with_constant_rows(rows, [&](auto constant) WEIR_INLINE_LAMBDA {
+        accumulate_groups<vectors, constant()>(d, table, cells, columns, items, rows, prefetch);
+      });
     }
   }
 }
 
-void accumulate_run(double* table, const PhiColumns& columns, const double* deltas, std::size_t count,
-                    const SketchConfig& config, std::size_t lanes) {
+void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,
+                std::size_t lanes) {
   switch (lanes) {
     case 1:
-      return accumulate_lanes_of_run<1>(table, columns, deltas, count, config);
+      return accumulate_lanes<1>(table, columns, items, config);
     case 2:
-      return accumulate_lanes_of_run<2>(table, columns, deltas, count, config);
+      return accumulate_lanes<2>(table, columns, items, config);
     case 8:
-      return accumulate_lanes_of_run<8>(table, columns, deltas, count, config);
+      return accumulate_lanes<8>(table, columns, items, config);
     default:
-      return accumulate_lanes_of_run<16>(table, columns, deltas, count, config);
+      return accumulate_lanes<16>(table, columns, items, config);
   }
 }
 
@@ -308,7 +404,7 @@ template <bool kAbsolute, class Found>
 HWY_INLINE void walk_medians(const double* table, const PhiColumns& columns, std::size_t count,
                              const SketchConfig& config, std::uint32_t level, const Found& found) {
   const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
-  const double* signs = columns.signed_deltas.data();
+  const double* signs = columns.signs.data();
   const std::size_t rows = config.rows_at(level);
   const auto run = [&](auto d) HWY_ATTR {
     with_constant_rows(rows, [&](auto constant) HWY_ATTR {
@@ -374,30 +470,24 @@ namespace weir {
 HWY_EXPORT(locate_rows);
 HWY_EXPORT(all_valid);
 HWY_EXPORT(accumulate);
-HWY_EXPORT(accumulate_run);
 HWY_EXPORT(estimate);
 HWY_EXPORT(scan);
 HWY_EXPORT(add_scaled);
 
 namespace kernels {
 
-void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, const double* deltas,
-                 std::uint64_t* cells, double* signed_deltas) {
-  HWY_DYNAMIC_DISPATCH(locate_rows)(words, count, fields, deltas, cells, signed_deltas);
+void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, std::uint64_t* cells,
+                 double* signs) {
+  HWY_DYNAMIC_DISPATCH(locate_rows)(words, count, fields, cells, signs);
 }
 
 bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count, std::uint64_t dimension) {
   return HWY_DYNAMIC_DISPATCH(all_valid)(keys, deltas, count, dimension);
 }
 
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,
                 std::size_t lanes) {
-  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, count, config, lanes);
-}
-
-void accumulate_run(double* table, const PhiColumns& columns, const double* deltas, std::size_t count,
-                    const SketchConfig& config, std::size_t lanes) {
-  HWY_DYNAMIC_DISPATCH(accumulate_run)(table, columns, deltas, count, config, lanes);
+  HWY_DYNAMIC_DISPATCH(accumulate)(table, columns, items, config, lanes);
 }
 
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "weir/sketch/vector_sketch.hpp"
@@ -19,29 +20,33 @@ struct RowFields {
   std::uint64_t first_cell;  ///< Of the first of these rows in the table: its number times the size.
 };
 
-/// For each of the rows, cells[row][t] = number times size of the cell that words[t] names, and unless `deltas` is null
-/// signed_deltas[row][t] = deltas[t], negated when the row's sign bit is set; the rows of both are PhiColumns::capacity
-/// apart.
-void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, const double* deltas,
-                 std::uint64_t* cells, double* signed_deltas);
+/// For each of the rows, cells[row][t] = number times size of the cell that words[t] names, and unless `signs` is null
+/// signs[row][t] = -1 when the row's sign bit is set, else 1; the rows of both are PhiColumns::capacity apart.
+void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, std::uint64_t* cells,
+                 double* signs);
 /// True when all keys are below `dimension` and all deltas are finite.
 [[nodiscard]] bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count,
                              std::uint64_t dimension);
 
 // The loops below walk the tables of a sketch of shape `config` and use items 0 .. count-1 of `columns`.
 
-/// table[cells[level][row][t] + lane] += signed_deltas[row][t] * scales[t][lane] for all t, levels, rows, and the
-/// `lanes` lanes of a block: 1, 2, 8 or 16. `table` is advanced to the first lane of the block.
-void accumulate(double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
+/// What accumulate() adds: deltas[t] * scale(t, lane), in each row with its sign.
+struct ItemsToAdd {
+  const double* deltas;
+  std::size_t count;
+  /// At every level above 0 all items are in the group whose cells are cells[level][row][0]: it gets their sum.
+  bool in_one_group;
+  /// What SketchOperator::prepare_scales said of the block.
+  std::optional<MixedLanes> lanes;
+};
+
+/// table[cells[level][row][t] + lane] += sign[row][t] * (deltas[t] * scale(t, lane)) for all t, levels, rows, and the
+/// `lanes` lanes of a block: 1, 2, 8 or 16 (8 or 16 where items.lanes has a value). `table` is advanced to the first
+/// lane of the block. May leave scales in columns.scales.
+void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,
                 std::size_t lanes);
 
-/// The same for items that are in one group at every level above 0, whose signs are columns.signed_deltas: adds
-/// deltas[t] * scales[t][lane] with the sign of the row to the cells of level 0, and the sums of these over t to the
-/// cells of the group, cells[level][row][0].
-void accumulate_run(double* table, const PhiColumns& columns, const double* deltas, std::size_t count,
-                    const SketchConfig& config, std::size_t lanes);
-
-/// out[t][lane] = median over rows of sign * cell at level 0; the signs are columns.signed_deltas.
+/// out[t][lane] = median over rows of sign * cell at level 0; the signs are columns.signs.
 void estimate(const double* table, const PhiColumns& columns, std::size_t count, const SketchConfig& config,
               double* out);
 

@@ -150,27 +150,32 @@ void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span
       run_of[t] = runs - 1;
     }
     const auto keys = std::span<const std::uint64_t>(run_rows).first(runs);
-    locate_entries(keys, std::span(run_of).first(count), columns.subspan(first, count), deltas.subspan(first, count));
+    locate_entries(keys, std::span(run_of).first(count), columns.subspan(first, count));
     for_each_lane_block(config.lanes, [&](std::uint32_t lane, std::uint32_t block) {
-      phi_.scales().fill(keys, lane, block, phi_columns_.scales);
-      if (runs < count) {
+      std::optional<MixedLanes> lanes;
+      if (runs == count) {
+        lanes = phi_.prepare_scales(keys, lane, block, phi_columns_);
+      } else {
+        phi_.scales().fill(keys, lane, block, phi_columns_.scales);
         for (std::size_t t = count; t-- > 0;) {
           std::copy_n(&phi_columns_.scales[run_of[t] * block], block, &phi_columns_.scales[t * block]);
         }
       }
-      kernels::accumulate(table_.data() + lane, phi_columns_, count, config, block);
+      kernels::accumulate(table_.data() + lane, phi_columns_,
+                          {.deltas = deltas.data() + first, .count = count, .in_one_group = false, .lanes = lanes},
+                          config, block);
     });
   }
 }
 
 void MatrixSketch::locate_entries(std::span<const std::uint64_t> run_rows, std::span<const std::uint32_t> run_of,
-                                  std::span<const std::uint64_t> columns, std::span<const double> deltas) {
+                                  std::span<const std::uint64_t> columns) {
   const std::size_t count = columns.size();
   const std::size_t lanes = config().lanes;
   const std::uint32_t table_rows = config().rows_below(config().levels);
   const auto row_of = [](auto& vector, std::uint32_t row) { return vector.data() + row * PhiColumns::capacity; };
   if (run_rows.size() == count) {
-    phi_.locate_all(run_rows, deltas, phi_columns_);
+    phi_.locate_all(run_rows, phi_columns_);
     for (std::uint32_t row = 0; row < table_rows; ++row) {
       std::uint64_t* cells = row_of(phi_columns_.cells, row);
       for (std::size_t t = 0; t < count; ++t) cells[t] += columns[t] * lanes;
@@ -178,14 +183,14 @@ void MatrixSketch::locate_entries(std::span<const std::uint64_t> run_rows, std::
     return;
   }
   // What is known of the runs is spread over their entries, in place: from the back, as run_of[t] <= t.
-  phi_.locate_all(run_rows, PhiColumns::ones, phi_columns_);
+  phi_.locate_all(run_rows, phi_columns_);
   for (std::uint32_t row = 0; row < table_rows; ++row) {
     std::uint64_t* cells = row_of(phi_columns_.cells, row);
     for (std::size_t t = count; t-- > 0;) cells[t] = cells[run_of[t]] + columns[t] * lanes;
   }
   for (std::uint32_t row = 0; row < config().rows; ++row) {
-    double* signed_deltas = row_of(phi_columns_.signed_deltas, row);
-    for (std::size_t t = count; t-- > 0;) signed_deltas[t] = signed_deltas[run_of[t]] * deltas[t];
+    double* signs = row_of(phi_columns_.signs, row);
+    for (std::size_t t = count; t-- > 0;) signs[t] = signs[run_of[t]];
   }
 }
 
@@ -235,7 +240,7 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
     const std::size_t count = std::min(most, rows.size() - first);
     for (std::size_t done = 0; done < count; done += PhiColumns::capacity) {
       const std::size_t size = std::min(PhiColumns::capacity, count - done);
-      phi_.locate_all(rows.subspan(first + done, size), weights.subspan(first + done, size), phi_columns_);
+      phi_.locate_all(rows.subspan(first + done, size), phi_columns_);
       for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
         const std::uint64_t* cells = phi_columns_.cells.data() + table_row * PhiColumns::capacity;
         std::uint32_t* buckets = chunk.buckets.data() + table_row * count + done;
@@ -246,8 +251,9 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
         }
       }
       for (std::uint32_t row = 0; row < config.rows; ++row) {
-        std::copy_n(phi_columns_.signed_deltas.data() + row * PhiColumns::capacity, size,
-                    chunk.signed_weights.data() + row * count + done);
+        const double* signs = phi_columns_.signs.data() + row * PhiColumns::capacity;
+        double* signed_weights = chunk.signed_weights.data() + row * count + done;
+        for (std::size_t t = 0; t < size; ++t) signed_weights[t] = signs[t] * weights[first + done + t];
       }
     }
     for (std::uint32_t table_row = 0; table_row < table_rows; ++table_row) {
@@ -375,10 +381,10 @@ VectorSketch MatrixSketch::cell_norms(const DenseMatrix& factor) const {
 void MatrixSketch::row_estimates(std::uint64_t i, std::uint32_t lane, std::span<double> out) const {
   assert(i < config().dimension && lane < config().lanes && out.size() == config().rows * columns_);
   PhiColumns phi(config());
-  phi_.locate(0, std::span(&i, 1), PhiColumns::ones, phi);
+  phi_.locate(0, std::span(&i, 1), phi);
   double* value = out.data();
   for (std::size_t row = 0; row < config().rows; ++row) {
-    const double sign = phi.signed_deltas[row * PhiColumns::capacity];
+    const double sign = phi.signs[row * PhiColumns::capacity];
     const double* cell = table_.data() + phi.cells[row * PhiColumns::capacity] + lane;
     for (std::size_t j = 0; j < columns_; ++j) *value++ = sign * cell[j * config().lanes];
   }

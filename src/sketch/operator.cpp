@@ -22,8 +22,9 @@ const SketchConfig& validated(const SketchConfig& config) {
 
 PhiColumns::PhiColumns(const SketchConfig& config)
     : cells(config.rows_below(config.levels) * capacity),
-      signed_deltas(config.rows * capacity),
+      signs(config.rows * capacity),
       scales(capacity * std::min(config.lanes, lane_block)),
+      bases(capacity),
       words(capacity) {}
 
 SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_size)
@@ -41,8 +42,7 @@ SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_si
   }
 }
 
-void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> keys, std::span<const double> deltas,
-                            PhiColumns& columns) const {
+void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const {
   assert(keys.size() <= PhiColumns::capacity);
   const std::size_t count = keys.size();
   std::uint32_t first_row = 0;
@@ -54,15 +54,14 @@ void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> 
                           .bits = static_cast<int>(field_bits_),
                           .cell_size = cell_size_,
                           .first_cell = table_row * config_.buckets * cell_size_},
-                         level == 0 ? deltas.data() : nullptr, columns.cells.data() + table_row * PhiColumns::capacity,
-                         columns.signed_deltas.data() + first_row * PhiColumns::capacity);
+                         columns.cells.data() + table_row * PhiColumns::capacity,
+                         level == 0 ? columns.signs.data() + first_row * PhiColumns::capacity : nullptr);
     first_row += fields_per_word_;
   }
 }
 
-void SketchOperator::locate_all(std::span<const std::uint64_t> keys, std::span<const double> deltas,
-                                PhiColumns& columns) const {
-  locate(0, keys, deltas, columns);
+void SketchOperator::locate_all(std::span<const std::uint64_t> keys, PhiColumns& columns) const {
+  locate(0, keys, columns);
   std::array<std::uint64_t, PhiColumns::capacity> groups;
   for (std::uint32_t level = 1; level < config_.levels; ++level) {
     const std::uint64_t size = config_.group_size(level);
@@ -72,8 +71,18 @@ void SketchOperator::locate_all(std::span<const std::uint64_t> keys, std::span<c
     } else {
       for (std::size_t t = 0; t < keys.size(); ++t) groups[t] = keys[t] / size;
     }
-    locate(level, std::span<const std::uint64_t>(groups).first(keys.size()), {}, columns);
+    locate(level, std::span<const std::uint64_t>(groups).first(keys.size()), columns);
   }
+}
+
+std::optional<MixedLanes> SketchOperator::prepare_scales(std::span<const std::uint64_t> keys, std::uint32_t first,
+                                                         std::uint32_t count, PhiColumns& columns) const {
+  if (!scales_.is_mix() || count < 8) {
+    scales_.fill(keys, first, count, columns.scales);
+    return std::nullopt;
+  }
+  if (first == 0) scales_.fill_bases(keys, std::span(columns.bases).first(keys.size()));
+  return scales_.mixed_lanes(first);
 }
 
 }  // namespace weir

@@ -95,10 +95,10 @@ class TensorFeatures::Implementation {
         for (std::size_t first = 0; first < d_; first += PhiColumns::capacity) {
           const std::size_t count = std::min(PhiColumns::capacity, d_ - first);
           std::iota(keys.begin(), keys.end(), first);
-          phi.locate(0, std::span(keys).first(count), PhiColumns::ones, columns);
+          phi.locate(0, std::span(keys).first(count), columns);
           for (std::size_t t = 0; t < count; ++t) {
             buckets_of_[at + first + t] = static_cast<std::uint32_t>(columns.cells[t]);
-            signs_[at + first + t] = weight * columns.signed_deltas[t];
+            signs_[at + first + t] = weight * columns.signs[t];
           }
         }
       }

@@ -220,10 +220,10 @@ Estimate TensorImage::point(std::span<const std::uint64_t> indices) const {
     std::array<double, 15> signs;
     signs.fill(weight);
     for (std::size_t q = 0; q < indices.size(); ++q) {
-      SketchOperator(config_.factor(q, k), 1).locate(0, indices.subspan(q, 1), PhiColumns::ones, column);
+      SketchOperator(config_.factor(q, k), 1).locate(0, indices.subspan(q, 1), column);
       for (std::size_t row = 0; row < used.size(); ++row) {
         buckets[row] += column.cells[row * PhiColumns::capacity];
-        signs[row] *= column.signed_deltas[row * PhiColumns::capacity];
+        signs[row] *= column.signs[row * PhiColumns::capacity];
       }
     }
     for (std::size_t row = 0; row < used.size(); ++row) {

@@ -54,12 +54,20 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
 }
 
 void VectorSketch::update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
+  phi_.locate_all(keys, columns_);
+  add_located(keys, deltas, false);
+}
+
+void VectorSketch::add_located(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group) {
   const SketchConfig& shape = config();
-  phi_.locate_all(keys, deltas, columns_);
   for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
     const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
-    phi_.scales().fill(keys, lane, block, columns_.scales);
-    kernels::accumulate(table_.data() + lane, columns_, keys.size(), shape, block);
+    kernels::accumulate(table_.data() + lane, columns_,
+                        {.deltas = deltas.data(),
+                         .count = keys.size(),
+                         .in_one_group = in_one_group,
+                         .lanes = phi_.prepare_scales(keys, lane, block, columns_)},
+                        shape, block);
   }
 }
 
@@ -85,16 +93,12 @@ void VectorSketch::update_run(std::uint64_t first_key, std::span<const double> d
       update_chunk(chunk, deltas.subspan(first, count));
       continue;
     }
-    phi_.locate(0, chunk, PhiColumns::ones, columns_);
+    phi_.locate(0, chunk, columns_);
     for (std::uint32_t level = 1; level < shape.levels; ++level) {
       const std::uint64_t group = key / shape.group_size(level);
-      phi_.locate(level, std::span(&group, 1), {}, columns_);
+      phi_.locate(level, std::span(&group, 1), columns_);
     }
-    for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
-      const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
-      phi_.scales().fill(chunk, lane, block, columns_.scales);
-      kernels::accumulate_run(table_.data() + lane, columns_, deltas.data() + first, count, shape, block);
-    }
+    add_located(chunk, deltas.subspan(first, count), true);
   }
 }
 
@@ -147,7 +151,7 @@ void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<doubl
   PhiColumns columns(shape);
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
-    phi_.locate(0, keys.subspan(first, count), PhiColumns::ones, columns);
+    phi_.locate(0, keys.subspan(first, count), columns);
     kernels::estimate(table_.data(), columns, count, shape, out.data() + first * shape.lanes);
   }
 }
@@ -155,10 +159,9 @@ void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<doubl
 void VectorSketch::row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const {
   assert(out.size() == config().rows);
   PhiColumns columns(config());
-  phi_.locate(0, std::span(&key, 1), PhiColumns::ones, columns);
+  phi_.locate(0, std::span(&key, 1), columns);
   for (std::size_t row = 0; row < out.size(); ++row) {
-    out[row] =
-        columns.signed_deltas[row * PhiColumns::capacity] * table_[columns.cells[row * PhiColumns::capacity] + lane];
+    out[row] = columns.signs[row * PhiColumns::capacity] * table_[columns.cells[row * PhiColumns::capacity] + lane];
   }
 }
 
@@ -172,7 +175,7 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
   for (std::uint64_t done = 0; done < count; done += PhiColumns::capacity) {
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(PhiColumns::capacity, count - done));
     std::iota(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(size), first + done);
-    phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), PhiColumns::ones, columns);
+    phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), columns);
     kernels::scan(table_.data(), columns, size, shape, level, score, thresholds.data(), first + done, hits);
   }
 }

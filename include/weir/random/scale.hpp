@@ -23,27 +23,45 @@ enum class ScaleLaw : std::uint8_t {
 // From a word to a scale, to the bit. Everything is IEEE binary32 with one rounding for each operation written, none
 // fused.
 //
-//   H = bits 63..33 of the word, T = bits 31..1, as integers, converted to float (round to nearest even)
-//   v = H * 2^-31 + (T + 0.5) * 2^-62        uniform on (0, 1], with 24 significant bits however small it is
-//   t = max(1 - v, 2^-25) = 2^e * m          m in [r, 2 r), r = 3F3504F3 (hexadecimal), sqrt(1/2) rounded down
-//   f = -v where e = 0, else m - 1
-//   g = f * f
-//   q = ((c0 + c1 f) + (c2 + c3 f) g) + ((c4 + c5 f) + (c6 + c7 f) g) (g * g)      about ln(1 + f) / f
-//   E = (-e) * ln2 - f * q                   about -ln(1 - v), within a relative 1e-6; ln2 = 1.62e430p-1
+//   H = bits 63..34 of the word, T = bits 31..2, as integers, converted to float (round to nearest even)
+//   v = H * 2^-30 + (T + 0.5) * 2^-60        uniform on (0, 1], with 24 significant bits however small it is
+//   K = number of ones below the lowest zero of H xor T, 0 to 30        geometric: P(K >= k) = 2^-k
+//   g = v * v
+//   q = ((c0 + c1 v) + (c2 + c3 v) g) + (c4 + c5 v) (g * g)         about -ln(1 - v / 2) / v
+//   E = K * ln2 + v * q                      ln2 = 1.62e430p-1
 //   s = 1 / sqrt(E)                          exponential law, p = 2
 //     | 1 / E                                exponential law, p = 1
 //     | (1 / E) * (1 / E)                    exponential law, p = 1/2
 //     | 1 / sqrt(v)                          uniform law
-//   scale = (s + 192) - 192                  a multiple of 2^-16, at most 2^126
+//   scale = (s + 192) - 192                  a multiple of 2^-16, at most 2^124
 //
-//   c0 = 1.fffffep-1   c1 = -1.00007ap-1   c2 = 1.5559dcp-2   c3 = -1.ff623cp-3     (hexadecimal significands)
-//   c4 = 1.978e38p-3   c5 = -1.614c20p-3   c6 = 1.4c3cc0p-3   c7 = -1.9df91ap-4
+//   c0 = 1.ffff26p-2   c1 = 1.00755ep-3   c2 = 1.413300p-5      (hexadecimal significands)
+//   c3 = 1.9d0b22p-6   c4 = -1.3e8f62p-7  c5 = 1.b158b4p-7
+//
+// E is a standard exponential: how often ln 2 goes into one is geometric and independent of what remains, and that is
+// -ln(1 - v / 2). The fit is within a relative 6.7e-6 of it; rounding a scale near 1 to 2^-16 moves it as much. The low
+// bits of a word are no good by themselves (those of a product depend on low bits only), which is why K is not of T
+// alone; nor of H alone, as v is down to its last bits where it is small.
 //
 // Scales are largest where v is smallest, and there v keeps its relative precision: the tail of the law, which decides
-// who wins among many items, is right down to v = 2^-62. Truncation at t = 2^-25 only concerns the smallest scales.
+// who wins among many items, is right down to v = 2^-60. K ends at 30, which only concerns the smallest scales.
+
+/// Which formula makes s.
+enum class ScaleFormula : std::uint8_t { exponential_two, exponential_one, exponential_half, uniform };
 
 /// The scale that a word stands for. `p` is 2, 1 or 0.5 (2 for the uniform law).
 [[nodiscard]] float scale_from_word(std::uint64_t word, ScaleLaw law, double p) noexcept;
+[[nodiscard]] float scale_from_word(std::uint64_t word, ScaleFormula formula) noexcept;
+
+/// Of the source `mix`, for loops that compute scales in passing: the scale of a key in lane k of a block of lanes is
+/// that of the word (base ^ lane_xor[k]) * lane_multiply[k], `base` being the word that its lanes share.
+/// The block begins at lane `first`; lane 0 has scale 1.
+struct MixedLanes {
+  ScaleFormula formula;
+  std::uint32_t first;
+  const std::uint64_t* lane_xor;
+  const std::uint64_t* lane_multiply;
+};
 
 /// The scales of items in all lanes, as a function of the key.
 class ScaleFunction {
@@ -62,11 +80,16 @@ class ScaleFunction {
   void fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count,
             std::span<float> out) const noexcept;
 
+  [[nodiscard]] bool is_mix() const noexcept { return is_mix_; }
+  /// Of the source `mix` alone: the words that the lanes of each key share, and the block of lanes that begins at
+  /// `first`.
+  void fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const noexcept;
+  [[nodiscard]] MixedLanes mixed_lanes(std::uint32_t first) const noexcept;
+
  private:
   [[nodiscard]] std::uint64_t word(std::uint64_t key, std::uint32_t lane) const noexcept;
 
-  ScaleLaw law_;
-  double p_;
+  ScaleFormula formula_;
   std::uint32_t lanes_;
   WordFunction base_;                         // mix: the word that the lanes share
   std::vector<WordFunction> lane_functions_;  // kwise: one for each lane

@@ -99,10 +99,9 @@ class MatrixSketch {
 
   void update_entries(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                       std::span<const double> deltas);
-  /// Fills phi_columns_ with the cells and signed deltas of the entries of a chunk; run_rows[run_of[t]] is the row of
-  /// entry t.
+  /// Fills phi_columns_ with the cells and signs of the entries of a chunk; run_rows[run_of[t]] is the row of entry t.
   void locate_entries(std::span<const std::uint64_t> run_rows, std::span<const std::uint32_t> run_of,
-                      std::span<const std::uint64_t> columns, std::span<const double> deltas);
+                      std::span<const std::uint64_t> columns);
   void update_whole_rows(std::span<const std::uint64_t> rows, std::span<const double> weights, const double* values);
 
   std::uint64_t columns_;

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,23 +16,17 @@ namespace weir {
 /// The non-zeros of Phi for a chunk of at most `capacity` keys: for each row a cell and a sign, and for each lane a
 /// scale. Scratch, to be reused from chunk to chunk.
 struct PhiColumns {
-  static constexpr std::size_t capacity = 128;
+  static constexpr std::size_t capacity = 256;
   /// Lanes are worked on in blocks of at most this many, so that the scales of a chunk stay in the first-level cache.
   static constexpr std::uint32_t lane_block = 16;
 
-  /// Deltas that make the signed deltas the signs.
-  static constexpr std::array<double, capacity> ones = [] {
-    std::array<double, capacity> filled{};
-    filled.fill(1.0);
-    return filled;
-  }();
-
   explicit PhiColumns(const SketchConfig& config);
 
-  AlignedVector<std::uint64_t> cells;   ///< [level][row][t], `capacity` for t: number of the cell times its size.
-  AlignedVector<double> signed_deltas;  ///< [row][t]: the key's delta times its sign in that row.
-  AlignedVector<float> scales;          ///< [t][lane of the block].
-  AlignedVector<std::uint64_t> words;   ///< Scratch for the hashing.
+  AlignedVector<std::uint64_t> cells;  ///< [level][row][t], `capacity` for t: number of the cell times its size.
+  AlignedVector<double> signs;         ///< [row][t]: 1 or -1.
+  AlignedVector<float> scales;         ///< [t][lane of the block].
+  AlignedVector<std::uint64_t> bases;  ///< [t]: the word that the key's lanes share (ScaleFunction::fill_bases).
+  AlignedVector<std::uint64_t> words;  ///< Scratch for the hashing.
 };
 
 /// Phi itself: the random functions behind a configuration. Rows share words where their bits fit: a row takes 1 + log2
@@ -49,12 +43,16 @@ class SketchOperator {
   [[nodiscard]] const SketchConfig& config() const noexcept { return config_; }
   [[nodiscard]] const ScaleFunction& scales() const noexcept { return scales_; }
 
-  /// Cells of keys (at level 0) or of groups (above), and at level 0 the signed deltas; keys.size() <=
-  /// PhiColumns::capacity. At levels above 0, `keys` are group numbers and `deltas` is not looked at.
-  void locate(std::uint32_t level, std::span<const std::uint64_t> keys, std::span<const double> deltas,
-              PhiColumns& columns) const;
-  /// Cells of keys at level 0 and of their groups at all levels above, and the signed deltas.
-  void locate_all(std::span<const std::uint64_t> keys, std::span<const double> deltas, PhiColumns& columns) const;
+  /// Cells and signs of keys (at level 0), or cells of groups, of which `keys` are the numbers (above); keys.size() <=
+  /// PhiColumns::capacity.
+  void locate(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const;
+  /// Cells and signs of keys at level 0, and cells of their groups at all levels above.
+  void locate_all(std::span<const std::uint64_t> keys, PhiColumns& columns) const;
+  /// Makes the scales of keys (at most PhiColumns::capacity) ready for the block of `count` lanes that begins at
+  /// `first`; blocks are prepared in order, from lane 0 on. Where a value is returned, columns.bases are filled and
+  /// loops compute the scales from them in passing, which hides most of their cost; else columns.scales are.
+  [[nodiscard]] std::optional<MixedLanes> prepare_scales(std::span<const std::uint64_t> keys, std::uint32_t first,
+                                                         std::uint32_t count, PhiColumns& columns) const;
 
  private:
   SketchConfig config_;
