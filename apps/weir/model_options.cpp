@@ -57,6 +57,15 @@ std::vector<engine::FixedOperand> ModelOptions::fixed_operands() const {
   return operands;
 }
 
+OperandSet ModelOptions::held_operands(std::uint32_t degree) const {
+  if (streams_one_factor()) return {};
+  // A is read as a stream would be, and what is held is y; x has a place in it where rows are lifted.
+  if (!fixed_file("x").empty()) return degree == 2 ? OperandSet{Operand::x} : OperandSet();
+  OperandSet held;
+  for (const engine::FixedOperand& file : fixed_operands()) held.insert(file.operand);
+  return held;
+}
+
 namespace {
 
 /// The operands of a model that may be fixed.
