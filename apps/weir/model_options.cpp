@@ -231,7 +231,7 @@ void ModelOptions::take_stated_shape(const engine::FixedOperand& from) {
                     path, sides.row_option, sides.column_option));
   }
   const auto [rows, columns] = *stated;
-  const auto contradict = [&](std::string_view option, std::uint64_t given) {
+  const auto contradict = [&path = path, rows = rows, columns = columns](std::string_view option, std::uint64_t given) {
     throw InputError(fmt::format("{}: {} x {} numbers, but {} is {}", path, rows, columns, option, given));
   };
   // Rows that the file does not have are zero; X has none to spare.

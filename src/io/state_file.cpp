@@ -629,7 +629,10 @@ std::string describe_fixed_difference(const State& a, const State& b) {
         if constexpr (has_operands<Sketch>) {
           for (const Operand operand : all_operands)
             if (fixed.contains(operand) && !is_same(operand, sketch, std::get<Sketch>(b.sketch)))
-              return fmt::format("{}: fixed in both, and not the same to the bit", to_string(operand));
+              return fmt::format("{}: fixed in both, and not the same to the bit{}", to_string(operand),
+                                 a.description.ranks == b.description.ranks
+                                     ? ""
+                                     : "; sums of real numbers depend on the number of ranks");
         }
         return {};
       },

@@ -848,6 +848,9 @@ TEST(StateFile, SaysInWhatFixedOperandsDiffer) {
   EXPECT_EQ(describe_difference(product, other), "");
   std::get<ProductSketch>(other.sketch).a.table()[5] += 1e-9;
   EXPECT_EQ(describe_difference(product, other), "A: fixed in both, and not the same to the bit");
+  other.description.ranks = 5;
+  EXPECT_EQ(describe_difference(product, other),
+            "A: fixed in both, and not the same to the bit; sums of real numbers depend on the number of ranks");
   expect_error([&] { add(other, product, 1); }, {"the states do not combine: A: fixed in both"});
 
   const OperandSet all{Operand::A1, Operand::A2, Operand::X};
