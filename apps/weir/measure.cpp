@@ -197,10 +197,12 @@ std::uint64_t MeasureOptions::most_keys() const {
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
   add_model_options(app, options.model);
-  app.add_option("--state", options.state_path,
-                 "Start from this saved state; STREAM arguments, if any, are added to it. It keeps its sizes: what "
-                 "would choose them for a new one, like --epsilon and --failure, is ignored. It keeps operands that "
-                 "were fixed, too: a stream changes the others only")
+  app.add_option(
+         "--state", options.state_path,
+         "Start from this saved state; STREAM arguments, if any, are added to it. It keeps its sizes: what "
+         "would choose them for a new one, like --epsilon and --failure, is ignored; of the sampler precision it "
+         "keeps --epsilon and --precision-constant, and of operands those that were fixed: a stream changes the "
+         "others only")
       ->type_name("FILE")
       ->group("State");
   app.add_option("--save", options.save_path, "Write the merged state, for --state and weir combine")
