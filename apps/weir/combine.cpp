@@ -189,8 +189,9 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
           "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
           "What is combined of states of A and x: operands, as parts of one stream are (--scaled multiplies A and x "
           "each), or y = A x, as results of several are. Of states of A1, A2 and X, or of rows: operands. An operand "
-          "that was fixed must be the same in all states, and stays as it is: where one alone streamed, its sum makes "
-          "the sum of the vectors y")
+          "that was fixed must be the same in all states, and stays as it is; where all but one were, the vectors y "
+          "are "
+          "combined either way")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");
