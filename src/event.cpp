@@ -1,12 +1,20 @@
 #include "weir/event.hpp"
 
-#include <array>
-
 namespace weir {
 
 std::string_view to_string(Operand operand) noexcept {
   static constexpr std::array<std::string_view, 6> names = {"y", "x", "A", "A1", "A2", "X"};
   return names[static_cast<std::size_t>(operand)];
+}
+
+std::string to_string(OperandSet operands) {
+  std::string names;
+  for (const Operand operand : all_operands) {
+    if (!operands.contains(operand)) continue;
+    if (!names.empty()) names += ", ";
+    names += to_string(operand);
+  }
+  return names;
 }
 
 void RowBatch::clear() noexcept {

@@ -74,9 +74,9 @@ EventBatch random_events(Operand operand, bool whole_rows, std::uint64_t n, std:
   return batch;
 }
 
-/// A1 streams by whole rows or single entries, a block of rows in each batch; A2, m x d, is fixed.
-void streaming(benchmark::State& state, bool whole_rows, std::uint64_t d, const SketchConfig& config) {
-  constexpr std::size_t events_of_batch = 16;
+/// A1 streams by whole rows or single entries, `events_of_batch` at a time; A2, m x d, is fixed.
+void streaming(benchmark::State& state, bool whole_rows, std::size_t events_of_batch, std::uint64_t d,
+               const SketchConfig& config) {
   const std::uint64_t m = config.row_length;
   DenseMatrix identity{d, d, std::vector<double>(d * d)};
   for (std::uint64_t j = 0; j < d; ++j) identity.values[j * d + j] = 1;
@@ -142,10 +142,17 @@ void register_kronecker() {
         for (const std::uint64_t d : {16U, 64U}) {
           for (const bool whole_rows : {false, true})
             add(fmt::format("streaming/event:{}/d:{}/{}", whole_rows ? "row" : "entry", d, name),
-                [=](benchmark::State& state) { streaming(state, whole_rows, d, config); });
+                [=](benchmark::State& state) { streaming(state, whole_rows, 16, d, config); });
         }
       }
     }
+  }
+  // Rows that come one by one, and rows of y that are short, or whose B is in another cache.
+  for (const std::uint64_t m : {5U, 40U, 512U, 4096U, 65536U}) {
+    const SketchConfig config = rows_as_groups(m, 16, 2);
+    for (const std::size_t rows : {1U, 64U})
+      add(fmt::format("streaming/rows:{}/d:64/m:{}/lanes:16/levels:2", rows, m),
+          [=](benchmark::State& state) { streaming(state, true, rows, 64, config); });
   }
   for (const std::uint64_t n : {1'000U, 10'000U, 65'536U, 1'000'000U, 10'000'000U, 100'000'000U}) {
     for (const bool whole_rows : {false, true}) {

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -47,33 +46,40 @@ struct CombineOptions {
   }
 };
 
-/// Names of the operands that are zero, and y with them.
-std::set<std::string> zero_operands(const State& state) {
-  std::set<std::string> zero;
-  const auto add = [&](const std::string& name, bool is_zero) {
-    if (is_zero) zero.insert(name);
+/// The operands of a state of several, whose sum is that of each by itself.
+OperandSet operands_of(const State& state) {
+  if (std::holds_alternative<ProductSketch>(state.sketch)) return {Operand::A, Operand::x};
+  if (std::holds_alternative<KroneckerSketch>(state.sketch)) return {Operand::A1, Operand::A2, Operand::X};
+  return {};
+}
+
+/// Those of them that streamed.
+OperandSet streamed_operands(const State& state) { return operands_of(state) - state.description.fixed; }
+
+/// The operands that are zero, and y with them.
+OperandSet zero_operands(const State& state) {
+  OperandSet zero;
+  const auto add = [&](Operand operand, bool is_zero) {
+    if (is_zero) zero.insert(operand);
   };
-  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) add("x", product->x_is_zero());
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) add(Operand::x, product->x_is_zero());
   if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
-    add("A1", kronecker->a1.is_zero());
-    add("A2", kronecker->a2.is_zero());
-    add("X", kronecker->x_is_zero());
+    add(Operand::A1, kronecker->a1.is_zero());
+    add(Operand::A2, kronecker->a2.is_zero());
+    add(Operand::X, kronecker->x_is_zero());
   }
   return zero;
 }
 
 /// To stderr, about operands that came to nothing though they were something in the terms.
-void warn_of_zero_operands(const State& sum, const std::set<std::string>& zero_in_all_terms) {
-  for (const std::string& name : zero_operands(sum)) {
-    if (zero_in_all_terms.contains(name)) continue;
-    fmt::print(stderr, "weir: {} of the sum is zero, and so is y = {}\n", name,
-               name == "x" ? "A x: --of y combines the vectors y instead" : "(A1 (x) A2) vec X");
+void warn_of_zero_operands(const State& sum, OperandSet zero_in_all_terms) {
+  // In the one operand that streamed y is linear: it is zero where the vectors y cancel.
+  if (streamed_operands(sum).size() == 1) return;
+  for (const Operand operand : all_operands) {
+    if (!(zero_operands(sum) - zero_in_all_terms).contains(operand)) continue;
+    fmt::print(stderr, "weir: {} of the sum is zero, and so is y = {}\n", to_string(operand),
+               operand == Operand::x ? "A x: --of y combines the vectors y instead" : "(A1 (x) A2) vec X");
   }
-}
-
-bool is_lifted_vector(const State& state) {
-  const auto* product = std::get_if<ProductSketch>(&state.sketch);
-  return product != nullptr && weir::is_lifted_vector(*product);
 }
 
 bool holds_operands_only(const State& state) {
@@ -88,17 +94,27 @@ bool differ_by_a_product(const State& a, const State& b) {
   return a.sketch.index() != b.sketch.index() && is_of_vector(a) && is_of_vector(b);
 }
 
-/// Throws InputError when the coefficient is not one that the operands of the state can be multiplied by.
+/// Throws InputError when there is nothing in the state that a coefficient multiplies, or it is not one that the operands
+/// which streamed can be multiplied by.
 void require_coefficient(const State& state, double coefficient, const std::string& path) {
+  const OperandSet streamed = streamed_operands(state);
+  if (streamed.empty() && !operands_of(state).empty())
+    throw InputError(fmt::format("{}: all its operands ({}) were fixed, none streamed: there is nothing to combine",
+                                 path, to_string(operands_of(state))));
+  const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch);
+  if (kronecker != nullptr && streamed == OperandSet{Operand::X} && kronecker->x_events == 0 && coefficient != 1)
+    throw InputError(
+        fmt::format("{}: X, which alone streamed, had no event and is the identity, which is not multiplied by {}",
+                    path, coefficient));
   if (std::abs(coefficient) == 1) return;
   const auto* product = std::get_if<ProductSketch>(&state.sketch);
-  if (product != nullptr && product->degree == 2)
+  if (product != nullptr && product->degree == 2 && streamed.contains(Operand::A))
     throw InputError(
         fmt::format("{}: a state for the law |y_i|^4 holds rows that come and go whole: expected --add or --subtract, "
                     "or --of y, which leaves |y_i|^2",
                     path));
   const auto* rows = std::get_if<RowsSketch>(&state.sketch);
-  if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) rows = &kronecker->a1;
+  if (kronecker != nullptr && streamed != OperandSet{Operand::X}) rows = &kronecker->a1;
   if (rows != nullptr && rows->gram_config().exact)
     throw InputError(
         fmt::format("{}: a state with an exact Gram matrix holds rows that come and go whole: expected --add or "
@@ -118,8 +134,7 @@ void require_range(const State& sum, const std::string& output) {
 
 int combine(const std::vector<Term>& terms, CombineOf of, const std::string& output) {
   std::optional<State> sum;
-  std::set<std::string> zero_in_all_terms{"x", "A1", "A2", "X"};
-  bool all_lifted_vectors = true;
+  OperandSet zero_in_all_terms{Operand::x, Operand::A1, Operand::A2, Operand::X};
   for (const Term& term : terms) {
     State next = load_state(term.path);
     if (of == CombineOf::y) {
@@ -128,9 +143,7 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
                                      next.description.model));
       multiply_out(next);
     }
-    const std::set<std::string> zero = zero_operands(next);
-    std::erase_if(zero_in_all_terms, [&](const std::string& name) { return !zero.contains(name); });
-    all_lifted_vectors = all_lifted_vectors && is_lifted_vector(next);
+    zero_in_all_terms = zero_in_all_terms & zero_operands(next);
     require_coefficient(next, term.coefficient, term.path);
     if (!sum) {
       sum.emplace(std::move(next));
@@ -145,8 +158,6 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     // Both hold a sketch of some y; only a common origin is worth telling.
     if (sum->description.model != next.description.model) sum->description.model = "vector";
   }
-  // Where x is fixed it is in every state, not a part of it in each.
-  if (all_lifted_vectors) std::get<ProductSketch>(sum->sketch).x.front() = 1;
   require_range(*sum, output);
   warn_of_zero_operands(*sum, zero_in_all_terms);
   sum->description.ranks = 1;
@@ -177,7 +188,10 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
       ->add_option_function<std::string>(
           "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
           "What is combined of states of A and x: operands, as parts of one stream are (--scaled multiplies A and x "
-          "each), or y = A x, as results of several are. Of states of A1, A2 and X, or of rows: operands")
+          "each), or y = A x, as results of several are. Of states of A1, A2 and X, or of rows: operands. An operand "
+          "that was fixed must be the same in all states, and stays as it is; where all but one were, the vectors y "
+          "are "
+          "combined either way")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");

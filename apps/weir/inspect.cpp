@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "options.hpp"
 #include "weir/io/file.hpp"
@@ -37,10 +38,18 @@ bool is_state(const InputFile& file) {
                     [](std::byte a, char b) { return a == static_cast<std::byte>(b); });
 }
 
+Json names_of(OperandSet operands) {
+  Json names = Json::array();
+  for (const Operand operand : all_operands)
+    if (operands.contains(operand)) names.push_back(to_string(operand));
+  return names;
+}
+
 double root(double square) { return std::sqrt(std::max(0.0, square)); }
 
-void describe(const ProductSketch& product, Json& json) {
-  json["d"] = product.x.size();
+/// Where x was fixed the state does not know how long it was.
+void describe(const ProductSketch& product, OperandSet fixed, Json& json) {
+  if (!fixed.contains(Operand::x)) json["d"] = product.x.size();
   json["columns"] = product.a.columns();
   json["degree"] = product.degree;
   json["x_zero"] = product.x_is_zero();
@@ -100,12 +109,18 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
                {"independence", config.independence},
                {"seed", config.seed},
                {"fingerprint", fmt::format("{:016x}", config.fingerprint())}});
+  if (const auto& target = state.description.precision)
+    json.update({{"epsilon", target->epsilon}, {"constant", target->constant}});
   if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) {
     describe(*rows, json);
   } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
+    json["fixed"] = names_of(state.description.fixed);
     describe(*kronecker, json);
   } else {
-    if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) describe(*product, json);
+    if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
+      json["fixed"] = names_of(state.description.fixed);
+      describe(*product, state.description.fixed, json);
+    }
     if (config.row_length != 0) json["streamed"] = state.description.transposed ? "A2" : "A1";
     const VectorSketch y = sketch_of_y(std::move(state.sketch));
     json["zero"] = y.is_zero();
@@ -182,6 +197,14 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   return json;
 }
 
+/// A value on a line of its own.
+std::string text_of(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array() || std::ranges::any_of(value, [](const Json& item) { return !item.is_string(); }))
+    return value.dump();
+  return value.empty() ? "none" : fmt::format("{}", fmt::join(value.get<std::vector<std::string>>(), ", "));
+}
+
 std::string lines(const Json& json) {
   std::string text;
   for (const auto& [key, value] : json.items()) {
@@ -195,7 +218,7 @@ std::string lines(const Json& json) {
         text += fmt::format(", {}\n", operand["whole_deltas"].get<bool>() ? "whole deltas" : "real deltas");
       }
     } else {
-      text += fmt::format("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+      text += fmt::format("{:<12} {}\n", key, text_of(value));
     }
   }
   return text;

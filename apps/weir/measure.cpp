@@ -74,6 +74,9 @@ void require_goes_on(const MeasureOptions& options, const State& state) {
                                  state.description.transposed ? "A2" : "A1"));
   if (!of_y && !model.fixed.empty())
     throw UsageError(fmt::format("--fixed: the state {} holds its own operands", options.state_path));
+  if (state.description.fixed == OperandSet{Operand::A1, Operand::A2, Operand::X})
+    throw UsageError(fmt::format("{} holds A1, A2 and X, all of them fixed: there is none that a stream could change",
+                                 options.state_path));
 }
 
 /// Collective: the saved state, on the root; what describes it, everywhere.
@@ -87,7 +90,7 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
     measured.description = state.description;
     const bool x_is_fixed = !options.model.fixed_file("x").empty();
     if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
-      if (!(x_is_fixed && is_lifted_vector(*product))) columns = product->x.size();
+      if (!state.description.fixed.contains(Operand::x)) columns = product->x.size();
       measured.degree = product->degree;
       measured.sketch_columns = product->a.columns();
     }
@@ -104,7 +107,7 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
     }
     measured.config = config_of(state.sketch);
     measured.shape = shape_of(state);
-    options.sketch.require_consistent(measured.config, measured.degree);
+    options.sketch.require_consistent(measured.config, measured.degree, state.description.precision);
     const ModelOptions& model = options.model;
     if (measured.shape) require_consistent(model, *measured.shape);
     if (model.n && *model.n != measured.config.dimension)
@@ -140,6 +143,8 @@ std::optional<SketchState> load_start(const mpi::Communicator& communicator, con
     measured.method = measured.config.row_length != 0 ? Method::streaming : Method::two_stage;
   }
   measured.description.transposed = communicator.broadcast(measured.description.transposed ? 1 : 0) != 0;
+  OperandSet& fixed = measured.description.fixed;
+  fixed.bits = static_cast<std::uint8_t>(communicator.broadcast(fixed.bits));
   return start;
 }
 
@@ -158,6 +163,8 @@ void MeasureOptions::check() const {
   model.check(from_state);
   if (all_is_fixed() && streams)
     throw UsageError("--fixed: with A and x both fixed nothing streams; give no STREAM, or fix only one of them");
+  if (model.factors_are_fixed() && !model.fixed_file("X").empty() && streams)
+    throw UsageError("--fixed: with A1, A2 and X all fixed nothing streams; give no STREAM, or fix only two of them");
   const bool from_sketch = keep_sketch && model.name() == VectorModel::name && !from_state;
   if (sketch.degree() == 2 && from_sketch)
     throw UsageError("--p 4 lifts the rows of A: expected --model product (or --sampler exact)");
@@ -190,10 +197,12 @@ std::uint64_t MeasureOptions::most_keys() const {
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
   add_model_options(app, options.model);
-  app.add_option("--state", options.state_path,
-                 "Start from this saved state; STREAM arguments, if any, are added to it. It keeps its sizes: what "
-                 "would choose them for a new one, like --epsilon and --failure, is ignored; draws by the sampler "
-                 "precision take --epsilon and --precision-constant again")
+  app.add_option(
+         "--state", options.state_path,
+         "Start from this saved state; STREAM arguments, if any, are added to it. It keeps its sizes: what "
+         "would choose them for a new one, like --epsilon and --failure, is ignored; of the sampler precision it "
+         "keeps --epsilon and --precision-constant, and of operands those that were fixed: a stream changes the "
+         "others only")
       ->type_name("FILE")
       ->group("State");
   app.add_option("--save", options.save_path, "Write the merged state, for --state and weir combine")
@@ -207,7 +216,7 @@ PairsConfig MeasureOptions::sizes(const ModelOptions& known) const {
   sizes.gram.exact = known.exact_gram.value_or(false);
   if (!known.is_kronecker()) {
     sizes.sketch = sketch.configuration(dimension(known));
-    if (known.is_rows()) sizes.gram.buckets = suggest_gram_buckets(sketch.epsilon);
+    if (known.is_rows()) sizes.gram.buckets = suggest_gram_buckets(sketch.distortion());
   } else if (known.streams_one_factor()) {
     const KroneckerShape shape = known.kronecker_shape();
     sizes.sketch = known.streamed_factor() == Operand::A1 ? sketch.matrix_configuration(shape.n1, shape.n2)
@@ -251,7 +260,6 @@ void stream_one_factor(const mpi::Communicator& communicator, const ModelOptions
   measured.job.ingest = job.ingest;
   measured.job.merge_seconds = job.merge_seconds;
   measured.shape = model.kronecker_shape();
-  measured.description.transposed = streamed == Operand::A2;
   measured.description.updates += job.ingest.updates;
   // What a saved state has seen of the operands is not known any more.
   if (options.state_path.empty()) {
@@ -292,6 +300,9 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
     }
     config.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
     description.model = model_options.name();
+    description.transposed = model_options.streams_one_factor() && model_options.streamed_factor() == Operand::A2;
+    description.fixed = model_options.held_operands(measured.degree);
+    if (options.sketch.for_precision) description.precision = options.sketch.precision_target();
   }
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
@@ -315,6 +326,10 @@ Measured measure(const mpi::Communicator& communicator, const MeasureOptions& op
       source.stream = {.paths = {model_options.fixed_file("A")}};
     } else {
       source.fixed = model_options.fixed_operands();
+    }
+    if (has_start && !description.fixed.empty()) {
+      source.held = description.fixed;
+      source.stream.advice = "fixed in the saved state: " + to_string(description.fixed);
     }
     const engine::Measure what{.sketch = options.keep_sketch ? std::optional(config) : std::nullopt,
                                .exact = options.exact};

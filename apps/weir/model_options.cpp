@@ -57,6 +57,15 @@ std::vector<engine::FixedOperand> ModelOptions::fixed_operands() const {
   return operands;
 }
 
+OperandSet ModelOptions::held_operands(std::uint32_t degree) const {
+  if (streams_one_factor()) return {};
+  // A is read as a stream would be, and what is held is y; x has a place in it where rows are lifted.
+  if (!fixed_file("x").empty()) return degree == 2 ? OperandSet{Operand::x} : OperandSet();
+  OperandSet held;
+  for (const engine::FixedOperand& file : fixed_operands()) held.insert(file.operand);
+  return held;
+}
+
 namespace {
 
 /// The operands of a model that may be fixed.
@@ -222,7 +231,7 @@ void ModelOptions::take_stated_shape(const engine::FixedOperand& from) {
                     path, sides.row_option, sides.column_option));
   }
   const auto [rows, columns] = *stated;
-  const auto contradict = [&](std::string_view option, std::uint64_t given) {
+  const auto contradict = [&path = path, rows = rows, columns = columns](std::string_view option, std::uint64_t given) {
     throw InputError(fmt::format("{}: {} x {} numbers, but {} is {}", path, rows, columns, option, given));
   };
   // Rows that the file does not have are zero; X has none to spare.

@@ -9,6 +9,7 @@
 #include "options.hpp"
 #include "weir/dense_matrix.hpp"
 #include "weir/engine/job.hpp"
+#include "weir/event.hpp"
 #include "weir/model/model.hpp"
 #include "weir/mpi/communicator.hpp"
 
@@ -45,6 +46,8 @@ struct ModelOptions {
   [[nodiscard]] KroneckerShape kronecker_shape() const;
   /// Those that a job reads from files before the stream.
   [[nodiscard]] std::vector<engine::FixedOperand> fixed_operands() const;
+  /// Those that a state of the stream holds as they are: StateDescription::fixed. `degree` is 2 where rows are lifted.
+  [[nodiscard]] OperandSet held_operands(std::uint32_t degree) const;
   /// X: its file, or the identity. Collective; throws on all ranks.
   [[nodiscard]] DenseMatrix core(const mpi::Communicator& communicator) const;
   /// The file of an operand that is fixed; empty when it streams.

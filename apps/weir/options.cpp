@@ -103,7 +103,7 @@ SamplingRequest SketchOptions::request(std::uint64_t dimension) const {
   request.dimension = dimension;
   request.samples = samples;
   request.failure = failure;
-  request.epsilon = epsilon;
+  request.epsilon = distortion();
   request.p = p.value_or(request.p) / degree();
   request.threshold = threshold.value_or(request.threshold);
   request.without_replacement = without_replacement;
@@ -128,12 +128,13 @@ SketchConfig SketchOptions::with_overrides(SketchConfig config) const {
 }
 
 SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
-  return with_overrides(precision_constant ? suggest_precision_config({.dimension = dimension,
-                                                                       .samples = samples,
-                                                                       .failure = failure,
-                                                                       .epsilon = epsilon,
-                                                                       .constant = *precision_constant})
-                                           : suggest_config(request(dimension)));
+  if (!for_precision) return with_overrides(suggest_config(request(dimension)));
+  const PrecisionTarget target = precision_target();
+  return with_overrides(suggest_precision_config({.dimension = dimension,
+                                                  .samples = samples,
+                                                  .failure = failure,
+                                                  .epsilon = target.epsilon,
+                                                  .constant = target.constant}));
 }
 
 PairsConfig SketchOptions::pairs_configuration(std::uint64_t n1, std::uint64_t n2, bool exact_gram) const {
@@ -158,7 +159,8 @@ SketchConfig SketchOptions::matrix_configuration(std::uint64_t matrix_rows, std:
   return config;
 }
 
-void SketchOptions::require_consistent(const SketchConfig& saved, std::uint32_t saved_degree) const {
+void SketchOptions::require_consistent(const SketchConfig& saved, std::uint32_t saved_degree,
+                                       const std::optional<PrecisionTarget>& target) const {
   const auto require = [](std::string_view option, const auto& given, auto held) {
     if (given && *given != held)
       throw UsageError(fmt::format("{} {} contradicts the saved state, which has {}", option, *given, held));
@@ -169,6 +171,12 @@ void SketchOptions::require_consistent(const SketchConfig& saved, std::uint32_t 
   require("--levels", levels, saved.levels);
   require("--p", p, saved.p * saved_degree);
   require("--seed", seed, saved.seed);
+  if (target) {
+    require("--epsilon", epsilon, target->epsilon);
+    require("--precision-constant", precision_constant, target->constant);
+  } else if (precision_constant) {
+    throw UsageError("--precision-constant contradicts the saved state, which is for the sampler perfect");
+  }
   if (randomness && *randomness != saved.randomness)
     throw UsageError(fmt::format("--randomness {} contradicts the saved state, which has {}", to_string(*randomness),
                                  to_string(saved.randomness)));

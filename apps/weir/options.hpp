@@ -11,6 +11,7 @@
 
 #include "commands.hpp"
 #include "weir/engine/ingest.hpp"
+#include "weir/io/state_file.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/sample/sizing.hpp"
 #include "weir/sketch/config.hpp"
@@ -71,7 +72,7 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source);
 struct SketchOptions {
   std::uint32_t samples = 8;
   double failure = 0.05;
-  double epsilon = 0.1;
+  std::optional<double> epsilon;
   bool without_replacement = false;
   std::optional<double> p;
   std::optional<Randomness> randomness;
@@ -81,9 +82,15 @@ struct SketchOptions {
   std::optional<std::uint32_t> levels;
   std::optional<double> threshold;
   std::optional<std::uint64_t> seed;
-  /// C of Algorithm 2, which is then what the sketch is for.
+  bool for_precision = false;  ///< The sketch is for Algorithm 2.
   std::optional<double> precision_constant;
 
+  /// Epsilon, as given or as it is without.
+  [[nodiscard]] double distortion() const noexcept { return epsilon.value_or(0.1); }
+  /// The same and C, for Algorithm 2.
+  [[nodiscard]] PrecisionTarget precision_target() const noexcept {
+    return {.epsilon = distortion(), .constant = precision_constant.value_or(1.0)};
+  }
   /// 2 for the law |y_i|^4, which lifts rows; else 1.
   [[nodiscard]] std::uint32_t degree() const noexcept { return p == 4.0 ? 2 : 1; }
   /// The configuration for y of length `dimension`. Throws UsageError when it is impossible.
@@ -92,8 +99,10 @@ struct SketchOptions {
   [[nodiscard]] SketchConfig matrix_configuration(std::uint64_t rows, std::uint64_t columns) const;
   /// The same for the operands of a Kronecker product whose factors have n1 and n2 rows.
   [[nodiscard]] PairsConfig pairs_configuration(std::uint64_t n1, std::uint64_t n2, bool exact_gram) const;
-  /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree.
-  void require_consistent(const SketchConfig& saved, std::uint32_t degree) const;
+  /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree and, where its
+  /// law is uniform, for that target of Algorithm 2.
+  void require_consistent(const SketchConfig& saved, std::uint32_t degree,
+                          const std::optional<PrecisionTarget>& target) const;
 
  private:
   [[nodiscard]] SamplingRequest request(std::uint64_t dimension) const;

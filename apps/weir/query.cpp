@@ -105,13 +105,32 @@ struct QueryOptions {
   }
 };
 
-/// The state at `path`, for an inner product with that of `config`.
-SketchState load_other(const std::string& path, const SketchConfig& config) {
-  SketchState other = load_state(path).sketch;
-  const std::string difference = describe_difference(config, config_of(other));
+/// In what a state differs from what is known of another so that they have no inner product; empty when they have one.
+/// Fixed operands, and the columns of the factors, may differ.
+std::string describe_difference_of_y(const Measured& known, const State& other) {
+  std::string difference = describe_difference(known.config, config_of(other.sketch));
+  if (!difference.empty()) return difference;
+  const auto* kronecker = std::get_if<KroneckerSketch>(&other.sketch);
+  const bool of_operands = known.method == Method::two_stage;
+  if (of_operands != (kronecker != nullptr) || std::holds_alternative<RowsSketch>(other.sketch))
+    return of_operands ? "operands against a sketch of y" : "a sketch of y against operands";
+  if (known.description.transposed != other.description.transposed) return "y against its transpose";
+  if (kronecker == nullptr) return {};
+  if (known.shape->n2 != kronecker->shape.n2)
+    return fmt::format("n2: {} against {}", known.shape->n2, kronecker->shape.n2);
+  const std::uint64_t buckets = kronecker->a1.gram_config().buckets;
+  if (known.gram.buckets != buckets)
+    return fmt::format("buckets of the Gram sketch: {} against {}", known.gram.buckets, buckets);
+  return {};
+}
+
+/// The state at `path`, for an inner product with that of `known`.
+SketchState load_other(const std::string& path, const Measured& known) {
+  State other = load_state(path);
+  const std::string difference = describe_difference_of_y(known, other);
   if (!difference.empty())
     throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
-  return other;
+  return std::move(other.sketch);
 }
 
 /// Throws what answer() would, as far as it can be known without y.
@@ -138,7 +157,7 @@ void require_answerable(const Measured& known, const QueryOptions& options) {
           "--moment draws without replacement: the sketch needs 2 lanes at least, and the exponential law");
   }
   // Loaded again to be used, so that memory holds one at a time, and none while the stream is read.
-  for (const std::string& path : options.others) std::ignore = load_other(path, config);
+  for (const std::string& path : options.others) std::ignore = load_other(path, known);
 }
 
 /// ||A||_F, with the bound of a sketch of B buckets.
@@ -155,7 +174,8 @@ Estimate frobenius_norm(const RowsSketch& rows) {
 }
 
 /// From the operands of a Kronecker product: a TensorSketch of them.
-void answer(const KroneckerSketch& kronecker, const QueryOptions& options, QueryReport& report) {
+void answer(const KroneckerSketch& kronecker, const Measured& measured, const QueryOptions& options,
+            QueryReport& report) {
   const TensorSketch tensor = kronecker.tensor();
   const TensorImage image = tensor.image();
   if (options.norm) report.norm = norm_of(image.f2());
@@ -169,16 +189,16 @@ void answer(const KroneckerSketch& kronecker, const QueryOptions& options, Query
   const std::vector<Estimate> estimates = estimate_entries(tensor, places);
   for (std::size_t t = 0; t < places.size(); ++t) report.points.push_back({places[t][0], estimates[t], places[t][1]});
   for (const std::string& path : options.others) {
-    const SketchState other = load_other(path, kronecker.config());
-    const auto* operands = std::get_if<KroneckerSketch>(&other);
-    if (operands == nullptr) throw InputError(fmt::format("{}: no inner product with a state of another kind", path));
-    report.inner.push_back({path, image.inner_product(operands->tensor().image())});
+    const auto other = std::get<KroneckerSketch>(load_other(path, measured));
+    report.inner.push_back({path, image.inner_product(other.tensor().image())});
   }
 }
 
 /// From a sketch of y, a matrix where it is one.
-void answer(const engine::MeasuredVector& y, bool transposed, const QueryOptions& options, QueryReport& report) {
+void answer(const Measured& measured, const QueryOptions& options, QueryReport& report) {
+  const engine::MeasuredVector& y = measured.job.y;
   const VectorSketch& sketch = y.y();
+  const bool transposed = measured.description.transposed;
   const std::uint64_t row_length = sketch.config().row_length;
   const auto key_of = [&](const Point& point) {
     if (row_length == 0) return point.index;
@@ -198,12 +218,8 @@ void answer(const engine::MeasuredVector& y, bool transposed, const QueryOptions
   }
   for (const Point& point : options.points)
     report.points.push_back(entry_at(key_of(point), sketch.point(key_of(point))));
-  for (const std::string& path : options.others) {
-    const SketchState other = load_other(path, sketch.config());
-    if (std::holds_alternative<RowsSketch>(other) || std::holds_alternative<KroneckerSketch>(other))
-      throw InputError(fmt::format("{}: no inner product with a state of another kind", path));
-    report.inner.push_back({path, sketch.inner_product(sketch_of_y(other))});
-  }
+  for (const std::string& path : options.others)
+    report.inner.push_back({path, sketch.inner_product(sketch_of_y(load_other(path, measured)))});
   if (options.moments.empty()) return;
   const std::uint64_t draws = std::clamp<std::uint64_t>(sketch.config().buckets / buckets_a_draw, 2, most_draws);
   SampleResult sample = draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});
@@ -227,11 +243,11 @@ int query(const mpi::Communicator& communicator, QueryOptions options) {
   const auto start = std::chrono::steady_clock::now();
   const SketchState& state = *measured.job.y.sketch;
   if (const auto* kronecker = std::get_if<KroneckerSketch>(&state)) {
-    answer(*kronecker, options, report);
+    answer(*kronecker, measured, options, report);
   } else if (const auto* rows = std::get_if<RowsSketch>(&state)) {
     report.norm = frobenius_norm(*rows);
   } else {
-    answer(measured.job.y, measured.description.transposed, options, report);
+    answer(measured, options, report);
   }
   report.run.seconds.query = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::vector<std::uint64_t> indices, columns;

@@ -30,7 +30,6 @@ namespace {
 struct SampleOptions {
   MeasureOptions measure;
   std::optional<std::string> sampler;
-  std::optional<double> precision_constant;
   bool exact_check = false;
   bool verify = true;
   std::optional<std::string> metric;  ///< norm, leverage, or the path of M.
@@ -42,15 +41,15 @@ struct SampleOptions {
   void settle() {
     SketchOptions& sketch = measure.sketch;
     if (sketch.lanes == 1U) throw UsageError("--lanes: lane 0 does not draw, expected 2 or a multiple of 8");
-    if (is("precision")) {
+    sketch.for_precision = is("precision");
+    if (sketch.for_precision) {
       if (sketch.without_replacement) throw UsageError("--sampler precision draws with replacement only");
       if (sketch.threshold)
         throw UsageError(
             "--threshold belongs to the sampler perfect; that of precision follows from --epsilon and "
             "--precision-constant");
       if (sketch.p.value_or(2) != 2) throw UsageError("--sampler precision has the law |y_i|^2 only");
-      sketch.precision_constant = precision_constant.value_or(1.0);
-    } else if (precision_constant) {
+    } else if (sketch.precision_constant && measure.state_path.empty()) {
       throw UsageError("--precision-constant belongs to --sampler precision");
     }
     settle_operands();
@@ -159,10 +158,9 @@ SampleResult draw(const Measured& measured, const SampleOptions& options, const 
   }
   if (const auto* kronecker = std::get_if<KroneckerSketch>(&*y.sketch)) return draw_pairs(*kronecker, perfect);
   const VectorSketch& sketch = y.drawn_from();
-  if (sketch.config().law == ScaleLaw::uniform)
+  if (const auto& target = measured.description.precision)
     return draw_by_precision_sampling(
-        sketch,
-        {.samples = wanted.samples, .epsilon = wanted.epsilon, .constant = options.precision_constant.value_or(1.0)});
+        sketch, {.samples = wanted.samples, .epsilon = target->epsilon, .constant = target->constant});
   SampleResult result =
       wanted.without_replacement ? draw_without_replacement(sketch, perfect) : draw_with_replacement(sketch, perfect);
   return y.degree() == 2 ? draws_of_roots(std::move(result), y.y()) : result;
@@ -355,7 +353,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->group(group);
   add_real(
       *command, "--precision-constant", {0, 1e6, true, false},
-      [options](double value) { options->precision_constant = value; },
+      [&sketch](double value) { sketch.precision_constant = value; },
       "C of Algorithm 2: a lane draws once in about C ln(N) / EPS")
       ->type_name("C")
       ->default_str("1")

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -10,11 +14,47 @@ namespace weir {
 
 /// The operand that an event changes: y itself, or an operand of y = A x or y = (A1 (x) A2) vec X.
 enum class Operand : std::uint8_t { y = 0, x = 1, A = 2, A1 = 3, A2 = 4, X = 5 };
+inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X};
 
 /// "y", "x", "A", "A1", "A2", "X".
 [[nodiscard]] std::string_view to_string(Operand operand) noexcept;
 /// True for the operands whose events carry two indices: A, A1, A2, X.
 [[nodiscard]] constexpr bool has_column(Operand operand) noexcept { return operand >= Operand::A; }
+
+/// Any of the operands.
+struct OperandSet {
+  std::uint8_t bits = 0;  ///< Bit v, of value 2^v, stands for the operand of the value v.
+
+  constexpr OperandSet() = default;
+  constexpr OperandSet(std::initializer_list<Operand> operands) {
+    for (const Operand operand : operands) insert(operand);
+  }
+  constexpr void insert(Operand operand) noexcept { bits = static_cast<std::uint8_t>(bits | bit(operand)); }
+  [[nodiscard]] constexpr bool contains(Operand operand) const noexcept { return (bits & bit(operand)) != 0; }
+  [[nodiscard]] constexpr bool empty() const noexcept { return bits == 0; }
+  [[nodiscard]] constexpr int size() const noexcept { return std::popcount(bits); }
+
+  bool operator==(const OperandSet&) const = default;
+  /// Those in both.
+  [[nodiscard]] friend constexpr OperandSet operator&(OperandSet a, OperandSet b) noexcept {
+    return of_bits(a.bits & b.bits);
+  }
+  /// Those in `a` and not in `b`.
+  [[nodiscard]] friend constexpr OperandSet operator-(OperandSet a, OperandSet b) noexcept {
+    return of_bits(a.bits & ~b.bits);
+  }
+
+ private:
+  [[nodiscard]] static constexpr int bit(Operand operand) noexcept { return 1 << static_cast<int>(operand); }
+  [[nodiscard]] static constexpr OperandSet of_bits(int bits) noexcept {
+    OperandSet set;
+    set.bits = static_cast<std::uint8_t>(bits);
+    return set;
+  }
+};
+
+/// Their names in the order of Operand, as in "A1, X".
+[[nodiscard]] std::string to_string(OperandSet operands);
 
 /// One change of one entry: operand[i] += delta, or operand[i][j] += delta. Indices are 0-based, below 2^63; delta is
 /// finite.

@@ -240,17 +240,23 @@ JobResult run_job(const mpi::Communicator& communicator, Model& model, const Mea
       if (sketch) add_events(model, batch, *sketch);
       if (dense) add_events(model, batch, *dense);
     };
-    Operand default_operand = streamed_operand(model);
     for (const FixedOperand& fixed : source.fixed) {
       const auto shape = std::ranges::find(shapes, fixed.operand, &OperandShape::operand);
       if (shape == shapes.end())
         throw UsageError(fmt::format("the model has no operand {} to be fixed", to_string(fixed.operand)));
       ingest(communicator, {.paths = {fixed.path}}, {*shape}, fixed.operand, consume);
       shapes.erase(shape);
-      // What a file of numbers means is the first operand that streams.
-      if (fixed.operand == default_operand && !shapes.empty()) default_operand = shapes[0].operand;
     }
-    result.ingest = ingest(communicator, source.stream, shapes, default_operand, consume);
+    std::erase_if(shapes, [&](const OperandShape& shape) { return source.held.contains(shape.operand); });
+    if (!shapes.empty()) {
+      // What a file of numbers means is the first operand that streams.
+      const bool first_streams =
+          std::ranges::find(shapes, streamed_operand(model), &OperandShape::operand) != shapes.end();
+      result.ingest = ingest(communicator, source.stream, shapes,
+                             first_streams ? streamed_operand(model) : shapes[0].operand, consume);
+    } else if (!source.stream.paths.empty()) {
+      throw UsageError("all operands are fixed, none streams: expected no stream");
+    }
   }
 
   const auto merge_start = Clock::now();

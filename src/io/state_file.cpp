@@ -57,6 +57,21 @@ std::string_view name_of(Kind kind) {
   return "";
 }
 
+/// The operands in it that may have been fixed.
+OperandSet fixable(Kind kind) {
+  switch (kind) {
+    case Kind::product:
+      return {Operand::A, Operand::x};
+    case Kind::kronecker:
+      return {Operand::A1, Operand::A2, Operand::X};
+    case Kind::vector:
+    case Kind::matrix:
+    case Kind::rows:
+      break;
+  }
+  return {};
+}
+
 /// Whether states of that model may hold that.
 bool belongs_to(Kind kind, std::string_view model) {
   switch (kind) {
@@ -201,7 +216,7 @@ void for_each_array(SketchOf<KroneckerSketch> auto& sketch, const Use& use) {
   for_each_array(sketch.a2, use, " of A2");
 }
 
-void require_finite(const State& state, const std::string& name) {
+void require_sound_numbers(const State& state, const std::string& name) {
   std::visit(
       [&](const auto& sketch) {
         for_each_array(sketch, [&](std::span<const double> numbers, std::string_view plural,
@@ -213,6 +228,27 @@ void require_finite(const State& state, const std::string& name) {
     if (events < 0 || events != std::trunc(events))
       throw InputError(fmt::format("{}: expected a whole number of events of X, found {}", name, events));
   }
+  if (const auto* product = std::get_if<ProductSketch>(&state.sketch);
+      product != nullptr && state.description.fixed.contains(Operand::x) && product->x != std::vector<double>{1})
+    throw InputError(
+        fmt::format("{}: expected 1 in the place of x, which was fixed and is multiplied into the rows", name));
+}
+
+/// What is wrong with the part of a description that depends on what is described; empty when nothing is.
+std::string describe_problem(const StateDescription& description, Kind kind, ScaleLaw law) {
+  if (const OperandSet possible = fixable(kind); !(description.fixed - possible).empty()) {
+    return fmt::format("fixed operands are {:#04x}: expected {} for {}", description.fixed.bits,
+                       possible.empty() ? "none" : "bits of " + to_string(possible), name_of(kind));
+  }
+  if (description.precision.has_value() != (law == ScaleLaw::uniform))
+    return fmt::format("{} epsilon and C of the sampler precision, and the law is {}",
+                       description.precision ? "there are" : "there is no", to_string(law));
+  if (!description.precision) return {};
+  const auto [epsilon, constant] = *description.precision;
+  if (!(epsilon > 0 && epsilon < 1) || !(constant > 0) || !std::isfinite(constant))
+    return fmt::format("epsilon {} and C = {} of the sampler precision: expected numbers between 0 and 1, and above 0",
+                       epsilon, constant);
+  return {};
 }
 
 std::uint64_t size_of(const State& state) {
@@ -265,7 +301,9 @@ void write_payload(const State& state, const WriteNext& write) {
   const SketchConfig& config = config_of(state.sketch);
   archive(static_cast<std::uint32_t>(description.model.size()),
           cereal::binary_data(description.model.data(), description.model.size()), description.updates,
-          description.ranks);
+          description.ranks, description.fixed.bits);
+  const PrecisionTarget target = description.precision.value_or(PrecisionTarget());
+  archive(target.epsilon, target.constant);
   archive_config(archive, config);
   if (kind_of(state.sketch) == Kind::matrix) archive(config.row_length, flag_byte(description.transposed));
   archive(config.fingerprint());
@@ -313,7 +351,9 @@ Preamble read_preamble(InputArchive& archive, Kind kind, const std::string& name
         fmt::format("{}: expected a model name of at most {} bytes, found {}", name, longest_model, model_length));
   }
   model.resize(model_length);
-  archive(cereal::binary_data(model.data(), model.size()), preamble.description.updates, preamble.description.ranks);
+  PrecisionTarget target;
+  archive(cereal::binary_data(model.data(), model.size()), preamble.description.updates, preamble.description.ranks,
+          preamble.description.fixed.bits, target.epsilon, target.constant);
   if (!is_known_model(model)) {
     throw InputError(
         fmt::format("{}: unknown model {}; this build reads {}", name, quoted_excerpt(model), fmt::join(models, ", ")));
@@ -330,6 +370,9 @@ Preamble read_preamble(InputArchive& archive, Kind kind, const std::string& name
     preamble.description.transposed = read_flag(archive, "transposed", name);
   }
   made_from_file(name, [&] { preamble.config.validate(); });
+  if (target != PrecisionTarget()) preamble.description.precision = target;
+  const std::string problem = describe_problem(preamble.description, kind, preamble.config.law);
+  if (!problem.empty()) throw InputError(fmt::format("{}: {}", name, problem));
   std::uint64_t fingerprint = 0;
   archive(fingerprint);
   require_construction(fingerprint, preamble.config.fingerprint(), name);
@@ -430,7 +473,7 @@ State read_payload(const ReadAt& read, const Payload& payload, const std::string
           });
         },
         state.sketch);
-    require_finite(state, name);
+    require_sound_numbers(state, name);
     return state;
   } catch (const cereal::Exception&) {
     throw InputError(fmt::format("{}: the payload of {} bytes is too short for a state", name, payload.length));
@@ -463,10 +506,17 @@ Payload verify(const ReadAt& read, std::uint64_t size, const std::string& name) 
     throw InputError(
         fmt::format("{}: expected a header of {} bytes, but the file ends at byte {}", name, header_size, size));
   }
-  // The version comes before the checksum: a later version may place the checksum elsewhere.
-  if (const auto version = get<std::uint32_t>(header, 8); version == 0 || version > state_format_version) {
+  // The version comes before the checksum: another version may place the checksum elsewhere.
+  const auto version = get<std::uint32_t>(header, 8);
+  if (version == 1) {
+    throw InputError(fmt::format(
+        "{}: state format version 1, made with another construction of the random scales than this build's: "
+        "make the state again from its stream",
+        name));
+  }
+  if (version != state_format_version) {
     throw InputError(
-        fmt::format("{}: state format version {}; this build reads up to {}", name, version, state_format_version));
+        fmt::format("{}: state format version {}; this build reads {}", name, version, state_format_version));
   }
   if (get<std::uint64_t>(header, 40) != header_checksum(header)) {
     throw InputError(
@@ -515,7 +565,9 @@ void require_writable(const State& state, const std::string& name) {
   if (config_of(state.sketch).row_length != 0 && kind != Kind::matrix)
     throw UsageError(
         fmt::format("cannot write {} with a row_length: only the sketch of a matrix y has one", name_of(kind)));
-  require_finite(state, name);
+  const std::string problem = describe_problem(state.description, kind, config_of(state.sketch).law);
+  if (!problem.empty()) throw UsageError("cannot write the state: " + problem);
+  require_sound_numbers(state, name);
 }
 
 }  // namespace
@@ -532,10 +584,71 @@ std::optional<KroneckerShape> shape_of(const State& state) {
 void multiply_out(State& state) {
   if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
     state.sketch = product->y();
+    state.description.fixed = {};
   } else if (!std::holds_alternative<VectorSketch>(state.sketch)) {
     throw UsageError(fmt::format("{}: operands without a sketch of y", name_of(kind_of(state.sketch))));
   }
 }
+
+namespace {
+
+bool is_same(std::span<const double> a, std::span<const double> b) { return std::ranges::equal(a, b); }
+
+bool is_same(const RowsSketch& a, const RowsSketch& b) {
+  return is_same(a.draws.table(), b.draws.table()) && is_same(a.wide.table(), b.wide.table()) &&
+         is_same(a.exact_gram, b.exact_gram);
+}
+
+// Whether two sketches of one configuration hold the same operand.
+
+bool is_same(Operand operand, const ProductSketch& a, const ProductSketch& b) {
+  return operand == Operand::A ? is_same(a.a.table(), b.a.table()) : is_same(a.x, b.x);
+}
+
+bool is_same(Operand operand, const KroneckerSketch& a, const KroneckerSketch& b) {
+  if (operand == Operand::A1) return is_same(a.a1, b.a1);
+  if (operand == Operand::A2) return is_same(a.a2, b.a2);
+  return is_same(a.x, b.x) && (a.x_events > 0) == (b.x_events > 0);
+}
+
+/// Sketches of more than one operand, each of which may be fixed.
+template <class Sketch>
+constexpr bool has_operands = std::is_same_v<Sketch, ProductSketch> || std::is_same_v<Sketch, KroneckerSketch>;
+
+std::string describe_fixed_difference(const State& a, const State& b) {
+  const OperandSet fixed = a.description.fixed;
+  for (const Operand operand : all_operands) {
+    const auto role = [&](const State& state) {
+      return state.description.fixed.contains(operand) ? "fixed" : "streamed";
+    };
+    if (fixed.contains(operand) != b.description.fixed.contains(operand))
+      return fmt::format("{}: {} against {}", to_string(operand), role(a), role(b));
+  }
+  return std::visit(
+      [&]<class Sketch>(const Sketch& sketch) -> std::string {
+        if constexpr (has_operands<Sketch>) {
+          for (const Operand operand : all_operands)
+            if (fixed.contains(operand) && !is_same(operand, sketch, std::get<Sketch>(b.sketch)))
+              return fmt::format("{}: fixed in both, and not the same to the bit{}", to_string(operand),
+                                 a.description.ranks == b.description.ranks
+                                     ? ""
+                                     : "; sums of real numbers depend on the number of ranks");
+        }
+        return {};
+      },
+      a.sketch);
+}
+
+std::string describe_difference(const std::optional<PrecisionTarget>& a, const std::optional<PrecisionTarget>& b) {
+  if (!a || !b) return {};  // another law, which is told of first
+  if (a->epsilon != b->epsilon)
+    return fmt::format("epsilon of the sampler precision: {} against {}", a->epsilon, b->epsilon);
+  if (a->constant != b->constant)
+    return fmt::format("C of the sampler precision: {} against {}", a->constant, b->constant);
+  return {};
+}
+
+}  // namespace
 
 std::string describe_difference(const State& a, const State& b) {
   if (const Kind x = kind_of(a.sketch), y = kind_of(b.sketch); x != y)
@@ -553,6 +666,8 @@ std::string describe_difference(const State& a, const State& b) {
     const auto factor = [](const State& state) { return state.description.transposed ? "A2" : "A1"; };
     difference = fmt::format("the factor that the rows of the matrix belong to: {} against {}", factor(a), factor(b));
   }
+  if (difference.empty()) difference = describe_difference(a.description.precision, b.description.precision);
+  if (difference.empty()) difference = describe_fixed_difference(a, b);
   return difference;
 }
 
@@ -560,13 +675,27 @@ void add(State& sum, const State& other, double coefficient) {
   if (const std::string difference = describe_difference(sum, other); !difference.empty()) {
     throw InputError("the states do not combine: " + difference);
   }
-  std::visit([&](auto& sketch) { sketch.add(std::get<std::decay_t<decltype(sketch)>>(other.sketch), coefficient); },
-             sum.sketch);
+  std::visit(
+      [&]<class Sketch>(Sketch& sketch) {
+        const Sketch& more = std::get<Sketch>(other.sketch);
+        if constexpr (has_operands<Sketch>)
+          sketch.add(more, coefficient, sum.description.fixed);
+        else
+          sketch.add(more, coefficient);
+      },
+      sum.sketch);
   sum.description.updates += other.description.updates;
 }
 
 void scale(State& state, double coefficient) {
-  std::visit([&](auto& sketch) { sketch.scale(coefficient); }, state.sketch);
+  std::visit(
+      [&]<class Sketch>(Sketch& sketch) {
+        if constexpr (has_operands<Sketch>)
+          sketch.scale(coefficient, state.description.fixed);
+        else
+          sketch.scale(coefficient);
+      },
+      state.sketch);
 }
 
 std::vector<std::byte> serialise(const State& state) {

@@ -161,10 +161,6 @@ SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is
   return std::visit([&](const auto& m) { return sketch_of(m, config, is_first); }, model);
 }
 
-bool is_lifted_vector(const ProductSketch& sketch) noexcept {
-  return sketch.degree == 2 && sketch.x.size() == 1 && sketch.x.front() == 1;
-}
-
 DenseState empty_dense(const Model& model) {
   return std::visit(
       []<class AnyModel>(const AnyModel& m) -> DenseState {

@@ -1,58 +1,129 @@
 #include "model/panel_kernels.hpp"
 
+#include <algorithm>
+#include <bit>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "model/panel_kernels.cpp"
 #include <hwy/foreach_target.h>
 // The order matters: foreach_target.h re-includes this file once for each target.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using kernels::CoefficientRows;
+using kernels::line_width;
+using kernels::padded;
+using kernels::panel_columns;
 using kernels::panel_width;
 using kernels::rows_at_once;
 
-template <std::size_t kRows>
-HWY_INLINE void multiply(const double* HWY_RESTRICT panels, std::size_t panel_count, std::size_t d,
-                         std::span<const std::size_t> columns, const double* HWY_RESTRICT coefficients,
-                         double* HWY_RESTRICT out, std::size_t out_stride) {
-  const hn::CappedTag<double, panel_width / 2> tag;
+/// Sums that are kept in registers, half of these: enough of them to hide the latency of an addition.
+constexpr std::size_t tile_vectors = HWY_TARGET <= HWY_AVX3 ? 16 : 8;
+
+/// kRows rows of coefficients times kVectors vectors of columns of a panel whose rows are `stride` apart. Meanwhile
+/// rows_at_once rows fetch a line of each row of a panel to come.
+template <std::size_t kRows, std::size_t kVectors, class D>
+HWY_INLINE void multiply_tile(D tag, const double* HWY_RESTRICT panel, std::size_t stride,
+                              const double* HWY_RESTRICT coefficients, std::size_t row_stride,
+                              std::span<const std::uint64_t> columns, const double* next_line, double* HWY_RESTRICT out,
+                              std::size_t out_stride) {
   const std::size_t width = hn::Lanes(tag);
-  using Vector = hn::Vec<decltype(tag)>;
-  for (std::size_t p = 0; p < panel_count; ++p, panels += d * panel_width, out += panel_width) {
-    for (std::size_t k = 0; k < panel_width; k += 2 * width) {
-      Vector low[kRows], high[kRows];
-      for (std::size_t t = 0; t < kRows; ++t) low[t] = high[t] = hn::Zero(tag);
-      for (const std::size_t j : columns) {
-        const Vector b_low = hn::Load(tag, panels + j * panel_width + k);
-        const Vector b_high = hn::Load(tag, panels + j * panel_width + k + width);
-        for (std::size_t t = 0; t < kRows; ++t) {
-          const Vector coefficient = hn::Set(tag, coefficients[j * rows_at_once + t]);
-          low[t] = hn::MulAdd(coefficient, b_low, low[t]);
-          high[t] = hn::MulAdd(coefficient, b_high, high[t]);
-        }
-      }
-      for (std::size_t t = 0; t < kRows; ++t) {
-        hn::Store(low[t], tag, out + t * out_stride + k);
-        hn::Store(high[t], tag, out + t * out_stride + k + width);
-      }
+  hn::Vec<D> sums[kRows][kVectors];
+  for (std::size_t t = 0; t < kRows; ++t) {
+    for (std::size_t v = 0; v < kVectors; ++v) sums[t][v] = hn::Zero(tag);
+  }
+  for (const std::uint64_t j : columns) {
+    if constexpr (kRows == rows_at_once) hwy::Prefetch(next_line + j * stride);
+    hn::Vec<D> b[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) b[v] = hn::Load(tag, panel + j * stride + v * width);
+    for (std::size_t t = 0; t < kRows; ++t) {
+      const auto coefficient = hn::Set(tag, coefficients[t * row_stride + j]);
+      for (std::size_t v = 0; v < kVectors; ++v) sums[t][v] = hn::MulAdd(coefficient, b[v], sums[t][v]);
     }
+  }
+  for (std::size_t t = 0; t < kRows; ++t) {
+    for (std::size_t v = 0; v < kVectors; ++v) hn::Store(sums[t][v], tag, out + t * out_stride + v * width);
   }
 }
 
-void multiply_panels(const double* panels, std::size_t panel_count, std::size_t d, std::span<const std::size_t> columns,
-                     const double* coefficients, std::size_t rows, double* out, std::size_t out_stride) {
-  switch (rows) {
-    case 1:
-      return multiply<1>(panels, panel_count, d, columns, coefficients, out, out_stride);
-    case 2:
-      return multiply<2>(panels, panel_count, d, columns, coefficients, out, out_stride);
-    case 3:
-      return multiply<3>(panels, panel_count, d, columns, coefficients, out, out_stride);
-    default:
-      return multiply<rows_at_once>(panels, panel_count, d, columns, coefficients, out, out_stride);
+/// All `width` columns of a panel from `first` on: tiles of kVectors vectors as long as they fit, then smaller ones.
+template <std::size_t kRows, std::size_t kVectors, class D>
+HWY_INLINE void multiply_tiles(D tag, const double* HWY_RESTRICT panel, std::size_t width, std::size_t first,
+                               const double* HWY_RESTRICT coefficients, std::size_t row_stride,
+                               std::span<const std::uint64_t> columns, const double* next_line,
+                               double* HWY_RESTRICT out, std::size_t out_stride) {
+  const std::size_t tile = kVectors * hn::Lanes(tag);
+  for (; first + tile <= width; first += tile) {
+    multiply_tile<kRows, kVectors>(tag, panel + first, width, coefficients, row_stride, columns, next_line, out + first,
+                                   out_stride);
   }
+  if constexpr (kVectors > 1) {
+    multiply_tiles<kRows, kVectors / 2>(tag, panel, width, first, coefficients, row_stride, columns, next_line, out,
+                                        out_stride);
+  }
+}
+
+/// A panel times rows `row` and on: kRows at once as long as they fit, then fewer. Of the panel `next` each group of
+/// rows fetches lines of its own.
+template <std::size_t kRows>
+HWY_INLINE void multiply_rows(const double* panel, std::size_t width, const double* next,
+                              const CoefficientRows& coefficients, std::size_t row, double* out,
+                              std::size_t out_stride) {
+  const hn::CappedTag<double, line_width> tag;
+  const std::size_t stride = padded(coefficients.d);
+  constexpr std::size_t most = panel_width / hn::MaxLanes(hn::CappedTag<double, line_width>());
+  constexpr std::size_t vectors = std::min(most, tile_vectors / std::bit_ceil(kRows));
+  for (; row + kRows <= coefficients.rows; row += kRows) {
+    const std::size_t group = row / rows_at_once;
+    multiply_tiles<kRows, vectors>(tag, panel, width, 0, coefficients.values + row * stride, stride,
+                                   coefficients.groups[group], next + group * line_width % width,
+                                   out + row * out_stride, out_stride);
+  }
+  if constexpr (kRows > 1) multiply_rows<kRows - 1>(panel, width, next, coefficients, row, out, out_stride);
+}
+
+void multiply_panels(const double* panels, std::size_t columns, const CoefficientRows& coefficients, double* out,
+                     std::size_t out_stride) {
+  for (std::size_t first = 0; first < columns; first += panel_width) {
+    const double* const panel = panels + first * coefficients.d;
+    // With fewer groups than a panel has lines, what the processor fetches by itself is faster.
+    const bool fetch = coefficients.groups.size() * line_width >= panel_width && columns - first >= 2 * panel_width;
+    multiply_rows<rows_at_once>(panel, panel_columns(first, columns),
+                                fetch ? panel + panel_width * coefficients.d : panel, coefficients, 0, out + first,
+                                out_stride);
+  }
+}
+
+std::size_t find_nonzero(const double* HWY_RESTRICT coefficients, std::size_t rows, std::size_t d,
+                         std::uint64_t* HWY_RESTRICT columns) {
+  const hn::CappedTag<double, line_width> tag;
+  const hn::RebindToUnsigned<decltype(tag)> index_tag;
+  const std::size_t width = hn::Lanes(tag), stride = padded(d);
+  const auto zero = hn::Zero(tag);
+  auto indices = hn::Iota(index_tag, 0);
+  std::size_t count = 0;
+  for (std::size_t j = 0; j < d; j += width, indices = hn::Add(indices, hn::Set(index_tag, width))) {
+    auto nonzero = hn::Ne(hn::Load(tag, coefficients + j), zero);
+    for (std::size_t t = 1; t < rows; ++t) {
+      nonzero = hn::Or(nonzero, hn::Ne(hn::Load(tag, coefficients + t * stride + j), zero));
+    }
+    if (hn::AllTrue(tag, nonzero)) {
+      hn::StoreU(indices, index_tag, columns + count);
+      count += width;
+      continue;
+    }
+    std::uint8_t bits[8];
+    hn::StoreMaskBits(tag, nonzero, bits);
+    for (std::size_t k = 0; k < width; ++k) {
+      columns[count] = j + k;
+      count += (bits[0] >> k) & 1U;
+    }
+  }
+  return count;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -62,13 +133,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace weir {
 
+HWY_EXPORT(find_nonzero);
 HWY_EXPORT(multiply_panels);
 
 namespace kernels {
 
-void multiply_panels(const double* panels, std::size_t panel_count, std::size_t d, std::span<const std::size_t> columns,
-                     const double* coefficients, std::size_t rows, double* out, std::size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(multiply_panels)(panels, panel_count, d, columns, coefficients, rows, out, out_stride);
+std::size_t find_nonzero(const double* coefficients, std::size_t rows, std::size_t d, std::uint64_t* columns) {
+  return HWY_DYNAMIC_DISPATCH(find_nonzero)(coefficients, rows, d, columns);
+}
+
+void multiply_panels(const double* panels, std::size_t columns, const CoefficientRows& coefficients, double* out,
+                     std::size_t out_stride) {
+  HWY_DYNAMIC_DISPATCH(multiply_panels)(panels, columns, coefficients, out, out_stride);
 }
 
 }  // namespace kernels

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <limits>
@@ -11,20 +12,29 @@
 #include "matrix_view.hpp"
 #include "model/panel_kernels.hpp"
 #include "model/shape.hpp"
+#include "sketch/kernels.hpp"
+#include "sketch/matrix_kernels.hpp"
 #include "weir/error.hpp"
 #include "weir/share.hpp"
 
 namespace weir {
 namespace {
 
+using kernels::line_width;
+using kernels::padded;
+using kernels::panel_columns;
 using kernels::panel_width;
 using kernels::rows_at_once;
 
 /// Changed rows that are multiplied and sketched together: B is read from memory once for all of them.
-constexpr std::size_t block_tokens = 16;
+constexpr std::size_t block_tokens = 32;
 /// Coordinates of y that are computed, and then sketched, at a time: with `block_tokens`, 64 KiB.
-constexpr std::size_t tile_width = 512;
-static_assert(tile_width % panel_width == 0 && block_tokens % rows_at_once == 0);
+constexpr std::size_t tile_width = 256;
+/// What is computed of a row is this far from that of the next, which begins in another set of the cache.
+constexpr std::size_t tile_stride = tile_width + line_width;
+/// Slices of fewer columns are sketched as updates of several rows together: each would be a short run.
+constexpr std::size_t least_run = 16;
+static_assert(tile_width % panel_width == 0 && least_run <= tile_width && block_tokens % rows_at_once == 0);
 
 const KroneckerShape& checked(const KroneckerShape& shape, Operand streamed, const DenseMatrix& core, Party party) {
   require_sides(shape);
@@ -46,11 +56,24 @@ const KroneckerShape& checked(const KroneckerShape& shape, Operand streamed, con
   return shape;
 }
 
-/// Adds `delta` to an entry of `operand`, on behalf of `change`.
-void add_to(double& entry, double delta, Operand operand, std::uint64_t i, std::size_t j, const auto& change) {
-  if (!std::isfinite(entry += delta))
+void require_finite(double entry, Operand operand, std::uint64_t i, std::size_t j, const auto& change) {
+  if (!std::isfinite(entry))
     throw InputError(fmt::format("{}: the sum of the changes of {}[{}][{}] is not a finite double", change(),
                                  to_string(operand), i, j));
+}
+
+/// Adds `delta` to an entry of `operand`, on behalf of `change`.
+void add_to(double& entry, double delta, Operand operand, std::uint64_t i, std::size_t j, const auto& change) {
+  require_finite(entry += delta, operand, i, j, change);
+}
+
+/// Adds `weight` times as many values to row i of `operand`.
+void add_to_row(std::span<double> row, double weight, std::span<const double> values, Operand operand,
+                std::uint64_t i) {
+  kernels::add_scaled(row.data(), values.data(), weight, row.size());
+  if (kernels::all_finite(row)) return;
+  for (std::size_t j = 0; j < row.size(); ++j)
+    require_finite(row[j], operand, i, j, [&] { return fmt::format("row {} of {}", i, to_string(operand)); });
 }
 
 }  // namespace
@@ -75,10 +98,10 @@ StreamedFactorModel::StreamedFactorModel(const KroneckerShape& shape, Operand st
       d_(core_.rows),
       streamed_slice_(streamed_shape(), party),
       fixed_slice_(fixed_shape(), party),
-      coefficients_(block_tokens * d_),
-      deltas_(block_tokens * tile_width) {
+      coefficients_(block_tokens * padded(d_)),
+      nonzero_columns_(block_tokens / rows_at_once * padded(d_)),
+      deltas_(block_tokens * tile_stride) {
   token_rows_.reserve(block_tokens);
-  nonzero_columns_.reserve(d_);
 }
 
 OperandShape StreamedFactorModel::shape_of(Operand factor) const noexcept {
@@ -98,23 +121,20 @@ void StreamedFactorModel::add_fixed(const EventBatch& batch) {
   }
   for (std::size_t t = 0; t < batch.rows.size(); ++t) {
     const std::uint64_t i = batch.rows.i[t];
-    if (!fixed_slice_.holds(i)) continue;
-    for (std::size_t j = 0; j < shape.columns; ++j)
-      add_to(fixed_slice_.row(i)[j], batch.rows.weights[t] * batch.rows.row(t)[j], shape.operand, i, j,
-             [&] { return fmt::format("row {} of {}", i, to_string(shape.operand)); });
+    if (fixed_slice_.holds(i))
+      add_to_row(fixed_slice_.row(i), batch.rows.weights[t], batch.rows.row(t), shape.operand, i);
   }
 }
 
 void StreamedFactorModel::multiply() {
   if (is_multiplied_) throw UsageError("the fixed factor has been multiplied already");
   const std::size_t width = fixed_slice_.matrix.rows;
-  const std::size_t panels = (width + panel_width - 1) / panel_width;
-  b_.assign(panels * panel_width * d_, 0.0);
+  b_.assign(padded(width) * d_, 0.0);
   largest_.assign(d_, 0.0);
   const MatrixView rows = matrix_view(std::as_const(fixed_slice_.matrix));
-  for (std::size_t p = 0; p < panels; ++p) {
-    const std::size_t first = p * panel_width;
+  for (std::size_t first = 0; first < width; first += panel_width) {
     const std::size_t count = std::min(panel_width, width - first);
+    const std::size_t row_length = panel_columns(first, width);
     const RowMajorMatrix product =
         matrix_view(std::as_const(core_)) *
         rows.middleRows(static_cast<Eigen::Index>(first), static_cast<Eigen::Index>(count)).transpose();
@@ -124,7 +144,7 @@ void StreamedFactorModel::multiply() {
         if (!std::isfinite(value))
           throw InputError(fmt::format("row {} of {}: its product with X overflows a double; scale the values down",
                                        fixed_slice_.first + first + k, to_string(fixed())));
-        b_[first * d_ + j * panel_width + k] = value;
+        b_[first * d_ + j * row_length + k] = value;
         largest_[j] = std::max(largest_[j], std::abs(value));
       }
     }
@@ -133,8 +153,8 @@ void StreamedFactorModel::multiply() {
   is_multiplied_ = true;
 }
 
-double* StreamedFactorModel::coefficients_of(std::size_t token) noexcept {
-  return coefficients_.data() + (token / rows_at_once) * rows_at_once * d_ + token % rows_at_once;
+std::span<double> StreamedFactorModel::coefficients_of(std::size_t token) noexcept {
+  return std::span(coefficients_).subspan(token * padded(d_), d_);
 }
 
 void StreamedFactorModel::add_events(const EventBatch& batch, VectorSketch& y) {
@@ -153,8 +173,8 @@ void StreamedFactorModel::add_events(const EventBatch& batch, VectorSketch& y) {
   token_rows_.clear();
   for (auto change = changes_.begin(); change != changes_.end();) {
     const std::uint64_t row = change->row;
-    double* const coefficients = coefficients_of(token_rows_.size());
-    for (std::size_t j = 0; j < d_; ++j) coefficients[j * rows_at_once] = 0;
+    const std::span<double> coefficients = coefficients_of(token_rows_.size());
+    std::ranges::fill(coefficients, 0.0);
     for (; change != changes_.end() && change->row == row; ++change)
       add_to_coefficients(batch, change->event, coefficients);
     if (finish_token(row, coefficients)) token_rows_.push_back(row);
@@ -163,32 +183,24 @@ void StreamedFactorModel::add_events(const EventBatch& batch, VectorSketch& y) {
   sketch_tokens(y);
 }
 
-void StreamedFactorModel::add_to_coefficients(const EventBatch& batch, std::size_t event, double* coefficients) {
+void StreamedFactorModel::add_to_coefficients(const EventBatch& batch, std::size_t event,
+                                              std::span<double> coefficients) {
   if (event < batch.size()) {
     const Event entry = batch[event];
-    return add_to(coefficients[entry.j * rows_at_once], entry.delta, streamed_, entry.i, entry.j,
+    return add_to(coefficients[entry.j], entry.delta, streamed_, entry.i, entry.j,
                   [&] { return "event " + describe(entry); });
   }
   const std::size_t t = event - batch.size();
-  const std::uint64_t i = batch.rows.i[t];
-  const std::span<const double> values = batch.rows.row(t);
-  for (std::size_t j = 0; j < d_; ++j)
-    add_to(coefficients[j * rows_at_once], batch.rows.weights[t] * values[j], streamed_, i, j,
-           [&] { return fmt::format("row {} of {}", i, to_string(streamed_)); });
+  add_to_row(coefficients, batch.rows.weights[t], batch.rows.row(t), streamed_, batch.rows.i[t]);
 }
 
 /// Adds the change to the row, where this party keeps it. True when it changes y.
-bool StreamedFactorModel::finish_token(std::uint64_t row, const double* coefficients) {
-  const auto describe_row = [&] { return fmt::format("row {} of {}", row, to_string(streamed_)); };
-  double bound = 0;
-  for (std::size_t j = 0; j < d_; ++j) bound += std::abs(coefficients[j * rows_at_once]) * largest_[j];
+bool StreamedFactorModel::finish_token(std::uint64_t row, std::span<const double> coefficients) {
+  const double bound = matrix_view(coefficients, 1, d_).cwiseAbs().cwiseProduct(matrix_view(largest_, 1, d_)).sum();
   if (!std::isfinite(bound))
-    throw InputError(describe_row() + ": changes of y by it may overflow a double; scale the values down");
-  if (streamed_slice_.holds(row)) {
-    const std::span<double> kept = streamed_slice_.row(row);
-    for (std::size_t j = 0; j < d_; ++j)
-      add_to(kept[j], coefficients[j * rows_at_once], streamed_, row, j, describe_row);
-  }
+    throw InputError(fmt::format("row {} of {}: changes of y by it may overflow a double; scale the values down", row,
+                                 to_string(streamed_)));
+  if (streamed_slice_.holds(row)) add_to_row(streamed_slice_.row(row), 1, coefficients, streamed_, row);
   return bound > 0;
 }
 
@@ -196,23 +208,36 @@ bool StreamedFactorModel::finish_token(std::uint64_t row, const double* coeffici
 void StreamedFactorModel::sketch_tokens(VectorSketch& y) {
   const std::size_t tokens = token_rows_.size();
   const std::size_t width = fixed_slice_.matrix.rows;
-  for (std::size_t first = 0; tokens > 0 && first < width; first += tile_width) {
-    const std::size_t count = std::min(tile_width, width - first);
-    for (std::size_t token = 0; token < tokens; token += rows_at_once) {
-      const double* const coefficients = coefficients_of(token);
-      const std::size_t rows = std::min(rows_at_once, tokens - token);
-      nonzero_columns_.clear();
-      for (std::size_t j = 0; j < d_; ++j) {
-        const double* const of_column = coefficients + j * rows_at_once;
-        if (std::any_of(of_column, of_column + rows, [](double value) { return value != 0; }))
-          nonzero_columns_.push_back(j);
-      }
-      kernels::multiply_panels(b_.data() + first * d_, (count + panel_width - 1) / panel_width, d_, nonzero_columns_,
-                               coefficients, rows, deltas_.data() + token * tile_width, tile_width);
-    }
+  if (tokens == 0 || width == 0) return token_rows_.clear();
+  const std::uint64_t row_length = fixed_shape().rows;
+  const auto key = [&](std::size_t token, std::size_t k) {
+    return token_rows_[token] * row_length + fixed_slice_.first + k;
+  };
+  std::array<std::span<const std::uint64_t>, block_tokens / rows_at_once> groups;
+  for (std::size_t token = 0; token < tokens; token += rows_at_once) {
+    std::uint64_t* const columns = nonzero_columns_.data() + token / rows_at_once * padded(d_);
+    const std::size_t rows = std::min(rows_at_once, tokens - token);
+    groups[token / rows_at_once] = {columns, kernels::find_nonzero(coefficients_of(token).data(), rows, d_, columns)};
+  }
+  const kernels::CoefficientRows coefficients{coefficients_.data(), tokens, d_,
+                                              std::span(groups).first((tokens + rows_at_once - 1) / rows_at_once)};
+  if (width < least_run) {
+    kernels::multiply_panels(b_.data(), width, coefficients, deltas_.data(), padded(width));
+    keys_.resize(tokens * width);
     for (std::size_t token = 0; token < tokens; ++token) {
-      const std::uint64_t first_key = token_rows_[token] * fixed_shape().rows + fixed_slice_.first + first;
-      y.update_run(first_key, std::span(deltas_).subspan(token * tile_width, count));
+      // In place: what is compacted comes before what it is taken from.
+      for (std::size_t k = 0; k < width; ++k) {
+        keys_[token * width + k] = key(token, k);
+        deltas_[token * width + k] = deltas_[token * padded(width) + k];
+      }
+    }
+    y.update(keys_, std::span(deltas_).first(keys_.size()));
+  } else {
+    for (std::size_t first = 0; first < width; first += tile_width) {
+      const std::size_t count = std::min(tile_width, width - first);
+      kernels::multiply_panels(b_.data() + first * d_, count, coefficients, deltas_.data(), tile_stride);
+      for (std::size_t token = 0; token < tokens; ++token)
+        y.update_run(key(token, first), std::span(deltas_).subspan(token * tile_stride, count));
     }
   }
   token_rows_.clear();
@@ -236,8 +261,9 @@ std::vector<double> StreamedFactorModel::entries(std::span<const double> rows,
   for (std::size_t t = 0; t < columns.size(); ++t) {
     if (!fixed_slice_.holds(columns[t])) continue;
     const std::uint64_t k = columns[t] - fixed_slice_.first;
-    const double* const column = b_.data() + (k - k % panel_width) * d_ + k % panel_width;
-    for (std::size_t j = 0; j < d_; ++j) result[t] += rows[t * d_ + j] * column[j * panel_width];
+    const std::size_t first = k - k % panel_width, row_length = panel_columns(first, fixed_slice_.matrix.rows);
+    const double* const column = b_.data() + first * d_ + k % panel_width;
+    for (std::size_t j = 0; j < d_; ++j) result[t] += rows[t * d_ + j] * column[j * row_length];
   }
   return result;
 }
@@ -245,8 +271,10 @@ std::vector<double> StreamedFactorModel::entries(std::span<const double> rows,
 DenseMatrix StreamedFactorModel::metric_part() const {
   const auto d = static_cast<Eigen::Index>(d_);
   RowMajorMatrix sum = RowMajorMatrix::Zero(d, d);
-  for (std::size_t first = 0; first < b_.size(); first += panel_width * d_) {
-    const auto panel = matrix_view(std::span(b_).subspan(first, panel_width * d_), d_, panel_width);
+  const std::size_t width = fixed_slice_.matrix.rows;
+  for (std::size_t first = 0; first < width; first += panel_width) {
+    const std::size_t row_length = panel_columns(first, width);
+    const auto panel = matrix_view(std::span(b_).subspan(first * d_, row_length * d_), d_, row_length);
     sum.noalias() += panel * panel.transpose();
   }
   return to_dense_matrix(sum);

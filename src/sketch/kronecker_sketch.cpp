@@ -63,19 +63,21 @@ double KroneckerSketch::f2() const {
   return f2 < 0 ? 0.0 : f2;  // what overflows may be no number, and is not 0
 }
 
-void KroneckerSketch::add(const KroneckerSketch& other, double coefficient) {
+void KroneckerSketch::add(const KroneckerSketch& other, double coefficient, OperandSet fixed) {
   if (const std::string difference = describe_difference(*this, other); !difference.empty()) {
     throw InputError("the sketches do not combine: " + difference);
   }
-  a1.add(other.a1, coefficient);
-  a2.add(other.a2, coefficient);
+  if (!fixed.contains(Operand::A1)) a1.add(other.a1, coefficient);
+  if (!fixed.contains(Operand::A2)) a2.add(other.a2, coefficient);
+  if (fixed.contains(Operand::X)) return;
   for (std::size_t k = 0; k < x.size(); ++k) x[k] += coefficient * other.x[k];
   x_events += other.x_events;  // whatever the coefficient: an X that was deleted is zero, not the identity
 }
 
-void KroneckerSketch::scale(double coefficient) {
-  a1.scale(coefficient);
-  a2.scale(coefficient);
+void KroneckerSketch::scale(double coefficient, OperandSet fixed) {
+  if (!fixed.contains(Operand::A1)) a1.scale(coefficient);
+  if (!fixed.contains(Operand::A2)) a2.scale(coefficient);
+  if (fixed.contains(Operand::X)) return;
   for (double& entry : x) entry *= coefficient;
 }
 

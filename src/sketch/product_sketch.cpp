@@ -33,22 +33,26 @@ bool ProductSketch::x_is_zero() const noexcept {
   return std::all_of(x.begin(), x.end(), [](double entry) { return entry == 0.0; });
 }
 
-void ProductSketch::add(const ProductSketch& other, double coefficient) {
+void ProductSketch::add(const ProductSketch& other, double coefficient, OperandSet fixed) {
   if (const std::string difference = describe_difference(*this, other); !difference.empty()) {
     throw InputError("the sketches do not combine: " + difference);
   }
-  if (degree == 2 && std::abs(coefficient) != 1) {
+  const bool a_is_fixed = fixed.contains(Operand::A);
+  if (degree == 2 && !a_is_fixed && std::abs(coefficient) != 1) {
     throw InputError(fmt::format("rows and their squares are added or subtracted, not multiplied by {}", coefficient));
   }
-  a.add(other.a, coefficient);
+  if (!a_is_fixed) a.add(other.a, coefficient);
+  if (fixed.contains(Operand::x)) return;
   for (std::size_t j = 0; j < x.size(); ++j) x[j] += coefficient * other.x[j];
 }
 
-void ProductSketch::scale(double coefficient) {
-  if (degree == 2 && coefficient != 1) {
+void ProductSketch::scale(double coefficient, OperandSet fixed) {
+  const bool a_is_fixed = fixed.contains(Operand::A);
+  if (degree == 2 && !a_is_fixed && coefficient != 1) {
     throw InputError(fmt::format("rows and their squares cannot both be multiplied by {}", coefficient));
   }
-  a.scale(coefficient);
+  if (!a_is_fixed) a.scale(coefficient);
+  if (fixed.contains(Operand::x)) return;
   for (double& entry : x) entry *= coefficient;
 }
 

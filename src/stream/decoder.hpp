@@ -55,8 +55,6 @@ class Limits {
   std::string advice_;
 };
 
-inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X};
-
 /// The lines of a text event for `operand`: "y,i,delta".
 [[nodiscard]] std::string_view form_of(Operand operand) noexcept;
 /// What the indices of `operand` are called in it.

@@ -427,6 +427,18 @@ class States(Case):
             self.fail_with(1, "combine", "-o", self.path("c.weir"), "--scaled", coefficient, self.path("s.weir"), naming=("--scaled", problem))
             self.assertFalse(os.path.exists(self.path("c.weir")))
 
+    def test_states_of_version_1_are_refused(self):
+        self.sample("--n", 10, "--seed", 1, "--save", self.path("new.weir"), self.write("e.csv", "1,2\n"))
+        old = bytearray(self.read("new.weir"))
+        self.assertEqual(old[8], 2)
+        old[8] = 1
+        old = self.write("old.weir", bytes(old))
+        new = self.path("new.weir")
+        for command in (["inspect", old], ["sample", "--state", old], ["query", "--state", new, "--inner", old],
+                        ["combine", "-o", self.path("sum.weir"), "--add", new, "--add", old]):
+            self.fail_with(1, *command, naming=["old.weir: state format version 1", "another construction of the random scales", "from its stream"])
+        self.fail_with(1, "sample", "--state", old, "e.csv", ranks=2, naming="old.weir")
+
     def test_damaged_states(self):
         file = self.write("e.csv", "1,2\n")
         self.sample("--n", 10, "--buckets", 2, "--rows", 1, "--lanes", 2, "--threshold", 0, "--seed", 1, "--save", self.path("s.weir"), file)

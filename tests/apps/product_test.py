@@ -233,23 +233,59 @@ class Products(Case):
         self.succeed("query", "--n", N, "--norm", vector)
         for wrong in (["--threshold", 2], ["--without-replacement"], ["--p", 1]):
             self.fail_with(2, "sample", *self.options, "--sampler", "precision", *wrong, "--fixed", self.fixed_a, x)
-        state = self.path("precision.weir")
-        self.sample("--sampler", "precision", "--samples", 4, "--epsilon", 0.3, "--fixed", self.fixed_a, x, "--save", state)
-        for wrong in (["--threshold", 2], ["--without-replacement"], ["--sampler", "perfect"]):
-            self.fail_with(2, "sample", "--state", state, *wrong, naming=[wrong[0], "the sampler precision"])
         self.fail_with(2, "sample", *self.options, "--precision-constant", 2, "--fixed", self.fixed_a, x, naming="--sampler precision")
 
-    def test_a_state_goes_on_with_either_operand(self):
+    def test_precision_states_know_what_they_were_made_for(self):
+        x, more = self.write("x.csv", self.x_events), self.write("more.csv", "x,2,4\n")
+        precision = ["--sampler", "precision", "--samples", 4, "--epsilon", 0.3, "--precision-constant", 0.75]
+        state, perfect = self.path("precision.weir"), self.path("perfect.weir")
+        reference = self.sample(*precision, "--no-verify", "--fixed", self.fixed_a, x, "--save", state, ranks=2)
+        self.assertTrue(reference["samples"])
+        self.sample("--fixed", self.fixed_a, x, "--save", perfect)
+        for same in ([], ["--epsilon", 0.3], ["--precision-constant", 0.75], precision[:2]):
+            for ranks in (None, 2):
+                answer = self.succeed("sample", "--state", state, "--samples", 4, "--json", *same, ranks=ranks).json()
+                self.assertEqual(without_times(answer), without_times(reference))
+        whole = self.sample(*precision, "--no-verify", "--fixed", self.fixed_a, x, more)
+        goes_on = ["sample", "--state", state, "--samples", 4, "--json", "--model", "product", "--save", self.path("later.weir"), more]
+        self.assertEqual(without_times(self.succeed(*goes_on, ranks=2).json()), without_times(whole))
+        again = self.succeed("sample", "--state", self.path("later.weir"), "--samples", 4, "--json").json()
+        self.assertEqual(without_times(again), without_times(whole))
+        for wrong in (["--threshold", 2], ["--without-replacement"], ["--sampler", "perfect"]):
+            self.fail_with(2, "sample", "--state", state, *wrong, naming=[wrong[0], "the sampler precision"])
+        for wrong in (["--epsilon", 0.1], ["--precision-constant", 1]):
+            for ranks in (None, 2):
+                for stream in ([], ["--model", "product", more]):
+                    self.fail_with(2, "sample", "--state", state, *wrong, *stream, ranks=ranks,
+                                   naming="%s %s contradicts the saved state" % tuple(wrong))
+        self.fail_with(2, "sample", "--state", perfect, "--precision-constant", 1, naming=["--precision-constant", "the sampler perfect"])
+        self.succeed("sample", "--state", perfect, "--epsilon", 0.3)
+        held = self.succeed("inspect", state, "--json").json()
+        self.assertEqual((held["law"], held["epsilon"], held["constant"]), ("uniform", 0.3, 0.75))
+        self.assertNotIn("epsilon", self.succeed("inspect", perfect, "--json").json())
+        # The same table, for another target.
+        same_table = [part for name in ("buckets", "lanes") for part in ("--" + name, held[name])]
+        self.sample(*precision[:-1], 0.5, *same_table, "--fixed", self.fixed_a, x, "--save", self.path("other.weir"))
+        self.fail_with(1, "combine", "-o", self.path("sum.weir"), "--add", state, "--add", self.path("other.weir"),
+                       naming="C of the sampler precision: 0.75 against 0.5")
+
+    def test_a_state_goes_on_with_the_operands_that_stream(self):
         rows, x = self.write("rows.csv", self.rows()), self.write("x.csv", self.x_events)
-        more = self.write("more.csv", "x,2,4\nA,5,1,3\n")
-        whole = self.drawn(self.sample("--d", D, rows, x, more))
         state = self.path("s.weir")
-        for first in (["--d", D, rows, x], ["--fixed", self.fixed_a, x]):
+        for first, more in ((["--d", D, rows, x], "x,2,4\nA,5,1,3\n"), (["--fixed", self.fixed_a, x], "x,2,4\n")):
+            more = self.write("more.csv", more)
+            whole = self.drawn(self.sample("--d", D, rows, x, more))
             for ranks in (None, 3):
                 self.sample(*first, "--save", state, ranks=ranks)
                 self.assertEqual(self.drawn(self.succeed("sample", "--state", state, "--json", ranks=ranks).json()), self.drawn(self.sample("--d", D, rows, x)))
                 self.assertEqual(self.drawn(self.succeed("sample", "--state", state, "--model", "product", "--json", more, ranks=ranks).json()), whole)
         self.assertIn("product", self.succeed("inspect", state).out)
+        for change in ("A,5,1,3", "A,5,*,1,2,3,4"):
+            changed = self.write("changed.csv", "x,2,4\n%s\n" % change)
+            for command in ("sample", "query"):
+                for ranks in (None, 3):
+                    self.fail_with(1, command, "--state", state, "--model", "product", changed, ranks=ranks,
+                                   naming=["changed.csv:2: A is not an operand", "takes x", "fixed in the saved state: A"])
         self.fail_with(2, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_x, more, naming="its own x")
         self.fail_with(2, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_a, more, naming="its own A")
         self.fail_with(2, "sample", "--state", state, "--model", "product", "--d", 7, more, naming="--d 7")
@@ -275,6 +311,58 @@ class Products(Case):
         self.assertEqual({(s["index"], s["value"]) for s in answer["samples"]}, {(42, 3000)})
         outcome = self.succeed("combine", "-o", self.path("none"), "--add", self.path("after"), "--subtract", self.path("before"))
         self.assertIn("--of y", outcome.err)
+
+    def test_a_fixed_operand_is_kept_once(self):
+        first, second = self.write("x.csv", self.x_events), self.write("second.csv", "x,0,1\nx,2,-3\n")
+        both = self.write("both.csv", self.x_events + "x,0,-2\nx,2,6\n")  # minus twice the second
+        target = self.path("sum")
+        for law in ([], ["--p", 4]):
+            self.sample("--fixed", self.fixed_a, *law, first, "--save", self.path("first"), ranks=3)
+            self.sample("--fixed", self.fixed_a, *law, second, "--save", self.path("second"))
+            reference = self.drawn(self.sample("--fixed", self.fixed_a, *law, "--no-verify", both))
+            terms = ["--add", self.path("first"), "--subtract", self.path("second"), "--scaled", -1, self.path("second")]
+            self.succeed("combine", "-o", target, *terms)
+            for ranks in (None, 2):
+                self.assertEqual(self.drawn(self.succeed("sample", "--state", target, "--json", ranks=ranks).json()), reference)
+            held = self.succeed("inspect", target, "--json").json()
+            self.assertEqual((held["fixed"], held["d"], held["updates"]), (["A"], D, 2 * D + 4))
+            self.assertRegex(self.succeed("inspect", target).out, r"fixed +A\n")
+            self.succeed("combine", "-o", self.path("y"), "--of", "y", *terms)
+            self.assertEqual(self.succeed("query", "--state", self.path("y"), "--json").json()["norm"], reference[2])
+            outcome = self.succeed("combine", "-o", target, "--add", self.path("first"), "--scaled", -1, self.path("first"))
+            self.assertEqual(outcome.err, "")  # y cancels, as asked for.
+            self.assertEqual(self.weir("sample", "--state", target).code, 3)
+        os.remove(target)
+        self.a[5][0] += 1
+        other = "A=" + self.write("other.npy", as_npy(self.a))
+        for name, setting, naming in (("third", ["--fixed", other, first], "A: fixed in both, and not the same"),
+                                      ("third", ["--d", D, self.path("a.npy"), first], "A: fixed against streamed")):
+            self.sample(*setting, "--p", 4, "--save", self.path(name))
+            self.fail_with(1, "combine", "-o", target, "--add", self.path("first"), "--add", self.path(name),
+                           naming=[self.path("first"), self.path(name), naming])
+            self.assertFalse(os.path.exists(target))
+
+    def test_fourth_power_of_one_column(self):
+        # As if x were fixed: rows of one number, and x = 1; but it streams.
+        parts = [self.write("part%d.csv" % k, "A,%d,*,%d\nx,0,1\n" % (k, 3 + k)) for k in range(2)]
+        options = ["--model", "product", "--p", 4, "--n", 2, "--d", 1, "--seed", SEED, "--buckets", 256, "--json"]
+        for part in parts:
+            self.succeed("sample", *options, part, "--save", part + ".weir")
+        self.succeed("combine", "-o", self.path("sum"), "--add", parts[0] + ".weir", "--add", parts[1] + ".weir")
+        norm = math.hypot(2 * 3, 2 * 4)
+        self.assertAlmostEqual(self.succeed("query", "--state", self.path("sum"), "--json").json()["norm"], norm, places=9)
+        goes_on = ["query", "--state", parts[0] + ".weir", "--model", "product", "--json"]
+        self.assertAlmostEqual(self.succeed(*goes_on, parts[1]).json()["norm"], norm, places=9)
+        one = "x=" + self.write("one.txt", "1\n")
+        self.fail_with(2, *goes_on, "--fixed", one, parts[1], naming="its own x")
+        # And where it is fixed it does not.
+        self.succeed("sample", *options, "--fixed", one, self.write("rows.csv", "A,0,*,3\n"), "--save", self.path("fixed"))
+        self.fail_with(1, "combine", "-o", self.path("sum"), "--add", self.path("fixed"), "--add", parts[1] + ".weir",
+                       naming="x: fixed against streamed")
+        self.fail_with(2, "sample", "--state", self.path("fixed"), "--model", "product", parts[1], naming="--fixed x=FILE")
+        held = self.succeed("inspect", self.path("fixed"), "--json").json()
+        self.assertEqual((held["fixed"], "d" in held), (["x"], False))
+        self.assertNotIn("d", self.succeed("sample", "--state", self.path("fixed"), "--json").json())
 
     def test_queries(self):
         x = self.write("x.csv", self.x_events)

@@ -1,6 +1,7 @@
 """Acceptance tests of --model kronecker, by all methods, and --model rows. harness.py says what they need."""
 
 import math
+import os
 import random
 import unittest
 
@@ -219,6 +220,107 @@ class Kronecker(Case):
             for ranks in (None, 2):
                 with self.subTest(arguments=arguments, ranks=ranks):
                     self.fail_with(2, "sample", *arguments, naming=naming, ranks=ranks)
+
+    def test_fixed_operands_are_kept_once(self):
+        target, first, second = self.path("sum.weir"), self.path("first.weir"), self.path("second.weir")
+        halves = [self.write("half%d.csv" % k, row_events("A1", self.a1[:30]) if k == 0 else
+                             "".join("A1,%d,*,%s\n" % (i, ",".join(map(str, row))) for i, row in enumerate(self.a1) if i >= 30)) for k in range(2)]
+        combined = self.write("combined.csv", row_events("A1", [[value * (1 if i < 30 else -3) for value in row] for i, row in enumerate(self.a1)]))
+        two_stage = ["--method", "two-stage"]
+        setting = [*two_stage, *self.fix("A2", "X"), "--n1", N1]
+        for gram, coefficient, whole in (([], -3, combined), (["--gram", "exact"], 1, self.a1_rows)):
+            self.sample(*setting, *gram, halves[0], "--save", first, ranks=3)
+            self.sample(*setting, *gram, halves[1], "--save", second)
+            reference = self.drawn(self.sample(*setting, *gram, whole))
+            self.succeed("combine", "-o", target, "--add", first, "--scaled", coefficient, second)
+            for ranks in (None, 2):
+                self.assertEqual(self.drawn(self.succeed("sample", "--state", target, "--json", ranks=ranks).json()), reference)
+        held = self.succeed("inspect", target, "--json").json()
+        self.assertEqual((held["fixed"], held["x_events"], held["updates"]), (["A2", "X"], D1, N1))
+        self.assertRegex(self.succeed("inspect", target).out, r"fixed +A2, X\n")
+        self.fail_with(1, "combine", "-o", target, "--scaled", 2, first, naming=[first, "come and go whole"])
+        outcome = self.succeed("combine", "-o", target, "--add", first, "--subtract", first)
+        self.assertEqual(outcome.err, "")  # y cancels, as asked for.
+        self.assertEqual(self.weir("sample", "--state", target).code, 3)
+
+        # X streams alone, so that exact Gram matrices scale as well.
+        twice = self.write("twice.csv", row_events("X", [[2 * value for value in row] for row in self.x]))
+        for gram in ([], ["--gram", "exact"]):
+            setting = [*two_stage, *gram, *self.fix("A1", "A2")]
+            self.sample(*setting, self.x_entries, "--save", first)
+            self.succeed("combine", "-o", target, "--scaled", 2, first)
+            self.assertEqual(self.drawn(self.succeed("sample", "--state", target, "--json").json()), self.drawn(self.sample(*setting, twice)))
+
+    def test_states_of_other_fixed_operands_do_not_combine(self):
+        target, state, other = self.path("sum.weir"), self.path("state.weir"), self.path("other.weir")
+        combine = ["combine", "-o", target, "--add", state, "--add", other]
+        setting = ["--method", "two-stage", "--n1", N1, "--d1", D1, self.a1_rows]
+        self.sample(*setting, *self.fix("A2"), self.x_entries, "--save", state)
+        self.sample(*setting, *self.fix("A2", "X"), "--save", other)
+        self.fail_with(1, *combine, naming=[state, other, "X: streamed against fixed"])
+        self.sample(*setting, "--n2", N2, "--d2", D2, self.a2_entries, self.x_entries, "--save", other)
+        self.fail_with(1, *combine, naming=[state, other, "A2: fixed against streamed"])
+        self.a2[3][1] += 1
+        self.sample(*setting, "--fixed", "A2=" + self.write("changed.npy", as_npy(self.a2)), self.x_entries, "--save", other)
+        self.fail_with(1, *combine, naming=[state, other, "A2: fixed in both, and not the same"])
+        self.sample("--method", "two-stage", *self.fix("A1", "A2", "X"), "--save", state)
+        self.fail_with(1, "combine", "-o", target, "--scaled", 2, state, naming=[state, "A1, A2, X", "none streamed"])
+        # X, which alone streams, has had no event.
+        square = "A2=" + self.write("square.npy", as_npy([row[:D1] for row in self.a2]))
+        self.sample("--method", "two-stage", *self.fix("A1"), "--fixed", square, "--save", state)
+        for term in (["--scaled", 2], ["--subtract"]):
+            self.fail_with(1, "combine", "-o", target, *term, state, naming=[state, "X", "identity"])
+        self.assertFalse(os.path.exists(target))
+        self.succeed("combine", "-o", target, "--add", state, "--add", state)
+
+    def test_no_event_changes_a_fixed_operand(self):
+        state = self.path("state.weir")
+        go_on = ["sample", "--state", state, "--model", "kronecker", "--json"]
+        self.sample("--method", "two-stage", "--n1", N1, *self.fix("A2", "X"), self.a1_rows, "--save", state)
+        for stream in (self.a2_entries, self.x_entries):
+            for ranks in (None, 3):
+                self.fail_with(1, *go_on, stream, ranks=ranks,
+                               naming=[stream + ":1: ", "which takes A1", "fixed in the saved state: A2, X"])
+        # A file of numbers is of the operand that streams.
+        nothing = self.write("nothing.csv", "A2,0,0,1\nA2,0,0,-1\n")
+        self.weir("sample", *self.options, "--method", "two-stage", "--n2", N2, *self.fix("A1", "X"), nothing, "--save", state)
+        reference = self.drawn(self.sample("--method", "two-stage", *self.fix("A1", "A2", "X")))
+        for ranks in (None, 2):
+            self.assertEqual(self.drawn(self.succeed(*go_on, self.path("a2.npy"), ranks=ranks).json()), reference)
+        self.sample("--method", "two-stage", *self.fix("A1", "A2", "X"), "--save", state)
+        for ranks in (None, 2):
+            self.fail_with(2, *go_on, self.a1_rows, ranks=ranks, naming=[state, "A1, A2 and X, all of them fixed"])
+            for method in ("two-stage", "exact"):
+                self.fail_with(2, "sample", *self.options, "--method", method, *self.fix("A1", "A2", "X"), self.a1_rows, ranks=ranks,
+                               naming="nothing streams")
+
+    def test_inner_products_that_cannot_be_are_found_before_the_stream_is_read(self):
+        broken = self.write("broken.csv", "what\n")
+        state = self.path("state.weir")
+        streams = [*self.sides, self.a1_entries, self.a2_entries, self.x_entries]
+        two_stage = ["query", *self.options, *self.sides, "--inner", state, broken]
+        for sides, naming in ((["--gram-buckets", 512], "buckets of the Gram sketch: 2048 against 512"),
+                              (["--n2", N2 + 1], "n2: %d against %d" % (N2, N2 + 1)), (["--n1", N1 + 1], "dimension")):
+            given = [part for k in range(0, len(self.sides), 2) if self.sides[k] not in sides for part in self.sides[k:k + 2]]
+            self.succeed("query", *self.options, *given, *sides, *streams[len(self.sides):], "--save", state)
+            for ranks in (None, 2):
+                self.fail_with(1, *two_stage, ranks=ranks, naming=["state.weir", naming])
+        # Other columns of the factors, and an exact Gram matrix, are no hindrance.
+        self.succeed("query", *self.options, "--gram", "exact", "--n1", N1, "--n2", N2, "--d1", 1, "--d2", 1,
+                     self.write("one.csv", "A1,%d,*,1\nA2,%d,*,1\nX,0,0,1\n" % (17, 30)), "--save", state)
+        answer = self.succeed("query", *self.options, *streams, "--inner", state).json()["inner"][0]
+        self.assertLessEqual(abs(answer["value"] - self.y[17][30]), answer["bound"])
+
+        # A sketch of y against operands, and y against its transpose.
+        same = ["--buckets", 2, "--lanes", 1, "--levels", 1]
+        self.succeed("query", *self.options, *same, *self.fix("A2", "X"), "--n1", N1, self.a1_rows, "--save", state)
+        self.fail_with(1, "query", *self.options, *self.sides, *same, "--inner", state, broken, naming="state.weir")
+        square = self.write("square.npy", as_npy([row[:1] for row in self.a1]))
+        streaming = ["query", *self.options, *same, "--n1", N1, "--n2", N1]
+        self.succeed(*streaming, "--fixed", "A2=" + square, self.write("e1.csv", "A1,1,0,1\n"), "--save", state)
+        for ranks in (None, 2):
+            self.fail_with(1, *streaming, "--fixed", "A1=" + square, "--inner", state, broken, ranks=ranks, naming=["state.weir", "transpose"])
+        self.succeed(*streaming, "--fixed", "A2=" + square, self.path("e1.csv"), "--inner", state)
 
     def test_sizes_follow_from_epsilon_and_overrides(self):
         streams = [*self.sides, "--no-verify", self.a1_entries, self.a2_entries, self.x_entries]

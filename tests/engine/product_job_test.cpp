@@ -225,6 +225,29 @@ TEST_F(ProductJobTest, AStateGoesOn) {
   EXPECT_TRUE(std::ranges::equal(second.y.y().table(), whole.y.y().table()));
 }
 
+TEST_F(ProductJobTest, AHeldOperandDoesNotChange) {
+  Model model = StreamedProductModel(operands.rows, operands.columns);
+  const JobResult first = run_job(world, model, {config(8)}, {{{x.path()}}, {{Operand::A, rows.path()}}});
+  const auto go_on = [&](const std::string& stream, OperandSet held) {
+    std::optional<SketchState> start;
+    if (world.local_is_root()) start = first.y.sketch;
+    return run_job(world, model, {config(8)}, {.stream = {{stream}}, .held = held}, std::move(start));
+  };
+  const JobResult twice = go_on(x.path(), {Operand::A});
+  if (world.local_is_root()) {
+    VectorSketch expected = first.y.y();
+    expected.scale(2);
+    EXPECT_FALSE(expected.is_zero());
+    EXPECT_TRUE(std::ranges::equal(twice.y.y().table(), expected.table()));
+  }
+  for (const std::string& stream : {rows.path(), entries.path()}) {
+    const std::string message =
+        testing_support::message_of<InputError>([&] { std::ignore = go_on(stream, {Operand::A}); });
+    EXPECT_NE(message.find("A is not an operand of this model, which takes x"), std::string::npos) << message;
+  }
+  EXPECT_THROW(std::ignore = go_on(x.path(), {Operand::A, Operand::x}), UsageError);
+}
+
 TEST_F(ProductJobTest, AFixedMatrixBelongsToAStreamedVector) {
   Model model = VectorModel(10);
   EXPECT_THROW(std::ignore = run_job(world, model, {config(8)}, {{}, {{Operand::A, rows.path()}}}), UsageError);

@@ -47,13 +47,36 @@ State small_state() {
   return {{"product", 12345678901, 4}, std::move(sketch)};
 }
 
-State small_product_state(std::uint32_t degree = 2) {
+/// As Algorithm 2 has it.
+SketchConfig precision_config() {
+  SketchConfig config = small_config();
+  config.law = ScaleLaw::uniform;
+  config.p = 2;
+  return config;
+}
+
+State small_precision_state() {
+  VectorSketch sketch(precision_config());
+  sketch.update(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -2.5});
+  return {{.model = "product", .updates = 12345678901, .ranks = 4, .precision = {{0.25, 1.5}}}, std::move(sketch)};
+}
+
+State small_product_state(std::uint32_t degree = 2, OperandSet fixed = {}) {
   ProductSketch sketch(small_config(), 2, degree);  // five columns, or two
   sketch.a.update_rows(
       std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -1},
       degree == 2 ? std::vector<double>{1, -2.5, 1, -2.5, 6.25, 3, 0, 9, 0, 0} : std::vector<double>{1, -2.5, 3, 0});
   sketch.x = {0.5, -3};
-  return {{"product", 12345678901, 4}, std::move(sketch)};
+  return {{.model = "product", .updates = 12345678901, .ranks = 4, .fixed = fixed}, std::move(sketch)};
+}
+
+/// For the law |y_i|^4 with x fixed: rows of one number, and 1 in the place of x.
+State small_lifted_state() {
+  ProductSketch sketch(small_config(), 1, 2);
+  sketch.a.update_rows(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, 1},
+                       std::vector<double>{-2, 4, 5, 25});
+  sketch.x = {1};
+  return {{.model = "product", .updates = 12345678901, .ranks = 4, .fixed = {Operand::x}}, std::move(sketch)};
 }
 
 SketchConfig matrix_config() {
@@ -78,7 +101,7 @@ State small_rows_state(bool exact = true) {
 
 constexpr KroneckerShape small_shape{.n1 = 1000, .n2 = std::uint64_t{1} << 60, .d1 = 2, .d2 = 3};
 
-State small_kronecker_state(bool exact = true) {
+State small_kronecker_state(bool exact = true, OperandSet fixed = {}) {
   KroneckerSketch sketch(small_shape, small_config(), {.buckets = 4, .exact = exact});
   sketch.a1.update_rows(std::vector<std::uint64_t>{3, 999}, std::vector<double>{1, -1},
                         std::vector<double>{1, -2.5, 3, 0});
@@ -86,13 +109,21 @@ State small_kronecker_state(bool exact = true) {
                         std::vector<double>{0.5, 0, -1, 7, 8, 9});
   sketch.x = {1, 2, 3, -4, -5, 0.125};
   sketch.x_events = 7;
-  return {{"kronecker", 12345678901, 4}, std::move(sketch)};
+  return {{.model = "kronecker", .updates = 12345678901, .ranks = 4, .fixed = fixed}, std::move(sketch)};
 }
 
 /// One of every kind, and of every variety of a kind.
 std::vector<State> all_states() {
-  return {small_state(),          small_product_state(1),  small_product_state(2),      small_matrix_state(),
-          small_rows_state(true), small_rows_state(false), small_kronecker_state(true), small_kronecker_state(false)};
+  return {small_state(),
+          small_precision_state(),
+          small_product_state(1, {Operand::A}),
+          small_product_state(2),
+          small_lifted_state(),
+          small_matrix_state(),
+          small_rows_state(true),
+          small_rows_state(false),
+          small_kronecker_state(true),
+          small_kronecker_state(false, {Operand::A1, Operand::X})};
 }
 
 VectorSketch& vector_in(State& state) { return std::get<VectorSketch>(state.sketch); }
@@ -195,13 +226,14 @@ Value read_at(const Bytes& bytes, std::size_t offset) {
 
 constexpr std::size_t m = 7;  // length of "product"
 
-/// The layout that the header file draws, byte by byte, up to the seed. `config` is what was saved.
+/// The layout that the header file draws, byte by byte, up to the seed. The rest is what was saved.
 void expect_preamble_as_documented(const Bytes& bytes, std::uint32_t kind, const std::string& model = "product",
-                                   const SketchConfig& config = small_config()) {
+                                   const SketchConfig& config = small_config(), std::uint8_t fixed = 0,
+                                   const PrecisionTarget& target = {}) {
   const auto u32 = [&](std::size_t offset) { return read_at<std::uint32_t>(bytes, offset); };
   const auto u64 = [&](std::size_t offset) { return read_at<std::uint64_t>(bytes, offset); };
   EXPECT_EQ(std::memcmp(bytes.data(), "\x89WEIR\r\n\x1a", 8), 0);
-  EXPECT_EQ(u32(8), 1U);
+  EXPECT_EQ(u32(8), 2U);
   EXPECT_EQ(u32(12), 48U);
   EXPECT_EQ(u32(16), kind);
   EXPECT_EQ(u32(20), 0U);
@@ -216,18 +248,21 @@ void expect_preamble_as_documented(const Bytes& bytes, std::uint32_t kind, const
   EXPECT_EQ(std::memcmp(bytes.data() + payload + 5, model.data(), M), 0);
   EXPECT_EQ(u64(payload + M + 5), 12345678901U);
   EXPECT_EQ(u64(payload + M + 13), 4U);
-  EXPECT_EQ(u64(payload + M + 21), 1000U);
-  EXPECT_EQ(u32(payload + M + 29), 1U);
-  EXPECT_EQ(u64(payload + M + 33), 2U);
-  EXPECT_EQ(u32(payload + M + 41), 2U);
-  EXPECT_EQ(u32(payload + M + 45), config.levels);
-  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 49), 0);
-  EXPECT_EQ(read_at<double>(bytes, payload + M + 50), 0.5);
-  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 58), 1);
-  EXPECT_EQ(u32(payload + M + 59), 7U);
-  EXPECT_EQ(u64(payload + M + 63), 0xFEDC'BA98'7654'3210U);
+  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 21), fixed);
+  EXPECT_EQ(read_at<double>(bytes, payload + M + 22), target.epsilon);
+  EXPECT_EQ(read_at<double>(bytes, payload + M + 30), target.constant);
+  EXPECT_EQ(u64(payload + M + 38), 1000U);
+  EXPECT_EQ(u32(payload + M + 46), 1U);
+  EXPECT_EQ(u64(payload + M + 50), 2U);
+  EXPECT_EQ(u32(payload + M + 58), 2U);
+  EXPECT_EQ(u32(payload + M + 62), config.levels);
+  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 66), config.law == ScaleLaw::uniform ? 1 : 0);
+  EXPECT_EQ(read_at<double>(bytes, payload + M + 67), config.p);
+  EXPECT_EQ(read_at<std::uint8_t>(bytes, payload + M + 75), 1);
+  EXPECT_EQ(u32(payload + M + 76), 7U);
+  EXPECT_EQ(u64(payload + M + 80), 0xFEDC'BA98'7654'3210U);
   if (config.row_length == 0) {
-    EXPECT_EQ(u64(payload + M + 71), config.fingerprint());
+    EXPECT_EQ(u64(payload + M + 88), config.fingerprint());
   }
 }
 
@@ -240,26 +275,43 @@ TEST(StateFile, LayoutIsAsDocumented) {
   const State state = small_state();
   const Bytes bytes = serialise(state);
   expect_preamble_as_documented(bytes, 1);
-  EXPECT_EQ(bytes.size(), 48 + m + 79 + table_of(state).size_bytes());
-  expect_doubles_at(bytes, 48 + m + 79, table_of(state));
+  EXPECT_EQ(bytes.size(), 48 + m + 96 + table_of(state).size_bytes());
+  expect_doubles_at(bytes, 48 + m + 96, table_of(state));
+}
+
+TEST(StateFile, LayoutOfAlgorithmTwoIsAsDocumented) {
+  const State state = small_precision_state();
+  const Bytes bytes = serialise(state);
+  expect_preamble_as_documented(bytes, 1, "product", precision_config(), 0, {0.25, 1.5});
+  expect_doubles_at(bytes, 48 + m + 96, table_of(state));
+}
+
+TEST(StateFile, LayoutOfFixedOperandsIsAsDocumented) {
+  constexpr std::uint8_t x = 2, A = 4, A1 = 8, A2 = 16, X = 32;
+  expect_preamble_as_documented(serialise(small_lifted_state()), 2, "product", small_config(), x);
+  expect_preamble_as_documented(serialise(small_product_state(2, {Operand::A})), 2, "product", small_config(), A);
+  for (const auto& [operands, bits] :
+       {std::pair<OperandSet, std::uint8_t>{{Operand::A1}, A1}, {{Operand::A2, Operand::X}, A2 + X}})
+    expect_preamble_as_documented(serialise(small_kronecker_state(true, operands)), 5, "kronecker", small_config(),
+                                  bits);
 }
 
 TEST(StateFile, LayoutOfAProductIsAsDocumented) {
   const State state = small_product_state();
   const Bytes bytes = serialise(state);
   expect_preamble_as_documented(bytes, 2);
-  EXPECT_EQ(read_at<std::uint64_t>(bytes, 48 + m + 79), 2U);
-  EXPECT_EQ(read_at<std::uint32_t>(bytes, 48 + m + 87), 2U);
-  expect_doubles_at(bytes, 48 + m + 91, std::vector<double>{0.5, -3});
-  EXPECT_EQ(bytes.size(), 48 + m + 91 + 8 * 2 + 8 * 4 * 5);  // R B L = 4
-  expect_doubles_at(bytes, 48 + m + 91 + 8 * 2, table_of(state));
+  EXPECT_EQ(read_at<std::uint64_t>(bytes, 48 + m + 96), 2U);
+  EXPECT_EQ(read_at<std::uint32_t>(bytes, 48 + m + 104), 2U);
+  expect_doubles_at(bytes, 48 + m + 108, std::vector<double>{0.5, -3});
+  EXPECT_EQ(bytes.size(), 48 + m + 108 + 8 * 2 + 8 * 4 * 5);  // R B L = 4
+  expect_doubles_at(bytes, 48 + m + 108 + 8 * 2, table_of(state));
 }
 
 TEST(StateFile, LayoutOfAMatrixIsAsDocumented) {
   const State state = small_matrix_state();
   const Bytes bytes = serialise(state);
   expect_preamble_as_documented(bytes, 3, "kronecker", matrix_config());
-  const std::size_t end_of_seed = 48 + 9 + 71;
+  const std::size_t end_of_seed = 48 + 9 + 88;
   EXPECT_EQ(read_at<std::uint64_t>(bytes, end_of_seed), 8U);
   EXPECT_EQ(read_at<std::uint8_t>(bytes, end_of_seed + 8), 1);
   EXPECT_EQ(read_at<std::uint64_t>(bytes, end_of_seed + 9), matrix_config().fingerprint());
@@ -273,14 +325,14 @@ TEST(StateFile, LayoutOfRowsIsAsDocumented) {
     const Bytes bytes = serialise(state);
     expect_preamble_as_documented(bytes, 4, "rows");
     const std::size_t M = 48 + 4;
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 79), 2U);
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 87), 4U);
-    EXPECT_EQ(read_at<std::uint8_t>(bytes, M + 95), exact ? 1 : 0);
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 96), rows_in(state).fingerprint());
-    expect_doubles_at(bytes, M + 104, rows_in(state).draws.table());         // m d = 4 * 2
-    expect_doubles_at(bytes, M + 104 + 8 * 8, rows_in(state).wide.table());  // R G d = 1 * 4 * 2
-    expect_doubles_at(bytes, M + 104 + 8 * 16, rows_in(state).exact_gram);
-    EXPECT_EQ(bytes.size(), M + 104 + 8 * (exact ? 20 : 16));
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 96), 2U);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 104), 4U);
+    EXPECT_EQ(read_at<std::uint8_t>(bytes, M + 112), exact ? 1 : 0);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 113), rows_in(state).fingerprint());
+    expect_doubles_at(bytes, M + 121, rows_in(state).draws.table());         // m d = 4 * 2
+    expect_doubles_at(bytes, M + 121 + 8 * 8, rows_in(state).wide.table());  // R G d = 1 * 4 * 2
+    expect_doubles_at(bytes, M + 121 + 8 * 16, rows_in(state).exact_gram);
+    EXPECT_EQ(bytes.size(), M + 121 + 8 * (exact ? 20 : 16));
   }
 }
 
@@ -291,15 +343,15 @@ TEST(StateFile, LayoutOfATensorProductIsAsDocumented) {
     const Bytes bytes = serialise(state);
     expect_preamble_as_documented(bytes, 5, "kronecker");
     const std::size_t M = 48 + 9;
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 79), std::uint64_t{1} << 60);
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 87), 2U);
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 95), 3U);
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 103), 4U);
-    EXPECT_EQ(read_at<std::uint8_t>(bytes, M + 111), exact ? 1 : 0);
-    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 112), sketch.fingerprint());
-    EXPECT_EQ(read_at<double>(bytes, M + 120), 7.0);
-    expect_doubles_at(bytes, M + 128, std::vector<double>{1, 2, 3, -4, -5, 0.125});
-    std::size_t offset = M + 128 + 8 * 6;
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 96), std::uint64_t{1} << 60);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 104), 2U);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 112), 3U);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 120), 4U);
+    EXPECT_EQ(read_at<std::uint8_t>(bytes, M + 128), exact ? 1 : 0);
+    EXPECT_EQ(read_at<std::uint64_t>(bytes, M + 129), sketch.fingerprint());
+    EXPECT_EQ(read_at<double>(bytes, M + 137), 7.0);
+    expect_doubles_at(bytes, M + 145, std::vector<double>{1, 2, 3, -4, -5, 0.125});
+    std::size_t offset = M + 145 + 8 * 6;
     for (const RowsSketch* factor : {&sketch.a1, &sketch.a2}) {
       const std::size_t d = factor->columns();
       expect_doubles_at(bytes, offset, factor->draws.table());
@@ -362,8 +414,12 @@ TEST(StateFile, OtherVersionsAndKindsAreRefused) {
   Bytes bytes = good;
   patch(bytes, 8, std::uint32_t{3});
   seal(bytes);
-  expect_error([&] { (void)deserialise(bytes, "new.weir"); },
-               {"new.weir: state format version 3; this build reads up to 1"});
+  expect_error([&] { (void)deserialise(bytes, "new.weir"); }, {"new.weir: state format version 3; this build reads 2"});
+  patch(bytes, 8, std::uint32_t{1});
+  seal(bytes);
+  expect_error([&] { (void)deserialise(bytes, "old.weir"); },
+               {"old.weir: state format version 1, made with another construction of the random scales",
+                "make the state again from its stream"});
   patch(bytes, 8, std::uint32_t{0});
   seal(bytes);
   expect_error([&] { (void)deserialise(bytes, "old"); }, {"state format version 0"});
@@ -380,7 +436,7 @@ TEST(StateFile, OtherVersionsAndKindsAreRefused) {
 // Checksums are right, contents are not: what a forger or a faulty writer could produce.
 TEST(StateFile, ForgedPayloadsAreRefused) {
   const Bytes good = serialise(small_state());
-  const std::size_t config = header_size + 7 + 21;
+  const std::size_t config = header_size + 7 + 38;
   const auto forged = [&](std::size_t offset, auto value, std::initializer_list<std::string_view> parts) {
     Bytes bytes = good;
     patch(bytes, offset, value);
@@ -420,7 +476,7 @@ TEST(StateFile, ForgedPayloadsAreRefused) {
 
 TEST(StateFile, ForgedProductsAreRefused) {
   const Bytes good = serialise(small_product_state());
-  const std::size_t shape = header_size + m + 79;
+  const std::size_t shape = header_size + m + 96;
   const auto forged = [&](std::size_t offset, auto value, std::initializer_list<std::string_view> parts) {
     Bytes bytes = good;
     patch(bytes, offset, value);
@@ -494,9 +550,45 @@ void expect_lengths_refused(const Bytes& good, std::size_t numbers) {
                {"long: expected ", fmt::format("found {} bytes", 8 * numbers + 8)});
 }
 
+TEST(StateFile, ForgedFixedOperandsAreRefused) {
+  for (const auto& [state, kind] :
+       {std::pair(small_state(), "a vector"), {small_rows_state(), "rows of A"}, {small_matrix_state(), "a matrix y"}})
+    for (const int bits : {1, 2, 4, 8, 128})
+      expect_refused(serialise(state), header_size + state.description.model.size() + 21,
+                     static_cast<std::uint8_t>(bits),
+                     {fmt::format("forged: fixed operands are {:#04x}: expected none for {}", bits, kind)});
+  const std::size_t fixed = header_size + m + 21;
+  for (const int bits : {1, 8, 12, 255})
+    expect_refused(serialise(small_product_state()), fixed, static_cast<std::uint8_t>(bits),
+                   {fmt::format("fixed operands are {:#04x}: expected bits of x, A for A and x of a product", bits)});
+  expect_refused(serialise(small_kronecker_state()), fixed + 2, std::uint8_t{4},
+                 {"fixed operands are 0x04: expected bits of A1, A2, X for A1, A2 and X"});
+  // A fixed x has been multiplied into the rows.
+  for (const std::uint32_t degree : {1U, 2U})
+    expect_refused(serialise(small_product_state(degree)), fixed, std::uint8_t{2},
+                   {"forged: expected 1 in the place of x, which was fixed"});
+  expect_refused(serialise(small_lifted_state()), header_size + m + 108, 2.0, {"expected 1 in the place of x"});
+}
+
+TEST(StateFile, ForgedTargetsOfAlgorithmTwoAreRefused) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const std::size_t epsilon = header_size + m + 22;
+  for (const double value : {0.0, -0.25, 1.0, infinity, std::numeric_limits<double>::quiet_NaN()})
+    expect_refused(serialise(small_precision_state()), epsilon, value,
+                   {fmt::format("forged: epsilon {} and C = 1.5 of the sampler precision: expected", value)});
+  for (const double value : {0.0, -1.5, infinity, std::numeric_limits<double>::quiet_NaN()})
+    expect_refused(serialise(small_precision_state()), epsilon + 8, value, {fmt::format("C = {}", value)});
+  for (const std::size_t offset : {epsilon, epsilon + 8})
+    expect_refused(serialise(small_state()), offset, 0.25,
+                   {"forged: there are epsilon and C of the sampler precision, and the law is exponential"});
+  Bytes bytes = serialise(small_precision_state());
+  patch(bytes, epsilon, 0.0);
+  expect_refused(bytes, epsilon + 8, 0.0, {"there is no epsilon and C", "the law is uniform"});
+}
+
 TEST(StateFile, ForgedMatricesAreRefused) {
   const Bytes good = serialise(small_matrix_state());
-  const std::size_t end_of_seed = header_size + 9 + 71;
+  const std::size_t end_of_seed = header_size + 9 + 88;
   expect_refused(good, end_of_seed, std::uint64_t{0}, {"forged: expected the length of the rows of a matrix, found 0"});
   expect_refused(good, end_of_seed, std::uint64_t{7}, {"forged: not a sketch: row_length is 7"});
   expect_refused(good, end_of_seed, std::uint64_t{1001}, {"forged: not a sketch: row_length is 1001"});
@@ -513,7 +605,7 @@ TEST(StateFile, ForgedMatricesAreRefused) {
 TEST(StateFile, ForgedRowsAreRefused) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const Bytes good = serialise(small_rows_state());
-  const std::size_t sizes = header_size + 4 + 79;
+  const std::size_t sizes = header_size + 4 + 96;
   for (const std::uint64_t d : {std::uint64_t{0}, (std::uint64_t{1} << 15) + 1, std::uint64_t{1} << 32,
                                 std::numeric_limits<std::uint64_t>::max()})
     expect_refused(good, sizes, d, {fmt::format("forged: not a sketch: rows of {} columns", d)});
@@ -543,7 +635,7 @@ TEST(StateFile, ForgedTensorProductsAreRefused) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
   const Bytes good = serialise(small_kronecker_state());
-  const std::size_t sizes = header_size + 9 + 79;
+  const std::size_t sizes = header_size + 9 + 96;
   const std::size_t numbers = 1 + 6 + (8 * 2 + 4) + (8 * 3 + 9);
   expect_refused(good, sizes, std::uint64_t{0}, {"forged: not a sketch: dimension is 0"});
   expect_refused(good, sizes, most, {"forged: not a sketch: dimension is 18446744073709551615"});
@@ -668,6 +760,138 @@ TEST(StateFile, MatricesAndOperandsCombine) {
   EXPECT_EQ(kronecker_in(tensor).x_events, 14);
 }
 
+/// `table` of a + c b.
+std::vector<double> combination(std::span<const double> a, double c, std::span<const double> b) {
+  std::vector<double> sum(a.begin(), a.end());
+  for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += c * b[k];
+  return sum;
+}
+
+TEST(StateFile, AFixedOperandIsKeptOnce) {
+  // y is linear in the other: to any coefficient, and with squares of rows too.
+  for (const std::uint32_t degree : {1U, 2U}) {
+    State first = small_product_state(degree, {Operand::A});
+    State second = first;
+    ProductSketch& other = std::get<ProductSketch>(second.sketch);
+    other.x = {2, 1};
+    const std::vector<double> y =
+        combination(std::get<ProductSketch>(first.sketch).y().table(), -0.5, other.y().table());
+    add(first, second, -0.5);
+    const ProductSketch& sum = std::get<ProductSketch>(first.sketch);
+    EXPECT_EQ(sum.x, (std::vector<double>{-0.5, -3.5}));
+    EXPECT_TRUE(same_bits(sum.a.table(), other.a.table()));
+    EXPECT_TRUE(same_bits(sum.y().table(), y));
+    EXPECT_EQ(first.description.updates, 2 * 12345678901U);
+    scale(first, 4);
+    EXPECT_EQ(sum.x, (std::vector<double>{-2, -14}));
+    EXPECT_TRUE(same_bits(sum.a.table(), other.a.table()));
+    multiply_out(first);
+    EXPECT_EQ(first.description.fixed, OperandSet());
+  }
+
+  State lifted = small_lifted_state();
+  add(lifted, small_lifted_state(), 1);
+  EXPECT_EQ(std::get<ProductSketch>(lifted.sketch).x, std::vector<double>{1});
+  EXPECT_TRUE(
+      same_bits(table_of(lifted), combination(table_of(small_lifted_state()), 1, table_of(small_lifted_state()))));
+  expect_error([&] { add(lifted, small_lifted_state(), 2); }, {"rows and their squares", "not multiplied by 2"});
+  expect_error([&] { scale(lifted, 2); }, {"rows and their squares"});
+}
+
+TEST(StateFile, FixedOperandsOfATensorProductAreKeptOnce) {
+  // Where a factor alone streams its exact Gram matrix restricts the coefficients; where X alone does nothing does.
+  struct Case {
+    OperandSet fixed;
+    bool exact;
+    double coefficient;
+  };
+  for (const auto& [fixed, exact, coefficient] : {Case{{Operand::A1, Operand::X}, false, -0.5},
+                                                  {{Operand::A1, Operand::X}, true, -1},
+                                                  {{Operand::A2, Operand::X}, false, 3},
+                                                  {{Operand::A1, Operand::A2}, true, 0.25},
+                                                  {{Operand::X}, false, 2},
+                                                  {{Operand::A1, Operand::A2, Operand::X}, true, 5}}) {
+    SCOPED_TRACE(to_string(fixed));
+    const State first = small_kronecker_state(exact, fixed);
+    State second = first;
+    KroneckerSketch& other = kronecker_in(second);
+    if (!fixed.contains(Operand::A1)) other.a1.add(other.a1);
+    if (!fixed.contains(Operand::A2)) other.a2.add(other.a2);
+    if (!fixed.contains(Operand::X)) other.x = {0, 1, 0, 8, 0, 0};
+    State sum = first;
+    add(sum, second, coefficient);
+    const std::vector<double> before = numbers_of(first), summed = combination(first, coefficient, second),
+                              after = numbers_of(sum);
+    const std::size_t rows_of_a1 = exact ? 20 : 16;
+    for (std::size_t k = 1; k < after.size(); ++k) {
+      const Operand operand = k < 7 ? Operand::X : k < 7 + rows_of_a1 ? Operand::A1 : Operand::A2;
+      ASSERT_EQ(after[k], fixed.contains(operand) ? before[k] : summed[k]) << k;
+    }
+    EXPECT_EQ(after[0], fixed.contains(Operand::X) ? 7 : 14);
+  }
+  State sum = small_kronecker_state(true, {Operand::A1});
+  expect_error([&] { add(sum, State(sum), 2); }, {"not multiplied by 2"});
+  expect_error([&] { scale(sum, 2); }, {"multiplied by 2"});
+  expect_same(sum, small_kronecker_state(true, {Operand::A1}));
+  State core = small_kronecker_state(true, {Operand::A1, Operand::A2});
+  const double f2 = kronecker_in(core).f2();
+  scale(core, 2);
+  EXPECT_EQ(kronecker_in(core).f2(), 4 * f2);
+}
+
+TEST(StateFile, SaysInWhatFixedOperandsDiffer) {
+  const State product = small_product_state(1, {Operand::A});
+  EXPECT_EQ(describe_difference(product, small_product_state(1)), "A: fixed against streamed");
+  EXPECT_EQ(describe_difference(small_product_state(1), product), "A: streamed against fixed");
+  State other = product;
+  std::get<ProductSketch>(other.sketch).x = {7, 7};
+  EXPECT_EQ(describe_difference(product, other), "");
+  std::get<ProductSketch>(other.sketch).a.table()[5] += 1e-9;
+  EXPECT_EQ(describe_difference(product, other), "A: fixed in both, and not the same to the bit");
+  other.description.ranks = 5;
+  EXPECT_EQ(describe_difference(product, other),
+            "A: fixed in both, and not the same to the bit; sums of real numbers depend on the number of ranks");
+  expect_error([&] { add(other, product, 1); }, {"the states do not combine: A: fixed in both"});
+
+  const OperandSet all{Operand::A1, Operand::A2, Operand::X};
+  const State tensor = small_kronecker_state(true, all);
+  EXPECT_EQ(describe_difference(tensor, small_kronecker_state(true, {Operand::A1, Operand::X})),
+            "A2: fixed against streamed");
+  const auto difference = [&](const auto& change) {
+    State changed = tensor;
+    change(kronecker_in(changed));
+    State streamed = changed;
+    streamed.description.fixed = {};
+    EXPECT_EQ(describe_difference(small_kronecker_state(true), streamed), "");
+    return describe_difference(tensor, changed);
+  };
+  const auto differs = [](const char* operand) {
+    return fmt::format("{}: fixed in both, and not the same to the bit", operand);
+  };
+  EXPECT_EQ(difference([](KroneckerSketch& sketch) { sketch.a1.draws.table()[7] = 0.5; }), differs("A1"));
+  EXPECT_EQ(difference([](KroneckerSketch& sketch) { sketch.a1.wide.table()[7] = 0.5; }), differs("A1"));
+  EXPECT_EQ(difference([](KroneckerSketch& sketch) { sketch.a2.exact_gram[8] = 0.5; }), differs("A2"));
+  EXPECT_EQ(difference([](KroneckerSketch& sketch) { sketch.x[5] = 0.5; }), differs("X"));
+  EXPECT_EQ(difference([](KroneckerSketch& sketch) { sketch.x_events = 0; }), differs("X"));
+  // The same X in another number of events.
+  EXPECT_EQ(difference([](KroneckerSketch& sketch) { sketch.x_events = 2; }), "");
+}
+
+TEST(StateFile, SaysInWhatTargetsOfAlgorithmTwoDiffer) {
+  const State state = small_precision_state();
+  State other = state;
+  other.description.precision->constant = 2;
+  EXPECT_EQ(describe_difference(state, other), "C of the sampler precision: 1.5 against 2");
+  other.description.precision->epsilon = 0.5;
+  EXPECT_EQ(describe_difference(state, other), "epsilon of the sampler precision: 0.25 against 0.5");
+  expect_error([&] { add(other, state, 1); }, {"the states do not combine: epsilon"});
+  EXPECT_EQ(describe_difference(state, {{}, VectorSketch(small_config())}), "law: uniform against exponential");
+  State sum = state;
+  add(sum, state, -1);
+  EXPECT_TRUE(vector_in(sum).is_zero());
+  EXPECT_EQ(sum.description.precision, state.description.precision);
+}
+
 TEST(StateFile, ExactGramMatricesAreAddedAndSubtractedOnly) {
   for (const State& good : {small_rows_state(), small_kronecker_state()}) {
     State state = good;
@@ -766,6 +990,19 @@ TEST(StateFile, WillNotWriteWhatItWouldNotRead) {
   state = small_rows_state();
   state.sketch = RowsSketch(matrix_config(), 2, {});
   expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write rows of A with a row_length"});
+  state = small_state();
+  state.description.fixed = {Operand::x};
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write the state: fixed operands are 0x02"});
+  state = small_product_state(2, {Operand::x});
+  expect_error([&] { (void)serialise(state); }, {"expected 1 in the place of x"});
+  state = small_state();
+  state.description.precision = {0.25, 1};
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"cannot write the state: there are epsilon and C"});
+  state = small_precision_state();
+  state.description.precision.reset();
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"there is no epsilon and C", "the law is uniform"});
+  state.description.precision = {1, 1};
+  expect_error<UsageError>([&] { (void)serialise(state); }, {"epsilon 1 and C = 1 of the sampler precision"});
   state = small_kronecker_state();
   kronecker_in(state).a2.draws.table()[1] = std::numeric_limits<double>::infinity();
   expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "table of A2", "cell 1"});

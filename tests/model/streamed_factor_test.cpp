@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/message_of.hpp"
+#include "support/simd_targets.hpp"
 #include "weir/error.hpp"
 #include "weir/share.hpp"
 
@@ -115,6 +116,15 @@ void expect_sketch(const Setting& setting, std::uint32_t parties, std::uint32_t 
   EXPECT_TRUE(std::ranges::equal(sum.table(), setting.expected(lanes).table())) << parties << " parties";
 }
 
+/// The same stream, `rows` rows to a batch.
+void cut_stream(Setting& setting, std::size_t rows) {
+  setting.stream.clear();
+  for (std::uint64_t i = 0; i < setting.n(); ++i) {
+    if (i % rows == 0) setting.stream.emplace_back();
+    setting.stream.back().rows.push_back(setting.streamed, i, 1, row_of(setting.factor, i));
+  }
+}
+
 /// The same factor, in a mixture of entries and rows that come, change and leave, in batches that cut through rows.
 void shuffle_stream(Setting& setting, std::uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -177,6 +187,41 @@ TEST(StreamedFactorModel, TilesTogetherMakeTheRow) {
   const Setting setting = make_setting({.n1 = 3, .n2 = 1200, .d1 = 2, .d2 = 2}, Operand::A1, 6);
   for (const std::uint32_t lanes : {1u, 2u, 8u, 24u}) expect_sketch(setting, 1, lanes);
   expect_sketch(setting, 2);
+}
+
+TEST(StreamedFactorModel, NarrowSlicesAndSingleRowsOnEveryTarget) {
+  testing::for_each_simd_target([](const std::string& target) {
+    SCOPED_TRACE(target);
+    // On both sides of the width where rows become runs, of a cache line and of a panel.
+    for (const std::uint64_t m : {1u, 5u, 8u, 9u, 15u, 16u, 33u, 65u}) {
+      Setting setting = make_setting({.n1 = 21, .n2 = m, .d1 = 9, .d2 = 2}, Operand::A1, m);
+      for (const std::size_t rows : {1u, 3u, 21u}) {
+        cut_stream(setting, rows);
+        expect_sketch(setting, 1);
+        expect_sketch(setting, 2);
+      }
+    }
+  });
+}
+
+TEST(StreamedFactorModel, BatchesOfRealNumbersMakeTheSameBits) {
+  testing::for_each_simd_target([](const std::string& target) {
+    SCOPED_TRACE(target);
+    for (const std::uint64_t m : {5u, 40u, 100u}) {
+      Setting setting = make_setting({.n1 = 21, .n2 = m, .d1 = 9, .d2 = 3}, Operand::A1, 19);
+      for (DenseMatrix* matrix : {&setting.x, &setting.fixed, &setting.factor})
+        for (double& value : matrix->values) value = std::sin(value + 0.3);
+      cut_stream(setting, setting.n());
+      VectorSketch expected(setting.config());
+      std::ignore = setting.parties(1, expected);
+      for (const std::size_t rows : {1u, 2u, 5u}) {
+        cut_stream(setting, rows);
+        VectorSketch y(setting.config());
+        std::ignore = setting.parties(1, y);
+        EXPECT_TRUE(std::ranges::equal(y.table(), expected.table())) << m << " columns, " << rows << " rows";
+      }
+    }
+  });
 }
 
 TEST(StreamedFactorModel, MorePartiesThanRows) {

@@ -139,6 +139,25 @@ TEST(KroneckerSketch, IsLinearInEachOperandAndMultipliesAfterwards) {
   EXPECT_EQ(twice.f2(), 64 * whole.f2());
 }
 
+TEST(KroneckerSketch, IsLinearInOneOperandWhileTheOthersAreFixed) {
+  KroneckerSketch whole = empty(true);
+  add_half(whole, 0);
+  add_half(whole, 1);
+  KroneckerSketch sum = whole;
+  sum.add(whole, 2, {Operand::A1, Operand::A2});  // 3 X
+  EXPECT_EQ(sum.f2(), 9 * whole.f2());
+  sum.scale(2, {Operand::A1, Operand::A2});
+  EXPECT_EQ(sum.f2(), 36 * whole.f2());
+  sum = whole;
+  sum.add(whole, 1, {Operand::A1, Operand::X});
+  EXPECT_EQ(sum.x_events, whole.x_events);
+  EXPECT_EQ(sum.tensor().image().table().front(), 2 * whole.tensor().image().table().front());
+  const KroneckerSketch before = sum;
+  EXPECT_THROW(sum.add(whole, 2, {Operand::A1, Operand::X}), InputError);
+  EXPECT_THROW(sum.scale(2, {Operand::A2}), InputError);
+  EXPECT_TRUE(equal(sum, before));
+}
+
 TEST(KroneckerSketch, SaysWhatDiffers) {
   const auto with = [](auto change) {
     KroneckerShape other_shape = shape;

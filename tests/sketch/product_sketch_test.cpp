@@ -157,6 +157,36 @@ TEST(ProductSketch, AddsAndScalesEachOperand) {
   EXPECT_TRUE(sketch.y().is_zero());
 }
 
+TEST(ProductSketch, IsLinearInOneOperandWhileTheOtherIsFixed) {
+  const Operands first(4);
+  Operands second = first, combined = first;
+  second.x = Operands(5).x;
+  for (std::size_t j = 0; j < d; ++j) combined.x[j] += -3 * second.x[j];
+  for (const std::uint32_t degree : {1U, 2U}) {
+    ProductSketch sum = part_of(first, degree, 0, 1);
+    sum.add(part_of(second, degree, 0, 1), -3, {Operand::A});
+    EXPECT_TRUE(same_bits(sum.y().table(), combined.sketch_of_power(1).table()));
+    if (degree == 2) {
+      EXPECT_TRUE(same_bits(sum.squares().table(), combined.sketch_of_power(2).table()));
+    }
+    VectorSketch twice = combined.sketch_of_power(1);
+    twice.scale(2);
+    sum.scale(2, {Operand::A});
+    EXPECT_TRUE(same_bits(sum.y().table(), twice.table()));
+  }
+
+  // Rows come to those that are there.
+  ProductSketch sum = part_of(first, 2, 0, 1);
+  sum.add(part_of(first, 2, 0, 1), 1, {Operand::x});
+  VectorSketch twice = first.sketch_of_power(1);
+  twice.scale(2);
+  EXPECT_TRUE(same_bits(sum.y().table(), twice.table()));
+  const ProductSketch before = sum;
+  EXPECT_THROW(sum.add(before, 2, {Operand::x}), InputError);
+  EXPECT_THROW(sum.scale(2, {Operand::x}), InputError);
+  EXPECT_TRUE(same_bits(sum.a.table(), before.a.table()));
+}
+
 TEST(ProductSketch, RefusesToCombineWithAnother) {
   const auto message = [](const ProductSketch& a, const ProductSketch& b) -> std::string {
     try {

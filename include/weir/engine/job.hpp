@@ -83,6 +83,8 @@ struct JobSource {
   StreamSource stream;
   /// A of a product whose x streams, or any operands of a Kronecker product.
   std::vector<FixedOperand> fixed = {};
+  /// Operands that the state to start from holds and that are fixed: no event may change them.
+  OperandSet held = {};
 };
 
 /// Collective: the whole way of a stream, once: every rank reads its part, turns events into changes of its own linear

@@ -102,8 +102,6 @@ using DenseState = std::variant<DenseVector, DenseProduct, DenseOperand, DenseTe
 /// of them, the first.
 [[nodiscard]] SketchState empty_sketch(const Model& model, const SketchConfig& config, bool is_first);
 [[nodiscard]] DenseState empty_dense(const Model& model);
-/// True for a state as a ProductModel of degree 2 has it: rows of one number, <a, x>, lifted, and 1 in the place of x.
-[[nodiscard]] bool is_lifted_vector(const ProductSketch& sketch) noexcept;
 /// Columns of the sketched matrix, or matrices: doubles of a cell for each lane; 1 where y itself is sketched.
 [[nodiscard]] std::uint64_t sketch_columns(const Model& model);
 

@@ -85,9 +85,9 @@ class StreamedFactorModel {
   };
 
   [[nodiscard]] OperandShape shape_of(Operand factor) const noexcept;
-  [[nodiscard]] double* coefficients_of(std::size_t token) noexcept;
-  void add_to_coefficients(const EventBatch& batch, std::size_t event, double* coefficients);
-  [[nodiscard]] bool finish_token(std::uint64_t row, const double* coefficients);
+  [[nodiscard]] std::span<double> coefficients_of(std::size_t token) noexcept;
+  void add_to_coefficients(const EventBatch& batch, std::size_t event, std::span<double> coefficients);
+  [[nodiscard]] bool finish_token(std::uint64_t row, std::span<const double> coefficients);
   void sketch_tokens(VectorSketch& y);
 
   KroneckerShape shape_;
@@ -96,16 +96,17 @@ class StreamedFactorModel {
   std::uint64_t d_;
   Slice streamed_slice_;
   Slice fixed_slice_;            // without its entries, once they are in b_
-  AlignedVector<double> b_;      // B, in panels: [k / panel][j][k % panel], with zeros at the end
+  AlignedVector<double> b_;      // B, in panels (see panel_kernels.hpp)
   std::vector<double> largest_;  // magnitude in each row of B
   bool is_multiplied_ = false;
 
   // Scratch of add_events: changed rows of the streamed factor, "tokens", a block of them at a time.
   std::vector<Change> changes_;
   std::vector<std::uint64_t> token_rows_;
-  AlignedVector<double> coefficients_;  // [token / 4][j][token % 4]
-  std::vector<std::size_t> nonzero_columns_;
-  AlignedVector<double> deltas_;  // [token][k of the tile]
+  AlignedVector<double> coefficients_;          // [token][j], with zeros after each d of them
+  std::vector<std::uint64_t> nonzero_columns_;  // of groups of tokens
+  AlignedVector<double> deltas_;                // [token][k of the tile]
+  std::vector<std::uint64_t> keys_;             // of deltas_, for slices of few columns
 };
 
 }  // namespace weir

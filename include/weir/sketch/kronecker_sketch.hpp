@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "weir/dense_matrix.hpp"
+#include "weir/event.hpp"
 #include "weir/sketch/rows_sketch.hpp"
 #include "weir/sketch/tensor_sketch.hpp"
 
@@ -52,13 +53,13 @@ struct KroneckerSketch {
   /// The same operands as a TensorSketch, whose CountSketches are the `wide` ones of the factors. Throws as core().
   [[nodiscard]] TensorSketch tensor() const;
 
-  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Events of X are counted
-  /// whatever the coefficient, so that an X that was taken back is zero, not the identity. Throws InputError as
-  /// RowsSketch::add. `other` may be *this.
-  void add(const KroneckerSketch& other, double coefficient = 1.0);
-  /// Multiplies each operand by the coefficient: y by its cube, or by its square while X is the identity. Throws as
-  /// RowsSketch::scale.
-  void scale(double coefficient);
+  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Operands that are `fixed`,
+  /// the same in both, stay as they are. Events of X are counted whatever the coefficient, so that an X that was taken
+  /// back is zero, not the identity. Throws InputError as RowsSketch::add. `other` may be *this.
+  void add(const KroneckerSketch& other, double coefficient = 1.0, OperandSet fixed = {});
+  /// Multiplies each operand that is not fixed by the coefficient: y by its cube where none is, or by its square while X
+  /// is the identity. Throws as RowsSketch::scale.
+  void scale(double coefficient, OperandSet fixed = {});
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/event.hpp"
 #include "weir/sketch/matrix_sketch.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
@@ -35,13 +36,13 @@ struct ProductSketch {
   [[nodiscard]] bool x_is_zero() const noexcept;
 
   /// Adds the operands of `other`, each times the coefficient: right for parts of one stream, which hold parts of both
-  /// operands. Throws InputError naming what differs when the shapes do, and, of degree 2, for another coefficient than
-  /// 1 (rows of `other` come) and -1 (they leave): squares of multiples are not multiples of squares. `other` may be
-  /// *this.
-  void add(const ProductSketch& other, double coefficient = 1.0);
-  /// Multiplies each operand by the coefficient; y is multiplied by its square. Throws InputError when the degree is 2
-  /// and the coefficient is not 1.
-  void scale(double coefficient);
+  /// operands. An operand that is `fixed`, the same in both, stays as it is; y is linear in the other. Throws InputError
+  /// naming what differs when the shapes do, and, of degree 2 unless A is fixed, for another coefficient than 1 (rows of
+  /// `other` come) and -1 (they leave): squares of multiples are not multiples of squares. `other` may be *this.
+  void add(const ProductSketch& other, double coefficient = 1.0, OperandSet fixed = {});
+  /// Multiplies each operand that is not fixed by the coefficient: y by its square, or by itself where one is fixed.
+  /// Throws InputError when the degree is 2, A is not fixed and the coefficient is not 1.
+  void scale(double coefficient, OperandSet fixed = {});
 
   /// 64-bit digest of configuration, d and degree: equal on ranks that may merge.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
