@@ -6,13 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 
 namespace weir {
 namespace {
 
-using testing::expect_error;
-using testing::TemporaryDirectory;
+using testing_support::expect_error;
+using testing_support::TemporaryDirectory;
 using Names = std::map<std::uint64_t, std::string>;
 
 TEST(Labels, FindsWantedLinesOnly) {
@@ -47,7 +48,7 @@ TEST(Labels, OverlongNamesAreCut) {
 TEST(Labels, EmptyAndMissingFiles) {
   const TemporaryDirectory directory;
   EXPECT_EQ(Labels(directory.write("empty", "")).find(std::vector<std::uint64_t>{0}), Names{});
-  expect_error([&] { Labels(directory.file("none")); }, {"none", "No such file"});
+  expect_error([&] { Labels(directory / "none"); }, {"none", "No such file"});
 }
 
 }  // namespace
