@@ -114,18 +114,25 @@ Metric Metric::of(DenseMatrix matrix, const std::string& name) {
   return Metric(factor_above(rounding(d) * largest_eigenvalue(solver), solver, root));
 }
 
-Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms) {
+Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms, int exponent) {
   assert(matrix.rows == matrix.columns && terms.size() == matrix.rows);
   const Eigen::VectorXd squares = matrix_view(terms, matrix.rows, 1);
-  if (!squares.allFinite()) throw InputError("a metric overflows a double; scale the values down");
+  constexpr const char* too_large = "a metric overflows a double; scale the values down";
+  if (!squares.allFinite()) throw InputError(too_large);
   const Eigen::VectorXd units = units_of(squares, 0);
   const auto m = matrix_view(matrix);
   const Solver solver =
       decompose(to_dense_matrix(units.asDiagonal() * (0.5 * m + 0.5 * m.transpose()) * units.asDiagonal()), "a metric");
   const double trace = (units.array() * squares.array() * units.array()).sum();
   const DenseMatrix factor = factor_above(rounding(matrix.rows) * trace, solver, root);
-  const Eigen::VectorXd back = units.unaryExpr([](double unit) { return unit > 0 ? 1 / unit : 0.0; });
-  return Metric(to_dense_matrix(back.asDiagonal() * matrix_view(factor)));
+  const Eigen::VectorXd back =
+      units.unaryExpr([&](double unit) { return unit > 0 ? std::ldexp(1 / unit, exponent) : 0.0; });
+  Metric metric(to_dense_matrix(back.asDiagonal() * matrix_view(factor)));
+  const auto result = matrix_view(metric.matrix_);
+  if (!result.allFinite()) throw InputError(too_large);
+  if (!matrix_view(factor).isZero(0) && result.cwiseAbs().maxCoeff() < std::numeric_limits<double>::min())
+    throw InputError("a metric underflows a double; scale the values up");
+  return metric;
 }
 
 double Metric::of_row(std::span<const double> a) const {
@@ -144,11 +151,17 @@ double Metric::total(const DenseMatrix& gram) const {
 
 Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {
   assert(x.columns == gram.rows && gram.rows == gram.columns);
-  const auto core = matrix_view(x);
-  const auto g = matrix_view(gram);
+  // In units near their largest entries: where products underflow, M is not zero for all that.
+  const auto exponent_of = [](const DenseMatrix& matrix) {
+    const double largest = matrix_view(matrix).cwiseAbs().maxCoeff();
+    return largest > 0 && std::isfinite(largest) ? std::clamp(std::ilogb(largest), -1000, 1000) : 0;
+  };
+  const int of_x = exponent_of(x), of_root = exponent_of(gram) / 2;
+  const RowMajorMatrix core = matrix_view(x) * std::ldexp(1.0, -of_x);
+  const RowMajorMatrix g = matrix_view(gram) * std::ldexp(1.0, -2 * of_root);
   const Eigen::VectorXd terms = (core.cwiseAbs() * g.cwiseAbs()).cwiseProduct(core.cwiseAbs()).rowwise().sum();
   return Metric::of_sums(to_dense_matrix(core * g * core.transpose()),
-                         {terms.data(), static_cast<std::size_t>(terms.size())});
+                         {terms.data(), static_cast<std::size_t>(terms.size())}, of_x + of_root);
 }
 
 }  // namespace weir

@@ -224,13 +224,6 @@ TEST(Precision, NothingToDraw) {
   EXPECT_TRUE(zero.zero_vector);
   EXPECT_TRUE(zero.draws.empty());
   EXPECT_TRUE(zero.failed.empty());
-
-  const SampleResult underflow = draw_by_precision_sampling(
-      sketch_of({.dimension = 100, .buckets = 64, .law = ScaleLaw::uniform, .seed = 1}, {{42}, {1e-200}}), {});
-  EXPECT_FALSE(underflow.zero_vector);
-  EXPECT_TRUE(underflow.draws.empty());
-  ASSERT_EQ(underflow.failed.size(), 15U);
-  for (const FailedLane& lane : underflow.failed) EXPECT_EQ(lane.reason, FailReason::no_candidate);
 }
 
 template <class Work>
