@@ -19,7 +19,9 @@ class Metric {
   /// of the longest. Throws InputError when an entry is not finite, or G is not zero but so small that the inverse
   /// overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
-  /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero. `name` is used in messages. Throws
+  /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero: in units in which all M_jj are about 1, so
+  /// that directions with small units are kept; or in the units that it has, where it is positive semi-definite in these
+  /// alone (its small entries are rounding of large ones). `name` is used in messages. Throws
   /// InputError when it is empty, not square, not finite, not symmetric to 1e-9 of its largest entry, or has an eigenvalue
   /// below -1e-9 of the largest magnitude.
   [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
