@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <exception>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -17,9 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "vectors.hpp"
-#include "weir/error.hpp"
-#include "weir/io/npy.hpp"
 #include "weir/sample/dense.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/sample/sizing.hpp"
@@ -41,13 +38,9 @@ struct Head {
   DenseMatrix lifted;   ///< The keys for squares of scores.
 };
 
-Head load_head(const std::string& folder, const std::string& name) {
-  Head head{name, load_npy(folder + "/" + name + "_q.npy"), {}, {}};
-  const DenseMatrix keys = load_npy(folder + "/" + name + "_k.npy");
-  if (keys.rows != head.queries.rows || keys.columns != head.queries.columns) {
-    throw InputError(fmt::format("{}: {} x {} queries but {} x {} keys", name, head.queries.rows, head.queries.columns,
-                                 keys.rows, keys.columns));
-  }
+Head with_lifted_keys(const QueriesAndKeys& loaded) {
+  const DenseMatrix& keys = loaded.keys;
+  Head head{loaded.name, loaded.queries, {}, {}};
   const std::size_t columns = keys.columns + 1;
   const std::size_t lifted_columns = lifted_size(columns);
   head.keys = {keys.rows, columns, std::vector<double>(keys.rows * columns, 1)};
@@ -380,13 +373,9 @@ Json memory_table() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Draws from a sketch of streamed keys against exact attention: Markdown tables on stdout");
-  std::string folder;
-  app.add_option("folder", folder, "Holds NAME_q.npy and NAME_k.npy, tokens x d, for each head")
-      ->required()
-      ->check(CLI::ExistingDirectory);
-  std::vector<std::string> names;
-  app.add_option("heads", names, "Names of heads")->required();
+  CLI::App app("Draws from a sketch of streamed keys against exact attention: Markdown tables on stdout",
+               "weir_attention");
+  HeadFiles files(app);
   std::size_t window = 1024;
   app.add_option("--window", window, "Tokens held; an older one is deleted")
       ->check(CLI::PositiveNumber)
@@ -397,26 +386,15 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", seeds, "Sketches of each shape for the law; a tenth of them for the shares held")
       ->check(CLI::Range(10U, 1'000'000U))
       ->capture_default_str();
-  std::string json_path;
-  app.add_option("--json", json_path, "Writes the numbers to this file as well");
-  CLI11_PARSE(app, argc, argv);
-  try {
+  JsonFile json_file(app);
+  return run_program(app, argc, argv, [&] {
+    json_file.require_creatable();
     std::vector<Head> heads;
-    for (const std::string& name : names) heads.push_back(load_head(folder, name));
-    for (const Head& head : heads) {
-      if (head.keys.rows < window)
-        throw UsageError(fmt::format("{}: {} tokens, fewer than the window of {}", head.name, head.keys.rows, window));
-    }
+    for (const QueriesAndKeys& head : files.load(window)) heads.push_back(with_lifted_keys(head));
     Json json{{"window", window}, {"step", step}};
     json["law"] = law_table(heads, window, step, seeds);
     json["held"] = held_table(heads, window, step, seeds / 10);
     json["memory"] = memory_table();
-    if (!json_path.empty()) std::ofstream(json_path) << json.dump(1) << '\n';
-  } catch (const UsageError& error) {
-    std::cerr << "weir_attention: " << error.what() << '\n';
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "weir_attention: " << error.what() << '\n';
-    return 1;
-  }
+    json_file.write(json);
+  });
 }

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdint>
 #include <ctime>
-#include <exception>
 #include <functional>
 #include <iostream>
 #include <numeric>
@@ -17,9 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "vectors.hpp"
-#include "weir/error.hpp"
-#include "weir/io/npy.hpp"
 #include "weir/model/streamed_factor.hpp"
 #include "weir/sample/dense_tensor.hpp"
 #include "weir/sample/sampler.hpp"
@@ -85,13 +83,8 @@ DenseMatrix rows_of(const DenseMatrix& matrix, std::size_t first, std::size_t co
 
 /// Two streams of one head: all queries against all keys, as queries arrive; and the keys of the first quarter of the
 /// tokens as a knowledge base, for a window of the queries of the others.
-std::vector<Stream> load_streams(const std::string& folder, const std::string& name) {
-  const DenseMatrix queries = load_npy(folder + "/" + name + "_q.npy");
-  const DenseMatrix keys = load_npy(folder + "/" + name + "_k.npy");
-  if (keys.rows != queries.rows || keys.columns != queries.columns || keys.rows < 16) {
-    throw InputError(fmt::format("{}: {} x {} queries and {} x {} keys: expected the same shape, and 16 tokens or more",
-                                 name, queries.rows, queries.columns, keys.rows, keys.columns));
-  }
+std::vector<Stream> streams_of(const QueriesAndKeys& head) {
+  const auto& [name, queries, keys] = head;
   const std::size_t n = queries.rows;
   const std::size_t base = n / 4;
   return {{name, queries, keys, n, {n / 8, n / 4, n / 2, n}},
@@ -385,13 +378,9 @@ Report run(const Stream& stream, const std::vector<Law>& laws, std::uint32_t sam
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Draws of pairs of a query and a key by their squared score, on real heads: Markdown tables on stdout");
-  std::string folder;
-  app.add_option("folder", folder, "Holds NAME_q.npy and NAME_k.npy, tokens x d, for each head")
-      ->required()
-      ->check(CLI::ExistingDirectory);
-  std::vector<std::string> names;
-  app.add_option("heads", names, "Names of heads")->required();
+  CLI::App app("Draws of pairs of a query and a key by their squared score, on real heads: Markdown tables on stdout",
+               "weir_attention_pairs");
+  HeadFiles files(app);
   std::uint32_t samples = 64;
   app.add_option("--samples", samples, "Draws that the sketches are sized for, with epsilon 0.1")
       ->check(CLI::PositiveNumber)
@@ -400,12 +389,10 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", seeds, "Sketches of each method, whose draws are pooled")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     std::vector<Stream> streams;
-    for (const std::string& name : names) {
-      for (Stream& stream : load_streams(folder, name)) streams.push_back(std::move(stream));
-    }
+    for (const QueriesAndKeys& head : files.load(16))
+      for (Stream& stream : streams_of(head)) streams.push_back(std::move(stream));
     std::vector<std::vector<Law>> laws;
     for (const Stream& stream : streams) {
       laws.emplace_back();
@@ -436,11 +423,5 @@ int main(int argc, char** argv) {
       verified_error = std::max(verified_error, report.verified_error);
     }
     std::cout << fmt::format("\nVerified values of `streaming`: largest relative error {:.1e}\n", verified_error);
-  } catch (const UsageError& error) {
-    std::cerr << "weir_attention_pairs: " << error.what() << '\n';
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "weir_attention_pairs: " << error.what() << '\n';
-    return 1;
-  }
+  });
 }

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "vectors.hpp"
 #include "weir/sample/dense.hpp"
 #include "weir/sample/sampler.hpp"
@@ -332,18 +332,19 @@ Json suggestions() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Calibration of the sizes of sketches: Markdown tables on stdout");
+  CLI::App app("Calibration of the sizes of sketches: Markdown tables on stdout", "weir_calibration");
   double seconds = 1;
   app.add_option("--seconds", seconds, "Time for one row of the first table; the whole takes about 200 times that")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  std::string json_path;
-  app.add_option("--json", json_path, "Writes the numbers to this file as well");
-  CLI11_PARSE(app, argc, argv);
-  Json json;
-  json["law"] = law_table(seconds);
-  json["failure"] = failure_table(seconds);
-  json["wide"] = wide_table(seconds);
-  json["suggestions"] = suggestions();
-  if (!json_path.empty()) std::ofstream(json_path) << json.dump(1) << '\n';
+  JsonFile json_file(app);
+  return run_program(app, argc, argv, [&] {
+    json_file.require_creatable();
+    Json json;
+    json["law"] = law_table(seconds);
+    json["failure"] = failure_table(seconds);
+    json["wide"] = wide_table(seconds);
+    json["suggestions"] = suggestions();
+    json_file.write(json);
+  });
 }

@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <exception>
 #include <iostream>
 #include <numeric>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "vectors.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
@@ -233,7 +233,7 @@ Ratios of_gram_sketch(const Regression& of, std::uint64_t buckets, std::uint64_t
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Least squares on rows drawn from a sketch of their stream: Markdown tables on stdout");
+  CLI::App app("Least squares on rows drawn from a sketch of their stream: Markdown tables on stdout", "weir_coreset");
   std::uint64_t n = 100'000;
   app.add_option("--rows", n, "Rows of the regressions")->check(CLI::Range(1000, 100'000'000))->capture_default_str();
   std::uint64_t seeds = 50;
@@ -245,8 +245,7 @@ int main(int argc, char** argv) {
   std::vector<std::uint64_t> buckets{32, 64, 128, 512};
   app.add_option("--buckets", buckets, "Other B for the second table, with the second number of draws")
       ->check(CLI::Range(2, 65536));
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return run_program(app, argc, argv, [&] {
     std::ranges::sort(draws);
     const SketchConfig suggested = suggest_config({.dimension = n, .samples = 64});
     const std::vector<Regression> all = regressions(n);
@@ -293,11 +292,5 @@ int main(int argc, char** argv) {
         std::cout << fmt::format(" {} |", of_gram_sketch(of, number, seeds).text());
       std::cout << std::endl;
     }
-  } catch (const UsageError& error) {
-    std::cerr << "weir_coreset: " << error.what() << '\n';
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "weir_coreset: " << error.what() << '\n';
-    return 1;
-  }
+  });
 }

@@ -9,7 +9,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -19,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "vectors.hpp"
 #include "weir/random/source.hpp"
 #include "weir/sample/precision.hpp"
@@ -248,28 +248,29 @@ Json additive_errors(double seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("The samplers 'perfect' and 'precision' side by side: Markdown tables on stdout");
+  CLI::App app("The samplers 'perfect' and 'precision' side by side: Markdown tables on stdout", "weir_samplers");
   double seconds = 20;
   app.add_option("--seconds", seconds, "Time for one setting, about; the whole takes eight times that")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  std::string json_path;
-  app.add_option("--json", json_path, "Writes the numbers to this file as well");
-  CLI11_PARSE(app, argc, argv);
-  std::cout << "| n | samples | epsilon | failure | sampler | lanes | B | counters | MiB | M updates/s | fewer "
-               "counters | faster "
-               "| accepted | TV flat (chance, draws) | TV zipf (chance, draws) | TV heavy-1 (chance, draws) |\n"
-               "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
-  Json json;
-  const std::array<Setting, 6> settings{{{1U << 10U, 8, 0.3, 0.05},
-                                         {1U << 10U, 8, 0.1, 0.05},
-                                         {1U << 10U, 8, 0.1, 0.01},
-                                         {1U << 10U, 32, 0.2, 0.05},
-                                         {1U << 16U, 8, 0.1, 0.05},
-                                         {1U << 16U, 8, 0.3, 0.01}}};
-  for (const Setting& setting : settings) {
-    for (Json& row : compare(setting, seconds)) json["samplers"].push_back(std::move(row));
-  }
-  json["additive_error"] = additive_errors(seconds / 30);
-  if (!json_path.empty()) std::ofstream(json_path) << json.dump(1) << '\n';
+  JsonFile json_file(app);
+  return run_program(app, argc, argv, [&] {
+    json_file.require_creatable();
+    std::cout << "| n | samples | epsilon | failure | sampler | lanes | B | counters | MiB | M updates/s | fewer "
+                 "counters | faster "
+                 "| accepted | TV flat (chance, draws) | TV zipf (chance, draws) | TV heavy-1 (chance, draws) |\n"
+                 "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    Json json;
+    const std::array<Setting, 6> settings{{{1U << 10U, 8, 0.3, 0.05},
+                                           {1U << 10U, 8, 0.1, 0.05},
+                                           {1U << 10U, 8, 0.1, 0.01},
+                                           {1U << 10U, 32, 0.2, 0.05},
+                                           {1U << 16U, 8, 0.1, 0.05},
+                                           {1U << 16U, 8, 0.3, 0.01}}};
+    for (const Setting& setting : settings) {
+      for (Json& row : compare(setting, seconds)) json["samplers"].push_back(std::move(row));
+    }
+    json["additive_error"] = additive_errors(seconds / 30);
+    json_file.write(json);
+  });
 }

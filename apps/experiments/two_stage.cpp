@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "vectors.hpp"
 #include "weir/sample/dense_tensor.hpp"
 #include "weir/sample/metric.hpp"
@@ -207,13 +208,14 @@ void failure_table(double seconds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Calibration of draws of pairs in two stages: Markdown tables on stdout");
+  CLI::App app("Calibration of draws of pairs in two stages: Markdown tables on stdout", "weir_two_stage");
   double seconds = 4;
   app.add_option("--seconds", seconds, "Time for one row of the first table; the whole takes about 45 times that")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  law_table(seconds);
-  gram_table();
-  failure_table(seconds);
+  return run_program(app, argc, argv, [&] {
+    law_table(seconds);
+    gram_table();
+    failure_table(seconds);
+  });
 }

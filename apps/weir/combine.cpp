@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "options.hpp"
-#include "weir/engine/job.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
 #include "weir/model/model.hpp"
+#include "weir/sample/range.hpp"
 
 namespace weir::app {
 namespace {
@@ -127,7 +127,7 @@ void require_range(const State& sum, const std::string& output) {
   // Parts of a stream may each be without an X.
   if (const auto* kronecker = std::get_if<KroneckerSketch>(&sum.sketch); kronecker != nullptr && !kronecker->has_core())
     return;
-  const std::string problem = engine::describe_range_problem(sum.sketch);
+  const std::string problem = describe_range_problem(sum.sketch);
   if (!problem.empty())
     throw InputError(fmt::format("{}: no state of the sum, see the coefficients of --scaled: {}", output, problem));
 }

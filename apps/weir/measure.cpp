@@ -404,7 +404,8 @@ RunReport run_report(const mpi::Communicator& communicator, const Measured& meas
 
 void add_output_options(CLI::App& app, OutputOptions& options) {
   const std::string group = "Output";
-  app.add_option("--labels", options.labels_path, "Text file: line i, counted from 0, names index i in the output")
+  app.add_option("--labels", options.labels_path,
+                 "Text file, gzipped or not: line i, counted from 0, names index i in the output")
       ->type_name("FILE")
       ->group(group);
   app.add_option("--labels2", options.column_labels_path,

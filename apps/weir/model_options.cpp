@@ -192,7 +192,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option_function<std::string>(
          "--gram", [&options](const std::string& text) { options.exact_gram = text == "exact"; },
          "How A^T A is kept, of --model rows and --method two-stage: sketch, for every stream; exact, D^2 numbers "
-         "without error, where rows come and go whole")
+         "without error, where rows come and go whole and each is there at most once, which nothing can check")
       ->check(one_of({"sketch", "exact"}))
       ->type_name("sketch|exact")
       ->default_str("sketch")

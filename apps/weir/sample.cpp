@@ -367,7 +367,8 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
               throw CLI::ValidationError("--p", fmt::format("'{}' given, expected 0.5, 1, 2 or 4", text));
           },
           "The law: |y_i|^P. 4 is for products whose rows come and go whole, and holds D (D + 1) / 2 columns where x "
-          "streams")
+          "streams. A row must have left with the values that it came with before another takes its place: a row that "
+          "comes twice makes the answer wrong, and nothing can tell")
       ->type_name("0.5|1|2|4")
       ->default_str("2")
       ->group(group);

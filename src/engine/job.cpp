@@ -5,15 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <numeric>
-#include <type_traits>
 #include <utility>
 
 #include "sample/power.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/sample/range.hpp"
 
 namespace weir::engine {
 namespace {
@@ -71,84 +70,25 @@ void require_room(const mpi::Communicator& communicator, const Model& model, con
                            : std::string("the table of the sketch"));
 }
 
-bool all_finite(std::span<const double> values) {
-  return std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
-}
-
-/// Of every `stride`-th value.
-double largest_magnitude(std::span<const double> values, std::size_t stride) {
-  double largest = 0;
-  for (std::size_t k = 0; k < values.size(); k += stride) largest = std::max(largest, std::abs(values[k]));
-  return largest;
-}
-
-std::string describe_range_problem(bool finite, double largest) {
-  if (!finite) return "the values are too large: their sums or squares overflow a double; scale them down";
-  if (largest > 0 && largest * largest < std::numeric_limits<double>::min())
-    return "the values are too small: their squares underflow; scale them up";
-  return {};
-}
-
-std::string describe_range_problem(const DenseVector& y) {
-  return describe_range_problem(all_finite(y.table()) && std::isfinite(y.moment(2)), largest_magnitude(y.table(), 1));
-}
-
-std::string describe_range_problem(const RowsSketch& rows) {
-  const DenseMatrix gram = rows.gram();
-  return describe_range_problem(all_finite(rows.draws.table()) && all_finite(gram.values),
-                                largest_magnitude(rows.wide.table(), 1));
-}
-
-std::string describe_range_problem(const KroneckerSketch& kronecker) {
-  for (const RowsSketch* factor : {&kronecker.a1, &kronecker.a2})
-    if (std::string problem = describe_range_problem(*factor); !problem.empty()) return problem;
-  return describe_range_problem(all_finite(kronecker.x) && std::isfinite(kronecker.f2()),
-                                largest_magnitude(kronecker.x, 1));
-}
-
-std::string describe_range_problem(const DenseState& operands) {
-  if (const auto* rows = std::get_if<DenseOperand>(&operands))
-    return describe_range_problem(all_finite(rows->gram().values), largest_magnitude(rows->matrix().values, 1));
-  const auto& tensor = std::get<DenseTensor>(operands);
-  return describe_range_problem(std::isfinite(TensorSampler(tensor).norm()), 0);
-}
-
 }  // namespace
 
-std::string describe_range_problem(const VectorSketch& sketch) {
-  // Lane 0 holds y itself.
-  return describe_range_problem(all_finite(sketch.table()) && std::isfinite(sketch.f2().value),
-                                largest_magnitude(sketch.items(), sketch.config().lanes));
-}
-
-std::string describe_range_problem(const SketchState& state) {
-  return std::visit(
-      [&](const auto& sketch) {
-        using Sketch = std::decay_t<decltype(sketch)>;
-        if constexpr (std::is_same_v<Sketch, ProductSketch>)
-          return describe_range_problem(sketch.y());
-        else
-          return describe_range_problem(sketch);
-      },
-      state);
-}
-
 void MeasuredVector::finish() {
-  std::string problem;
-  if (operands) problem = describe_range_problem(*operands);
+  if (operands) {
+    if (const auto* rows = std::get_if<DenseOperand>(&*operands)) require_range(*rows);
+    if (const auto* tensor = std::get_if<DenseTensor>(&*operands)) require_range(*tensor);
+  }
   const bool of_operands =
       sketch && (std::holds_alternative<RowsSketch>(*sketch) || std::holds_alternative<KroneckerSketch>(*sketch));
-  if (problem.empty() && of_operands) problem = describe_range_problem(*sketch);
+  if (of_operands) require_range(*sketch);
   if (sketch && !of_operands) {
     if (const auto* product = std::get_if<ProductSketch>(&*sketch)) {
       product_ = product->y();
       if (product->degree == 2) squares_ = product->squares();
     }
-    problem = describe_range_problem(y());
-    if (problem.empty() && squares_) problem = describe_range_problem(*squares_);
+    require_range(y());
+    if (squares_) require_range(*squares_);
   }
-  if (problem.empty() && dense) problem = describe_range_problem(*dense);
-  if (!problem.empty()) throw InputError(problem);
+  if (dense) require_range(*dense);
 }
 
 const VectorSketch& MeasuredVector::y() const { return product_ ? *product_ : std::get<VectorSketch>(*sketch); }

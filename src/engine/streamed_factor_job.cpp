@@ -10,6 +10,7 @@
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/sample/range.hpp"
 #include "weir/share.hpp"
 
 namespace weir::engine {
@@ -103,7 +104,7 @@ FactorJobResult run_streamed_factor_job(const mpi::Communicator& communicator, c
       for (MatrixSketch& block : factor) communicator.reduce_sum(block.table());
   together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
-    if (const std::string problem = describe_range_problem(result.y); !problem.empty()) throw InputError(problem);
+    require_range(result.y);
     if (operands) result.tensor_f2 = operands->image().f2();
   });
   result.merge_seconds = communicator.all_max(std::chrono::duration<double>(Clock::now() - merge_start).count());

@@ -1,13 +1,17 @@
 #include "weir/io/labels.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <set>
 #include <string_view>
 #include <vector>
 
+#include "io/input.hpp"
+#include "weir/io/file.hpp"
+
 namespace weir {
 
-Labels::Labels(const std::string& path) : file_(path) {}
+Labels::Labels(const std::string& path) : path_(path) { const InputFile readable(path); }
 
 std::map<std::uint64_t, std::string> Labels::find(std::span<const std::uint64_t> indices) const {
   constexpr std::size_t piece_size = std::size_t{1} << 20;
@@ -17,10 +21,10 @@ std::map<std::uint64_t, std::string> Labels::find(std::span<const std::uint64_t>
   std::map<std::uint64_t, std::string> names;
   std::vector<char> piece(piece_size);
   std::uint64_t line = 0;
-  for (std::uint64_t offset = 0; next != wanted.end();) {
-    const std::size_t count = file_.read_some_at(offset, std::as_writable_bytes(std::span(piece)));
+  const std::unique_ptr<Input> input = content_of(open_input(path_));
+  while (next != wanted.end()) {
+    const std::size_t count = input->read(std::as_writable_bytes(std::span(piece)));
     if (count == 0) break;
-    offset += count;
     for (std::string_view rest(piece.data(), count); !rest.empty() && next != wanted.end();) {
       const std::size_t newline = rest.find('\n');
       if (line == *next) {

@@ -26,6 +26,16 @@ RunningSum weights_of(const DenseVector& y, double p) {
   return {y.table(), p};
 }
 
+/// A result without draws. Throws InputError when ||y||, or a coordinate, is not finite.
+SampleResult empty_result(const DenseVector& y) {
+  SampleResult result;
+  result.norm = y.norm();
+  if (!std::isfinite(result.norm))
+    throw InputError("the values are too large: ||y|| overflows a double; scale them down");
+  result.zero_vector = result.norm == 0;
+  return result;
+}
+
 }  // namespace
 
 DenseVector::DenseVector(std::uint64_t dimension) {
@@ -62,9 +72,7 @@ double DenseVector::probability(std::uint64_t index, double p) const {
 
 SampleResult draw_with_replacement(const DenseVector& y, const DenseDrawOptions& options) {
   const RunningSum weights = weights_of(y, options.p);
-  SampleResult result;
-  result.norm = y.norm();
-  result.zero_vector = !(weights.total() > 0);
+  SampleResult result = empty_result(y);
   if (result.zero_vector) return result;
   const Uniforms uniforms(options.seed);
   for (std::uint32_t t = 0; t < options.samples; ++t) {
@@ -80,9 +88,7 @@ SampleResult draw_with_replacement(const DenseVector& y, const DenseDrawOptions&
 
 SampleResult draw_without_replacement(const DenseVector& y, const DenseDrawOptions& options) {
   const RunningSum weights = weights_of(y, options.p);
-  SampleResult result;
-  result.norm = y.norm();
-  result.zero_vector = !(weights.total() > 0);
+  SampleResult result = empty_result(y);
   if (result.zero_vector) return result;
 
   // (|y_i| scale)^p, largest first; the smallest of the kept ones is the threshold in the end.

@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "matrix_view.hpp"
@@ -59,6 +60,31 @@ Eigen::VectorXd units_of(const Eigen::VectorXd& squares, double least) {
   });
 }
 
+/// factor_k / units_k, row by row, times 2^exponent; zero where the unit is.
+DenseMatrix without_units(const DenseMatrix& factor, const Eigen::VectorXd& units, int exponent = 0) {
+  const Eigen::VectorXd back =
+      units.unaryExpr([&](double unit) { return unit > 0 ? std::ldexp(1 / unit, exponent) : 0.0; });
+  return to_dense_matrix(back.asDiagonal() * matrix_view(factor));
+}
+
+/// Whether eigenvalues are at least -1e-9 of the largest magnitude.
+bool is_positive(const Solver& solver) {
+  return solver.eigenvalues()(0) >= -1e-9 * solver.eigenvalues().cwiseAbs().maxCoeff();
+}
+
+/// F of M = F F^T, found in units in which all M_jj are about 1, so that no direction is taken for rounding only because
+/// its units are small. None when M is not positive semi-definite in such units.
+std::optional<DenseMatrix> factor_in_units(const DenseMatrix& matrix, const std::string& name) {
+  const auto m = matrix_view(matrix);
+  const Eigen::VectorXd units = units_of(m.diagonal(), 0);
+  const DenseMatrix scaled = to_dense_matrix(units.asDiagonal() * m * units.asDiagonal());
+  const bool rows_without_unit_are_zero = (units.array() > 0 || m.cwiseAbs().rowwise().maxCoeff().array() == 0).all();
+  if (!rows_without_unit_are_zero || !matrix_view(scaled).allFinite()) return std::nullopt;
+  const Solver solver = decompose(scaled, name);
+  if (!is_positive(solver)) return std::nullopt;
+  return without_units(factor_above(rounding(matrix.rows) * largest_eigenvalue(solver), solver, root), units);
+}
+
 }  // namespace
 
 Metric::Metric(DenseMatrix matrix, DenseMatrix factor) : matrix_(std::move(matrix)), factor_(std::move(factor)) {}
@@ -106,26 +132,32 @@ Metric Metric::of(DenseMatrix matrix, const std::string& name) {
       lower = upper = 0.5 * lower + 0.5 * upper;
     }
   }
+  if (std::optional<DenseMatrix> factor = factor_in_units(matrix, name)) return Metric(std::move(*factor));
+  // What is no metric in such units may be one but for rounding that is relative to its largest entries.
   const Solver solver = decompose(matrix, name);
-  const double smallest = solver.eigenvalues()(0);
-  if (smallest < -1e-9 * solver.eigenvalues().cwiseAbs().maxCoeff())
-    throw InputError(
-        fmt::format("{} has the eigenvalue {:.6g}, expected a positive semi-definite matrix", name, smallest));
+  if (!is_positive(solver))
+    throw InputError(fmt::format("{} has the eigenvalue {:.6g}, expected a positive semi-definite matrix", name,
+                                 solver.eigenvalues()(0)));
   return Metric(factor_above(rounding(d) * largest_eigenvalue(solver), solver, root));
 }
 
-Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms) {
+Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms, int exponent) {
   assert(matrix.rows == matrix.columns && terms.size() == matrix.rows);
   const Eigen::VectorXd squares = matrix_view(terms, matrix.rows, 1);
-  if (!squares.allFinite()) throw InputError("a metric overflows a double; scale the values down");
+  constexpr const char* too_large = "a metric overflows a double; scale the values down";
+  if (!squares.allFinite()) throw InputError(too_large);
   const Eigen::VectorXd units = units_of(squares, 0);
   const auto m = matrix_view(matrix);
   const Solver solver =
       decompose(to_dense_matrix(units.asDiagonal() * (0.5 * m + 0.5 * m.transpose()) * units.asDiagonal()), "a metric");
   const double trace = (units.array() * squares.array() * units.array()).sum();
   const DenseMatrix factor = factor_above(rounding(matrix.rows) * trace, solver, root);
-  const Eigen::VectorXd back = units.unaryExpr([](double unit) { return unit > 0 ? 1 / unit : 0.0; });
-  return Metric(to_dense_matrix(back.asDiagonal() * matrix_view(factor)));
+  Metric metric(without_units(factor, units, exponent));
+  const auto result = matrix_view(metric.matrix_);
+  if (!result.allFinite()) throw InputError(too_large);
+  if (!matrix_view(factor).isZero(0) && result.cwiseAbs().maxCoeff() < std::numeric_limits<double>::min())
+    throw InputError("a metric underflows a double; scale the values up");
+  return metric;
 }
 
 double Metric::of_row(std::span<const double> a) const {
@@ -144,11 +176,17 @@ double Metric::total(const DenseMatrix& gram) const {
 
 Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {
   assert(x.columns == gram.rows && gram.rows == gram.columns);
-  const auto core = matrix_view(x);
-  const auto g = matrix_view(gram);
+  // In units near their largest entries: where products underflow, M is not zero for all that.
+  const auto exponent_of = [](const DenseMatrix& matrix) {
+    const double largest = matrix_view(matrix).cwiseAbs().maxCoeff();
+    return largest > 0 && std::isfinite(largest) ? std::clamp(std::ilogb(largest), -1000, 1000) : 0;
+  };
+  const int of_x = exponent_of(x), of_root = exponent_of(gram) / 2;
+  const RowMajorMatrix core = matrix_view(x) * std::ldexp(1.0, -of_x);
+  const RowMajorMatrix g = matrix_view(gram) * std::ldexp(1.0, -2 * of_root);
   const Eigen::VectorXd terms = (core.cwiseAbs() * g.cwiseAbs()).cwiseProduct(core.cwiseAbs()).rowwise().sum();
   return Metric::of_sums(to_dense_matrix(core * g * core.transpose()),
-                         {terms.data(), static_cast<std::size_t>(terms.size())});
+                         {terms.data(), static_cast<std::size_t>(terms.size())}, of_x + of_root);
 }
 
 }  // namespace weir

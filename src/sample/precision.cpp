@@ -9,6 +9,7 @@
 #include "sample/pursuit.hpp"
 #include "sample/search.hpp"
 #include "weir/error.hpp"
+#include "weir/sample/range.hpp"
 
 namespace weir {
 
@@ -39,6 +40,7 @@ SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const Precis
     throw UsageError("the sampler 'precision' needs a sketch with the law of scales 'uniform', this one has '" +
                      std::string(to_string(config.law)) + "'");
   }
+  require_range(sketch);
   const double f2 = sketch.f2().value;
   const double threshold = precision_threshold(config.dimension, options.epsilon, options.constant) * f2;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
@@ -50,7 +52,7 @@ SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const Precis
   const std::size_t largest = largest_entries(config, options.epsilon);
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
     const LaneMaximum& maximum = maxima[lane - 1];
-    if (f2 == 0) {  // squares that underflow: no coordinate can be told from rounding
+    if (f2 == 0) {  // in most rows of the table all that collides cancels
       result.failed.push_back({lane, FailReason::no_candidate});
     } else if (maximum.value * maximum.value < threshold) {
       result.failed.push_back({lane, FailReason::below_threshold});

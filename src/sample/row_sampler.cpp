@@ -6,10 +6,12 @@
 #include <cmath>
 #include <limits>
 
+#include "matrix_view.hpp"
 #include "sample/power.hpp"
 #include "sample/row_recovery.hpp"
 #include "sample/search.hpp"
 #include "weir/error.hpp"
+#include "weir/sample/range.hpp"
 
 namespace weir {
 
@@ -65,11 +67,23 @@ void require_drawable(const MatrixSketch& sketch, const Metric& metric, double t
   }
 }
 
+/// Throws InputError when masses are zero, or nearly, because squares underflow, not because M does not see the rows.
+void require_no_underflow(const MatrixSketch& sketch, const Metric& metric, double total) {
+  if (total >= std::numeric_limits<double>::min()) return;
+  const RowMajorMatrix directions = matrix_view(metric.factor()).transpose();
+  for (Eigen::Index k = 0; k < directions.rows(); ++k) {
+    const auto direction = directions.row(k);
+    require_range(sketch.product({direction.data(), static_cast<std::size_t>(direction.size())}, 0));
+  }
+}
+
 }  // namespace
 
 SampleResult draw_rows(const MatrixSketch& sketch, const Metric& metric, double total, const DrawOptions& options) {
   require_drawable(sketch, metric, total, options);
   const SketchConfig& config = sketch.config();
+  require_range(sketch);
+  require_no_underflow(sketch, metric, total);
   SampleResult result;
   result.zero_vector = total == 0 || sketch.is_zero();
   if (result.zero_vector) return result;

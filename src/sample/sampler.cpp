@@ -9,6 +9,7 @@
 #include "sample/pursuit.hpp"
 #include "sample/search.hpp"
 #include "weir/error.hpp"
+#include "weir/sample/range.hpp"
 
 namespace weir {
 
@@ -73,6 +74,7 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
     throw UsageError(fmt::format("the sketch has {} lanes: p = {} with a threshold needs at least 8, or threshold 0",
                                  config.lanes, config.p));
   }
+  require_range(sketch);
   const double f2 = sketch.f2().value;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
   if (result.zero_vector) return result;
@@ -109,10 +111,11 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
   require_recoverable(sketch, options.samples, "samples without replacement");
   if (config.law != ScaleLaw::exponential)
     throw UsageError("draws without replacement need the exponential law of scales");
+  require_range(sketch);
   const double f2 = sketch.f2().value;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
   if (result.zero_vector) return result;
-  if (f2 == 0) {  // squares that underflow: no coordinate can be told from rounding
+  if (f2 == 0) {  // in most rows of the table all that collides cancels
     result.failed.push_back({lane, FailReason::no_candidate});
     return result;
   }
@@ -164,6 +167,7 @@ MomentEstimate moment_through_samples(std::span<const Draw> draws, double p) {
 std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count) {
   count = static_cast<std::size_t>(std::min<std::uint64_t>(count, sketch.config().dimension));
   require_recoverable(sketch, count, "heavy coordinates");
+  require_range(sketch);
   std::vector<HeavyCoordinate> heavy;
   for (const Recovered& item : Pursuit(sketch, 0).run(count)) heavy.push_back({item.key, sketch.point(item.key)});
   std::sort(heavy.begin(), heavy.end(), [](const HeavyCoordinate& a, const HeavyCoordinate& b) {

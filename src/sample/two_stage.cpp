@@ -8,6 +8,7 @@
 #include "sample/power.hpp"
 #include "sample/search.hpp"
 #include "weir/sample/metric.hpp"
+#include "weir/sample/range.hpp"
 #include "weir/sample/row_sampler.hpp"
 
 namespace weir {
@@ -48,6 +49,9 @@ class ColumnDraws {
 
 SampleResult draw_pairs(const KroneckerSketch& sketch, const DrawOptions& options) {
   const DenseMatrix core = sketch.core();
+  // Of X, and of the products, that of the metric is.
+  require_range(sketch.a1);
+  require_range(sketch.a2);
   const Metric metric = metric_through(core, sketch.a2.gram());
   const double total = metric.total(sketch.a1.gram());
   // All lanes, as some of their rows may find no column.

@@ -373,7 +373,7 @@ std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const Read
 namespace weir {
 
 BinarySummary summarise_binary(const std::string& path) {
-  const auto input = stream::open_input(path);
+  const auto input = open_input(path);
   const auto size = input->size();
   if (!size) throw InputError(fmt::format("{}: expected a regular file", path));
   const std::uint32_t version = stream::read_file_header(*input);

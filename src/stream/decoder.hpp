@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "input.hpp"
+#include "io/input.hpp"
 #include "weir/event.hpp"
 #include "weir/io/npy.hpp"
 #include "weir/share.hpp"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "input.hpp"
+#include "io/input.hpp"
 
 namespace weir::stream {
 

@@ -12,7 +12,7 @@
 #include <span>
 
 #include "decoder.hpp"
-#include "input.hpp"
+#include "io/input.hpp"
 #include "weir/error.hpp"
 #include "weir/io/matrix_market.hpp"
 #include "weir/io/npy.hpp"
@@ -25,17 +25,8 @@ namespace {
 /// Bytes that tell the formats apart.
 constexpr std::size_t magic_length = 16;
 
-/// True when at least `enough` bytes of `magic` are in their place in `text`: so is a damaged file still told from
-/// text, whose bad lines may be skipped.
-bool resembles(std::string_view text, std::string_view magic, std::size_t enough) noexcept {
-  std::size_t equal = 0;
-  for (std::size_t c = 0; c < std::min(text.size(), magic.size()); ++c) equal += text[c] == magic[c] ? 1u : 0u;
-  return equal >= std::min(enough, std::max<std::size_t>(text.size(), 1));
-}
-
 StreamFormat format_of(std::string_view head) noexcept {
-  // The third byte is the only compression method that gzip knows.
-  if (resembles(head, "\x1f\x8b\x08", 2)) return StreamFormat::gzip;
+  if (is_gzip(head)) return StreamFormat::gzip;
   if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
   if (resembles(head, npy_magic, 4)) return StreamFormat::npy;
   return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
@@ -54,18 +45,10 @@ void require_readable(const std::string& path) {
   if (error != 0) throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(error)));
 }
 
-std::unique_ptr<stream::Input> decompress(std::unique_ptr<stream::Input> compressed) {
-  std::unique_ptr<stream::Input> input = stream::gzip_input(std::move(compressed));
-  if (format_of(input->peek(magic_length)) == StreamFormat::gzip)
-    throw InputError(input->name() + ": compressed twice; expected events after one decompression");
-  return input;
-}
-
 /// What is in a file, decompressed.
-std::unique_ptr<stream::Input> open_content(const std::string& path) {
+std::unique_ptr<Input> open_content(const std::string& path) {
   require_readable(path);
-  std::unique_ptr<stream::Input> input = stream::open_input(path);
-  return format_of(input->peek(magic_length)) == StreamFormat::gzip ? decompress(std::move(input)) : std::move(input);
+  return content_of(open_input(path));
 }
 
 }  // namespace
@@ -88,13 +71,13 @@ std::string_view to_string(StreamFormat format) noexcept {
 
 StreamFormat stream_format(const std::string& path) {
   require_readable(path);
-  return format_of(stream::open_input(path)->peek(magic_length));
+  return format_of(open_input(path)->peek(magic_length));
 }
 
 StreamFormat content_format(const std::string& path) { return format_of(open_content(path)->peek(magic_length)); }
 
 std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path) {
-  const std::unique_ptr<stream::Input> input = open_content(path);
+  const std::unique_ptr<Input> input = open_content(path);
   const StreamFormat format = format_of(input->peek(magic_length));
   if (format == StreamFormat::npy) {
     const NpyHeader header = stream::read_npy_header(*input);
@@ -124,8 +107,7 @@ struct EventReader::Implementation {
 
   /// A decoder for this party's share of file number `file`; null when it has none.
   std::unique_ptr<stream::Decoder> open(std::size_t file) {
-    std::unique_ptr<stream::Input> input =
-        memory ? stream::memory_input(*memory, paths[file]) : stream::open_input(paths[file]);
+    std::unique_ptr<Input> input = memory ? memory_input(*memory, paths[file]) : open_input(paths[file]);
     const bool whole = paths[file] != "-" && file % options.slice_count != options.slice;
     if (!input->size() && whole) return nullptr;
     StreamFormat format = format_of(input->peek(magic_length));

@@ -365,20 +365,6 @@ TEST_F(EngineTest, SquaresThatUnderflowAreAnError) {
   }
 }
 
-TEST_F(EngineTest, RangesAreJudgedByTheVectorAlone) {
-  VectorSketch sketch(small_config(10));
-  EXPECT_EQ(describe_range_problem(sketch), "");
-  const std::vector<std::uint64_t> keys{3};
-  sketch.update(keys, std::vector<double>{1e-100});
-  EXPECT_EQ(describe_range_problem(sketch), "");
-  sketch.scale(1e-100);
-  EXPECT_NE(describe_range_problem(sketch).find("too small"), std::string::npos);
-  sketch.scale(0);
-  EXPECT_EQ(describe_range_problem(sketch), "");
-  sketch.update(keys, std::vector<double>{1e200});
-  EXPECT_NE(describe_range_problem(sketch).find("too large"), std::string::npos);
-}
-
 TEST_F(EngineTest, ImpossibleShapesAreUsageErrors) {
   SketchConfig config = small_config(10);
   config.buckets = 3;

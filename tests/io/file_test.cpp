@@ -8,15 +8,16 @@
 #include <string>
 #include <utility>
 
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
 
-using testing::contents_of;
-using testing::expect_error;
-using testing::TemporaryDirectory;
+using testing_support::contents_of;
+using testing_support::expect_error;
+using testing_support::TemporaryDirectory;
 
 TEST(InputFile, ReadsAtAnyOffset) {
   const TemporaryDirectory directory;
@@ -50,27 +51,27 @@ TEST(InputFile, MovesOwnership) {
 
 TEST(InputFile, RefusesWhatIsNotARegularFile) {
   const TemporaryDirectory directory;
-  expect_error([&] { InputFile(directory.file("missing")); }, {"missing", "No such file"});
+  expect_error([&] { InputFile(directory / "missing"); }, {"missing", "No such file"});
   expect_error([&] { InputFile(directory.path().string()); }, {"expected a regular file, found a directory"});
   expect_error([] { InputFile("/dev/null"); }, {"/dev/null", "found a device"});
-  const std::string pipe = directory.file("pipe");
+  const std::string pipe = directory / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   expect_error([&] { InputFile{pipe}; }, {"found a pipe"});
 }
 
 TEST(OutputFile, IsKnownToBeCreatableBeforehand) {
   const TemporaryDirectory directory;
-  require_creatable(directory.file("new"));
+  require_creatable(directory / "new");
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
   const std::string old = directory.write("old", "content");
   require_creatable(old);
   EXPECT_EQ(contents_of(old), "content");
   require_creatable("/dev/null");
-  const std::string pipe = directory.file("pipe");
+  const std::string pipe = directory / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   require_creatable(pipe);  // does not wait for a reader
   expect_error([&] { require_creatable(directory.path().string()); }, {"is a directory"});
-  expect_error([&] { require_creatable(directory.file("missing/new")); }, {"missing/new", "No such file"});
+  expect_error([&] { require_creatable(directory / "missing/new"); }, {"missing/new", "No such file"});
 }
 
 TEST(OutputFile, AppearsOnlyWhenCommitted) {
@@ -97,7 +98,7 @@ TEST(OutputFile, LeavesNothingBehindWithoutCommit) {
 
 TEST(OutputFile, TwoWritersOfOneNameDoNotMix) {
   const TemporaryDirectory directory;
-  const std::string path = directory.file("out");
+  const std::string path = directory / "out";
   OutputFile first(path);
   OutputFile second(path);
   first.write("first");
@@ -111,7 +112,7 @@ TEST(OutputFile, TwoWritersOfOneNameDoNotMix) {
 TEST(OutputFile, FollowsASymbolicLink) {
   const TemporaryDirectory directory;
   const std::string target = directory.write("target", "before");
-  const std::string link = directory.file("link");
+  const std::string link = directory / "link";
   std::filesystem::create_symlink("target", link);
   OutputFile file(link);
   file.write("after");
@@ -129,14 +130,14 @@ TEST(OutputFile, WritesToADeviceDirectly) {
 
 TEST(OutputFile, NamesTheFileThatCannotBeWritten) {
   const TemporaryDirectory directory;
-  expect_error([&] { OutputFile(directory.file("missing/out")); }, {"missing/out", "No such file"});
+  expect_error([&] { OutputFile(directory / "missing/out"); }, {"missing/out", "No such file"});
   expect_error([&] { OutputFile(directory.path().string()); }, {"directory"});
   expect_error([] { OutputFile("/dev/full").write("some bytes"); }, {"/dev/full", "No space left"});
 }
 
 TEST(OutputFile, RemovesTheTemporaryFileWhenTheRenameFails) {
   const TemporaryDirectory directory;
-  const std::string path = directory.file("out");
+  const std::string path = directory / "out";
   {
     OutputFile file(path);
     file.write("bytes");

@@ -4,15 +4,19 @@
 
 #include <map>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <vector>
 
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 
 namespace weir {
 namespace {
 
-using testing::expect_error;
-using testing::TemporaryDirectory;
+using testing_support::expect_error;
+using testing_support::gzip;
+using testing_support::TemporaryDirectory;
 using Names = std::map<std::uint64_t, std::string>;
 
 TEST(Labels, FindsWantedLinesOnly) {
@@ -44,10 +48,28 @@ TEST(Labels, OverlongNamesAreCut) {
   EXPECT_EQ(labels.find(std::vector<std::uint64_t>{0, 1}), (Names{{0, std::string(1024, 'x')}, {1, "second"}}));
 }
 
+TEST(Labels, MayBeCompressed) {
+  const TemporaryDirectory directory;
+  std::string text;
+  for (int k = 0; k < 200000; ++k) text += "name" + std::to_string(k) + "\n";
+  ASSERT_GT(text.size(), std::size_t{1} << 20);
+  // Content decides, not the name; members follow each other.
+  const std::string compressed = gzip(text) + gzip("last\n");
+  const Labels labels(directory.write("names.txt", compressed));
+  EXPECT_EQ(labels.find(std::vector<std::uint64_t>{7, 199999, 200000, 200001}),
+            (Names{{7, "name7"}, {199999, "name199999"}, {200000, "last"}}));
+
+  const std::vector<std::uint64_t> last{199999};
+  const Labels cut(directory.write("cut.gz", std::string_view(compressed).substr(0, 1000)));
+  expect_error([&] { std::ignore = cut.find(last); }, {"cut.gz", "byte 1000 of the compressed data", "truncated"});
+  const Labels twice(directory.write("twice.gz", gzip(gzip("one\n"))));
+  expect_error([&] { std::ignore = twice.find(last); }, {"twice.gz", "compressed twice"});
+}
+
 TEST(Labels, EmptyAndMissingFiles) {
   const TemporaryDirectory directory;
   EXPECT_EQ(Labels(directory.write("empty", "")).find(std::vector<std::uint64_t>{0}), Names{});
-  expect_error([&] { Labels(directory.file("none")); }, {"none", "No such file"});
+  expect_error([&] { Labels(directory / "none"); }, {"none", "No such file"});
 }
 
 }  // namespace

@@ -4,14 +4,15 @@
 
 #include <string>
 
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
 
-using testing::expect_error;
-using testing::TemporaryDirectory;
+using testing_support::expect_error;
+using testing_support::TemporaryDirectory;
 
 const std::string banner = "%%MatrixMarket matrix ";
 

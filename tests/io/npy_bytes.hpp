@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace weir::testing {
+namespace weir::testing_support {
 
 /// The dictionary in the header of a .npy file.
 inline std::string dictionary(const std::string& descr, const std::string& fortran_order, const std::string& shape) {
@@ -39,4 +39,4 @@ std::string raw(const std::vector<Value>& values, std::endian order = std::endia
   return bytes;
 }
 
-}  // namespace weir::testing
+}  // namespace weir::testing_support

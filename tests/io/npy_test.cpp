@@ -9,17 +9,18 @@
 #include <vector>
 
 #include "io/npy_bytes.hpp"
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
 
-using testing::dictionary;
-using testing::expect_error;
-using testing::npy;
-using testing::raw;
-using testing::TemporaryDirectory;
+using testing_support::dictionary;
+using testing_support::expect_error;
+using testing_support::npy;
+using testing_support::raw;
+using testing_support::TemporaryDirectory;
 
 class Npy : public ::testing::Test {
  protected:
@@ -119,7 +120,7 @@ TEST_F(Npy, NonFiniteEntriesAreNamed) {
 }
 
 TEST_F(Npy, MissingFileAndDirectory) {
-  expect_error([&] { (void)load_npy(directory_.file("none.npy")); }, {"none.npy", "No such file"});
+  expect_error([&] { (void)load_npy(directory_ / "none.npy"); }, {"none.npy", "No such file"});
   expect_error([&] { (void)load_npy(directory_.path().string()); }, {"directory"});
 }
 

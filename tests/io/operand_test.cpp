@@ -4,14 +4,15 @@
 
 #include <string>
 
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
 
-using testing::expect_error;
-using testing::TemporaryDirectory;
+using testing_support::expect_error;
+using testing_support::TemporaryDirectory;
 
 TEST(Operand, FormatIsKnownByContentNotByName) {
   const TemporaryDirectory directory;
@@ -41,7 +42,7 @@ TEST(Operand, ErrorsNameTheLine) {
   refuse("1\ninf\n", {"w.txt: line 2", "'inf'"});
   refuse("# nothing\n\n", {"w.txt", "found none"});
   refuse("", {"w.txt", "found none"});
-  expect_error([&] { (void)load_operand(directory.file("none.txt")); }, {"none.txt", "No such file"});
+  expect_error([&] { (void)load_operand(directory / "none.txt"); }, {"none.txt", "No such file"});
 }
 
 }  // namespace

@@ -9,14 +9,14 @@
 #include <sstream>
 #include <string>
 
-#include "io/temporary_directory.hpp"
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
 
 using nlohmann::json;
-using testing::expect_error;
+using testing_support::expect_error;
 
 constexpr std::uint64_t max_index = (std::uint64_t{1} << 63) - 1;
 

@@ -14,15 +14,16 @@
 #include <variant>
 #include <vector>
 
-#include "io/temporary_directory.hpp"
+#include "support/files.hpp"
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
 
-using testing::contents_of;
-using testing::expect_error;
-using testing::TemporaryDirectory;
+using testing_support::contents_of;
+using testing_support::expect_error;
+using testing_support::TemporaryDirectory;
 
 using Bytes = std::vector<std::byte>;
 
@@ -193,7 +194,7 @@ TEST(StateFile, BytesRoundTrip) {
 
 TEST(StateFile, FileRoundTripHoldsTheSerialisedBytes) {
   const TemporaryDirectory directory;
-  const std::string path = directory.file("state.weir");
+  const std::string path = directory / "state.weir";
   for (const State& state : all_states()) {
     save_state(path, state);
     EXPECT_EQ(directory.entries(), 1U);
@@ -213,8 +214,8 @@ TEST(StateFile, TableLargerThanAPieceOfTheChecksum) {
   const std::span<double> table = vector_in(state).table();
   for (std::size_t k = 0; k < table.size(); ++k) table[k] = static_cast<double>(k) - 0.5;
   ASSERT_GT(table.size_bytes(), std::size_t{1} << 20);
-  save_state(directory.file("large.weir"), state);
-  expect_same(load_state(directory.file("large.weir")), state);
+  save_state(directory / "large.weir", state);
+  expect_same(load_state(directory / "large.weir"), state);
 }
 
 template <class Value>
@@ -403,7 +404,7 @@ TEST(StateFile, TruncatedAndDamagedFilesAreRefused) {
 
 TEST(StateFile, SaysWhatIsWrongWithTheFile) {
   const TemporaryDirectory directory;
-  expect_error([&] { (void)load_state(directory.file("none.weir")); }, {"none.weir", "No such file"});
+  expect_error([&] { (void)load_state(directory / "none.weir"); }, {"none.weir", "No such file"});
   expect_error([&] { (void)load_state(directory.path().string()); }, {"directory"});
   expect_error([&] { (void)load_state(directory.write("empty.weir", "")); }, {"empty.weir", "empty"});
   expect_error([&] { (void)load_state(directory.write("text.csv", "1,2\n3,4\n")); }, {"text.csv", "not a weir state"});
@@ -1005,19 +1006,18 @@ TEST(StateFile, WillNotWriteWhatItWouldNotRead) {
   expect_error<UsageError>([&] { (void)serialise(state); }, {"epsilon 1 and C = 1 of the sampler precision"});
   state = small_kronecker_state();
   kronecker_in(state).a2.draws.table()[1] = std::numeric_limits<double>::infinity();
-  expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "table of A2", "cell 1"});
+  expect_error([&] { save_state(directory / "x.weir", state); }, {"x.weir", "table of A2", "cell 1"});
   state = small_state();
   vector_in(state).table()[1] = std::numeric_limits<double>::infinity();
-  expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "cell 1"});
+  expect_error([&] { save_state(directory / "x.weir", state); }, {"x.weir", "cell 1"});
   state = small_product_state();
   std::get<ProductSketch>(state.sketch).x[1] = std::numeric_limits<double>::quiet_NaN();
-  expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "finite entries of x", "entry 1"});
+  expect_error([&] { save_state(directory / "x.weir", state); }, {"x.weir", "finite entries of x", "entry 1"});
   state = small_product_state();
   std::get<ProductSketch>(state.sketch).a.table()[7] = std::numeric_limits<double>::quiet_NaN();
-  expect_error([&] { save_state(directory.file("x.weir"), state); }, {"x.weir", "cell 7"});
+  expect_error([&] { save_state(directory / "x.weir", state); }, {"x.weir", "cell 7"});
   EXPECT_EQ(directory.entries(), 0U);
-  expect_error([&] { save_state(directory.file("missing/x.weir"), small_state()); },
-               {"missing/x.weir", "No such file"});
+  expect_error([&] { save_state(directory / "missing/x.weir", small_state()); }, {"missing/x.weir", "No such file"});
   expect_error([] { save_state("/dev/full", small_state()); }, {"/dev/full", "No space left"});
 }
 

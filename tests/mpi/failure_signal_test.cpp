@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "support/message_of.hpp"
 #include "weir/error.hpp"
 
 namespace weir::mpi {
@@ -21,12 +22,7 @@ std::string named(int rank, const std::string& message) {
 }
 
 void expect_agreed(FailureSignal& signal, const std::string& message) {
-  try {
-    signal.agree();
-    ADD_FAILURE() << "no error; expected " << message;
-  } catch (const InputError& error) {
-    EXPECT_EQ(error.what(), message);
-  }
+  EXPECT_EQ(testing_support::message_of<InputError>([&] { signal.agree(); }), message);
 }
 
 void work_until_raised(FailureSignal& signal) {

@@ -108,6 +108,55 @@ TEST(Metric, TakesAnyScaleOfNumbers) {
   }
 }
 
+TEST(Metric, KeepsDirectionsOfSmallUnits) {
+  // D C D for a C that is easily inverted and units D from 2^-300 to 2^300: (D^-1 a)^T D C D (D^-1 a) = a^T C a.
+  const DenseMatrix c{4, 4, {2, 1, 0, -1, 1, 3, 1, 0, 0, 1, 2, 1, -1, 0, 1, 3}};
+  const double units[] = {0x1p300, 1, 0x1p-90, 0x1p-300};
+  DenseMatrix m = c;
+  for (std::size_t k = 0; k < m.values.size(); ++k) m.values[k] *= units[k / 4] * units[k % 4];
+  const Metric metric = Metric::of(m, "M");
+  EXPECT_EQ(metric.factor().columns, 4u);
+  const DenseMatrix rows = random_matrix(20, 4, 12);
+  for (std::uint64_t i = 0; i < rows.rows; ++i) {
+    std::vector<double> a(row(rows, i).begin(), row(rows, i).end());
+    const double expected = quadratic_form(c, a);
+    for (std::size_t j = 0; j < 4; ++j) a[j] /= units[j];
+    EXPECT_NEAR(metric.of_row(a), expected, 1e-13 * expected);
+  }
+  for (std::size_t j = 0; j < 4; ++j) {
+    std::vector<double> a(4);
+    a[j] = 1 / units[j];
+    EXPECT_NEAR(metric.of_row(a), c.values[5 * j], 1e-13 * c.values[5 * j]);
+  }
+  // Of diagonal matrices every entry counts, next to zeros that are none.
+  EXPECT_EQ(Metric::of({3, 3, {1e20, 0, 0, 0, 0, 0, 0, 0, 1e-20}}, "M").factor().columns, 2u);
+}
+
+TEST(Metric, HasItsRankInAnyUnits) {
+  // v v^T, whose entries are rounded.
+  const std::vector<double> v{3e9, 0.7, -1.1e-13, 1e-30};
+  DenseMatrix m{4, 4, std::vector<double>(16)};
+  for (std::size_t k = 0; k < 16; ++k) m.values[k] = v[k / 4] * v[k % 4];
+  const Metric metric = Metric::of(m, "M");
+  EXPECT_EQ(metric.factor().columns, 1u);
+  for (std::size_t j = 0; j < 4; ++j) {
+    std::vector<double> a(4);
+    a[j] = 1;
+    EXPECT_NEAR(metric.of_row(a) / (v[j] * v[j]), 1, 1e-13);
+  }
+}
+
+TEST(Metric, ForgivesRoundingOfItsLargestEntries) {
+  // In units of their own the small rows would have a correlation of 1000, or a negative square.
+  for (const DenseMatrix& m : {DenseMatrix{2, 2, {1, 1e-17, 1e-17, 1e-40}}, DenseMatrix{2, 2, {1, 0, 0, -1e-17}},
+                               DenseMatrix{2, 2, {1, 1e-17, 1e-17, 0}}}) {
+    const Metric metric = Metric::of(m, "M");
+    EXPECT_EQ(metric.factor().columns, 1u);
+    EXPECT_NEAR(metric.of_row(std::vector<double>{1, 0}), 1, 1e-15);
+    EXPECT_LT(metric.of_row(std::vector<double>{0, 1}), 1e-30);
+  }
+}
+
 TEST(Metric, SymmetrisesRounding) {
   const Metric metric = Metric::of({2, 2, {4, 1 + 1e-10, 1 - 1e-10, 4}}, "M");
   EXPECT_NEAR(metric.matrix().values[1], 1, 1e-14);

@@ -381,21 +381,5 @@ TEST(Sampler, ResiduesOfRoundingAreNotDrawn) {
   EXPECT_TRUE(heavy_coordinates(sketch, 5).empty());
 }
 
-TEST(Sampler, SquaresThatUnderflowAreNotDrawn) {
-  const VectorSketch sketch = sketch_of({.dimension = 100, .buckets = 64, .seed = 1}, {{42}, {1e-200}});
-  for (const double threshold : {0.0, 1.0}) {
-    const SampleResult result = draw_with_replacement(sketch, {.threshold = threshold});
-    EXPECT_FALSE(result.zero_vector);
-    EXPECT_TRUE(result.draws.empty());
-    ASSERT_EQ(result.failed.size(), 15U);
-    EXPECT_EQ(result.failed.front().reason, FailReason::no_candidate);
-  }
-  const SampleResult result = draw_without_replacement(sketch, {});
-  EXPECT_FALSE(result.zero_vector);
-  EXPECT_TRUE(result.draws.empty());
-  ASSERT_EQ(result.failed.size(), 1U);
-  EXPECT_EQ(result.failed.front().reason, FailReason::no_candidate);
-}
-
 }  // namespace
 }  // namespace weir

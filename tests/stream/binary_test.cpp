@@ -14,12 +14,12 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 std::string binary_of(const std::vector<Event>& events) {
   const TemporaryDirectory directory;
   write_events(directory / "events", events, EventFormat::binary);
-  return contents(directory / "events");
+  return contents_of(directory / "events");
 }
 
 /// The bytes as they come out of a pipe, where nothing can be looked up ahead.
@@ -239,7 +239,7 @@ TEST(BinaryEvents, Summary) {
   EXPECT_EQ(summary.version, 1u);
   EXPECT_EQ(summary.blocks, 3u);
   EXPECT_EQ(summary.events, 2500u);
-  EXPECT_EQ(summary.bytes, contents(directory / "e").size());
+  EXPECT_EQ(summary.bytes, contents_of(directory / "e").size());
   EXPECT_NE(input_error([&] { (void)summarise_binary(directory.write("t", "1,2\n")); }), "");
 }
 

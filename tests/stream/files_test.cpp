@@ -10,7 +10,7 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 /// Standard input replaced by a file while it lives.
 class StandardInput {
@@ -37,7 +37,7 @@ const std::vector<Event> events = {{Operand::y, 1, 0, 2}, {Operand::y, 3, 0, 4},
 TEST(EventFiles, FormatsAreToldByContent) {
   const TemporaryDirectory directory;
   write_events(directory / "binary", events, EventFormat::binary);
-  const std::string binary = contents(directory / "binary");
+  const std::string binary = contents_of(directory / "binary");
   const std::string matrix = "%%MatrixMarket matrix coordinate integer general\n10 1 3\n2 1 2\n4 1 4\n6 1 6\n";
   for (const auto& [content, format] : {std::pair{text, StreamFormat::text}, std::pair{binary, StreamFormat::binary},
                                         std::pair{matrix, StreamFormat::matrix_market}}) {

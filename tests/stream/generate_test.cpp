@@ -12,7 +12,7 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 constexpr std::uint64_t largest_n = std::uint64_t{1} << 63;
 

@@ -7,7 +7,7 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 const ReadOptions matrix{.default_operand = Operand::A};
 const std::string banner = "%%MatrixMarket matrix coordinate ";

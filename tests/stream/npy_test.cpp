@@ -15,7 +15,7 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 const ReadOptions any_matrix{.default_operand = Operand::A};
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();

@@ -14,7 +14,7 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 const ReadOptions product{.shapes = {{Operand::A, 10, 3}, {Operand::x, 3, 1}}, .default_operand = Operand::A};
 constexpr std::uint64_t largest_index = (std::uint64_t{1} << 63) - 1;
@@ -222,9 +222,9 @@ TEST(WrittenRows, TextKeepsThem) {
     const char separator = path.ends_with(".tsv") ? '\t' : ',';
     const std::string line =
         fmt::format("\nA{0}7{0}*{0}1{0}-0{0}100000{0}0.1\nA2{0}9223372036854775807{0}-*{0}5e-324\n", separator);
-    EXPECT_NE(contents(path).find(line), std::string::npos);
-    EXPECT_EQ(deliver(contents(path)).rows, batch.rows);
-    EXPECT_EQ(deliver(contents(path)).entries.size(), 2u);
+    EXPECT_NE(contents_of(path).find(line), std::string::npos);
+    EXPECT_EQ(deliver(contents_of(path)).rows, batch.rows);
+    EXPECT_EQ(deliver(contents_of(path)).entries.size(), 2u);
   }
 }
 
@@ -282,7 +282,7 @@ TEST(WrittenRows, OperandsOfATensorProductReadBack) {
     EventWriter writer(directory / name, EventFormat::text);
     writer.write(batch);
     writer.close();
-    EXPECT_EQ(deliver(contents(directory / name), kronecker), deliver(kronecker_text, kronecker));
+    EXPECT_EQ(deliver(contents_of(directory / name), kronecker), deliver(kronecker_text, kronecker));
   }
   EventWriter writer(directory / "events.bin", EventFormat::binary);
   writer.write(batch);

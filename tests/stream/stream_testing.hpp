@@ -1,50 +1,19 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include <cstddef>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "support/files.hpp"
 #include "weir/error.hpp"
 #include "weir/stream/reader.hpp"
 #include "weir/stream/writer.hpp"
 
-namespace weir::testing {
-
-/// A directory that vanishes with its contents.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "weir-stream-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw Error("cannot create a temporary directory");
-    path_ = name;
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string write(const std::string& name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-    return *this / name;
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline std::string contents(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+namespace weir::testing_support {
 
 inline std::span<const std::byte> as_bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
@@ -129,19 +98,4 @@ inline void write_events(const std::string& path, const std::vector<Event>& even
   writer.close();
 }
 
-inline std::string gzip(std::string_view text) {
-  z_stream deflater{};
-  EXPECT_EQ(deflateInit2(&deflater, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&deflater, text.size()) + 64, '\0');
-  std::string in(text);
-  deflater.next_in = reinterpret_cast<Bytef*>(in.data());
-  deflater.avail_in = static_cast<uInt>(in.size());
-  deflater.next_out = reinterpret_cast<Bytef*>(out.data());
-  deflater.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&deflater, Z_FINISH), Z_STREAM_END);
-  out.resize(out.size() - deflater.avail_out);
-  deflateEnd(&deflater);
-  return out;
-}
-
-}  // namespace weir::testing
+}  // namespace weir::testing_support

@@ -10,7 +10,7 @@
 namespace weir {
 namespace {
 
-using namespace weir::testing;
+using namespace weir::testing_support;
 
 const ReadOptions vector_of_ten{.shapes = {{Operand::y, 10, 1}}};
 const ReadOptions product{.shapes = {{Operand::A, 10, 4}, {Operand::x, 4, 1}}, .default_operand = Operand::A};

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
+
+#include "weir/error.hpp"
 
 namespace weir::testing_support {
 
@@ -16,6 +20,14 @@ std::string message_of(const Work& work) {
   }
   ADD_FAILURE() << "expected an exception";
   return {};
+}
+
+/// Expects an `Expected` whose message is one line and contains every one of `parts`.
+template <class Expected = InputError, class Work>
+void expect_error(const Work& work, std::initializer_list<std::string_view> parts) {
+  const std::string message = message_of<Expected>(work);
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  for (const std::string_view part : parts) EXPECT_NE(message.find(part), std::string::npos) << message;
 }
 
 }  // namespace weir::testing_support

@@ -30,11 +30,6 @@ struct Measure {
   Exact exact = Exact::none;
 };
 
-/// What makes the range of a sketched vector, or of sketched operands, unmeasurable; empty when nothing does. Too large: a
-/// cell, or ||y||_2^2, is not a finite double. Too small: y is not zero, but its squares underflow.
-[[nodiscard]] std::string describe_range_problem(const VectorSketch& sketch);
-[[nodiscard]] std::string describe_range_problem(const SketchState& state);
-
 /// A stretch of y.
 struct Slice {
   std::uint64_t first = 0;

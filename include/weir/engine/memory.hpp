@@ -1,7 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
+#include <string>
+#include <vector>
 
 namespace weir::engine {
 
@@ -14,5 +18,19 @@ namespace weir::engine {
 [[nodiscard]] inline std::uint64_t add_saturated(std::uint64_t a, std::uint64_t b) noexcept {
   return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
 }
+
+/// How much memory the processes of a group may take together.
+struct MemoryLimit {
+  std::uint64_t bytes = 0;
+  std::string group;  ///< For messages: "this machine", or the directory of a control group.
+  /// Device and inode of that directory: the same for all processes in the group, whatever each calls it.
+  std::array<std::uint64_t, 2> identity{};
+};
+
+/// The limits that this process is under: the memory of the machine, and those of its control group and of the groups
+/// around it, by which batch systems and containers end what takes more (memory.max of version 2,
+/// memory.limit_in_bytes of version 1). What is not there, or is no positive number, limits nothing. /proc/self/cgroup
+/// and /sys/fs/cgroup are looked for under `root`.
+[[nodiscard]] std::vector<MemoryLimit> memory_limits(const std::filesystem::path& root = "/");
 
 }  // namespace weir::engine

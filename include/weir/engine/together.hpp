@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -14,9 +15,9 @@ namespace weir::engine {
 void together(const mpi::Communicator& communicator, const std::function<void(mpi::FailureSignal& signal)>& work);
 
 /// Collective: throws InputError on all ranks when `bytes` on each of them, and `bytes_more_on_root` on rank 0 besides,
-/// would not fit into the memory of some machine, all its ranks counted. Linux hands out memory that it does not have,
-/// and ends the process later: ask first.
+/// would not fit into the memory of some machine, all its ranks counted, or of a control group, all ranks in it counted
+/// (memory_limits(root)). Linux hands out memory that it does not have, and ends the process later: ask first.
 void require_memory(const mpi::Communicator& communicator, std::uint64_t bytes, std::uint64_t bytes_more_on_root,
-                    const std::string& what);
+                    const std::string& what, const std::filesystem::path& root = "/");
 
 }  // namespace weir::engine

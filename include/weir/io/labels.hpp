@@ -5,23 +5,21 @@
 #include <span>
 #include <string>
 
-#include "weir/io/file.hpp"
-
 namespace weir {
 
-/// Names of indices: line i (counted from 0) of a text file names index i. The file stays on disk; only wanted names
-/// are kept.
+/// Names of indices: line i (counted from 0) of a text file, gzipped or not, names index i. The file stays on disk; only
+/// wanted names are kept.
 class Labels {
  public:
-  /// Opens the file. Throws InputError when it is missing or unreadable.
+  /// Throws InputError when the file is missing or unreadable.
   explicit Labels(const std::string& path);
 
   /// The names of `indices`, in one pass over the file up to the largest of them; indices past the last line have none.
-  /// A name is cut after 1024 bytes. Throws InputError when reading fails.
+  /// A name is cut after 1024 bytes. Throws InputError when reading fails, or what is compressed is damaged.
   [[nodiscard]] std::map<std::uint64_t, std::string> find(std::span<const std::uint64_t> indices) const;
 
  private:
-  InputFile file_;
+  std::string path_;
 };
 
 }  // namespace weir

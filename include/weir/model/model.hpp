@@ -51,8 +51,8 @@ class ProductModel {
   static constexpr Operand streamed = Operand::A;
 
   /// A is rows x x.size(), rows 1 to 2^63. With `degree` 2 the squares <a, x>^2 of rows are sketched too, for the law
-  /// |y_i|^4; then rows come and go whole. Throws UsageError when a side is empty or too long and for another degree than
-  /// 1 and 2, InputError when an entry of x is not finite.
+  /// |y_i|^4; then rows come and go whole, as in a StreamedProductModel. Throws UsageError when a side is empty or too
+  /// long and for another degree than 1 and 2, InputError when an entry of x is not finite.
   ProductModel(std::uint64_t rows, std::vector<double> x, std::uint32_t degree = 1);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return rows_; }

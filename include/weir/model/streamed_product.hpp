@@ -20,7 +20,9 @@ class StreamedProductModel {
   static constexpr Operand streamed = Operand::A;
 
   /// A is rows x columns, rows 1 to 2^63. With `degree` 2 rows are lifted, for the law |y_i|^4; then they come and go
-  /// whole. Throws UsageError when a side is 0 or too long (to lift, 2^32 columns), or for another degree than 1 and 2.
+  /// whole, each at most once at a time. That is for the caller to see to: a state that could tell rows a and b in one
+  /// place from their sum would decide whether two sets are disjoint, for which Omega(n) bits are needed. Throws
+  /// UsageError when a side is 0 or too long (to lift, 2^32 columns), or for another degree than 1 and 2.
   StreamedProductModel(std::uint64_t rows, std::uint64_t columns, std::uint32_t degree = 1);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return rows_; }

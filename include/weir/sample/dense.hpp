@@ -46,13 +46,14 @@ struct DenseDrawOptions {
 };
 
 /// `samples` independent exact draws from |y_i|^p / sum |y|^p, by inversion of the running sum; draw t is "lane" t + 1.
-/// No draw fails. Values and probabilities are exact.
+/// No draw fails. Values and probabilities are exact, however small y is. Throws UsageError for another p, InputError when
+/// ||y|| overflows a double.
 [[nodiscard]] SampleResult draw_with_replacement(const DenseVector& y, const DenseDrawOptions& options);
 
 /// Exact successive sampling: the `samples` largest |y_i| scale(i) (for p = 4, y_i^2 scale(i)), with the scales that
 /// lane 1 of a sketch of the same seed (Randomness::mix) has, so that a sketch without noise would draw the same
 /// indices. Inclusion probabilities are conditional on the (samples + 1)-th magnitude; all are 1 when y has no more
-/// than `samples` non-zero coordinates.
+/// than `samples` non-zero coordinates. Throws as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const DenseVector& y, const DenseDrawOptions& options);
 
 }  // namespace weir

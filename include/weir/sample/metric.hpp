@@ -19,15 +19,18 @@ class Metric {
   /// of the longest. Throws InputError when an entry is not finite, or G is not zero but so small that the inverse
   /// overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
-  /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero. `name` is used in messages. Throws
+  /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero: in units in which all M_jj are about 1, so
+  /// that directions with small units are kept; or in the units that it has, where it is positive semi-definite in these
+  /// alone (its small entries are rounding of large ones). `name` is used in messages. Throws
   /// InputError when it is empty, not square, not finite, not symmetric to 1e-9 of its largest entry, or has an eigenvalue
   /// below -1e-9 of the largest magnitude.
   [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
 
-  /// M as sums of products have left it: symmetrised, and cleared of rounding. terms[j] is what M_jj would be if no terms
-  /// of its sum cancelled. In units that make all of them about 1, eigenvalues below d * 2^-52 of their sum count as
-  /// zero: so small rows of M are kept, and only what cancels goes. Throws InputError when it overflows.
-  [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, std::span<const double> terms);
+  /// M = `matrix` * 4^exponent, as sums of products have left it: symmetrised, and cleared of rounding. terms[j] is what
+  /// matrix_jj would be if no terms of its sum cancelled. In units that make all of them about 1, eigenvalues below
+  /// d * 2^-52 of their sum count as zero: so small rows of M are kept, and only what cancels goes. Throws InputError when
+  /// it overflows, or underflows where it is not zero.
+  [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, std::span<const double> terms, int exponent = 0);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
   [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
@@ -50,7 +53,7 @@ class Metric {
 };
 
 /// X G X^T, symmetrised: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2 positive
-/// semi-definite. Where its terms cancel to rounding it is zero. Throws InputError when it overflows.
+/// semi-definite. Where its terms cancel to rounding it is zero. Throws InputError as Metric::of_sums.
 [[nodiscard]] Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram);
 
 }  // namespace weir

@@ -34,7 +34,7 @@ struct PrecisionOptions {
 ///
 /// Cost: as draw_with_replacement, plus O(n) cells of one lane (sublinear with more levels) for each lane that passes
 /// the first test. Throws UsageError when the sketch has no scaled lane or not the law `uniform`, and when an option is
-/// out of its range.
+/// out of its range; InputError when values are too large or too small to be measured (weir/sample/range.hpp).
 [[nodiscard]] SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const PrecisionOptions& options);
 
 }  // namespace weir

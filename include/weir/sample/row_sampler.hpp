@@ -19,7 +19,8 @@ namespace weir {
 /// draw_with_replacement, plus O(R B L d r) once, r the rank of M, and O(R d r) for each of 16 candidates a lane.
 ///
 /// Throws UsageError as draw_with_replacement does, when the law of the scales is not exponential with p = 2, and when
-/// the metric is not of the rows' length; InputError when `total` is negative or not finite.
+/// the metric is not of the rows' length; InputError when `total` is negative or not finite, and when masses are too large
+/// for a double, or so small that they underflow where the rows do not.
 [[nodiscard]] SampleResult draw_rows(const MatrixSketch& sketch, const Metric& metric, double total,
                                      const DrawOptions& options);
 

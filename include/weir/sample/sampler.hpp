@@ -27,7 +27,8 @@ struct DrawOptions {
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
 /// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform` (weir/sample/precision.hpp is for
-/// that), when T is out of range, and when p < 2 and T > 0 with fewer than two scaled lanes.
+/// that), when T is out of range, and when p < 2 and T > 0 with fewer than two scaled lanes; InputError when values are
+/// too large or too small to be measured (weir/sample/range.hpp).
 [[nodiscard]] SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
 /// The `samples` distinct indices with the largest scaled magnitudes of lane 1, largest first: successive weighted
@@ -38,7 +39,7 @@ struct DrawOptions {
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
 /// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
-/// exponential law, or when samples is not below the number of buckets.
+/// exponential law, or when samples is not below the number of buckets; InputError as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
 /// Draws from the sketch of z, z_i = y_i^2, as draws with the law |y_i|^4: values become roots, with the signs that `y`
@@ -78,7 +79,7 @@ struct HeavyCoordinate {
 /// The `count` keys with the largest |estimate| in lane 0, largest first, in the same search. Fewer come when y has
 /// fewer non-zero coordinates. With more than one level have 8 lanes at least: equal neighbours may hide each other in
 /// the groups of lane 0 alone, and a sketch of one lane then misses them in every other seed. Throws UsageError when
-/// count is not below the number of buckets: no more can stand out.
+/// count is not below the number of buckets: no more can stand out; InputError as draw_with_replacement().
 [[nodiscard]] std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count);
 
 }  // namespace weir

@@ -42,7 +42,7 @@ namespace weir {
 /// used a product and a search of one lane.
 ///
 /// Throws UsageError as draw_rows, InputError when X cannot be the identity that it is without events, and when products
-/// of the operands overflow.
+/// of the operands overflow or underflow.
 [[nodiscard]] SampleResult draw_pairs(const KroneckerSketch& sketch, const DrawOptions& options);
 
 }  // namespace weir

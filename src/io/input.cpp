@@ -1,4 +1,4 @@
-#include "input.hpp"
+#include "io/input.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,7 +14,13 @@
 #include "weir/error.hpp"
 #include "weir/io/file.hpp"
 
-namespace weir::stream {
+namespace weir {
+
+namespace {
+
+constexpr std::size_t gzip_magic_length = 3;
+
+}  // namespace
 
 std::string Input::at_byte(std::uint64_t offset) const { return fmt::format("{}: byte {}", name_, offset); }
 
@@ -188,8 +194,26 @@ std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::strin
   return std::make_unique<MemoryInput>(bytes, std::move(name));
 }
 
-std::unique_ptr<Input> gzip_input(std::unique_ptr<Input> compressed) {
-  return std::make_unique<GzipInput>(std::move(compressed));
+bool resembles(std::string_view head, std::string_view magic, std::size_t enough) noexcept {
+  std::size_t equal = 0;
+  for (std::size_t c = 0; c < std::min(head.size(), magic.size()); ++c) equal += head[c] == magic[c] ? 1u : 0u;
+  return equal >= std::min(enough, std::max<std::size_t>(head.size(), 1));
 }
 
-}  // namespace weir::stream
+bool is_gzip(std::string_view head) noexcept {
+  // The third byte is the only compression method that gzip knows.
+  return resembles(head, "\x1f\x8b\x08", 2);
+}
+
+std::unique_ptr<Input> decompress(std::unique_ptr<Input> compressed) {
+  auto input = std::make_unique<GzipInput>(std::move(compressed));
+  if (is_gzip(input->peek(gzip_magic_length)))
+    throw InputError(input->name() + ": compressed twice; expected the content after one decompression");
+  return input;
+}
+
+std::unique_ptr<Input> content_of(std::unique_ptr<Input> input) {
+  return is_gzip(input->peek(gzip_magic_length)) ? decompress(std::move(input)) : std::move(input);
+}
+
+}  // namespace weir

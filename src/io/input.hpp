@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace weir::stream {
+namespace weir {
 
 /// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what gzip makes of another
 /// Input. Those with a size() can also be read from any offset.
@@ -53,7 +53,16 @@ class Input {
 [[nodiscard]] std::unique_ptr<Input> open_input(const std::string& path);
 /// `bytes` must outlive the Input.
 [[nodiscard]] std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::string name);
-/// The decompressed bytes of `compressed` (RFC 1952, any number of members).
-[[nodiscard]] std::unique_ptr<Input> gzip_input(std::unique_ptr<Input> compressed);
 
-}  // namespace weir::stream
+/// True when at least `enough` bytes of `magic` are in their place at the beginning `head` of a file: so is a damaged
+/// file still told from text, whose bad lines may be skipped.
+[[nodiscard]] bool resembles(std::string_view head, std::string_view magic, std::size_t enough) noexcept;
+/// Whether a file that begins with `head`, three bytes or more, is compressed.
+[[nodiscard]] bool is_gzip(std::string_view head) noexcept;
+/// The decompressed bytes of `compressed` (RFC 1952, any number of members). Throws InputError when these are compressed
+/// again.
+[[nodiscard]] std::unique_ptr<Input> decompress(std::unique_ptr<Input> compressed);
+/// The bytes of `input`, decompressed if they are compressed, whatever its name is.
+[[nodiscard]] std::unique_ptr<Input> content_of(std::unique_ptr<Input> input);
+
+}  // namespace weir
