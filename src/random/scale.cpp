@@ -94,7 +94,8 @@ void scales_of_lanes(ScaleFormula formula, const std::uint64_t* HWY_RESTRICT bas
   }
 }
 
-/// The one scaled lane of a two-lane sketch, vectorised over the items: out[2 t + 1] = scale.
+/// Two lanes, the second of them scaled, vectorised over the items: out[2 t] = 1 and out[2 t + 1] = scale, the count
+/// rounded up to whole steps of 8 items.
 template <bool kUniform>
 void scales_of_pair(ScaleFormula formula, const std::uint64_t* HWY_RESTRICT bases, std::size_t count,
                     std::uint64_t lane_xor, std::uint64_t lane_multiply, float* HWY_RESTRICT out) {
@@ -106,7 +107,11 @@ void scales_of_pair(ScaleFormula formula, const std::uint64_t* HWY_RESTRICT base
   scales_of_run<kUniform>(
       d, formula, (count + width - 1) / width,
       [&](std::size_t v) HWY_ATTR { return hn::Xor(hn::LoadU(d, bases + v * width), x) * c; }, scales);
-  for (std::size_t t = 0; t < count; ++t) out[2 * t + 1] = scales[t];
+  const hn::CappedTag<float, 8> df;
+  const auto one = hn::Set(df, 1.0F);
+  for (std::size_t t = 0; t < count; t += hn::Lanes(df)) {
+    hn::StoreInterleaved2(one, hn::Load(df, scales + t), df, out + 2 * t);
+  }
 }
 
 #else  // one lane at a time: the definition itself
@@ -129,6 +134,7 @@ template <bool kUniform>
 void scales_of_pair(ScaleFormula formula, const std::uint64_t* bases, std::size_t count, std::uint64_t lane_xor,
                     std::uint64_t lane_multiply, float* out) {
   for (std::size_t t = 0; t < count; ++t) {
+    out[2 * t] = 1.0F;
     out[2 * t + 1] = scale_from_word((bases[t] ^ lane_xor) * lane_multiply, formula);
   }
 }
@@ -260,7 +266,7 @@ void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t firs
         for (std::size_t t = 0; t < part.size(); ++t) target[t * count + k] = scales[t];
       }
     }
-    if (first == 0) {
+    if (first == 0 && !(is_mix_ && lanes_ == 2)) {
       for (std::size_t t = 0; t < part.size(); ++t) target[t * count] = 1.0F;
     }
   }

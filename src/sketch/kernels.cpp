@@ -10,7 +10,8 @@
 #ifndef WEIR_SKETCH_KERNELS_PREFETCH
 #define WEIR_SKETCH_KERNELS_PREFETCH
 namespace weir {
-/// Bytes of level 0 beyond which cells of items to come are fetched: below, the processor's own reach is enough.
+/// Bytes of level 0 beyond which cells of items to come are fetched, where they fill cache lines: below, and for few
+/// lanes, the processor's own reach is enough.
 constexpr std::size_t prefetched_size = std::size_t{1} << 19U;
 /// How many items ahead.
 constexpr std::size_t prefetch_distance = 8;
@@ -272,7 +273,7 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
   for (std::uint32_t level = 1; items.in_one_group && level < config.levels; ++level) {
     group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
   }
-  const bool prefetch = config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
+  const bool prefetch = kLanes >= 8 && config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
 
   const auto run = [&](auto scales, auto rows, auto of_group) WEIR_INLINE_LAMBDA {
     accumulate_items<scales(), vectors, rows(), of_group()>(d, table, columns, items, config.rows, group_rows, prefetch,
