@@ -111,7 +111,9 @@ HWY_INLINE void unrolled(const Work& work) {
 
 /// Items whose scales are made together, for a block of kLanes lanes.
 template <std::size_t kLanes>
-constexpr std::size_t items_together = 8 * hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>()) / kLanes;
+constexpr std::size_t items_together = HWY_TARGET == HWY_SCALAR
+                                           ? 1
+                                           : 8 * hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>()) / kLanes;
 
 /// out[t][lane] = the scales of `items_together` items, from the words that their lanes share.
 /// Calls between(k) for k = 0 .. steps_of_scales - 1 on the way.
