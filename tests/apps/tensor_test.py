@@ -413,6 +413,13 @@ class Kronecker(Case):
         self.assertIn("token-17", table)
         self.assertIn("are exact", table)
 
+    def test_labels_of_second_indices_are_for_pairs(self):
+        names = self.write("names.txt", "name\n")
+        stream = self.write("y.csv", "0,1\n")
+        for ranks in (None, 2):
+            self.fail_with(2, "sample", "--n", 2, "--labels2", names, stream, ranks=ranks, naming=["--labels2", "kronecker"])
+        self.fail_with(2, "query", "--n", 2, "--point", 0, "--labels2", names, stream, naming=["--labels2", "kronecker"])
+
     def test_one_by_one(self):
         one = "A2=" + self.write("one.npy", as_npy([[2.5]]))
         stream = self.write("one.csv", "A1,0,0,-3\n")
