@@ -1,11 +1,13 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -94,32 +96,37 @@ bool differ_by_a_product(const State& a, const State& b) {
   return a.sketch.index() != b.sketch.index() && is_of_vector(a) && is_of_vector(b);
 }
 
-/// Throws InputError when there is nothing in the state that a coefficient multiplies, or it is not one that the operands
-/// which streamed can be multiplied by.
-void require_coefficient(const State& state, double coefficient, const std::string& path) {
+/// Throws InputError when there is nothing in the state of terms[t] that a coefficient multiplies, or the operands which
+/// streamed can neither be multiplied by its coefficient nor be added to those of the terms before.
+void require_combinable(const State& state, const std::vector<Term>& terms, std::size_t t) {
+  const auto& [coefficient, path] = terms[t];
   const OperandSet streamed = streamed_operands(state);
   if (streamed.empty() && !operands_of(state).empty())
     throw InputError(fmt::format("{}: all its operands ({}) were fixed, none streamed: there is nothing to combine",
                                  path, to_string(operands_of(state))));
   const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch);
-  if (kronecker != nullptr && streamed == OperandSet{Operand::X} && kronecker->x_events == 0 && coefficient != 1)
+  if (kronecker != nullptr && streamed == OperandSet{Operand::X} && kronecker->x_events == 0 &&
+      (coefficient != 1 || terms.size() > 1))
     throw InputError(
-        fmt::format("{}: X, which alone streamed, had no event and is the identity, which is not multiplied by {}",
-                    path, coefficient));
-  if (std::abs(coefficient) == 1) return;
+        fmt::format("{}: X, which alone streamed, had no event and is the identity, which is neither multiplied nor "
+                    "added: expected an X of events, or of a file",
+                    path));
+  std::string_view whole_rows;
   const auto* product = std::get_if<ProductSketch>(&state.sketch);
   if (product != nullptr && product->degree == 2 && streamed.contains(Operand::A))
-    throw InputError(
-        fmt::format("{}: a state for the law |y_i|^4 holds rows that come and go whole: expected --add or --subtract, "
-                    "or --of y, which leaves |y_i|^2",
-                    path));
+    whole_rows = "a state for the law |y_i|^4";
   const auto* rows = std::get_if<RowsSketch>(&state.sketch);
   if (kronecker != nullptr && streamed != OperandSet{Operand::X}) rows = &kronecker->a1;
-  if (rows != nullptr && rows->gram_config().exact)
+  if (rows != nullptr && rows->gram_config().exact) whole_rows = "a state with an exact Gram matrix";
+  if (whole_rows.empty()) return;
+  const std::string_view or_of_y = product != nullptr ? ", or --of y, which leaves |y_i|^2" : "";
+  if (std::abs(coefficient) != 1)
+    throw InputError(fmt::format("{}: {} holds rows that come and go whole: expected --add or --subtract{}", path,
+                                 whole_rows, or_of_y));
+  if (t == 0 && coefficient == -1)
     throw InputError(
-        fmt::format("{}: a state with an exact Gram matrix holds rows that come and go whole: expected --add or "
-                    "--subtract",
-                    path));
+        fmt::format("{}: {} holds rows that come before they go: expected another state, added before it{}", path,
+                    whole_rows, or_of_y));
 }
 
 /// Throws InputError when y of the sum cannot be measured.
@@ -135,7 +142,8 @@ void require_range(const State& sum, const std::string& output) {
 int combine(const std::vector<Term>& terms, CombineOf of, const std::string& output) {
   std::optional<State> sum;
   OperandSet zero_in_all_terms{Operand::x, Operand::A1, Operand::A2, Operand::X};
-  for (const Term& term : terms) {
+  for (std::size_t t = 0; t < terms.size(); ++t) {
+    const Term& term = terms[t];
     State next = load_state(term.path);
     if (of == CombineOf::y) {
       if (holds_operands_only(next))
@@ -144,7 +152,7 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
       multiply_out(next);
     }
     zero_in_all_terms = zero_in_all_terms & zero_operands(next);
-    require_coefficient(next, term.coefficient, term.path);
+    require_combinable(next, terms, t);
     if (!sum) {
       sum.emplace(std::move(next));
       scale(*sum, term.coefficient);
@@ -190,8 +198,7 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
           "What is combined of states of A and x: operands, as parts of one stream are (--scaled multiplies A and x "
           "each), or y = A x, as results of several are. Of states of A1, A2 and X, or of rows: operands. An operand "
           "that was fixed must be the same in all states, and stays as it is; where all but one were, the vectors y "
-          "are "
-          "combined either way")
+          "are combined either way")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");

@@ -415,7 +415,9 @@ void add_output_options(CLI::App& app, OutputOptions& options) {
   app.add_flag("--json", options.json, "One JSON object instead of a table")->group(group);
 }
 
-OutputLabels::OutputLabels(const OutputOptions& options) {
+OutputLabels::OutputLabels(const OutputOptions& options, bool of_pairs) {
+  if (!options.column_labels_path.empty() && !of_pairs)
+    throw UsageError("--labels2 names second indices: they belong to --model kronecker");
   if (!options.labels_path.empty()) labels_.emplace(options.labels_path);
   if (!options.column_labels_path.empty()) column_labels_.emplace(options.column_labels_path);
 }

@@ -85,8 +85,8 @@ void add_output_options(CLI::App& app, OutputOptions& options);
 class OutputLabels {
  public:
   OutputLabels() = default;
-  /// Opens the files. Throws InputError.
-  explicit OutputLabels(const OutputOptions& options);
+  /// Opens the files. Throws InputError, and UsageError for labels of second indices where `of_pairs` is false.
+  OutputLabels(const OutputOptions& options, bool of_pairs);
   /// The names of the indices, and of the second indices of pairs; those have the names of the first unless they have a
   /// file of their own.
   void find(const std::vector<std::uint64_t>& indices, const std::vector<std::uint64_t>& columns,

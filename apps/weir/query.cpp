@@ -234,7 +234,7 @@ int query(const mpi::Communicator& communicator, QueryOptions options) {
   options.settle(communicator);
   OutputLabels labels;
   const Measured measured = measure(communicator, options.measure, [&](const Measured& known) {
-    labels = OutputLabels(options.output);
+    labels = OutputLabels(options.output, known.shape.has_value());
     require_answerable(known, options);
   });
   if (!communicator.local_is_root()) return done;

@@ -259,7 +259,7 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
     if (options.measure.sketch.without_replacement &&
         (known.description.model == RowsModel::name || known.method == Method::two_stage))
       throw UsageError("--without-replacement: rows, and the pairs of --method two-stage, are drawn with replacement");
-    labels = OutputLabels(options.output);
+    labels = OutputLabels(options.output, known.shape.has_value());
     if (known.description.model != RowsModel::name) {
       if (options.metric) throw UsageError("--metric belongs to --model rows");
       return;

@@ -169,6 +169,7 @@ class Products(Case):
         self.assertEqual(self.weir("sample", "--state", result).code, 3)
         # Squares do not scale as rows do.
         self.fail_with(1, "combine", "-o", result, "--scaled", 2, first, naming=["first", "come and go whole"])
+        self.fail_with(1, "combine", "-o", result, "--subtract", first, naming=["first", "come before they go", "--of y"])
         self.succeed("combine", "-o", result, "--of", "y", "--scaled", 2, first)
         norm = self.succeed("query", "--state", first, "--json").json()["norm"]
         self.assertAlmostEqual(self.succeed("query", "--state", result, "--json").json()["norm"] / norm, 2, places=12)

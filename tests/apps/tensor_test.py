@@ -239,6 +239,7 @@ class Kronecker(Case):
         self.assertEqual((held["fixed"], held["x_events"], held["updates"]), (["A2", "X"], D1, N1))
         self.assertRegex(self.succeed("inspect", target).out, r"fixed +A2, X\n")
         self.fail_with(1, "combine", "-o", target, "--scaled", 2, first, naming=[first, "come and go whole"])
+        self.fail_with(1, "combine", "-o", target, "--subtract", first, naming=[first, "come before they go"])
         outcome = self.succeed("combine", "-o", target, "--add", first, "--subtract", first)
         self.assertEqual(outcome.err, "")  # y cancels, as asked for.
         self.assertEqual(self.weir("sample", "--state", target).code, 3)
@@ -270,8 +271,9 @@ class Kronecker(Case):
         self.sample("--method", "two-stage", *self.fix("A1"), "--fixed", square, "--save", state)
         for term in (["--scaled", 2], ["--subtract"]):
             self.fail_with(1, "combine", "-o", target, *term, state, naming=[state, "X", "identity"])
+        self.fail_with(1, "combine", "-o", target, "--add", state, "--add", state, naming=[state, "X", "identity"])
         self.assertFalse(os.path.exists(target))
-        self.succeed("combine", "-o", target, "--add", state, "--add", state)
+        self.succeed("combine", "-o", target, "--add", state)
 
     def test_no_event_changes_a_fixed_operand(self):
         state = self.path("state.weir")
@@ -410,6 +412,13 @@ class Kronecker(Case):
         table = self.succeed("sample", "--model", "kronecker", "--seed", SEED, *arguments).out
         self.assertIn("token-17", table)
         self.assertIn("are exact", table)
+
+    def test_labels_of_second_indices_are_for_pairs(self):
+        names = self.write("names.txt", "name\n")
+        stream = self.write("y.csv", "0,1\n")
+        for ranks in (None, 2):
+            self.fail_with(2, "sample", "--n", 2, "--labels2", names, stream, ranks=ranks, naming=["--labels2", "kronecker"])
+        self.fail_with(2, "query", "--n", 2, "--point", 0, "--labels2", names, stream, naming=["--labels2", "kronecker"])
 
     def test_one_by_one(self):
         one = "A2=" + self.write("one.npy", as_npy([[2.5]]))

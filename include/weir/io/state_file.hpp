@@ -134,8 +134,9 @@ struct State {
 void multiply_out(State& state);
 /// Adds sketches (those of operands operand by operand, see ProductSketch::add) and counts of updates. Operands that are
 /// fixed, which must be the same, are kept once: where all but one are, y of the sum is the sum of the y, to any
-/// coefficient. Throws InputError when the states do not combine (see describe_difference), or the coefficient is not one
-/// for rows with their squares, or with their exact Gram matrix.
+/// coefficient (but for an X that is the identity as it had no event: it adds nothing). Throws InputError when the states
+/// do not combine (see describe_difference), or the coefficient is not one for rows with their squares, or with their
+/// exact Gram matrix.
 void add(State& sum, const State& other, double coefficient);
 /// Scales the sketch (each operand that is not fixed by itself). Throws as ProductSketch::scale and RowsSketch::scale do.
 void scale(State& state, double coefficient);
