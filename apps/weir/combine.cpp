@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -130,13 +131,15 @@ void require_combinable(const State& state, const std::vector<Term>& terms, std:
 }
 
 /// Throws InputError when y of the sum cannot be measured.
-void require_range(const State& sum, const std::string& output) {
+void require_range(const State& sum, const std::vector<Term>& terms, const std::string& output) {
   // Parts of a stream may each be without an X.
   if (const auto* kronecker = std::get_if<KroneckerSketch>(&sum.sketch); kronecker != nullptr && !kronecker->has_core())
     return;
   const std::string problem = describe_range_problem(sum.sketch);
-  if (!problem.empty())
-    throw InputError(fmt::format("{}: no state of the sum, see the coefficients of --scaled: {}", output, problem));
+  if (problem.empty()) return;
+  const bool scaled = std::ranges::any_of(terms, [](const Term& term) { return std::abs(term.coefficient) != 1; });
+  throw InputError(fmt::format("{}: no state of the sum{}: {}", output,
+                               scaled ? ", see the coefficients of --scaled" : "", problem));
 }
 
 int combine(const std::vector<Term>& terms, CombineOf of, const std::string& output) {
@@ -166,7 +169,7 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     // Both hold a sketch of some y; only a common origin is worth telling.
     if (sum->description.model != next.description.model) sum->description.model = "vector";
   }
-  require_range(*sum, output);
+  require_range(*sum, terms, output);
   warn_of_zero_operands(*sum, zero_in_all_terms);
   sum->description.ranks = 1;
   save_state(output, *sum);

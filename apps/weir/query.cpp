@@ -128,8 +128,7 @@ std::string describe_difference_of_y(const Measured& known, const State& other) 
 SketchState load_other(const std::string& path, const Measured& known) {
   State other = load_state(path);
   const std::string difference = describe_difference_of_y(known, other);
-  if (!difference.empty())
-    throw InputError(fmt::format("{}: no inner product with a sketch of another kind: {}", path, difference));
+  if (!difference.empty()) throw InputError(fmt::format("{}: no inner product with this sketch: {}", path, difference));
   return std::move(other.sketch);
 }
 

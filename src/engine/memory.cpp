@@ -36,7 +36,7 @@ bool contains_word(std::string_view list, std::string_view name) {
 /// a container that one is the container's, and `path` may be what the host calls it.
 void add_limits(const std::filesystem::path& mount, std::string_view path, const char* file,
                 std::vector<MemoryLimit>& limits) {
-  if (path.find("/..") != std::string_view::npos) path = "/";  // a group outside of what this process sees
+  if (path == "/.." || path.starts_with("/../")) path = "/";  // a group outside of what this process sees
   for (;;) {
     while (path.ends_with('/')) path.remove_suffix(1);
     const std::filesystem::path group = path.empty() ? mount : mount / path.substr(1);

@@ -57,16 +57,14 @@ std::string describe_range_problem(const KroneckerSketch& operands) {
   return describe_problem(all_finite(operands.x) && std::isfinite(operands.f2()), largest_magnitude(operands.x));
 }
 
+std::string describe_range_problem(const ProductSketch& operands) {
+  std::string problem = describe_range_problem(operands.y());
+  if (problem.empty() && operands.degree == 2) problem = describe_range_problem(operands.squares());
+  return problem;
+}
+
 std::string describe_range_problem(const SketchState& state) {
-  return std::visit(
-      [&](const auto& sketch) {
-        using Sketch = std::decay_t<decltype(sketch)>;
-        if constexpr (std::is_same_v<Sketch, ProductSketch>)
-          return describe_range_problem(sketch.y());
-        else
-          return describe_range_problem(sketch);
-      },
-      state);
+  return std::visit([](const auto& sketch) { return describe_range_problem(sketch); }, state);
 }
 
 std::string describe_range_problem(const DenseVector& y) {

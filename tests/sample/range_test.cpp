@@ -105,6 +105,17 @@ TEST(Range, OfADenseVectorIsThatOfItsNorm) {
   }
 }
 
+// 1e80 squared can be measured, its square, of which p = 4 draws, cannot.
+TEST(Range, OfAProductIsThatOfItsSquaresToo) {
+  for (const double value : {1e60, 1e80}) {
+    ProductSketch operands({.dimension = 10, .buckets = 64, .seed = 2}, 1, 2);
+    operands.a.update_rows(Keys{3}, Numbers{1}, Numbers{value, value * value});
+    operands.x[0] = 1;
+    EXPECT_EQ(describe_range_problem(operands.y()), "");
+    EXPECT_EQ(describe_range_problem(operands).find("the values are too large") == 0, value > 1e70) << value;
+  }
+}
+
 TEST(Range, OfRowsIsThatOfTheirMasses) {
   const auto draw = [](const RowsSketch& rows, const Metric& metric) {
     return draw_rows(rows.draws, metric, metric.total(rows.gram()), {.threshold = 0});

@@ -19,7 +19,8 @@ namespace weir {
 [[nodiscard]] std::string describe_range_problem(const MatrixSketch& a);
 [[nodiscard]] std::string describe_range_problem(const RowsSketch& a);
 [[nodiscard]] std::string describe_range_problem(const KroneckerSketch& operands);
-/// Of a product, y.
+/// Of y, and of its squares where the degree is 2.
+[[nodiscard]] std::string describe_range_problem(const ProductSketch& operands);
 [[nodiscard]] std::string describe_range_problem(const SketchState& state);
 [[nodiscard]] std::string describe_range_problem(const DenseVector& y);
 [[nodiscard]] std::string describe_range_problem(const DenseOperand& a);
