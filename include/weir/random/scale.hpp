@@ -33,7 +33,7 @@ enum class ScaleLaw : std::uint8_t {
 //     | 1 / E                                exponential law, p = 1
 //     | (1 / E) * (1 / E)                    exponential law, p = 1/2
 //     | 1 / sqrt(v)                          uniform law
-//   scale = (s + 192) - 192                  a multiple of 2^-16, at most 2^124
+//   scale = (s + 192) - 192                  a multiple of 2^-16, below 2^125
 //
 //   c0 = 1.ffff26p-2   c1 = 1.00755ep-3   c2 = 1.413300p-5      (hexadecimal significands)
 //   c3 = 1.9d0b22p-6   c4 = -1.3e8f62p-7  c5 = 1.b158b4p-7
@@ -44,7 +44,9 @@ enum class ScaleLaw : std::uint8_t {
 // alone; nor of H alone, as v is down to its last bits where it is small.
 //
 // Scales are largest where v is smallest, and there v keeps its relative precision: the tail of the law, which decides
-// who wins among many items, is right down to v = 2^-60. K ends at 30, which only concerns the smallest scales.
+// who wins among many items, is right down to v = 2^-60. With words of kwise, whose bit 2 is 0, the lowest bit of H
+// decides whether K is 0, and v and K are independent only down to about v = 2^-29. K ends at 30, which only concerns
+// the smallest scales.
 
 /// Which formula makes s.
 enum class ScaleFormula : std::uint8_t { exponential_two, exponential_one, exponential_half, uniform };

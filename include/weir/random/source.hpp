@@ -45,7 +45,7 @@ enum class Purpose : std::uint32_t {
 //
 //   z is the word for the purposes row and draw. For scale the lanes of an item share the z of number 0, and lane l's
 //   word is (z ^ a) * c, with a = subkey(seed, scale, l, 3) and c = subkey(seed, scale, l, 4) | 1. Its upper bits are
-//   strong, its lower ones are not; a scale reads it from the top.
+//   strong, its lower ones are not: a scale relies on them only together with upper ones.
 //
 // kwise(seed, purpose, number; key), key below 2^61 - 1:
 //

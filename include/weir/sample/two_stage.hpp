@@ -28,7 +28,8 @@ namespace weir {
 //   acceptance at T = 1, E[||y||^2 / w^2] = 0.42. A draw's i2 has the law of the row that was recovered: off to first
 //   order, with a mean of 0, as signs are random. Over draws it is off by the square, ln(n1)/B again. Values are off to
 //   first order by the same and by the noise of the second stage.
-// - Scales are multiples of 2^-16 of which the largest decide: relatively 10^-6.
+// - The formula of a scale has a relative error of at most 3.4 * 10^-6 (random/scale.hpp), multiples of 2^-16 less where
+//   the largest decide.
 //
 // What can fail: a lane of A1 (below_threshold, no_candidate); or the lanes of A2 are used up by then (second_stage).
 // Both happen with the binomial probabilities that suggest_pairs_config() takes the lanes from.
