@@ -17,8 +17,13 @@
 #include "weir/random/scale.hpp"
 
 #ifndef WEIR_INLINE_LAMBDA
-/// For the lambdas of hot loops: what they capture is in registers only where they are inlined.
+/// For the lambdas of hot loops: what they capture is in registers only where they are inlined. Not under sanitizers,
+/// whose checks of so much code in one function take compilers minutes.
+#if HWY_IS_ASAN || defined(__SANITIZE_ADDRESS__)
+#define WEIR_INLINE_LAMBDA HWY_ATTR
+#else
 #define WEIR_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+#endif
 #endif
 
 HWY_BEFORE_NAMESPACE();
@@ -38,7 +43,7 @@ HWY_INLINE V mix_words(D d, V keys, const std::uint64_t* HWY_RESTRICT k) {
   return hn::Xor(z, hn::ShiftRight<31>(z));
 }
 
-/// Steps of scales_from_words.
+/// How often scales_from_words calls `between`.
 constexpr std::size_t steps_of_scales = 8;
 constexpr auto nothing_between = [](auto) {};
 

@@ -38,7 +38,7 @@ enum class ScaleLaw : std::uint8_t {
 //   c0 = 1.ffff26p-2   c1 = 1.00755ep-3   c2 = 1.413300p-5      (hexadecimal significands)
 //   c3 = 1.9d0b22p-6   c4 = -1.3e8f62p-7  c5 = 1.b158b4p-7
 //
-// E is a standard exponential: how often ln 2 goes into one is geometric and independent of what remains, and that is
+// E is a standard exponential: of such an E, floor(E / ln 2) is geometric and independent of the rest, and the rest is
 // -ln(1 - v / 2). The fit is within a relative 6.7e-6 of it; rounding a scale near 1 to 2^-16 moves it as much. The low
 // bits of a word are no good by themselves (those of a product depend on low bits only), which is why K is not of T
 // alone; nor of H alone, as v is down to its last bits where it is small.
