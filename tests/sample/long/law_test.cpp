@@ -93,8 +93,9 @@ TEST(LongLaw, AMillionCoordinates) {
 
 TEST(LongLaw, PowersOfTwoUpToTheLargestDimension) {
   const SparseVector y = make_vector("zipf", make_keys(63, [](std::uint64_t t) { return std::uint64_t{1} << t; }));
-  // Of the 2^21 keys or more that are scanned for a lane, one shares the cells of the winner in four rows of five, signs
-  // included, with probability 10 (2 B)^-4 a key: once in 3000 lanes or more often for B = 256, in 50,000 for 512.
+  // Of the 2^21 keys or more that are scanned for a lane, one shares cells and signs of the winner in three rows of five
+  // with probability 20 (2 B)^-3 a key, 0.3 a lane for B = 256, and noise may be the fourth row that supports it: there
+  // one lane of 1800 drew such a key. That is at least 8 times as rare with twice the buckets.
   const SketchConfig config{.dimension = std::uint64_t{1} << 63U, .buckets = 512, .levels = 3};
   expect_law(count_draws(config, y, y, 120), y, 2);
 }
