@@ -1,6 +1,7 @@
 #include "sketch/kernels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -32,38 +33,65 @@ namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using kernels::ItemsToAdd;
-using kernels::RowFields;
 
-// The arrays of PhiColumns are `capacity` long, a multiple of every vector, so these loops run over whole vectors: what
-// they compute past `count` is never read.
+/// Where a row finds its bits in a word, and its cells in the table.
+struct RowField {
+  std::size_t word;
+  int above;  // bits of the word above the row's own
+  int below;
+  std::uint64_t first_cell;
+};
 
-void locate_rows(const std::uint64_t* HWY_RESTRICT words, std::size_t count, const RowFields& fields,
-                 std::uint64_t* HWY_RESTRICT cells, double* HWY_RESTRICT signs) {
-  const hn::ScalableTag<std::uint64_t> d;
-  const hn::Repartition<double, decltype(d)> df;
-  const std::size_t width = hn::Lanes(d);
-  const std::uint64_t row_size = fields.cell_size << (fields.bits - 1);
-  const auto sign_bit = hn::Set(d, std::uint64_t{1} << 63U);
-  const auto one = hn::BitCast(d, hn::Set(df, 1.0));
-  const auto cell_size = hn::Set(d, fields.cell_size);
-  for (std::size_t t = 0; t < count; t += width) {
-    auto word = hn::Load(d, words + t);
-    auto first = hn::Set(d, fields.first_cell);
-    for (std::size_t row = 0; row < fields.rows; ++row) {
-      const auto bucket = hn::ShiftRightSame(hn::ShiftLeft<1>(word), 65 - fields.bits);
+HWY_INLINE RowField field_of_row(const RowBits& bits, std::size_t row) {
+  const int above = static_cast<int>(row % bits.rows_of_word) * bits.of_row;
+  return {.word = row / bits.rows_of_word,
+          .above = above,
+          .below = 64 - bits.of_row - above,
+          .first_cell = (bits.first_row + row) * bits.buckets * bits.cell_size};
+}
+
+/// A vector of cells, and where kSigns one of signs, from words that a row shares.
+template <bool kSigns, class D>
+HWY_INLINE void locate_vector(D d, const std::uint64_t* words, const RowField& field, std::uint64_t largest_bucket,
+                              std::uint64_t cell_size, std::uint64_t* cells, double* signs) {
+  const auto word = hn::Load(d, words);
+  const auto bucket = hn::And(hn::ShiftRightSame(word, field.below), hn::Set(d, largest_bucket));
 #if HWY_TARGET == HWY_SCALAR
-      const auto offset = bucket * cell_size;
+  const auto offset = bucket * hn::Set(d, cell_size);
 #else
-      const hn::Repartition<std::uint32_t, decltype(d)> d32;
-      const auto offset = hn::MulEven(hn::BitCast(d32, bucket), hn::BitCast(d32, cell_size));  // both fit 32 bits
+  const hn::Repartition<std::uint32_t, D> d32;  // both fit 32 bits
+  const auto offset = hn::MulEven(hn::BitCast(d32, bucket), hn::BitCast(d32, hn::Set(d, cell_size)));
 #endif
-      hn::Store(hn::Add(offset, first), d, cells + row * PhiColumns::capacity + t);
-      if (signs != nullptr) {
-        const auto sign = hn::BitCast(df, hn::Or(one, hn::And(word, sign_bit)));
-        hn::Store(sign, df, signs + row * PhiColumns::capacity + t);
-      }
-      word = hn::ShiftLeftSame(word, fields.bits);
-      first = hn::Add(first, hn::Set(d, row_size));
+  hn::Store(hn::Add(offset, hn::Set(d, field.first_cell)), d, cells);
+  if constexpr (kSigns) {
+    const hn::Repartition<double, D> df;
+    const auto sign_bit = hn::And(hn::ShiftLeftSame(word, field.above), hn::Set(d, std::uint64_t{1} << 63U));
+    hn::Store(hn::BitCast(df, hn::Or(hn::BitCast(d, hn::Set(df, 1.0)), sign_bit)), df, signs);
+  }
+}
+
+template <bool kSigns>
+HWY_INLINE void locate_row(const RowField& field, const RowBits& bits, std::size_t count,
+                           const std::uint64_t* HWY_RESTRICT words, std::uint64_t* HWY_RESTRICT cells,
+                           double* HWY_RESTRICT signs) {
+  const hn::ScalableTag<std::uint64_t> d;
+  for (std::size_t t = 0; t < count; t += hn::Lanes(d)) {
+    locate_vector<kSigns>(d, words + t, field, bits.buckets - 1, bits.cell_size, cells + t, signs + t);
+  }
+}
+
+/// Runs over whole vectors: the arrays of PhiColumns are `capacity` long, a multiple of every vector, and what lies past
+/// `count` is never read.
+void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns) {
+  constexpr std::size_t stride = PhiColumns::capacity;
+  for (std::size_t row = 0; row < bits.rows; ++row) {
+    const RowField field = field_of_row(bits, row);
+    const std::uint64_t* words = columns.words.data() + field.word * stride;
+    std::uint64_t* cells = columns.cells.data() + (bits.first_row + row) * stride;
+    if (bits.first_row == 0) {
+      locate_row<true>(field, bits, count, words, cells, columns.signs.data() + row * stride);
+    } else {
+      locate_row<false>(field, bits, count, words, cells, columns.signs.data());
     }
   }
 }
@@ -109,11 +137,15 @@ HWY_INLINE void unrolled(const Work& work) {
   all(std::make_index_sequence<kCount>());
 }
 
-/// Items whose scales are made together, for a block of kLanes lanes.
+/// Vectors of scales made together, for a block of kLanes lanes.
 template <std::size_t kLanes>
-constexpr std::size_t items_together = HWY_TARGET == HWY_SCALAR
-                                           ? 1
-                                           : 8 * hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>()) / kLanes;
+constexpr std::size_t scale_vectors = kLanes == 2 ? 1 : 4;
+/// Items whose scales these are. Of two lanes only the second is scaled.
+template <std::size_t kLanes>
+constexpr std::size_t items_together = HWY_TARGET == HWY_SCALAR ? 1
+                                                                : scale_vectors<kLanes> * 2 *
+                                                                      hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>()) /
+                                                                      (kLanes == 2 ? 1 : kLanes);
 
 /// out[t][lane] = the scales of `items_together` items, from the words that their lanes share.
 /// Calls between(k) for k = 0 .. steps_of_scales - 1 on the way.
@@ -123,23 +155,32 @@ HWY_INLINE void make_scales(const MixedLanes& lanes, const std::uint64_t* HWY_RE
 #if HWY_TARGET != HWY_SCALAR
   const hn::CappedTag<std::uint64_t, 8> d;
   const hn::Repartition<float, decltype(d)> df;
-  const hn::Repartition<std::int32_t, decltype(d)> di;
   constexpr std::size_t width = hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>());
-  constexpr std::size_t vectors_of_item = kLanes / width;
-  hn::Vec<decltype(d)> words[8];
-  hn::Vec<decltype(df)> scales[4];
-  for (std::size_t k = 0; k < 8; ++k) {
-    const std::size_t lane = k % vectors_of_item * width;
-    words[k] = hn::Xor(hn::Set(d, bases[k / vectors_of_item]), hn::LoadU(d, lanes.lane_xor + lane)) *
-               hn::LoadU(d, lanes.lane_multiply + lane);
-  }
-  scales_from_words<kUniform, 4>(d, words, lanes.formula, scales, between);
-  const auto first_lane = hn::Set(di, static_cast<std::int32_t>(lanes.first));
-  for (std::size_t k = 0; k < 4; ++k) {
-    const auto in_block = hn::And(hn::Iota(di, static_cast<std::int32_t>(2 * k * width)),
-                                  hn::Set(di, static_cast<std::int32_t>(kLanes - 1)));
-    const auto unscaled = hn::RebindMask(df, hn::Eq(hn::Add(first_lane, in_block), hn::Zero(di)));
-    hn::Store(hn::IfThenElse(unscaled, hn::Set(df, 1.0F), scales[k]), df, out + 2 * k * width);
+  constexpr std::size_t vectors = scale_vectors<kLanes>;
+  hn::Vec<decltype(d)> words[2 * vectors];
+  hn::Vec<decltype(df)> scales[vectors];
+  if constexpr (kLanes == 2) {  // a vector of items
+    const auto lane_xor = hn::Set(d, lanes.lane_xor[1]);
+    const auto lane_multiply = hn::Set(d, lanes.lane_multiply[1]);
+    for (std::size_t k = 0; k < 2; ++k) words[k] = hn::Xor(hn::Load(d, bases + k * width), lane_xor) * lane_multiply;
+    scales_from_words<kUniform, vectors>(d, words, lanes.formula, scales, between);
+    hn::StoreInterleaved2(hn::Set(df, 1.0F), scales[0], df, out);
+  } else {
+    constexpr std::size_t vectors_of_item = kLanes / width;
+    for (std::size_t k = 0; k < 2 * vectors; ++k) {
+      const std::size_t lane = k % vectors_of_item * width;
+      words[k] = hn::Xor(hn::Set(d, bases[k / vectors_of_item]), hn::LoadU(d, lanes.lane_xor + lane)) *
+                 hn::LoadU(d, lanes.lane_multiply + lane);
+    }
+    scales_from_words<kUniform, vectors>(d, words, lanes.formula, scales, between);
+    const hn::Repartition<std::int32_t, decltype(d)> di;
+    const auto first_lane = hn::Set(di, static_cast<std::int32_t>(lanes.first));
+    for (std::size_t k = 0; k < vectors; ++k) {
+      const auto in_block = hn::And(hn::Iota(di, static_cast<std::int32_t>(2 * k * width)),
+                                    hn::Set(di, static_cast<std::int32_t>(kLanes - 1)));
+      const auto unscaled = hn::RebindMask(df, hn::Eq(hn::Add(first_lane, in_block), hn::Zero(di)));
+      hn::Store(hn::IfThenElse(unscaled, hn::Set(df, 1.0F), scales[k]), df, out + 2 * k * width);
+    }
   }
 #else
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
@@ -167,15 +208,17 @@ enum class Scales { given, exponential, uniform };
 /// it does not matter whether the target fuses it with the addition.
 ///
 /// Scales want the arithmetic of the processor, cells its loads and stores: scales of the next items are made between
-/// the cells of these.
+/// the cells of these. Where an item is a single vector of two lanes there is room for more: items are located there,
+/// too.
 template <Scales kScales, std::size_t kVectors, std::size_t kRows, std::size_t kGroupRows, class D>
 HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& columns, const ItemsToAdd& items,
                                  std::size_t rows, std::size_t group_rows, bool prefetch, double* HWY_RESTRICT sums) {
   const hn::Rebind<float, D> df;
   constexpr std::size_t width = hn::MaxLanes(D());
   constexpr std::size_t stride = PhiColumns::capacity;
-  const std::uint64_t* HWY_RESTRICT cells = columns.cells.data();
-  const double* HWY_RESTRICT signs = columns.signs.data();
+  std::uint64_t* HWY_RESTRICT cells = columns.cells.data();
+  double* HWY_RESTRICT signs = columns.signs.data();
+  const std::uint64_t* HWY_RESTRICT words = columns.words.data();
   const std::uint64_t* HWY_RESTRICT bases = columns.bases.data();
   float* scales = columns.scales.data();
   const double* HWY_RESTRICT deltas = items.deltas;
@@ -208,14 +251,31 @@ HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& co
 
   std::size_t t = 0;
   if constexpr (kScales != Scales::given) {
-    constexpr std::size_t together = items_together<kVectors * width>;
+    constexpr std::size_t lanes = kVectors * width;
+    constexpr std::size_t together = items_together<lanes>;
     const auto make = [&](std::size_t first, const auto& between) WEIR_INLINE_LAMBDA {
-      make_scales<kScales == Scales::uniform, kVectors * width>(*items.lanes, bases + first,
-                                                                scales + first * kVectors * width, between);
+      make_scales<kScales == Scales::uniform, lanes>(*items.lanes, bases + first, scales + first * lanes, between);
     };
+    [[maybe_unused]] const hn::CappedTag<std::uint64_t, std::min<std::size_t>(together, 8)> d_words;
+    [[maybe_unused]] std::array<RowField, kRows> fields;
+    [[maybe_unused]] std::uint64_t largest_bucket = 0;
+    [[maybe_unused]] std::uint64_t cell_size = 0;
+    [[maybe_unused]] const auto locate = [&](std::size_t row, std::size_t first) WEIR_INLINE_LAMBDA {
+      for (std::size_t k = first; k < first + together; k += hn::Lanes(d_words)) {
+        locate_vector<true>(d_words, words + fields[row].word * stride + k, fields[row], largest_bucket, cell_size,
+                            cells + row * stride + k, signs + row * stride + k);
+      }
+    };
+    if constexpr (lanes == 2) {
+      largest_bucket = items.rows->buckets - 1;
+      cell_size = items.rows->cell_size;
+      for (std::size_t row = 0; row < kRows; ++row) fields[row] = field_of_row(*items.rows, row);
+      for (std::size_t row = 0; row < kRows; ++row) locate(row, 0);
+    }
     make(0, nothing_between);
     for (; t + together < count; t += together) {
       make(t + together, [&](auto step) WEIR_INLINE_LAMBDA {
+        if constexpr (lanes == 2 && step() < kRows) locate(step(), t + together);
         constexpr std::size_t first = step() * together * kRows / steps_of_scales;
         constexpr std::size_t last = (step() + 1) * together * kRows / steps_of_scales;
         unrolled<last - first>([&](auto k) WEIR_INLINE_LAMBDA {
@@ -262,6 +322,37 @@ HWY_INLINE void accumulate_groups(D d, double* HWY_RESTRICT table, const std::ui
   }
 }
 
+/// The levels above 0: `sums` [row][lane] to the cells of the one group, or each item to its own.
+template <std::size_t kLanes, class D>
+HWY_INLINE void add_to_groups(D d, double* HWY_RESTRICT table, const PhiColumns& columns, const ItemsToAdd& items,
+                              const SketchConfig& config, bool prefetch, const double* HWY_RESTRICT sums) {
+  for (std::uint32_t level = 1; level < config.levels; ++level) {
+    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
+    const std::size_t rows = config.rows_at(level);
+    if (items.in_one_group) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        double* cell = table + cells[row * PhiColumns::capacity];
+        for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
+          hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
+        }
+      }
+    } else {
+      with_constant_rows(rows, [&](auto constant) WEIR_INLINE_LAMBDA {
+        accumulate_groups<kLanes / hn::MaxLanes(D()), constant()>(d, table, cells, columns, items, rows, prefetch);
+      });
+    }
+  }
+}
+
+/// The most rows of a group that its items are summed for.
+std::size_t rows_of_group(const SketchConfig& config, bool in_one_group) {
+  std::size_t rows = 0;
+  for (std::uint32_t level = 1; in_one_group && level < config.levels; ++level) {
+    rows = std::max<std::size_t>(rows, config.rows_at(level));
+  }
+  return rows;
+}
+
 /// A block of `kLanes` lanes, level after level: several at once share the products, but their cache lines wait on each
 /// other, and it is slower.
 template <std::size_t kLanes>
@@ -271,10 +362,7 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
   const D d;
   constexpr std::size_t vectors = kLanes / hn::MaxLanes(D());
   HWY_ALIGN double sums[15 * kLanes];
-  std::size_t group_rows = 0;
-  for (std::uint32_t level = 1; items.in_one_group && level < config.levels; ++level) {
-    group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
-  }
+  const std::size_t group_rows = rows_of_group(config, items.in_one_group);
   const bool prefetch = kLanes >= 8 && config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
 
   const auto run = [&](auto scales, auto rows, auto of_group) WEIR_INLINE_LAMBDA {
@@ -293,17 +381,15 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
     }
   };
   const bool five_rows = config.rows == 5 && (group_rows == 0 || group_rows == 3 || group_rows == 5);
-  bool scales_given = true;
-  if constexpr (kLanes >= 8) {
+  const bool scales_in_passing = five_rows && items.lanes.has_value() && (kLanes >= 8 || items.rows.has_value());
+  if (items.rows.has_value() && !(kLanes == 2 && scales_in_passing)) locate_rows(*items.rows, items.count, columns);
+  if constexpr (kLanes >= 2) {
     if (items.lanes.has_value()) {
       const bool uniform = items.lanes->formula == ScaleFormula::uniform;
-      if (five_rows) {
-        scales_given = false;
-        if (uniform) {
-          run_five_rows(std::integral_constant<Scales, Scales::uniform>());
-        } else {
-          run_five_rows(std::integral_constant<Scales, Scales::exponential>());
-        }
+      if (scales_in_passing && uniform) {
+        run_five_rows(std::integral_constant<Scales, Scales::uniform>());
+      } else if (scales_in_passing) {
+        run_five_rows(std::integral_constant<Scales, Scales::exponential>());
       } else {
         const std::uint64_t* bases = columns.bases.data();
         float* scales = columns.scales.data();
@@ -317,29 +403,14 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
       }
     }
   }
-  if (scales_given && five_rows) {
+  if (!scales_in_passing && five_rows) {
     run_five_rows(std::integral_constant<Scales, Scales::given>());
-  } else if (scales_given) {
+  } else if (!scales_in_passing) {
     constexpr std::integral_constant<std::size_t, 0> any;
     run(std::integral_constant<Scales, Scales::given>(), any, any);
   }
 
-  for (std::uint32_t level = 1; level < config.levels; ++level) {
-    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
-    const std::size_t rows = config.rows_at(level);
-    if (items.in_one_group) {
-      for (std::size_t row = 0; row < rows; ++row) {
-        double* cell = table + cells[row * PhiColumns::capacity];
-        for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
-          hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
-        }
-      }
-    } else {
-      with_constant_rows(rows, [&](auto constant) WEIR_INLINE_LAMBDA {
-        accumulate_groups<vectors, constant()>(d, table, cells, columns, items, rows, prefetch);
-      });
-    }
-  }
+  add_to_groups<kLanes>(d, table, columns, items, config, prefetch, sums);
 }
 
 void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,
@@ -479,9 +550,8 @@ HWY_EXPORT(add_scaled);
 
 namespace kernels {
 
-void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, std::uint64_t* cells,
-                 double* signs) {
-  HWY_DYNAMIC_DISPATCH(locate_rows)(words, count, fields, cells, signs);
+void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns) {
+  HWY_DYNAMIC_DISPATCH(locate_rows)(bits, count, columns);
 }
 
 bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count, std::uint64_t dimension) {

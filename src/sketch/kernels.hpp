@@ -11,19 +11,9 @@
 /// all.
 namespace weir::kernels {
 
-/// Where rows find their bits in a word they share: each takes `bits`, its sign above its bucket, the first row
-/// uppermost.
-struct RowFields {
-  std::size_t rows;          ///< Rows in this word.
-  int bits;                  ///< 1 + log2 of the number of buckets.
-  std::uint64_t cell_size;   ///< Below 2^32.
-  std::uint64_t first_cell;  ///< Of the first of these rows in the table: its number times the size.
-};
-
-/// For each of the rows, cells[row][t] = number times size of the cell that words[t] names, and unless `signs` is null
-/// signs[row][t] = -1 when the row's sign bit is set, else 1; the rows of both are PhiColumns::capacity apart.
-void locate_rows(const std::uint64_t* words, std::size_t count, const RowFields& fields, std::uint64_t* cells,
-                 double* signs);
+/// Cells of the first `count` items of `columns` in the rows of a level, and at level 0 their signs, from
+/// columns.words.
+void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns);
 /// True when all keys are below `dimension` and all deltas are finite.
 [[nodiscard]] bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count,
                              std::uint64_t dimension);
@@ -36,6 +26,9 @@ struct ItemsToAdd {
   std::size_t count;
   /// At every level above 0 all items are in the group whose cells are cells[level][row][0]: it gets their sum.
   bool in_one_group;
+  /// What SketchOperator::hash said, where the items are still to be located at level 0: then that is done first, or in
+  /// passing, and leaves their cells and signs in columns.
+  std::optional<RowBits> rows;
   /// What SketchOperator::prepare_scales said of the block.
   std::optional<MixedLanes> lanes;
 };

@@ -25,7 +25,7 @@ PhiColumns::PhiColumns(const SketchConfig& config)
       signs(config.rows * capacity),
       scales(capacity * std::min(config.lanes, lane_block)),
       bases(capacity),
-      words(capacity) {}
+      words(capacity * config.rows) {}
 
 SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_size)
     : config_(validated(config)),
@@ -42,26 +42,31 @@ SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_si
   }
 }
 
-void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const {
+RowBits SketchOperator::hash(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const {
   assert(keys.size() <= PhiColumns::capacity);
-  const std::size_t count = keys.size();
-  std::uint32_t first_row = 0;
+  std::span<std::uint64_t> words(columns.words);
   for (const WordFunction& word : row_words_[level]) {
-    word.fill(keys, std::span(columns.words).first(count));
-    const std::uint64_t table_row = config_.rows_below(level) + first_row;
-    kernels::locate_rows(columns.words.data(), count,
-                         {.rows = std::min(fields_per_word_, config_.rows_at(level) - first_row),
-                          .bits = static_cast<int>(field_bits_),
-                          .cell_size = cell_size_,
-                          .first_cell = table_row * config_.buckets * cell_size_},
-                         columns.cells.data() + table_row * PhiColumns::capacity,
-                         level == 0 ? columns.signs.data() + first_row * PhiColumns::capacity : nullptr);
-    first_row += fields_per_word_;
+    word.fill(keys, words.first(keys.size()));
+    words = words.subspan(PhiColumns::capacity);
   }
+  return {.first_row = config_.rows_below(level),
+          .rows = config_.rows_at(level),
+          .rows_of_word = fields_per_word_,
+          .of_row = static_cast<int>(field_bits_),
+          .buckets = config_.buckets,
+          .cell_size = cell_size_};
+}
+
+void SketchOperator::locate(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const {
+  kernels::locate_rows(hash(level, keys, columns), keys.size(), columns);
 }
 
 void SketchOperator::locate_all(std::span<const std::uint64_t> keys, PhiColumns& columns) const {
   locate(0, keys, columns);
+  locate_groups(keys, columns);
+}
+
+void SketchOperator::locate_groups(std::span<const std::uint64_t> keys, PhiColumns& columns) const {
   std::array<std::uint64_t, PhiColumns::capacity> groups;
   for (std::uint32_t level = 1; level < config_.levels; ++level) {
     const std::uint64_t size = config_.group_size(level);
@@ -77,7 +82,7 @@ void SketchOperator::locate_all(std::span<const std::uint64_t> keys, PhiColumns&
 
 std::optional<MixedLanes> SketchOperator::prepare_scales(std::span<const std::uint64_t> keys, std::uint32_t first,
                                                          std::uint32_t count, PhiColumns& columns) const {
-  if (!scales_.is_mix() || count < 8) {
+  if (!scales_.is_mix() || count == 1) {
     scales_.fill(keys, first, count, columns.scales);
     return std::nullopt;
   }

@@ -54,20 +54,23 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
 }
 
 void VectorSketch::update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
-  phi_.locate_all(keys, columns_);
-  add_located(keys, deltas, false);
+  phi_.locate_groups(keys, columns_);
+  add_grouped(keys, deltas, false);
 }
 
-void VectorSketch::add_located(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group) {
+void VectorSketch::add_grouped(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group) {
   const SketchConfig& shape = config();
+  std::optional<RowBits> rows = phi_.hash(0, keys, columns_);
   for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
     const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
     kernels::accumulate(table_.data() + lane, columns_,
                         {.deltas = deltas.data(),
                          .count = keys.size(),
                          .in_one_group = in_one_group,
+                         .rows = rows,
                          .lanes = phi_.prepare_scales(keys, lane, block, columns_)},
                         shape, block);
+    rows.reset();  // the other blocks find them located
   }
 }
 
@@ -93,12 +96,11 @@ void VectorSketch::update_run(std::uint64_t first_key, std::span<const double> d
       update_chunk(chunk, deltas.subspan(first, count));
       continue;
     }
-    phi_.locate(0, chunk, columns_);
     for (std::uint32_t level = 1; level < shape.levels; ++level) {
       const std::uint64_t group = key / shape.group_size(level);
       phi_.locate(level, std::span(&group, 1), columns_);
     }
-    add_located(chunk, deltas.subspan(first, count), true);
+    add_grouped(chunk, deltas.subspan(first, count), true);
   }
 }
 

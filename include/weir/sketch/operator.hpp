@@ -26,7 +26,18 @@ struct PhiColumns {
   AlignedVector<double> signs;         ///< [row][t]: 1 or -1.
   AlignedVector<float> scales;         ///< [t][lane of the block].
   AlignedVector<std::uint64_t> bases;  ///< [t]: the word that the key's lanes share (ScaleFunction::fill_bases).
-  AlignedVector<std::uint64_t> words;  ///< Scratch for the hashing.
+  AlignedVector<std::uint64_t> words;  ///< [word][t]: the hashes that rows share, of the level hashed last.
+};
+
+/// Where the rows of a level find their bits in PhiColumns::words: each row takes `of_row` of them, its sign above its
+/// bucket; the first row of a word is uppermost.
+struct RowBits {
+  std::uint32_t first_row;     ///< Of the level, among the rows of all levels.
+  std::uint32_t rows;          ///< Of the level.
+  std::uint32_t rows_of_word;  ///< Rows that share a word.
+  int of_row;                  ///< 1 + log2 of the number of buckets.
+  std::uint64_t buckets;
+  std::uint64_t cell_size;  ///< Below 2^32.
 };
 
 /// Phi itself: the random functions behind a configuration. Rows share words where their bits fit: a row takes 1 + log2
@@ -43,11 +54,15 @@ class SketchOperator {
   [[nodiscard]] const SketchConfig& config() const noexcept { return config_; }
   [[nodiscard]] const ScaleFunction& scales() const noexcept { return scales_; }
 
+  /// The first half of locate(): fills columns.words.
+  [[nodiscard]] RowBits hash(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const;
   /// Cells and signs of keys (at level 0), or cells of groups, of which `keys` are the numbers (above); keys.size() <=
   /// PhiColumns::capacity.
   void locate(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const;
   /// Cells and signs of keys at level 0, and cells of their groups at all levels above.
   void locate_all(std::span<const std::uint64_t> keys, PhiColumns& columns) const;
+  /// Cells of the groups of keys at all levels above 0.
+  void locate_groups(std::span<const std::uint64_t> keys, PhiColumns& columns) const;
   /// Makes the scales of keys (at most PhiColumns::capacity) ready for the block of `count` lanes that begins at
   /// `first`; blocks are prepared in order, from lane 0 on. Where a value is returned, columns.bases are filled and
   /// loops compute the scales from them in passing, which hides most of their cost; else columns.scales are.

@@ -93,8 +93,8 @@ class VectorSketch {
  private:
   /// update() of at most PhiColumns::capacity valid updates.
   void update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas);
-  /// Adds keys whose cells and signs are in columns_; at the levels above 0 as one group, or each to its own.
-  void add_located(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group);
+  /// Adds keys whose cells above level 0 are in columns_: those of each key, or of the one group they are in.
+  void add_grouped(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group);
 
   SketchOperator phi_;
   AlignedVector<double> table_;  // [level][row][bucket][lane]
