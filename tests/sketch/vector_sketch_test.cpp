@@ -104,7 +104,8 @@ TEST(VectorSketch, IsItsDefinitionOnEveryTargetAndShape) {
                                      {15, 8, 1, 512, Randomness::mix},      {5, 8, 2, 512, Randomness::kwise},
                                      {5, 2, 1, 8192, Randomness::kwise},    {5, 16, 2, 512, Randomness::mix, 250},
                                      {5, 16, 1, 512, Randomness::mix, 250}, {3, 8, 2, 64, Randomness::mix, 50000},
-                                     {5, 2, 2, 64, Randomness::kwise, 1},   {7, 24, 2, 64, Randomness::mix, 16}};
+                                     {5, 2, 2, 64, Randomness::kwise, 1},   {7, 24, 2, 64, Randomness::mix, 16},
+                                     {5, 2, 1, 2048, Randomness::mix},      {5, 2, 1, 8192, Randomness::mix}};
   for (const Shape& shape : shapes) {
     SketchConfig config{.dimension = 50000, .seed = 42};
     config.rows = shape.rows;
@@ -276,13 +277,22 @@ std::vector<SketchConfig> shapes_for_runs() {
   kwise.row_length = 500;
   kwise.randomness = Randomness::kwise;
   all.push_back(kwise);
-  SketchConfig uniform = common;
-  uniform.law = ScaleLaw::uniform;
-  all.push_back(uniform);
-  for (const double p : {1.0, 0.5}) {
-    SketchConfig other_power = common;
-    other_power.p = p;
-    all.push_back(other_power);
+  for (const std::uint32_t lanes : {2U, 16U}) {
+    SketchConfig other_law = common;
+    other_law.lanes = lanes;
+    other_law.law = ScaleLaw::uniform;
+    all.push_back(other_law);
+    other_law.law = ScaleLaw::exponential;
+    for (const double p : {1.0, 0.5}) {
+      other_law.p = p;
+      all.push_back(other_law);
+    }
+  }
+  for (const std::uint64_t buckets : {2048U, 8192U, 65536U}) {  // rows share one word, and two, by four and by three
+    SketchConfig wide = common;
+    wide.lanes = 2;
+    wide.buckets = buckets;
+    all.push_back(wide);
   }
   return all;
 }
