@@ -16,6 +16,9 @@ namespace weir {
 constexpr std::size_t prefetched_size = std::size_t{1} << 19U;
 /// How many items ahead.
 constexpr std::size_t prefetch_distance = 8;
+/// How many items ahead the batch itself is fetched: beyond the chunk that comes next, as that is checked and hashed as
+/// a whole before its first item is added.
+constexpr std::size_t batch_prefetch_distance = 2 * PhiColumns::capacity;
 }  // namespace weir
 #endif
 
@@ -200,6 +203,19 @@ HWY_INLINE void prefetch_cells(const double* table, const std::uint64_t* cells, 
   }
 }
 
+/// Fetches the part of the batch that lies `batch_prefetch_distance` after items t to t + kItems, which may be past its
+/// end.
+template <std::size_t kItems>
+HWY_INLINE void prefetch_batch(const ItemsToAdd& items, std::size_t t) {
+  constexpr std::size_t line = 8;
+  if (items.batch_keys == nullptr) return;
+  for (std::size_t k = 0; k < kItems; k += line) {
+    if ((t + k) % line != 0) continue;
+    hwy::Prefetch(items.batch_keys + t + k + batch_prefetch_distance);
+    hwy::Prefetch(items.deltas + t + k + batch_prefetch_distance);
+  }
+}
+
 /// Where an item's scales come from: they are in PhiColumns::scales, or they are made in passing.
 enum class Scales { given, exponential, uniform };
 
@@ -274,6 +290,7 @@ HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& co
     }
     make(0, nothing_between);
     for (; t + together < count; t += together) {
+      prefetch_batch<together>(items, t);
       make(t + together, [&](auto step) WEIR_INLINE_LAMBDA {
         if constexpr (lanes == 2 && step() < kRows) locate(step(), t + together);
         constexpr std::size_t first = step() * together * kRows / steps_of_scales;

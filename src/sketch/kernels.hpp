@@ -23,6 +23,9 @@ void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns);
 /// What accumulate() adds: deltas[t] * scale(t, lane), in each row with its sign.
 struct ItemsToAdd {
   const double* deltas;
+  /// The keys, where they and the deltas are part of a batch that may be in memory still: what follows them in the batch
+  /// is fetched meanwhile. Null where there is nothing to fetch.
+  const std::uint64_t* batch_keys;
   std::size_t count;
   /// At every level above 0 all items are in the group whose cells are cells[level][row][0]: it gets their sum.
   bool in_one_group;

@@ -161,10 +161,14 @@ void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span
           std::copy_n(&phi_columns_.scales[run_of[t] * block], block, &phi_columns_.scales[t * block]);
         }
       }
-      kernels::accumulate(
-          table_.data() + lane, phi_columns_,
-          {.deltas = deltas.data() + first, .count = count, .in_one_group = false, .rows = {}, .lanes = lanes}, config,
-          block);
+      kernels::accumulate(table_.data() + lane, phi_columns_,
+                          {.deltas = deltas.data() + first,
+                           .batch_keys = nullptr,
+                           .count = count,
+                           .in_one_group = false,
+                           .rows = {},
+                           .lanes = lanes},
+                          config, block);
     });
   }
 }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cassert>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "sketch/kernels.hpp"
@@ -43,13 +44,27 @@ VectorSketch::VectorSketch(const SketchConfig& config) : phi_(config), table_(co
 
 void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
   assert(keys.size() == deltas.size());
-  const SketchConfig& shape = config();
-  if (!kernels::all_valid(keys.data(), deltas.data(), keys.size(), shape.dimension)) {
-    for (std::size_t t = 0; t < keys.size(); ++t) require_valid_update(t, keys[t], deltas[t], shape.dimension);
-  }
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
-    update_chunk(keys.subspan(first, count), deltas.subspan(first, count));
+    const auto chunk_keys = keys.subspan(first, count);
+    const auto chunk_deltas = deltas.subspan(first, count);
+    // Chunk by chunk, so that a batch goes through memory once; what was added is taken back, which sketches can.
+    if (!kernels::all_valid(chunk_keys.data(), chunk_deltas.data(), count, config().dimension)) {
+      subtract(keys.first(first), deltas.first(first));
+      for (std::size_t t = first; t < first + count; ++t) {
+        require_valid_update(t, keys[t], deltas[t], config().dimension);
+      }
+    }
+    update_chunk(chunk_keys, chunk_deltas);
+  }
+}
+
+void VectorSketch::subtract(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
+  std::array<double, PhiColumns::capacity> negated;
+  for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
+    const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
+    std::ranges::transform(deltas.subspan(first, count), negated.begin(), std::negate());
+    update_chunk(keys.subspan(first, count), std::span(negated).first(count));
   }
 }
 
@@ -65,6 +80,7 @@ void VectorSketch::add_grouped(std::span<const std::uint64_t> keys, std::span<co
     const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
     kernels::accumulate(table_.data() + lane, columns_,
                         {.deltas = deltas.data(),
+                         .batch_keys = in_one_group ? nullptr : keys.data(),
                          .count = keys.size(),
                          .in_one_group = in_one_group,
                          .rows = rows,

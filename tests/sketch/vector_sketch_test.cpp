@@ -230,6 +230,40 @@ TEST(VectorSketch, RefusesBadUpdatesAndKeepsItsState) {
   EXPECT_TRUE(same_bits(sketch.table(), before));
 }
 
+TEST(VectorSketch, TakesBackWhatABadBatchHadAdded) {
+  for (const std::uint32_t lanes : {1U, 2U, 16U, 40U}) {
+    SketchConfig config{.dimension = 1000, .seed = 1};
+    config.lanes = lanes;
+    config.levels = 2;
+    const VectorSketch before = sketch_of(config, integer_stream(100, 1000, 3));
+    Stream batch = integer_stream(2000, 1000, 4);
+    batch.keys[1777] = 1000;
+    VectorSketch sketch = before;
+    try {
+      sketch.update(batch.keys, batch.deltas);
+      FAIL() << "accepted";
+    } catch (const InputError& error) {
+      EXPECT_STREQ(error.what(), "update 1777 of the batch: key 1000 is not below the dimension 1000");
+    }
+    EXPECT_TRUE(same_bits(sketch.table(), before.table())) << lanes;
+
+    for (double& delta : batch.deltas) delta = std::sqrt(std::abs(delta) + 1);  // no sum of these is exact
+    EXPECT_THROW(sketch.update(batch.keys, batch.deltas), InputError);
+    // At most 4000 additions to a cell, each rounded to half an epsilon of a sum that is below all magnitudes together.
+    double largest = 0;
+    for (const double cell : before.table()) largest = std::max(largest, std::abs(cell));
+    for (std::size_t t = 0; t < 1777; ++t) {
+      double scale = 0;
+      for (std::uint32_t lane = 0; lane < lanes; ++lane) scale = std::max(scale, sketch.scale_of(batch.keys[t], lane));
+      largest += batch.deltas[t] * scale;
+    }
+    const double bound = 2000 * std::numeric_limits<double>::epsilon() * largest;
+    for (std::size_t cell = 0; cell < sketch.table().size(); ++cell) {
+      EXPECT_NEAR(sketch.table()[cell], before.table()[cell], bound);
+    }
+  }
+}
+
 /// Integer deltas of consecutive keys, one in eight of them zero.
 Stream integer_run(std::uint64_t first_key, std::size_t length, std::uint64_t seed) {
   Stream stream = integer_stream(length, 1, seed);

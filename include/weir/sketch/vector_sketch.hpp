@@ -47,7 +47,8 @@ class VectorSketch {
   }
 
   /// y[keys[t]] += deltas[t] for all t. The spans are equally long; any length, batches of a thousand or more are
-  /// fastest. Throws InputError, with nothing changed, when a key is not below n or a delta is not finite.
+  /// fastest. Throws InputError when a key is not below n or a delta is not finite; what the batch had added by then is
+  /// taken back: to the bit where sums are exact, as those of integers are, else to rounding.
   void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
 
   /// y[first_key + t] += deltas[t] for all t: update() of consecutive keys, for less. Items of one group, a row of the
@@ -91,6 +92,8 @@ class VectorSketch {
   [[nodiscard]] double scale_of(std::uint64_t key, std::uint32_t lane) const;
 
  private:
+  /// Takes back valid updates.
+  void subtract(std::span<const std::uint64_t> keys, std::span<const double> deltas);
   /// update() of at most PhiColumns::capacity valid updates.
   void update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas);
   /// Adds keys whose cells above level 0 are in columns_: those of each key, or of the one group they are in.
