@@ -339,37 +339,6 @@ HWY_INLINE void accumulate_groups(D d, double* HWY_RESTRICT table, const std::ui
   }
 }
 
-/// The levels above 0: `sums` [row][lane] to the cells of the one group, or each item to its own.
-template <std::size_t kLanes, class D>
-HWY_INLINE void add_to_groups(D d, double* HWY_RESTRICT table, const PhiColumns& columns, const ItemsToAdd& items,
-                              const SketchConfig& config, bool prefetch, const double* HWY_RESTRICT sums) {
-  for (std::uint32_t level = 1; level < config.levels; ++level) {
-    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
-    const std::size_t rows = config.rows_at(level);
-    if (items.in_one_group) {
-      for (std::size_t row = 0; row < rows; ++row) {
-        double* cell = table + cells[row * PhiColumns::capacity];
-        for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
-          hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
-        }
-      }
-    } else {
-      with_constant_rows(rows, [&](auto constant) WEIR_INLINE_LAMBDA {
-        accumulate_groups<kLanes / hn::MaxLanes(D()), constant()>(d, table, cells, columns, items, rows, prefetch);
-      });
-    }
-  }
-}
-
-/// The most rows of a group that its items are summed for.
-std::size_t rows_of_group(const SketchConfig& config, bool in_one_group) {
-  std::size_t rows = 0;
-  for (std::uint32_t level = 1; in_one_group && level < config.levels; ++level) {
-    rows = std::max<std::size_t>(rows, config.rows_at(level));
-  }
-  return rows;
-}
-
 /// A block of `kLanes` lanes, level after level: several at once share the products, but their cache lines wait on each
 /// other, and it is slower.
 template <std::size_t kLanes>
@@ -379,7 +348,10 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
   const D d;
   constexpr std::size_t vectors = kLanes / hn::MaxLanes(D());
   HWY_ALIGN double sums[15 * kLanes];
-  const std::size_t group_rows = rows_of_group(config, items.in_one_group);
+  std::size_t group_rows = 0;
+  for (std::uint32_t level = 1; items.in_one_group && level < config.levels; ++level) {
+    group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
+  }
   const bool prefetch = kLanes >= 8 && config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
 
   const auto run = [&](auto scales, auto rows, auto of_group) WEIR_INLINE_LAMBDA {
@@ -427,7 +399,22 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
     run(std::integral_constant<Scales, Scales::given>(), any, any);
   }
 
-  add_to_groups<kLanes>(d, table, columns, items, config, prefetch, sums);
+  for (std::uint32_t level = 1; level < config.levels; ++level) {
+    const std::uint64_t* cells = columns.cells.data() + config.rows_below(level) * PhiColumns::capacity;
+    const std::size_t rows = config.rows_at(level);
+    if (items.in_one_group) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        double* cell = table + cells[row * PhiColumns::capacity];
+        for (std::size_t lane = 0; lane < kLanes; lane += hn::Lanes(d)) {
+          hn::Store(hn::Add(hn::Load(d, cell + lane), hn::Load(d, sums + row * kLanes + lane)), d, cell + lane);
+        }
+      }
+    } else {
+      with_constant_rows(rows, [&](auto constant) WEIR_INLINE_LAMBDA {
+        accumulate_groups<vectors, constant()>(d, table, cells, columns, items, rows, prefetch);
+      });
+    }
+  }
 }
 
 void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,

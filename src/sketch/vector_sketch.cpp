@@ -80,7 +80,7 @@ void VectorSketch::add_grouped(std::span<const std::uint64_t> keys, std::span<co
     const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
     kernels::accumulate(table_.data() + lane, columns_,
                         {.deltas = deltas.data(),
-                         .batch_keys = in_one_group ? nullptr : keys.data(),
+                         .batch_keys = in_one_group || lane > 0 ? nullptr : keys.data(),
                          .count = keys.size(),
                          .in_one_group = in_one_group,
                          .rows = rows,
