@@ -140,15 +140,17 @@ HWY_INLINE void unrolled(const Work& work) {
   all(std::make_index_sequence<kCount>());
 }
 
-/// Vectors of scales made together, for a block of kLanes lanes.
+/// Vectors of scales made together for a block of kLanes lanes. Of two lanes only the second is scaled: one vector is
+/// for so many items that their cells hide all of it.
 template <std::size_t kLanes>
 constexpr std::size_t scale_vectors = kLanes == 2 ? 1 : 4;
-/// Items whose scales these are. Of two lanes only the second is scaled.
+/// Items whose scales these are.
 template <std::size_t kLanes>
-constexpr std::size_t items_together = HWY_TARGET == HWY_SCALAR ? 1
-                                                                : scale_vectors<kLanes> * 2 *
-                                                                      hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>()) /
-                                                                      (kLanes == 2 ? 1 : kLanes);
+constexpr std::size_t items_together = [] {
+  if (HWY_TARGET == HWY_SCALAR) return std::size_t{1};
+  const std::size_t scales = scale_vectors<kLanes> * 2 * hn::MaxLanes(hn::CappedTag<std::uint64_t, 8>());
+  return kLanes == 2 ? scales : scales / kLanes;
+}();
 
 /// out[t][lane] = the scales of `items_together` items, from the words that their lanes share.
 /// Calls between(k) for k = 0 .. steps_of_scales - 1 on the way.
@@ -203,16 +205,14 @@ HWY_INLINE void prefetch_cells(const double* table, const std::uint64_t* cells, 
   }
 }
 
-/// Fetches the part of the batch that lies `batch_prefetch_distance` after items t to t + kItems, which may be past its
-/// end.
+/// Fetches what lies `batch_prefetch_distance` after items t to t + kItems in the batch.
 template <std::size_t kItems>
 HWY_INLINE void prefetch_batch(const ItemsToAdd& items, std::size_t t) {
   constexpr std::size_t line = 8;
-  if (items.batch_keys == nullptr) return;
-  for (std::size_t k = 0; k < kItems; k += line) {
-    if ((t + k) % line != 0) continue;
-    hwy::Prefetch(items.batch_keys + t + k + batch_prefetch_distance);
-    hwy::Prefetch(items.deltas + t + k + batch_prefetch_distance);
+  for (std::size_t ahead = t + batch_prefetch_distance; ahead < t + batch_prefetch_distance + kItems; ahead += line) {
+    if (ahead % line != 0 || ahead >= items.batch_keys.size()) continue;
+    hwy::Prefetch(items.batch_keys.data() + ahead);
+    hwy::Prefetch(items.deltas + ahead);
   }
 }
 
@@ -269,6 +269,7 @@ HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& co
   if constexpr (kScales != Scales::given) {
     constexpr std::size_t lanes = kVectors * width;
     constexpr std::size_t together = items_together<lanes>;
+    static_assert(kRows <= steps_of_scales, "a row is located at a step");
     const auto make = [&](std::size_t first, const auto& between) WEIR_INLINE_LAMBDA {
       make_scales<kScales == Scales::uniform, lanes>(*items.lanes, bases + first, scales + first * lanes, between);
     };
@@ -305,6 +306,7 @@ HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& co
     }
   }
   for (; t < count; ++t) {
+    prefetch_batch<1>(items, t);
     begin_item(t);
     for (std::size_t row = 0; row < rows; ++row) add_to_row(t, row);
   }
@@ -370,8 +372,10 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
     }
   };
   const bool five_rows = config.rows == 5 && (group_rows == 0 || group_rows == 3 || group_rows == 5);
-  const bool scales_in_passing = five_rows && items.lanes.has_value() && (kLanes >= 8 || items.rows.has_value());
-  if (items.rows.has_value() && !(kLanes == 2 && scales_in_passing)) locate_rows(*items.rows, items.count, columns);
+  // Two lanes are made for items that are located in passing as well, not for those of a matrix, which come located.
+  const bool scales_in_passing = five_rows && items.lanes.has_value() && (kLanes != 2 || items.rows.has_value());
+  const bool located_in_passing = kLanes == 2 && scales_in_passing;
+  if (items.rows.has_value() && !located_in_passing) locate_rows(*items.rows, items.count, columns);
   if constexpr (kLanes >= 2) {
     if (items.lanes.has_value()) {
       const bool uniform = items.lanes->formula == ScaleFormula::uniform;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "weir/sketch/vector_sketch.hpp"
@@ -23,10 +24,10 @@ void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns);
 /// What accumulate() adds: deltas[t] * scale(t, lane), in each row with its sign.
 struct ItemsToAdd {
   const double* deltas;
-  /// The keys, where they and the deltas are part of a batch that may be in memory still: what follows them in the batch
-  /// is fetched meanwhile. Null where there is nothing to fetch.
-  const std::uint64_t* batch_keys;
   std::size_t count;
+  /// The keys from the first item on to the end of the batch they are taken from, with deltas for as many: what comes
+  /// after the items is fetched meanwhile. Empty where there is nothing to fetch.
+  std::span<const std::uint64_t> batch_keys;
   /// At every level above 0 all items are in the group whose cells are cells[level][row][0]: it gets their sum.
   bool in_one_group;
   /// What SketchOperator::hash said, where the items are still to be located at level 0: then that is done first, or in
@@ -37,8 +38,9 @@ struct ItemsToAdd {
 };
 
 /// table[cells[level][row][t] + lane] += sign[row][t] * (deltas[t] * scale(t, lane)) for all t, levels, rows, and the
-/// `lanes` lanes of a block: 1, 2, 8 or 16 (8 or 16 where items.lanes has a value). `table` is advanced to the first
-/// lane of the block. May leave scales in columns.scales.
+/// `lanes` lanes of a block: 1, 2, 8 or 16 (not 1 where items.lanes has a value). `table` is advanced to the first
+/// lane of the block. May leave scales in columns, and leaves cells and signs there
+/// where it locates.
 void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,
                 std::size_t lanes);
 

@@ -163,8 +163,8 @@ void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span
       }
       kernels::accumulate(table_.data() + lane, phi_columns_,
                           {.deltas = deltas.data() + first,
-                           .batch_keys = nullptr,
                            .count = count,
+                           .batch_keys = {},
                            .in_one_group = false,
                            .rows = {},
                            .lanes = lanes},

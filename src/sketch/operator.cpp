@@ -13,6 +13,16 @@ namespace {
 /// Bits of a word that rows may share: the top ones, all of them good in both sources.
 constexpr std::uint32_t usable_bits = 60;
 
+std::uint32_t field_bits(const SketchConfig& config) {
+  return static_cast<std::uint32_t>(std::bit_width(config.buckets));
+}
+
+/// The most words that the rows of a level take.
+std::size_t words_of(const SketchConfig& config) {
+  const std::uint32_t rows_of_word = usable_bits / field_bits(config);
+  return (config.rows + rows_of_word - 1) / rows_of_word;
+}
+
 const SketchConfig& validated(const SketchConfig& config) {
   config.validate();
   return config;
@@ -25,12 +35,12 @@ PhiColumns::PhiColumns(const SketchConfig& config)
       signs(config.rows * capacity),
       scales(capacity * std::min(config.lanes, lane_block)),
       bases(capacity),
-      words(capacity * config.rows) {}
+      words(capacity * words_of(config)) {}
 
 SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_size)
     : config_(validated(config)),
       cell_size_(cell_size),
-      field_bits_(static_cast<std::uint32_t>(std::bit_width(config.buckets))),
+      field_bits_(field_bits(config)),
       fields_per_word_(usable_bits / field_bits_),
       row_words_(config.levels),
       scales_(config.randomness, config.seed, config.independence, config.law, config.p, config.lanes) {

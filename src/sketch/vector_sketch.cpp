@@ -55,7 +55,7 @@ void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const d
         require_valid_update(t, keys[t], deltas[t], config().dimension);
       }
     }
-    update_chunk(chunk_keys, chunk_deltas);
+    update_chunk(chunk_keys, chunk_deltas, keys.subspan(first));
   }
 }
 
@@ -64,29 +64,32 @@ void VectorSketch::subtract(std::span<const std::uint64_t> keys, std::span<const
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
     std::ranges::transform(deltas.subspan(first, count), negated.begin(), std::negate());
-    update_chunk(keys.subspan(first, count), std::span(negated).first(count));
+    update_chunk(keys.subspan(first, count), std::span(negated).first(count), {});
   }
 }
 
-void VectorSketch::update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
+void VectorSketch::update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas,
+                                std::span<const std::uint64_t> batch_keys) {
   phi_.locate_groups(keys, columns_);
-  add_grouped(keys, deltas, false);
+  add_grouped(keys, deltas, batch_keys, false);
 }
 
-void VectorSketch::add_grouped(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group) {
+void VectorSketch::add_grouped(std::span<const std::uint64_t> keys, std::span<const double> deltas,
+                               std::span<const std::uint64_t> batch_keys, bool in_one_group) {
   const SketchConfig& shape = config();
   std::optional<RowBits> rows = phi_.hash(0, keys, columns_);
   for (std::uint32_t lane = 0; lane < shape.lanes; lane += PhiColumns::lane_block) {
     const std::uint32_t block = std::min(PhiColumns::lane_block, shape.lanes - lane);
     kernels::accumulate(table_.data() + lane, columns_,
                         {.deltas = deltas.data(),
-                         .batch_keys = in_one_group || lane > 0 ? nullptr : keys.data(),
                          .count = keys.size(),
+                         .batch_keys = batch_keys,
                          .in_one_group = in_one_group,
                          .rows = rows,
                          .lanes = phi_.prepare_scales(keys, lane, block, columns_)},
                         shape, block);
-    rows.reset();  // the other blocks find them located
+    rows.reset();  // the other blocks find them located, and the batch fetched
+    batch_keys = {};
   }
 }
 
@@ -109,14 +112,14 @@ void VectorSketch::update_run(std::uint64_t first_key, std::span<const double> d
     const auto chunk = std::span(keys).first(count);
     std::iota(chunk.begin(), chunk.end(), key);
     if (!in_groups) {
-      update_chunk(chunk, deltas.subspan(first, count));
+      update_chunk(chunk, deltas.subspan(first, count), {});
       continue;
     }
     for (std::uint32_t level = 1; level < shape.levels; ++level) {
       const std::uint64_t group = key / shape.group_size(level);
       phi_.locate(level, std::span(&group, 1), columns_);
     }
-    add_grouped(chunk, deltas.subspan(first, count), true);
+    add_grouped(chunk, deltas.subspan(first, count), {}, true);
   }
 }
 

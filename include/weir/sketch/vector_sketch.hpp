@@ -48,13 +48,14 @@ class VectorSketch {
 
   /// y[keys[t]] += deltas[t] for all t. The spans are equally long; any length, batches of a thousand or more are
   /// fastest. Throws InputError when a key is not below n or a delta is not finite; what the batch had added by then is
-  /// taken back: to the bit where sums are exact, as those of integers are, else to rounding.
+  /// taken back: exactly while sums are exact, else up to the rounding of the largest sums on the way, and a sum that
+  /// overflowed stays so.
   void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
 
   /// y[first_key + t] += deltas[t] for all t: update() of consecutive keys, for less. Items of one group, a row of the
   /// matrix that y is, add to the cells of the group once for every PhiColumns::capacity of them. Level 0 gets the bits
   /// that update() gives it; the levels above do for integer-valued deltas, and sum others in another order. Throws
-  /// InputError as update() does.
+  /// InputError for what update() does, with nothing changed.
   void update_run(std::uint64_t first_key, std::span<const double> deltas);
 
   /// *this += coefficient * other. Throws InputError naming the field when the configurations differ. `other` may be
@@ -94,10 +95,12 @@ class VectorSketch {
  private:
   /// Takes back valid updates.
   void subtract(std::span<const std::uint64_t> keys, std::span<const double> deltas);
-  /// update() of at most PhiColumns::capacity valid updates.
-  void update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas);
+  /// update() of at most PhiColumns::capacity valid updates. `batch_keys` as of kernels::ItemsToAdd.
+  void update_chunk(std::span<const std::uint64_t> keys, std::span<const double> deltas,
+                    std::span<const std::uint64_t> batch_keys);
   /// Adds keys whose cells above level 0 are in columns_: those of each key, or of the one group they are in.
-  void add_grouped(std::span<const std::uint64_t> keys, std::span<const double> deltas, bool in_one_group);
+  void add_grouped(std::span<const std::uint64_t> keys, std::span<const double> deltas,
+                   std::span<const std::uint64_t> batch_keys, bool in_one_group);
 
   SketchOperator phi_;
   AlignedVector<double> table_;  // [level][row][bucket][lane]
