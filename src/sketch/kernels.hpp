@@ -38,9 +38,8 @@ struct ItemsToAdd {
 };
 
 /// table[cells[level][row][t] + lane] += sign[row][t] * (deltas[t] * scale(t, lane)) for all t, levels, rows, and the
-/// `lanes` lanes of a block: 1, 2, 8 or 16 (not 1 where items.lanes has a value). `table` is advanced to the first
-/// lane of the block. May leave scales in columns, and leaves cells and signs there
-/// where it locates.
+/// `lanes` lanes of a block: 1, 2, 8 or 16 (not 1 where items.lanes has a value). `table` is advanced to the first lane
+/// of the block. May leave scales in columns; where it locates, leaves cells and signs there.
 void accumulate(double* table, PhiColumns& columns, const ItemsToAdd& items, const SketchConfig& config,
                 std::size_t lanes);
 

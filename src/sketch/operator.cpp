@@ -17,10 +17,11 @@ std::uint32_t field_bits(const SketchConfig& config) {
   return static_cast<std::uint32_t>(std::bit_width(config.buckets));
 }
 
-/// The most words that the rows of a level take.
-std::size_t words_of(const SketchConfig& config) {
-  const std::uint32_t rows_of_word = usable_bits / field_bits(config);
-  return (config.rows + rows_of_word - 1) / rows_of_word;
+std::uint32_t fields_per_word(const SketchConfig& config) { return usable_bits / field_bits(config); }
+
+/// Words that `rows` rows take.
+std::uint32_t words_of(std::uint32_t rows, const SketchConfig& config) {
+  return (rows + fields_per_word(config) - 1) / fields_per_word(config);
 }
 
 const SketchConfig& validated(const SketchConfig& config) {
@@ -35,17 +36,17 @@ PhiColumns::PhiColumns(const SketchConfig& config)
       signs(config.rows * capacity),
       scales(capacity * std::min(config.lanes, lane_block)),
       bases(capacity),
-      words(capacity * words_of(config)) {}
+      words(capacity * words_of(config.rows, config)) {}
 
 SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_size)
     : config_(validated(config)),
       cell_size_(cell_size),
       field_bits_(field_bits(config)),
-      fields_per_word_(usable_bits / field_bits_),
+      fields_per_word_(fields_per_word(config)),
       row_words_(config.levels),
       scales_(config.randomness, config.seed, config.independence, config.law, config.p, config.lanes) {
   for (std::uint32_t level = 0; level < config.levels; ++level) {
-    for (std::uint32_t word = 0; word * fields_per_word_ < config.rows_at(level); ++word) {
+    for (std::uint32_t word = 0; word < words_of(config.rows_at(level), config); ++word) {
       row_words_[level].emplace_back(config.randomness, config.seed, Purpose::row, 16 * level + word,
                                      config.independence);
     }
