@@ -140,9 +140,9 @@ void register_kronecker() {
         const std::string name = fmt::format("m:{}/lanes:{}/levels:{}", m, lanes, levels);
         if (m != 4096) add("update/" + name, [=](benchmark::State& state) { updates(state, config); });
         for (const std::uint64_t d : {16U, 64U}) {
-          for (const bool whole_rows : {false, true})
+          for (const bool whole_rows : {false, true})  // 8192 numbers at d = 64; readers make larger batches of rows
             add(fmt::format("streaming/event:{}/d:{}/{}", whole_rows ? "row" : "entry", d, name),
-                [=](benchmark::State& state) { streaming(state, whole_rows, 16, d, config); });
+                [=](benchmark::State& state) { streaming(state, whole_rows, 128, d, config); });
         }
       }
     }

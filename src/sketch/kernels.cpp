@@ -99,6 +99,15 @@ void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns) {
   }
 }
 
+void fill_consecutive(std::uint64_t first, std::span<std::uint64_t> keys) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const std::size_t width = hn::Lanes(d);
+  std::size_t t = 0;
+  auto next = hn::Iota(d, first);
+  for (; t + width <= keys.size(); t += width, next = hn::Add(next, hn::Set(d, width))) hn::StoreU(next, d, &keys[t]);
+  for (; t < keys.size(); ++t) keys[t] = first + t;
+}
+
 bool all_valid(const std::uint64_t* HWY_RESTRICT keys, const double* HWY_RESTRICT deltas, std::size_t count,
                std::uint64_t dimension) {
   const hn::ScalableTag<std::uint64_t> d;
@@ -550,6 +559,7 @@ HWY_AFTER_NAMESPACE();
 namespace weir {
 
 HWY_EXPORT(locate_rows);
+HWY_EXPORT(fill_consecutive);
 HWY_EXPORT(all_valid);
 HWY_EXPORT(accumulate);
 HWY_EXPORT(estimate);
@@ -560,6 +570,10 @@ namespace kernels {
 
 void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns) {
   HWY_DYNAMIC_DISPATCH(locate_rows)(bits, count, columns);
+}
+
+void fill_consecutive(std::uint64_t first, std::span<std::uint64_t> keys) {
+  HWY_DYNAMIC_DISPATCH(fill_consecutive)(first, keys);
 }
 
 bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count, std::uint64_t dimension) {

@@ -15,6 +15,8 @@ namespace weir::kernels {
 /// Cells of the first `count` items of `columns` in the rows of a level, and at level 0 their signs, from
 /// columns.words.
 void locate_rows(const RowBits& bits, std::size_t count, PhiColumns& columns);
+/// first, first + 1, ...
+void fill_consecutive(std::uint64_t first, std::span<std::uint64_t> keys);
 /// True when all keys are below `dimension` and all deltas are finite.
 [[nodiscard]] bool all_valid(const std::uint64_t* keys, const double* deltas, std::size_t count,
                              std::uint64_t dimension);

@@ -7,7 +7,6 @@
 #include <cassert>
 #include <cmath>
 #include <functional>
-#include <numeric>
 
 #include "sketch/kernels.hpp"
 #include "sketch/matrix_kernels.hpp"
@@ -110,7 +109,7 @@ void VectorSketch::update_run(std::uint64_t first_key, std::span<const double> d
     count = std::min(PhiColumns::capacity, deltas.size() - first);
     if (in_groups) count = static_cast<std::size_t>(std::min<std::uint64_t>(count, group_size - key % group_size));
     const auto chunk = std::span(keys).first(count);
-    std::iota(chunk.begin(), chunk.end(), key);
+    kernels::fill_consecutive(key, chunk);
     if (!in_groups) {
       update_chunk(chunk, deltas.subspan(first, count), {});
       continue;
@@ -195,8 +194,9 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
   std::array<std::uint64_t, PhiColumns::capacity> keys;
   for (std::uint64_t done = 0; done < count; done += PhiColumns::capacity) {
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(PhiColumns::capacity, count - done));
-    std::iota(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(size), first + done);
-    phi_.locate(level, std::span<const std::uint64_t>(keys).first(size), columns);
+    const auto chunk = std::span(keys).first(size);
+    kernels::fill_consecutive(first + done, chunk);
+    phi_.locate(level, chunk, columns);
     kernels::scan(table_.data(), columns, size, shape, level, score, thresholds.data(), first + done, hits);
   }
 }
