@@ -27,8 +27,8 @@ using kernels::panel_width;
 using kernels::rows_at_once;
 
 /// Changed rows that are multiplied and sketched together: B is read from memory once for all of them.
-constexpr std::size_t block_tokens = 32;
-/// Coordinates of y that are computed, and then sketched, at a time: with `block_tokens`, 64 KiB.
+constexpr std::size_t block_tokens = 64;
+/// Coordinates of y that are computed, and then sketched, at a time: with `block_tokens`, 128 KiB.
 constexpr std::size_t tile_width = 256;
 /// What is computed of a row is this far from that of the next, which begins in another set of the cache.
 constexpr std::size_t tile_stride = tile_width + line_width;

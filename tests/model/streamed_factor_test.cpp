@@ -163,13 +163,13 @@ void shuffle_stream(Setting& setting, std::uint64_t seed) {
 
 TEST(StreamedFactorModel, SketchesYForAnyNumberOfParties) {
   // Sides that are no multiples of panels or of parties, and more rows than are taken together.
-  const KroneckerShape shape{.n1 = 37, .n2 = 75, .d1 = 3, .d2 = 5};
+  const KroneckerShape shape{.n1 = 69, .n2 = 75, .d1 = 3, .d2 = 5};
   for (const Operand streamed : {Operand::A1, Operand::A2})
     for (const std::uint32_t parties : {1u, 2u, 3u, 4u, 7u}) expect_sketch(make_setting(shape, streamed, 1), parties);
 }
 
 TEST(StreamedFactorModel, TakesEntriesAndRowsInAnyMixture) {
-  const KroneckerShape shape{.n1 = 41, .n2 = 33, .d1 = 6, .d2 = 2};
+  const KroneckerShape shape{.n1 = 73, .n2 = 69, .d1 = 6, .d2 = 2};
   for (const Operand streamed : {Operand::A1, Operand::A2}) {
     Setting setting = make_setting(shape, streamed, 2);
     for (const std::uint64_t seed : {3u, 4u}) {
