@@ -11,11 +11,12 @@
 #ifndef WEIR_SKETCH_KERNELS_PREFETCH
 #define WEIR_SKETCH_KERNELS_PREFETCH
 namespace weir {
-/// Bytes of level 0 beyond which cells of items to come are fetched, where they fill cache lines: below, and for few
-/// lanes, the processor's own reach is enough.
-constexpr std::size_t prefetched_size = std::size_t{1} << 19U;
-/// How many items ahead.
-constexpr std::size_t prefetch_distance = 8;
+/// How many items ahead cells are fetched, where they fill cache lines, by the bytes of level 0. What lies in the
+/// second-level cache the processor reaches in time by itself; from the third-level one or from memory it takes longer.
+constexpr std::size_t prefetch_distance(std::size_t bytes) noexcept {
+  if (bytes <= std::size_t{1} << 19U) return 0;
+  return bytes <= std::size_t{1} << 22U ? 8 : 16;
+}
 /// How many items ahead the batch itself is fetched: beyond the chunk that comes next, as that is checked and hashed as
 /// a whole before its first item is added.
 constexpr std::size_t batch_prefetch_distance = 2 * PhiColumns::capacity;
@@ -237,7 +238,8 @@ enum class Scales { given, exponential, uniform };
 /// too.
 template <Scales kScales, std::size_t kVectors, std::size_t kRows, std::size_t kGroupRows, class D>
 HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& columns, const ItemsToAdd& items,
-                                 std::size_t rows, std::size_t group_rows, bool prefetch, double* HWY_RESTRICT sums) {
+                                 std::size_t rows, std::size_t group_rows, std::size_t distance,
+                                 double* HWY_RESTRICT sums) {
   const hn::Rebind<float, D> df;
   constexpr std::size_t width = hn::MaxLanes(D());
   constexpr std::size_t stride = PhiColumns::capacity;
@@ -259,7 +261,7 @@ HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& co
   hn::Vec<D> product[kVectors];
 
   const auto begin_item = [&](std::size_t t) WEIR_INLINE_LAMBDA {
-    if (prefetch) prefetch_cells(table, cells, std::min(t + prefetch_distance, count - 1), rows, kVectors * width);
+    if (distance > 0) prefetch_cells(table, cells, std::min(t + distance, count - 1), rows, kVectors * width);
     const auto delta = hn::Set(d, deltas[t]);
     for (std::size_t v = 0; v < kVectors; ++v) {
       product[v] = hn::Mul(delta, hn::PromoteTo(d, hn::LoadU(df, scales + (t * kVectors + v) * width)));
@@ -325,7 +327,8 @@ HWY_INLINE void accumulate_items(D d, double* HWY_RESTRICT table, PhiColumns& co
 /// `kVectors` vectors of lanes, for all items and rows of one level above 0; `rows` counts where kRows is 0.
 template <std::size_t kVectors, std::size_t kRows, class D>
 HWY_INLINE void accumulate_groups(D d, double* HWY_RESTRICT table, const std::uint64_t* HWY_RESTRICT cells,
-                                  const PhiColumns& columns, const ItemsToAdd& items, std::size_t rows, bool prefetch) {
+                                  const PhiColumns& columns, const ItemsToAdd& items, std::size_t rows,
+                                  std::size_t distance) {
   const hn::Rebind<float, D> df;
   const std::size_t width = hn::Lanes(d);
   constexpr std::size_t stride = PhiColumns::capacity;
@@ -333,8 +336,7 @@ HWY_INLINE void accumulate_groups(D d, double* HWY_RESTRICT table, const std::ui
   const float* HWY_RESTRICT scales = columns.scales.data();
   if constexpr (kRows != 0) rows = kRows;
   for (std::size_t t = 0; t < items.count; ++t) {
-    if (prefetch)
-      prefetch_cells(table, cells, std::min(t + prefetch_distance, items.count - 1), rows, kVectors * width);
+    if (distance > 0) prefetch_cells(table, cells, std::min(t + distance, items.count - 1), rows, kVectors * width);
     const auto delta = hn::Set(d, items.deltas[t]);
     hn::Vec<D> product[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -363,10 +365,11 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
   for (std::uint32_t level = 1; items.in_one_group && level < config.levels; ++level) {
     group_rows = std::max<std::size_t>(group_rows, config.rows_at(level));
   }
-  const bool prefetch = kLanes >= 8 && config.rows * config.buckets * config.lanes * sizeof(double) > prefetched_size;
+  const std::size_t bytes = config.rows * config.buckets * items.columns * config.lanes * sizeof(double);
+  const std::size_t distance = kLanes < 8 ? 0 : prefetch_distance(bytes);
 
   const auto run = [&](auto scales, auto rows, auto of_group) WEIR_INLINE_LAMBDA {
-    accumulate_items<scales(), vectors, rows(), of_group()>(d, table, columns, items, config.rows, group_rows, prefetch,
+    accumulate_items<scales(), vectors, rows(), of_group()>(d, table, columns, items, config.rows, group_rows, distance,
                                                             sums);
   };
   const auto run_five_rows = [&](auto scales) WEIR_INLINE_LAMBDA {
@@ -424,7 +427,7 @@ void accumulate_lanes(double* HWY_RESTRICT table, PhiColumns& columns, const Ite
       }
     } else {
       with_constant_rows(rows, [&](auto constant) WEIR_INLINE_LAMBDA {
-        accumulate_groups<vectors, constant()>(d, table, cells, columns, items, rows, prefetch);
+        accumulate_groups<vectors, constant()>(d, table, cells, columns, items, rows, distance);
       });
     }
   }

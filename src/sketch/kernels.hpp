@@ -30,6 +30,8 @@ struct ItemsToAdd {
   /// The keys from the first item on to the end of the batch they are taken from, with deltas for as many: what comes
   /// after the items is fetched meanwhile. Empty where there is nothing to fetch.
   std::span<const std::uint64_t> batch_keys;
+  /// Columns of a matrix sketch, 1 of a vector: the table is so many times as large.
+  std::size_t columns;
   /// At every level above 0 all items are in the group whose cells are cells[level][row][0]: it gets their sum.
   bool in_one_group;
   /// What SketchOperator::hash said, where the items are still to be located at level 0: then that is done first, or in

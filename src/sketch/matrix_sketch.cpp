@@ -165,6 +165,7 @@ void MatrixSketch::update_entries(std::span<const std::uint64_t> rows, std::span
                           {.deltas = deltas.data() + first,
                            .count = count,
                            .batch_keys = {},
+                           .columns = static_cast<std::size_t>(columns_),
                            .in_one_group = false,
                            .rows = {},
                            .lanes = lanes},

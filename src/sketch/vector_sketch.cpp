@@ -83,6 +83,7 @@ void VectorSketch::add_grouped(std::span<const std::uint64_t> keys, std::span<co
                         {.deltas = deltas.data(),
                          .count = keys.size(),
                          .batch_keys = batch_keys,
+                         .columns = 1,
                          .in_one_group = in_one_group,
                          .rows = rows,
                          .lanes = phi_.prepare_scales(keys, lane, block, columns_)},
