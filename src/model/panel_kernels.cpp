@@ -24,9 +24,9 @@ using kernels::rows_at_once;
 /// Sums that are kept in registers, half of these: enough of them to hide the latency of an addition.
 constexpr std::size_t tile_vectors = HWY_TARGET <= HWY_AVX3 ? 16 : 8;
 
-/// kRows rows of coefficients times kVectors vectors of columns of a panel whose rows are `stride` apart. Meanwhile
-/// rows_at_once rows fetch a line of each row of a panel to come.
-template <std::size_t kRows, std::size_t kVectors, class D>
+/// kRows rows of coefficients times kVectors vectors of columns of a panel whose rows are `stride` apart. Where kFetch,
+/// a line of each row of a panel to come is fetched meanwhile.
+template <std::size_t kRows, std::size_t kVectors, bool kFetch, class D>
 HWY_INLINE void multiply_tile(D tag, const double* HWY_RESTRICT panel, std::size_t stride,
                               const double* HWY_RESTRICT coefficients, std::size_t row_stride,
                               std::span<const std::uint64_t> columns, const double* next_line, double* HWY_RESTRICT out,
@@ -37,7 +37,7 @@ HWY_INLINE void multiply_tile(D tag, const double* HWY_RESTRICT panel, std::size
     for (std::size_t v = 0; v < kVectors; ++v) sums[t][v] = hn::Zero(tag);
   }
   for (const std::uint64_t j : columns) {
-    if constexpr (kRows == rows_at_once) hwy::Prefetch(next_line + j * stride);
+    if constexpr (kFetch) hwy::Prefetch(next_line + j * stride);
     hn::Vec<D> b[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) b[v] = hn::Load(tag, panel + j * stride + v * width);
     for (std::size_t t = 0; t < kRows; ++t) {
@@ -51,24 +51,24 @@ HWY_INLINE void multiply_tile(D tag, const double* HWY_RESTRICT panel, std::size
 }
 
 /// All `width` columns of a panel from `first` on: tiles of kVectors vectors as long as they fit, then smaller ones.
-template <std::size_t kRows, std::size_t kVectors, class D>
+template <std::size_t kRows, std::size_t kVectors, bool kFetch, class D>
 HWY_INLINE void multiply_tiles(D tag, const double* HWY_RESTRICT panel, std::size_t width, std::size_t first,
                                const double* HWY_RESTRICT coefficients, std::size_t row_stride,
                                std::span<const std::uint64_t> columns, const double* next_line,
                                double* HWY_RESTRICT out, std::size_t out_stride) {
   const std::size_t tile = kVectors * hn::Lanes(tag);
   for (; first + tile <= width; first += tile) {
-    multiply_tile<kRows, kVectors>(tag, panel + first, width, coefficients, row_stride, columns, next_line, out + first,
-                                   out_stride);
+    multiply_tile<kRows, kVectors, kFetch>(tag, panel + first, width, coefficients, row_stride, columns, next_line,
+                                           out + first, out_stride);
   }
   if constexpr (kVectors > 1) {
-    multiply_tiles<kRows, kVectors / 2>(tag, panel, width, first, coefficients, row_stride, columns, next_line, out,
-                                        out_stride);
+    multiply_tiles<kRows, kVectors / 2, kFetch>(tag, panel, width, first, coefficients, row_stride, columns, next_line,
+                                                out, out_stride);
   }
 }
 
-/// A panel times rows `row` and on: kRows at once as long as they fit, then fewer. Of the panel `next` each group of
-/// rows fetches lines of its own.
+/// A panel times rows `row` and on: kRows at once as long as they fit, then fewer. Of the panel `next`, where there is
+/// one, each of the first groups of rows fetches a line of every row.
 template <std::size_t kRows>
 HWY_INLINE void multiply_rows(const double* panel, std::size_t width, const double* next,
                               const CoefficientRows& coefficients, std::size_t row, double* out,
@@ -78,10 +78,16 @@ HWY_INLINE void multiply_rows(const double* panel, std::size_t width, const doub
   constexpr std::size_t most = panel_width / hn::MaxLanes(hn::CappedTag<double, line_width>());
   constexpr std::size_t vectors = std::min(most, tile_vectors / std::bit_ceil(kRows));
   for (; row + kRows <= coefficients.rows; row += kRows) {
-    const std::size_t group = row / rows_at_once;
-    multiply_tiles<kRows, vectors>(tag, panel, width, 0, coefficients.values + row * stride, stride,
-                                   coefficients.groups[group], next + group * line_width % width,
-                                   out + row * out_stride, out_stride);
+    const std::size_t group = row / rows_at_once, line = group * line_width;
+    const double* const values = coefficients.values + row * stride;
+    double* const target = out + row * out_stride;
+    if (kRows == rows_at_once && next != nullptr && line < width) {
+      multiply_tiles<kRows, vectors, true>(tag, panel, width, 0, values, stride, coefficients.groups[group],
+                                           next + line, target, out_stride);
+    } else {
+      multiply_tiles<kRows, vectors, false>(tag, panel, width, 0, values, stride, coefficients.groups[group], nullptr,
+                                            target, out_stride);
+    }
   }
   if constexpr (kRows > 1) multiply_rows<kRows - 1>(panel, width, next, coefficients, row, out, out_stride);
 }
@@ -93,7 +99,7 @@ void multiply_panels(const double* panels, std::size_t columns, const Coefficien
     // With fewer groups than a panel has lines, what the processor fetches by itself is faster.
     const bool fetch = coefficients.groups.size() * line_width >= panel_width && columns - first >= 2 * panel_width;
     multiply_rows<rows_at_once>(panel, panel_columns(first, columns),
-                                fetch ? panel + panel_width * coefficients.d : panel, coefficients, 0, out + first,
+                                fetch ? panel + panel_width * coefficients.d : nullptr, coefficients, 0, out + first,
                                 out_stride);
   }
 }

@@ -11,8 +11,8 @@
 #ifndef WEIR_SKETCH_KERNELS_PREFETCH
 #define WEIR_SKETCH_KERNELS_PREFETCH
 namespace weir {
-/// How many items ahead cells are fetched, where they fill cache lines, by the bytes of level 0. What lies in the
-/// second-level cache the processor reaches in time by itself; from the third-level one or from memory it takes longer.
+/// How many items ahead cells are fetched, where they fill cache lines, by the bytes of level 0; measured. What lies in
+/// the second-level cache the processor reaches in time by itself; the larger the table, the longer it takes.
 constexpr std::size_t prefetch_distance(std::size_t bytes) noexcept {
   if (bytes <= std::size_t{1} << 19U) return 0;
   return bytes <= std::size_t{1} << 22U ? 8 : 16;

@@ -162,7 +162,7 @@ void shuffle_stream(Setting& setting, std::uint64_t seed) {
 }
 
 TEST(StreamedFactorModel, SketchesYForAnyNumberOfParties) {
-  // Sides that are no multiples of panels or of parties, and more rows than are taken together.
+  // Sides that are no multiples of panels or of parties, and more rows than are taken together (64).
   const KroneckerShape shape{.n1 = 69, .n2 = 75, .d1 = 3, .d2 = 5};
   for (const Operand streamed : {Operand::A1, Operand::A2})
     for (const std::uint32_t parties : {1u, 2u, 3u, 4u, 7u}) expect_sketch(make_setting(shape, streamed, 1), parties);
@@ -194,8 +194,8 @@ TEST(StreamedFactorModel, NarrowSlicesAndSingleRowsOnEveryTarget) {
     SCOPED_TRACE(target);
     // On both sides of the width where rows become runs, of a cache line and of a panel.
     for (const std::uint64_t m : {1u, 5u, 8u, 9u, 15u, 16u, 33u, 65u}) {
-      Setting setting = make_setting({.n1 = 21, .n2 = m, .d1 = 9, .d2 = 2}, Operand::A1, m);
-      for (const std::size_t rows : {1u, 3u, 21u}) {
+      Setting setting = make_setting({.n1 = 69, .n2 = m, .d1 = 9, .d2 = 2}, Operand::A1, m);
+      for (const std::size_t rows : {1u, 3u, 69u}) {
         cut_stream(setting, rows);
         expect_sketch(setting, 1);
         expect_sketch(setting, 2);
