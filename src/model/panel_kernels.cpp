@@ -126,7 +126,7 @@ std::size_t find_nonzero(const double* HWY_RESTRICT coefficients, std::size_t ro
     hn::StoreMaskBits(tag, nonzero, bits);
     for (std::size_t k = 0; k < width; ++k) {
       columns[count] = j + k;
-      count += (bits[0] >> k) & 1U;
+      count += (unsigned{bits[0]} >> k) & 1U;
     }
   }
   return count;
