@@ -75,7 +75,8 @@ EventBatch random_events(Operand operand, bool whole_rows, std::uint64_t n, std:
   return batch;
 }
 
-/// A1 streams by whole rows or single entries, `events_of_batch` at a time; A2, m x d, is fixed.
+/// A1 streams by whole rows or single entries, `events_of_batch` at a time; A2, m x d, is fixed. Readers make batches of
+/// 2^18 values of rows, or 8192 entries: more than 64 rows at a time make no difference.
 void streaming(benchmark::State& state, bool whole_rows, std::size_t events_of_batch, std::uint64_t d,
                const SketchConfig& config) {
   const std::uint64_t m = config.row_length;
@@ -150,7 +151,7 @@ void register_kronecker() {
         const std::string name = fmt::format("m:{}/lanes:{}/levels:{}", m, lanes, levels);
         if (m != 4096) add("update/" + name, [=](benchmark::State& state) { updates(state, config); });
         for (const std::uint64_t d : {16U, 64U}) {
-          for (const bool whole_rows : {false, true})  // readers make even larger batches
+          for (const bool whole_rows : {false, true})
             add(fmt::format("streaming/event:{}/d:{}/{}", whole_rows ? "row" : "entry", d, name),
                 [=](benchmark::State& state) { streaming(state, whole_rows, 128, d, config); });
         }

@@ -81,9 +81,10 @@ HWY_INLINE void multiply_rows(const double* panel, std::size_t width, const doub
     const std::size_t group = row / rows_at_once, line = group * line_width;
     const double* const values = coefficients.values + row * stride;
     double* const target = out + row * out_stride;
-    if (kRows == rows_at_once && next != nullptr && line < width) {
-      multiply_tiles<kRows, vectors, true>(tag, panel, width, 0, values, stride, coefficients.groups[group],
-                                           next + line, target, out_stride);
+    constexpr bool may_fetch = kRows == rows_at_once;
+    if (may_fetch && next != nullptr && line < width) {
+      multiply_tiles<kRows, vectors, may_fetch>(tag, panel, width, 0, values, stride, coefficients.groups[group],
+                                                next + line, target, out_stride);
     } else {
       multiply_tiles<kRows, vectors, false>(tag, panel, width, 0, values, stride, coefficients.groups[group], nullptr,
                                             target, out_stride);
