@@ -20,6 +20,7 @@
 #include "vectors.hpp"
 #include "weir/error.hpp"
 #include "weir/mpi/communicator.hpp"
+#include "weir/mpi/environment.hpp"
 #include "weir/random/source.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/sample/sizing.hpp"

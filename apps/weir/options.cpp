@@ -14,6 +14,7 @@
 
 #include "weir/engine/ingest.hpp"
 #include "weir/error.hpp"
+#include "weir/mpi/environment.hpp"
 
 namespace weir::app {
 
@@ -237,7 +238,7 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
     const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
     report_error(input_error,
                  fmt::format("rank {}: {}", communicator.local_rank(), memory ? "out of memory" : error.what()));
-    communicator.local_abort(input_error);
+    environment.local_abort(input_error);
   }
 }
 

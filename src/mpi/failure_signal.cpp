@@ -2,112 +2,152 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <cstdio>
+#include <array>
 #include <new>
 #include <optional>
-#include <vector>
+#include <string_view>
 
 #include "internal.hpp"
+
+// All signals of a Communicator share one MPI communicator, the channel. A signal must not take the messages of the one
+// before it or after it. That holds for these reasons.
+//
+// 1. A rank sends all its messages of a signal before it enters exchange() of that signal, one to every other rank, or
+//    none. The reductions of exchange() tell every rank how many ranks have failed, and it receives as many messages
+//    before it leaves. So no message of a signal is left when its receiver has left that signal.
+// 2. A reduction to all ranks ends on a rank only after every rank has begun it, since the result depends on all. So a
+//    rank that is in its signal k + 1, because it has left exchange() of k, knows that every rank has entered exchange()
+//    of k. Two ranks are therefore at most one signal apart: no rank can leave signal k + 1 while another is in k.
+// 3. A rank in signal k can thus meet messages of k and of k + 1 only. The two have different tags (0 and 1 in turn), and
+//    it probes and receives with the tag of k. The messages of k + 1 wait until it gets there.
+// 4. Collective calls on the channel are made by exchange() only, in the same order on every rank.
+//
+// MPI orders messages of one sender, but the receiver takes messages from any rank: without the tags, a message of k + 1
+// from a fast rank could be counted in place of one of k from a slow rank.
 
 namespace weir::mpi {
 
 struct FailureSignal::Implementation {
-  using Clock = std::chrono::steady_clock;
+  Implementation(SignalChannel& its_channel, const Communicator& communicator)
+      : channel(its_channel), rank(communicator.local_rank()), size(communicator.local_size()) {}
 
-  MPI_Comm handle = MPI_COMM_NULL;
-  int rank = 0;
-  int size = 1;
-  std::optional<std::string> message;  ///< Of this rank's failure.
-  std::vector<MPI_Request> sends;
+  SignalChannel& channel;
+  int rank;
+  int size;
+  bool failed = false;  ///< This rank.
+  Fault fault = Fault::input;
+  std::string message;
   int received = 0;  ///< Other ranks' failures heard of.
   bool agreed = false;
 
   void receive_one() {
-    check(MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, 0, handle, MPI_STATUS_IGNORE), "MPI_Recv");
+    check(MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, channel.tag, channel.handle.get(), MPI_STATUS_IGNORE),
+          "MPI_Recv");
     ++received;
   }
 
-  /// The lowest failed rank and what it said.
+  /// What the lowest failed rank raised.
   struct Verdict {
     int rank = 0;
+    Fault fault = Fault::input;
     std::string message;
   };
-  enum class Wait { for_ever, ten_seconds };
 
-  /// Every rank calls it once. Leaves `verdict` empty when no rank failed. False when the others did not come in time.
-  bool exchange(Wait wait, std::optional<Verdict>& verdict) {
+  /// Every rank calls it once. Nothing when no rank failed.
+  std::optional<Verdict> exchange() {
+    agreed = true;
+    channel.broken = true;  // until all is done
+    const MPI_Comm handle = channel.handle.get();
     // The maximum of (size - rank) over the failed ranks tells the lowest one; the sum tells how many messages were
     // sent to us.
-    const int standing = message ? size - rank : 0;
-    const int failed_here = message ? 1 : 0;
+    const int standing = failed ? size - rank : 0;
+    const int failed_here = failed ? 1 : 0;
     int highest_standing = 0;
     int failed_ranks = 0;
-    MPI_Request requests[2];
+    std::array<MPI_Request, 2> requests{MPI_REQUEST_NULL, MPI_REQUEST_NULL};
     check(MPI_Iallreduce(&standing, &highest_standing, 1, MPI_INT, MPI_MAX, handle, &requests[0]), "MPI_Iallreduce");
     check(MPI_Iallreduce(&failed_here, &failed_ranks, 1, MPI_INT, MPI_SUM, handle, &requests[1]), "MPI_Iallreduce");
-    const auto deadline = Clock::now() + std::chrono::seconds(10);
-    PollPause pause;
-    for (int done = 0; done == 0;) {
-      check(MPI_Testall(2, requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall");
-      if (done == 0) {
-        if (wait == Wait::ten_seconds && Clock::now() > deadline) return false;
-        pause.wait();
-      }
-    }
+    for (MPI_Request& request : requests) wait_politely(request);
 
     // All ranks are here now and have sent all that they will ever send.
     while (received < failed_ranks - failed_here) receive_one();
-    check(MPI_Waitall(static_cast<int>(sends.size()), sends.data(), MPI_STATUSES_IGNORE), "MPI_Waitall");
-    agreed = true;
-    if (highest_standing == 0) return true;
+    for (MPI_Request& request : channel.sends) {
+      wait_politely(request);
+      request = MPI_REQUEST_NULL;
+    }
 
-    verdict.emplace();
-    verdict->rank = size - highest_standing;
-    if (verdict->rank == rank) verdict->message = *message;
-    int length = static_cast<int>(verdict->message.size());
-    check(MPI_Bcast(&length, 1, MPI_INT, verdict->rank, handle), "MPI_Bcast");
-    verdict->message.resize(static_cast<std::size_t>(length));
-    check(MPI_Bcast(verdict->message.data(), length, MPI_CHAR, verdict->rank, handle), "MPI_Bcast");
-    return true;
+    std::optional<Verdict> verdict;
+    if (highest_standing > 0) {
+      struct {
+        int usage = 0;
+        int length = 0;
+        std::array<char, longest_message> text{};
+      } told;
+      const int lowest = size - highest_standing;
+      if (lowest == rank) {
+        told.usage = fault == Fault::usage ? 1 : 0;
+        told.length = static_cast<int>(message.copy(told.text.data(), told.text.size()));
+      }
+      check(MPI_Bcast(&told, sizeof(told), MPI_BYTE, lowest, handle), "MPI_Bcast");
+      verdict = {lowest, told.usage != 0 ? Fault::usage : Fault::input,
+                 std::string(told.text.data(), static_cast<std::size_t>(told.length))};
+    }
+    channel.broken = false;
+    return verdict;
   }
 };
 
-FailureSignal::FailureSignal(const Communicator& communicator) : implementation_(std::make_unique<Implementation>()) {
-  Implementation& self = *implementation_;
-  self.rank = communicator.local_rank();
-  self.size = communicator.local_size();
-  check(MPI_Comm_dup(communicator.local_handle(), &self.handle), "MPI_Comm_dup");
+FailureSignal::FailureSignal(const Communicator& communicator) {
+  SignalChannel& channel = communicator.owned_->signals;
+  if (channel.in_use) throw UsageError("a Communicator can have one FailureSignal at a time: agree() before the next");
+  if (channel.broken) throw Error("an MPI call failed while the ranks agreed on an error: they may be out of step");
+  implementation_ = std::make_unique<Implementation>(channel, communicator);
+  channel.in_use = true;
+  channel.tag = 1 - channel.tag;
 }
 
 FailureSignal::~FailureSignal() {
   Implementation& self = *implementation_;
-  try {
-    if (!self.agreed) {
+  if (!self.agreed) {
+    try {
       local_raise("stopped by an exception");
-      std::optional<Implementation::Verdict> verdict;
-      if (!self.exchange(Implementation::Wait::ten_seconds, verdict)) {
-        fmt::print(stderr, "weir: rank {}: {}; the other ranks do not answer\n", self.rank, *self.message);
-        MPI_Abort(MPI_COMM_WORLD, 1);
-      }
+      self.exchange();
+    } catch (...) {
+      // The channel stays marked as broken, so the next signal tells.
+      self.channel.broken = true;
     }
-    MPI_Comm_free(&self.handle);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "weir: rank {}: {}\n", self.rank, error.what());
-    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+  self.channel.in_use = false;
+}
+
+void FailureSignal::local_raise(const std::string& message, Fault fault) {
+  Implementation& self = *implementation_;
+  if (self.failed || self.agreed) return;
+  self.failed = true;
+  self.fault = fault;
+  try {
+    self.message = message.substr(0, longest_message);
+  } catch (const std::bad_alloc&) {
+    self.message = "out of memory";  // short enough to need none
+  }
+  int other = 0;
+  for (MPI_Request& request : self.channel.sends) {
+    if (other == self.rank) ++other;
+    check(MPI_Isend(nullptr, 0, MPI_BYTE, other, self.channel.tag, self.channel.handle.get(), &request), "MPI_Isend");
+    ++other;
   }
 }
 
-void FailureSignal::local_raise(const std::string& message) {
-  Implementation& self = *implementation_;
-  if (self.message || self.agreed) return;
-  constexpr std::size_t longest = 4096;
-  self.message = message.substr(0, longest);
-  self.sends.reserve(static_cast<std::size_t>(self.size));
-  for (int other = 0; other < self.size; ++other) {
-    if (other == self.rank) continue;
-    MPI_Request& request = self.sends.emplace_back(MPI_REQUEST_NULL);
-    check(MPI_Isend(nullptr, 0, MPI_BYTE, other, 0, self.handle, &request), "MPI_Isend");
+std::string message_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::bad_alloc&) {
+    return "out of memory";
+  } catch (const std::exception& error) {
+    const std::string_view message = error.what();
+    return message.empty() ? "an exception without a message" : std::string(message.substr(0, longest_message));
+  } catch (...) {
+    return "an exception of an unknown type";
   }
 }
 
@@ -115,19 +155,20 @@ bool FailureSignal::local_attempt(const std::function<void()>& work) {
   try {
     work();
     return true;
-  } catch (const std::bad_alloc&) {
-    local_raise("not enough memory");
-  } catch (const std::exception& error) {
-    local_raise(error.what());
+  } catch (const UsageError& error) {
+    local_raise(error.what(), Fault::usage);
+  } catch (...) {
+    local_raise(message_of(std::current_exception()));
   }
   return false;
 }
 
 bool FailureSignal::local_raised() {
   Implementation& self = *implementation_;
-  if (self.message || self.received > 0) return true;
+  if (self.failed || self.received > 0) return true;
   int arrived = 0;
-  check(MPI_Iprobe(MPI_ANY_SOURCE, 0, self.handle, &arrived, MPI_STATUS_IGNORE), "MPI_Iprobe");
+  check(MPI_Iprobe(MPI_ANY_SOURCE, self.channel.tag, self.channel.handle.get(), &arrived, MPI_STATUS_IGNORE),
+        "MPI_Iprobe");
   if (arrived != 0) self.receive_one();
   return arrived != 0;
 }
@@ -135,10 +176,12 @@ bool FailureSignal::local_raised() {
 void FailureSignal::agree() {
   Implementation& self = *implementation_;
   if (self.agreed) throw UsageError("FailureSignal::agree may be called only once");
-  std::optional<Implementation::Verdict> verdict;
-  self.exchange(Implementation::Wait::for_ever, verdict);
+  const std::optional<Implementation::Verdict> verdict = self.exchange();
   if (!verdict) return;
-  throw InputError(self.size > 1 ? fmt::format("rank {}: {}", verdict->rank, verdict->message) : verdict->message);
+  const std::string text =
+      self.size > 1 ? fmt::format("rank {}: {}", verdict->rank, verdict->message) : verdict->message;
+  if (verdict->fault == Fault::usage) throw UsageError(text);
+  throw InputError(text);
 }
 
 }  // namespace weir::mpi

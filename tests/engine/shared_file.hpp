@@ -14,6 +14,7 @@
 namespace weir::engine {
 
 /// A file that rank 0 writes and every rank reads; it is gone when the last rank has left the scope.
+/// The communicator must outlive it.
 class SharedFile {
  public:
   SharedFile(const mpi::Communicator& communicator, const std::string& name, const std::string& content)
@@ -33,7 +34,7 @@ class SharedFile {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
-  mpi::Communicator communicator_;
+  const mpi::Communicator& communicator_;
   std::string path_;
 };
 

@@ -64,8 +64,8 @@ std::string message_of(FailureSignal& signal) {
   return "";
 }
 
-std::string named(int rank, const std::string& message) {
-  return Communicator().local_size() > 1 ? "rank " + std::to_string(rank) + ": " + message : message;
+std::string named(const Communicator& world, int rank, const std::string& message) {
+  return world.local_size() > 1 ? "rank " + std::to_string(rank) + ": " + message : message;
 }
 
 TEST(Distribute, EveryPieceIsConsumedOnce) {
@@ -140,7 +140,7 @@ TEST(DistributeToAll, AFailureOfTheSourceOrOfARankEndsAllRanks) {
         [&](std::span<const std::byte> piece) {
           if (!source_fails && world.local_rank() == last && number_of(piece) == 30) throw InputError("no room");
         });
-    EXPECT_EQ(message_of(signal), source_fails ? named(0, "-: line 51: bad") : named(last, "no room"));
+    EXPECT_EQ(message_of(signal), source_fails ? named(world, 0, "-: line 51: bad") : named(world, last, "no room"));
   }
 }
 
@@ -155,7 +155,7 @@ TEST(Distribute, AFailureOfTheSourceEndsAllRanks) {
         return true;
       },
       [](std::span<const std::byte>) {});
-  EXPECT_EQ(message_of(signal), named(0, "-: line 51: bad"));
+  EXPECT_EQ(message_of(signal), named(world, 0, "-: line 51: bad"));
 }
 
 // The source never ends: only the failure can end the distribution.
@@ -175,7 +175,7 @@ TEST(Distribute, AFailureOfAnyConsumerEndsAllRanks) {
             if (world.local_rank() == failing) throw std::runtime_error("full");
             std::this_thread::sleep_for(1ms);
           });
-      EXPECT_EQ(message_of(signal), named(failing, "full"));
+      EXPECT_EQ(message_of(signal), named(world, failing, "full"));
     }
   }
 }
@@ -192,7 +192,7 @@ TEST(Distribute, AFailureRaisedBeforehandIsHonoured) {
         return true;
       },
       [](std::span<const std::byte>) {});
-  EXPECT_EQ(message_of(signal), named(last, "before"));
+  EXPECT_EQ(message_of(signal), named(world, last, "before"));
 }
 
 TEST(Distribute, LeavesNothingBehindForTheNextOne) {

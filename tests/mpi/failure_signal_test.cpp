@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <new>
 #include <stdexcept>
@@ -17,8 +18,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string named(int rank, const std::string& message) {
-  return Communicator().local_size() > 1 ? "rank " + std::to_string(rank) + ": " + message : message;
+std::string named(const Communicator& world, int rank, const std::string& message) {
+  return world.local_size() > 1 ? "rank " + std::to_string(rank) + ": " + message : message;
 }
 
 void expect_agreed(FailureSignal& signal, const std::string& message) {
@@ -50,7 +51,7 @@ TEST(FailureSignal, EveryRankMayBeTheOneThatFails) {
     } else {
       work_until_raised(signal);
     }
-    expect_agreed(signal, named(failing, "line 7: bad"));
+    expect_agreed(signal, named(world, failing, "line 7: bad"));
   }
 }
 
@@ -59,7 +60,7 @@ TEST(FailureSignal, LowestOfSeveralFailedRanksIsNamed) {
   for (int first = 0; first < world.local_size(); ++first) {
     FailureSignal signal(world);
     if (world.local_rank() >= first) signal.local_raise("failure of rank " + std::to_string(world.local_rank()));
-    expect_agreed(signal, named(first, "failure of rank " + std::to_string(first)));
+    expect_agreed(signal, named(world, first, "failure of rank " + std::to_string(first)));
   }
 }
 
@@ -71,7 +72,7 @@ TEST(FailureSignal, FailureAfterOthersWaitInAgree) {
     std::this_thread::sleep_for(100ms);
     signal.local_raise("late");
   }
-  expect_agreed(signal, named(last, "late"));
+  expect_agreed(signal, named(world, last, "late"));
 }
 
 TEST(FailureSignal, AnExceptionThatUnwindsARankCountsAsItsFailure) {
@@ -86,7 +87,7 @@ TEST(FailureSignal, AnExceptionThatUnwindsARankCountsAsItsFailure) {
   } else {
     FailureSignal signal(world);
     work_until_raised(signal);
-    expect_agreed(signal, named(last, "stopped by an exception"));
+    expect_agreed(signal, named(world, last, "stopped by an exception"));
   }
 }
 
@@ -107,48 +108,122 @@ TEST(FailureSignal, AttemptRaisesWhatWasThrown) {
     if (world.local_is_root()) {
       EXPECT_FALSE(signal.local_attempt(work));
     }
-    expect_agreed(signal, named(0, message));
+    expect_agreed(signal, named(world, 0, message));
   };
   attempt([] { throw InputError("f.csv: line 3: bad"); }, "f.csv: line 3: bad");
-  attempt([] { throw std::bad_alloc(); }, "not enough memory");
+  attempt([] { throw std::bad_alloc(); }, "out of memory");
 }
 
 TEST(FailureSignal, OverlongMessagesAreCut) {
-  FailureSignal signal{Communicator()};
-  if (Communicator().local_is_root()) signal.local_raise(std::string(100'000, 'x'));
-  expect_agreed(signal, named(0, std::string(4096, 'x')));
+  const Communicator world;
+  FailureSignal signal(world);
+  if (world.local_is_root()) signal.local_raise(std::string(100'000, 'x'));
+  expect_agreed(signal, named(world, 0, std::string(4096, 'x')));
 }
 
-TEST(FailureSignal, RandomInterleavings) {
+TEST(FailureSignal, TellsUsageFromInput) {
   const Communicator world;
-  std::uint64_t state = 12345;  // the same on all ranks: everybody knows who fails and when
-  const auto next = [&state] { return (state = state * 6364136223846793005U + 1442695040888963407U) >> 33U; };
-  for (int round = 0; round < 200; ++round) {
-    int lowest = -1;
-    bool fails = false;
-    std::uint64_t delay = 0;
-    bool polls = false;
-    for (int rank = 0; rank < world.local_size(); ++rank) {
-      const bool failing = next() % 2 == 0;
-      const std::uint64_t its_delay = next() % 300;
-      const bool polling = next() % 2 == 0;
-      if (failing && lowest < 0) lowest = rank;
-      if (rank == world.local_rank()) {
-        fails = failing;
-        delay = its_delay;
-        polls = polling;
-      }
-    }
-    FailureSignal signal(world);
-    std::this_thread::sleep_for(std::chrono::microseconds(delay));
-    if (polls) (void)signal.local_raised();
-    if (fails) signal.local_raise("failed");
-    if (lowest < 0) {
-      EXPECT_NO_THROW(signal.agree());
-    } else {
-      expect_agreed(signal, named(lowest, "failed"));
-    }
+  const int last = world.local_size() - 1;
+  FailureSignal raised(world);
+  if (world.local_rank() == last) raised.local_raise("bad wish", FailureSignal::Fault::usage);
+  EXPECT_EQ(testing_support::message_of<UsageError>([&] { raised.agree(); }), named(world, last, "bad wish"));
+}
+
+/// The lowest failed rank decides what is thrown, not only what is said.
+TEST(FailureSignal, TheLowestFailedRankDecidesTheType) {
+  const Communicator world;
+  FailureSignal signal(world);
+  signal.local_attempt([&] {
+    if (world.local_is_root()) throw InputError("bad data");
+    throw UsageError("bad wish");
+  });
+  expect_agreed(signal, named(world, 0, "bad data"));
+}
+
+TEST(FailureSignal, AnExceptionOfAnyTypeIsRaised) {
+  const Communicator world;
+  FailureSignal signal(world);
+  EXPECT_FALSE(signal.local_attempt([] { throw 7; }));
+  expect_agreed(signal, named(world, 0, "an exception of an unknown type"));
+}
+
+TEST(FailureSignal, OneAtATime) {
+  const Communicator world;
+  FailureSignal signal(world);
+  EXPECT_THROW(FailureSignal{world}, UsageError);
+  EXPECT_NO_THROW(signal.agree());
+}
+
+TEST(FailureSignal, SignalsOfSeveralCommunicatorsDoNotMeet) {
+  const Communicator first, second;
+  const int last = first.local_size() - 1;
+  FailureSignal outer(first);
+  FailureSignal inner(second);
+  if (first.local_rank() == last) {
+    inner.local_raise("inner");
+  } else {
+    work_until_raised(inner);
   }
+  expect_agreed(inner, named(first, last, "inner"));
+  EXPECT_FALSE(outer.local_raised());
+  EXPECT_NO_THROW(outer.agree());
+}
+
+/// The same numbers on all ranks: everybody knows who fails, and when.
+class Script {
+ public:
+  std::uint64_t next(std::uint64_t below) {
+    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+    return (state_ >> 33U) % below;
+  }
+
+ private:
+  std::uint64_t state_ = 12345;
+};
+
+/// Signals of one communicator follow each other without a pause, each rank at its own pace: some ranks wait, poll or
+/// fail while others agree on the signal before, and some leave by an exception.
+TEST(FailureSignal, SignalsThatFollowEachOtherDoNotMeet) {
+  const Communicator world;
+  Script script;
+  int wrong = 0;
+  for (int round = 0; round < 1000; ++round) {
+    struct Part {
+      bool fails, unwinds, polls;
+      std::uint64_t delay;
+    };
+    int lowest = -1;
+    Part own{};
+    bool lowest_unwinds = false;
+    for (int rank = 0; rank < world.local_size(); ++rank) {
+      const Part part{script.next(3) == 0, script.next(4) == 0, script.next(2) == 0,
+                      script.next(8) == 0 ? script.next(300) : 0};
+      if (part.fails && lowest < 0) {
+        lowest = rank;
+        lowest_unwinds = part.unwinds;
+      }
+      if (rank == world.local_rank()) own = part;
+    }
+    const std::string text = "failed in round " + std::to_string(round);
+    std::string told;
+    try {
+      FailureSignal signal(world);
+      if (own.delay > 0) std::this_thread::sleep_for(std::chrono::microseconds(own.delay));
+      if (own.polls && signal.local_raised() && lowest < 0) told = "heard of a failure of another round";
+      if (own.fails && own.unwinds) throw std::runtime_error(text);
+      if (own.fails) signal.local_raise(text);
+      signal.agree();
+    } catch (const InputError& error) {
+      told += error.what();
+    } catch (const std::runtime_error&) {
+      told += "unwound";
+    }
+    std::string expected;
+    if (lowest >= 0) expected = named(world, lowest, lowest_unwinds ? "stopped by an exception" : text);
+    if (own.fails && own.unwinds) expected = "unwound";
+    wrong += told == expected ? 0 : 1;
+  }
+  EXPECT_EQ(wrong, 0);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "weir/mpi/communicator.hpp"
+#include "weir/mpi/environment.hpp"
 
 namespace {
 

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "weir/mpi/communicator.hpp"
+#include "weir/mpi/environment.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
 // One process, so the sum over all ranks is the rank's own state.
