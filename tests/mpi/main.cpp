@@ -2,6 +2,7 @@
 #include <mpi.h>
 
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "weir/mpi/communicator.hpp"
@@ -24,10 +25,25 @@ class FailurePrinter : public testing::EmptyTestEventListener {
   int rank_;
 };
 
+/// Before MPI_Init.
+bool refuses_without_mpi() {
+  try {
+    const weir::mpi::Communicator world;
+  } catch (const weir::UsageError&) {
+    return true;
+  }
+  std::fputs("a Communicator before MPI_Init is not refused\n", stderr);
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool refused = refuses_without_mpi();
+  // It is destroyed after MPI_Finalize, where MPI_Comm_free would end the process with an error.
+  std::optional<weir::mpi::Communicator> outlives_mpi;
   const weir::mpi::Environment environment(argc, argv);
+  outlives_mpi.emplace();
   testing::InitGoogleTest(&argc, argv);
   const weir::mpi::Communicator world;
   if (!world.local_is_root()) {
@@ -35,6 +51,6 @@ int main(int argc, char** argv) {
     delete listeners.Release(listeners.default_result_printer());
     listeners.Append(new FailurePrinter(world.local_rank()));
   }
-  const int failed = RUN_ALL_TESTS();
-  return world.all_sum(failed == 0 ? 0 : 1) == 0 ? 0 : 1;
+  const bool failed = RUN_ALL_TESTS() != 0 || !refused;
+  return world.all_sum(failed ? 1 : 0) == 0 ? 0 : 1;
 }
