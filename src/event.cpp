@@ -1,16 +1,114 @@
 #include "weir/event.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "weir/error.hpp"
+
 namespace weir {
+namespace {
+
+struct Entry {
+  std::array<char, longest_operand_name> name{};
+  std::uint8_t length = 0;
+  bool has_column = false;
+
+  [[nodiscard]] std::string_view view() const noexcept { return {name.data(), length}; }
+};
+
+/// What is known of the operand of value v is entries[v]. Entries below `count` never change, so that they are read
+/// without a lock.
+struct Registry {
+  std::array<Entry, most_operands> entries;
+  std::atomic<std::size_t> count = 0;
+  std::mutex registering;
+
+  Registry() {
+    for (const std::string_view name : {"y", "x", "A", "A1", "A2", "X"})
+      append(name, has_column(static_cast<Operand>(count.load())));
+  }
+  void append(std::string_view name, bool has_column) noexcept {
+    const std::size_t at = count.load(std::memory_order_relaxed);
+    std::ranges::copy(name, entries[at].name.begin());
+    entries[at].length = static_cast<std::uint8_t>(name.size());
+    entries[at].has_column = has_column;
+    count.store(at + 1, std::memory_order_release);
+  }
+};
+
+Registry& registry() noexcept {
+  static Registry instance;
+  return instance;
+}
+
+constexpr std::array<Operand, most_operands> all_values = [] {
+  std::array<Operand, most_operands> values{};
+  for (std::size_t v = 0; v < values.size(); ++v) values[v] = static_cast<Operand>(v);
+  return values;
+}();
+
+bool is_name(std::string_view name) noexcept {
+  const auto is_letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); };
+  return !name.empty() && name.size() <= longest_operand_name && is_letter(name[0]) &&
+         std::ranges::all_of(name, [&](char c) { return is_letter(c) || (c >= '0' && c <= '9'); });
+}
+
+std::string_view indices_of(bool has_column) noexcept { return has_column ? "two indices" : "one index"; }
+
+}  // namespace
+
+Operand operand_named(std::string_view name, bool has_column) {
+  if (!is_name(name)) {
+    throw UsageError(
+        fmt::format("an operand cannot be called {:?}: expected a letter, then letters and digits, at most {} in all",
+                    name.substr(0, 2 * longest_operand_name), longest_operand_name));
+  }
+  Registry& all = registry();
+  const std::lock_guard lock(all.registering);
+  if (const auto known = find_operand(name)) {
+    if (weir::has_column(*known) != has_column) {
+      throw UsageError(fmt::format("operand {} has {}, and cannot be used with {}", name,
+                                   indices_of(weir::has_column(*known)), indices_of(has_column)));
+    }
+    return *known;
+  }
+  const std::size_t count = all.count.load(std::memory_order_relaxed);
+  if (count == most_operands) {
+    throw UsageError(fmt::format(
+        "cannot register operand {}: there are {} operands already, the most that there can be", name, most_operands));
+  }
+  all.append(name, has_column);
+  return static_cast<Operand>(count);
+}
+
+std::optional<Operand> find_operand(std::string_view name) noexcept {
+  for (const Operand operand : known_operands()) {
+    if (name == to_string(operand)) return operand;
+  }
+  return std::nullopt;
+}
+
+std::span<const Operand> known_operands() noexcept {
+  return std::span(all_values).first(registry().count.load(std::memory_order_acquire));
+}
 
 std::string_view to_string(Operand operand) noexcept {
-  static constexpr std::array<std::string_view, 6> names = {"y", "x", "A", "A1", "A2", "X"};
-  return names[static_cast<std::size_t>(operand)];
+  const auto value = static_cast<std::size_t>(operand);
+  return value < most_operands ? registry().entries[value].view() : std::string_view();
+}
+
+bool detail::registered_with_column(Operand operand) noexcept {
+  const auto value = static_cast<std::size_t>(operand);
+  return value < most_operands && registry().entries[value].has_column;
 }
 
 std::string to_string(OperandSet operands) {
   std::string names;
-  for (const Operand operand : all_operands) {
-    if (!operands.contains(operand)) continue;
+  for (const Operand operand : operands) {
     if (!names.empty()) names += ", ";
     names += to_string(operand);
   }

@@ -1,10 +1,11 @@
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,48 +13,107 @@
 
 namespace weir {
 
-/// The operand that an event changes: y itself, or an operand of y = A x or y = (A1 (x) A2) vec X.
+/// The operand that an event changes: y itself, or an operand that y is computed from. The six that are listed have the
+/// values that files know them by. Others are registered by name while the program runs, see operand_named(); their
+/// values hold for one process only.
 enum class Operand : std::uint8_t { y = 0, x = 1, A = 2, A1 = 3, A2 = 4, X = 5 };
-inline constexpr std::array all_operands = {Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X};
 
-/// "y", "x", "A", "A1", "A2", "X".
+/// Operands that a process may know, the listed ones included.
+inline constexpr std::size_t most_operands = 64;
+/// Characters in the name of an operand, at most.
+inline constexpr std::size_t longest_operand_name = 31;
+
+/// The operand called `name`. It is registered when it is new: as a matrix, whose events carry two indices, if
+/// `has_column`, otherwise as a vector. Safe to call from several threads. Throws UsageError when `name` is not a letter
+/// followed by letters and digits, or has more than longest_operand_name of them; when it is known with another number
+/// of indices; and when there are most_operands already.
+Operand operand_named(std::string_view name, bool has_column);
+/// The operand called `name`, if it is listed or registered.
+[[nodiscard]] std::optional<Operand> find_operand(std::string_view name) noexcept;
+/// Every operand that is listed or has been registered so far, in the order of their values. The span stays valid.
+[[nodiscard]] std::span<const Operand> known_operands() noexcept;
+
+/// The name: "y", "x", "A", "A1", "A2", "X", or the one it was registered with.
 [[nodiscard]] std::string_view to_string(Operand operand) noexcept;
-/// True for the operands whose events carry two indices: A, A1, A2, X.
-[[nodiscard]] constexpr bool has_column(Operand operand) noexcept { return operand >= Operand::A; }
 
-/// Any of the operands.
+namespace detail {
+[[nodiscard]] bool registered_with_column(Operand operand) noexcept;
+}  // namespace detail
+
+/// True for matrices, whose events carry two indices: A, A1, A2, X, and what was registered so.
+[[nodiscard]] constexpr bool has_column(Operand operand) noexcept {
+  return operand <= Operand::X ? operand >= Operand::A : detail::registered_with_column(operand);
+}
+
+/// A set of operands.
 struct OperandSet {
-  std::uint8_t bits = 0;  ///< Bit v, of value 2^v, stands for the operand of the value v.
+  std::uint64_t bits = 0;  ///< Bit v, of value 2^v, stands for the operand of the value v.
+
+  /// Goes through the operands of a set in the order of their values.
+  class Iterator {
+   public:
+    using iterator_category = std::forward_iterator_tag;
+    using iterator_concept = std::forward_iterator_tag;
+    using value_type = Operand;
+    using difference_type = std::ptrdiff_t;
+    using pointer = void;
+    using reference = Operand;
+
+    constexpr Iterator() = default;
+    constexpr explicit Iterator(std::uint64_t left) noexcept : left_(left) {}
+    [[nodiscard]] constexpr Operand operator*() const noexcept { return static_cast<Operand>(std::countr_zero(left_)); }
+    constexpr Iterator& operator++() noexcept {
+      left_ &= left_ - 1;
+      return *this;
+    }
+    constexpr Iterator operator++(int) noexcept {
+      const Iterator before = *this;
+      ++*this;
+      return before;
+    }
+    bool operator==(const Iterator&) const = default;
+
+   private:
+    std::uint64_t left_ = 0;
+  };
 
   constexpr OperandSet() = default;
   constexpr OperandSet(std::initializer_list<Operand> operands) {
     for (const Operand operand : operands) insert(operand);
   }
-  constexpr void insert(Operand operand) noexcept { bits = static_cast<std::uint8_t>(bits | bit(operand)); }
+  constexpr void insert(Operand operand) noexcept { bits |= bit(operand); }
   [[nodiscard]] constexpr bool contains(Operand operand) const noexcept { return (bits & bit(operand)) != 0; }
   [[nodiscard]] constexpr bool empty() const noexcept { return bits == 0; }
   [[nodiscard]] constexpr int size() const noexcept { return std::popcount(bits); }
+  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(bits); }
+  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(); }
 
   bool operator==(const OperandSet&) const = default;
-  /// Those in both.
+  /// The operands in both.
   [[nodiscard]] friend constexpr OperandSet operator&(OperandSet a, OperandSet b) noexcept {
     return of_bits(a.bits & b.bits);
   }
-  /// Those in `a` and not in `b`.
+  /// The operands in one or the other.
+  [[nodiscard]] friend constexpr OperandSet operator|(OperandSet a, OperandSet b) noexcept {
+    return of_bits(a.bits | b.bits);
+  }
+  /// The operands in `a` that are not in `b`.
   [[nodiscard]] friend constexpr OperandSet operator-(OperandSet a, OperandSet b) noexcept {
     return of_bits(a.bits & ~b.bits);
   }
 
  private:
-  [[nodiscard]] static constexpr int bit(Operand operand) noexcept { return 1 << static_cast<int>(operand); }
-  [[nodiscard]] static constexpr OperandSet of_bits(int bits) noexcept {
+  [[nodiscard]] static constexpr std::uint64_t bit(Operand operand) noexcept {
+    return std::uint64_t{1} << (static_cast<unsigned>(operand) % most_operands);
+  }
+  [[nodiscard]] static constexpr OperandSet of_bits(std::uint64_t bits) noexcept {
     OperandSet set;
-    set.bits = static_cast<std::uint8_t>(bits);
+    set.bits = bits;
     return set;
   }
 };
 
-/// Their names in the order of Operand, as in "A1, X".
+/// Their names in the order of their values, as in "A1, X".
 [[nodiscard]] std::string to_string(OperandSet operands);
 
 /// One change of one entry: operand[i] += delta, or operand[i][j] += delta. Indices are 0-based, below 2^63; delta is

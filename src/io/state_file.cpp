@@ -301,7 +301,7 @@ void write_payload(const State& state, const WriteNext& write) {
   const SketchConfig& config = config_of(state.sketch);
   archive(static_cast<std::uint32_t>(description.model.size()),
           cereal::binary_data(description.model.data(), description.model.size()), description.updates,
-          description.ranks, description.fixed.bits);
+          description.ranks, static_cast<std::uint8_t>(description.fixed.bits));
   const PrecisionTarget target = description.precision.value_or(PrecisionTarget());
   archive(target.epsilon, target.constant);
   archive_config(archive, config);
@@ -352,8 +352,10 @@ Preamble read_preamble(InputArchive& archive, Kind kind, const std::string& name
   }
   model.resize(model_length);
   PrecisionTarget target;
+  std::uint8_t fixed = 0;
   archive(cereal::binary_data(model.data(), model.size()), preamble.description.updates, preamble.description.ranks,
-          preamble.description.fixed.bits, target.epsilon, target.constant);
+          fixed, target.epsilon, target.constant);
+  preamble.description.fixed.bits = fixed;
   if (!is_known_model(model)) {
     throw InputError(
         fmt::format("{}: unknown model {}; this build reads {}", name, quoted_excerpt(model), fmt::join(models, ", ")));
@@ -617,7 +619,7 @@ constexpr bool has_operands = std::is_same_v<Sketch, ProductSketch> || std::is_s
 
 std::string describe_fixed_difference(const State& a, const State& b) {
   const OperandSet fixed = a.description.fixed;
-  for (const Operand operand : all_operands) {
+  for (const Operand operand : known_operands()) {
     const auto role = [&](const State& state) {
       return state.description.fixed.contains(operand) ? "fixed" : "streamed";
     };
@@ -627,7 +629,7 @@ std::string describe_fixed_difference(const State& a, const State& b) {
   return std::visit(
       [&]<class Sketch>(const Sketch& sketch) -> std::string {
         if constexpr (has_operands<Sketch>) {
-          for (const Operand operand : all_operands)
+          for (const Operand operand : known_operands())
             if (fixed.contains(operand) && !is_same(operand, sketch, std::get<Sketch>(b.sketch)))
               return fmt::format("{}: fixed in both, and not the same to the bit{}", to_string(operand),
                                  a.description.ranks == b.description.ranks

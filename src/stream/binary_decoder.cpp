@@ -2,6 +2,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "binary_layout.hpp"
 #include "decoder.hpp"
 #include "weir/error.hpp"
+#include "weir/io/text.hpp"
 
 namespace weir::stream {
 
@@ -66,7 +68,7 @@ std::uint32_t read_file_header(Input& input) {
                      header.version, binary_version));
   }
   if (header.version == 0 || header.flags != 0)
-    fail(input, offsetof(FileHeader, version), "expected format version 1 without flags");
+    fail(input, offsetof(FileHeader, version), "expected format version 1 or 2 without flags");
   return header.version;
 }
 
@@ -208,7 +210,7 @@ class BinaryDecoder final : public Decoder {
  public:
   BinaryDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits)
       : input_(std::move(input)), limits_(limits), batch_(options.batch) {
-    read_file_header(*input_);
+    version_ = read_file_header(*input_);
     if (const auto size = input_->size()) {
       const Index index = read_index(*input_, *size, options.slice, options.slice_count);
       if (index.tail.events == 0) throw InputError(fmt::format("{}: contains no events", input_->name()));
@@ -251,7 +253,7 @@ class BinaryDecoder final : public Decoder {
     head_ = std::bit_cast<BlockHead>(std::array{start, read_value<std::array<std::uint64_t, 2>>(*input_)});
     position_ = head_.count;
     const auto layout = layout_of(head_);
-    if (head_.tag != block_tag || !layout || layout->payload != head_.payload)
+    if (head_.tag != block_tag || !layout || (head_.operands == named_operands && version_ < 2))
       fail(*input_, offset, "the head of the block is damaged");
     layout_ = *layout;
     if (range_ && layout_.payload > range_->end.offset - std::min(range_->end.offset, input_->offset())) {
@@ -266,12 +268,36 @@ class BinaryDecoder final : public Decoder {
       fail(*input_, offset, fmt::format("the block begins with event {}, expected event {}", head_.first, expected_));
     }
     block_offset_ = offset;
+    if (head_.operands == named_operands) read_names();
     const IndexEntry entry{offset, head_.first};
     entries_.add(std::span(&entry, 1));
     ++blocks_;
     expected_ += head_.count;
     position_ = 0;
     return true;
+  }
+
+  /// Finds the operands that the table of names in the current block means.
+  void read_names() {
+    const std::byte* table = bytes_.data() + sizeof head_;
+    code_count_ = coded_operands;
+    for (std::size_t at = layout_.names; at < layout_.payload; at += sizeof(OperandName)) {
+      OperandName entry;
+      std::memcpy(&entry, table + at, sizeof entry);
+      const std::string_view padded_name(entry.name.data(), entry.name.size());
+      const std::string_view name = padded_name.substr(0, padded_name.find('\0'));
+      const auto operand = find_operand(name);
+      if (!operand) {
+        fail(*input_, block_offset_,
+             fmt::format("the block has events of operand {}, which is not known here", quoted_excerpt(name)));
+      }
+      const int indices = has_column(*operand) ? 2 : 1;
+      if (entry.indices != indices) {
+        fail(*input_, block_offset_,
+             fmt::format("operand {} has {} indices in the block; expected {}", name, entry.indices, indices));
+      }
+      by_code_[code_count_++] = *operand;
+    }
   }
 
   /// Checks the index at the end of a pipe against the blocks that came before it.
@@ -309,13 +335,13 @@ class BinaryDecoder final : public Decoder {
     decode_indices(payload + layout_.i, head_.i_width, position_, i_base, batch.i);
     decode_indices(payload + layout_.j, head_.j_width, position_, j_base, batch.j);
     decode_deltas(payload + layout_.delta, head_.delta, position_, batch.delta);
-    if (head_.operands == mixed_operands) {
+    if (head_.operands >= named_operands) {
+      const std::size_t codes = head_.operands == named_operands ? code_count_ : coded_operands;
       const std::byte* column = payload + layout_.operands + position_;
       for (std::size_t t = 0; t < batch.size(); ++t) {
         const auto code = std::to_integer<std::uint8_t>(column[t]);
-        if (code > static_cast<std::uint8_t>(Operand::X))
-          fail_at(t, fmt::format("operand code {} does not exist; expected 0 to 5", code));
-        batch.operands[t] = static_cast<Operand>(code);
+        if (code >= codes) fail_at(t, fmt::format("operand code {} does not exist; expected 0 to {}", code, codes - 1));
+        batch.operands[t] = by_code_[code];
       }
     } else {
       std::fill(batch.operands.begin(), batch.operands.end(), static_cast<Operand>(head_.operands));
@@ -324,7 +350,7 @@ class BinaryDecoder final : public Decoder {
 
   void check(const EventBatch& batch) const {
     const auto operand = static_cast<Operand>(head_.operands);
-    if (head_.operands != mixed_operands && all_finite(batch.delta) && all_below(limits_.rows(operand), batch.i) &&
+    if (head_.operands < coded_operands && all_finite(batch.delta) && all_below(limits_.rows(operand), batch.i) &&
         all_below(limits_.columns(operand), batch.j)) {
       return;
     }
@@ -349,6 +375,11 @@ class BinaryDecoder final : public Decoder {
   std::unique_ptr<Input> input_;
   Limits limits_;
   std::size_t batch_;
+  std::uint32_t version_ = 1;
+  /// Operands by their code; those from coded_operands on up to code_count_ are the current block's.
+  std::array<Operand, most_operands> by_code_ = {Operand::y,  Operand::x,  Operand::A,
+                                                 Operand::A1, Operand::A2, Operand::X};
+  std::size_t code_count_ = coded_operands;
   std::optional<BlockRange> range_;  ///< Empty when the input cannot seek.
   std::uint64_t expected_ = 0;       ///< Number of the next event.
   BlockHead head_{};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "weir/event.hpp"
 #include "weir/stream/binary.hpp"
 
 namespace weir::stream {
@@ -60,6 +61,18 @@ inline constexpr std::uint32_t block_tag = std::bit_cast<std::uint32_t>(std::arr
 inline constexpr std::uint32_t index_tag = std::bit_cast<std::uint32_t>(std::array{'I', 'N', 'D', 'X'});
 inline constexpr std::array<char, 8> end_mark = {'W', 'E', 'V', 'E', 'N', 'D', '\r', '\n'};
 inline constexpr std::uint8_t mixed_operands = 255;
+inline constexpr std::uint8_t named_operands = 254;
+/// Operands that have a code of their own: y, x, A, A1, A2, X.
+inline constexpr std::size_t coded_operands = 6;
+inline constexpr std::size_t most_names = most_operands - coded_operands;
+
+/// An entry of the table of names.
+struct OperandName {
+  std::array<char, longest_operand_name> name;
+  std::uint8_t indices;
+};
+static_assert(sizeof(OperandName) == 32);
+
 enum DeltaEncoding : std::uint8_t { delta_constant, delta_i8, delta_i16, delta_i32, delta_f64 };
 
 [[nodiscard]] constexpr std::size_t padded(std::size_t bytes) noexcept { return (bytes + 7) / 8 * 8; }
@@ -70,15 +83,17 @@ struct BlockLayout {
   std::size_t j = 0;
   std::size_t delta = 0;
   std::size_t operands = 0;
+  std::size_t names = 0;
   std::size_t payload = 0;
 };
 
-/// Nothing when the head's count or encodings are none that exist.
-[[nodiscard]] constexpr std::optional<BlockLayout> layout_of(const BlockHead& head) noexcept {
+/// Nothing when the head's count or encodings are none that exist, or `name_count` names do not belong there.
+[[nodiscard]] constexpr std::optional<BlockLayout> layout_of(const BlockHead& head, std::size_t name_count) noexcept {
   constexpr std::array<std::size_t, 5> delta_widths = {0, 1, 2, 4, 8};
   const auto is_width = [](std::uint8_t width) { return width == 0 || (width <= 8 && std::has_single_bit(width)); };
   if (head.count == 0 || head.count > largest_block || !is_width(head.i_width) || !is_width(head.j_width) ||
-      head.delta > delta_f64 || (head.operands > 5 && head.operands != mixed_operands)) {
+      head.delta > delta_f64 || (head.operands >= coded_operands && head.operands < named_operands) ||
+      (head.operands == named_operands) != (name_count > 0) || name_count > most_names) {
     return std::nullopt;
   }
   const std::size_t count = head.count;
@@ -87,8 +102,21 @@ struct BlockLayout {
   layout.j = layout.i + padded(count * head.i_width);
   layout.delta = layout.j + padded(count * head.j_width);
   layout.operands = layout.delta + (head.delta == delta_constant ? 8 : padded(count * delta_widths[head.delta]));
-  layout.payload = layout.operands + (head.operands == mixed_operands ? padded(count) : 0);
+  layout.names = layout.operands + (head.operands >= named_operands ? padded(count) : 0);
+  layout.payload = layout.names + name_count * sizeof(OperandName);
   return layout;
+}
+
+/// As above, with as many names as head.payload leaves room for. Nothing, too, where they do not fill it.
+[[nodiscard]] constexpr std::optional<BlockLayout> layout_of(const BlockHead& head) noexcept {
+  if (head.operands != named_operands) {
+    const auto layout = layout_of(head, 0);
+    return layout && layout->payload == head.payload ? layout : std::nullopt;
+  }
+  const auto shortest = layout_of(head, 1);
+  if (!shortest || head.payload < shortest->payload) return std::nullopt;
+  const auto layout = layout_of(head, 1 + (head.payload - shortest->payload) / sizeof(OperandName));
+  return layout && layout->payload == head.payload ? layout : std::nullopt;
 }
 
 }  // namespace weir::stream

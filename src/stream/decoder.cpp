@@ -6,8 +6,8 @@ namespace weir::stream {
 
 Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()), advice_(options.advice) {
   if (!given_) {
-    rows_.fill(index_limit);
-    for (const Operand operand : all_operands) {
+    for (const Operand operand : known_operands()) {
+      rows_[static_cast<std::size_t>(operand)] = index_limit;
       columns_[static_cast<std::size_t>(operand)] = has_column(operand) ? index_limit : 1;
     }
   }
@@ -15,6 +15,9 @@ Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()), ad
     rows_[static_cast<std::size_t>(shape.operand)] = std::min(shape.rows, index_limit);
     columns_[static_cast<std::size_t>(shape.operand)] =
         has_column(shape.operand) ? std::min(shape.columns, index_limit) : 1;
+  }
+  for (const Operand operand : known_operands()) {
+    if (takes(operand)) taken_.insert(operand);
   }
 }
 
@@ -40,18 +43,14 @@ std::string Limits::row_complaint(Operand operand, std::uint64_t found) const {
 }
 
 std::string Limits::complaint(Operand operand) const {
-  std::string taken;
-  for (const Operand other : all_operands) {
-    if (takes(other)) taken += fmt::format("{}{}", taken.empty() ? "" : ", ", to_string(other));
-  }
-  return fmt::format("{} is not an operand of this model, which takes {}{}{}", to_string(operand), taken,
+  return fmt::format("{} is not an operand of this model, which takes {}{}{}", to_string(operand), to_string(taken_),
                      advice_.empty() ? "" : "; ", advice_);
 }
 
-std::string_view form_of(Operand operand) noexcept {
-  static constexpr std::array<std::string_view, 6> forms = {"y,i,delta",    "x,j,delta",    "A,i,j,delta",
-                                                            "A1,i,j,delta", "A2,i,j,delta", "X,j,k,delta"};
-  return forms[static_cast<std::size_t>(operand)];
+std::string form_of(Operand operand) {
+  const auto [first, second] = index_names(operand);
+  return has_column(operand) ? fmt::format("{},{},{},delta", to_string(operand), first, second)
+                             : fmt::format("{},{},delta", to_string(operand), first);
 }
 
 std::array<char, 2> index_names(Operand operand) noexcept {

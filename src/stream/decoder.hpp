@@ -17,11 +17,14 @@ namespace weir::stream {
 /// Indices lie below this.
 inline constexpr std::uint64_t index_limit = std::uint64_t{1} << 63;
 
-/// Bounds of the indices of each operand; rows are 0 for an operand that the model does not take.
+/// Bounds of the indices of each operand; rows are 0 for an operand that the model does not take, and for one that was
+/// not known when the reader was made.
 class Limits {
  public:
   explicit Limits(const ReadOptions& options);
 
+  /// The operands that takes() is true for.
+  [[nodiscard]] OperandSet taken() const noexcept { return taken_; }
   [[nodiscard]] bool takes(Operand operand) const noexcept { return rows(operand) > 0; }
   [[nodiscard]] std::uint64_t rows(Operand operand) const noexcept { return rows_[static_cast<std::size_t>(operand)]; }
   [[nodiscard]] std::uint64_t columns(Operand operand) const noexcept {
@@ -49,14 +52,15 @@ class Limits {
   [[nodiscard]] std::string complaint(Operand operand) const;
 
  private:
-  std::array<std::uint64_t, 6> rows_{};
-  std::array<std::uint64_t, 6> columns_{};
+  std::array<std::uint64_t, most_operands> rows_{};
+  std::array<std::uint64_t, most_operands> columns_{};
+  OperandSet taken_;
   bool given_ = false;
   std::string advice_;
 };
 
 /// The lines of a text event for `operand`: "y,i,delta".
-[[nodiscard]] std::string_view form_of(Operand operand) noexcept;
+[[nodiscard]] std::string form_of(Operand operand);
 /// What the indices of `operand` are called in it.
 [[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
 

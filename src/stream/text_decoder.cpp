@@ -15,13 +15,6 @@ std::string_view without_line_end(std::string_view line) noexcept {
   return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
 }
 
-std::optional<Operand> operand_of(std::string_view name) noexcept {
-  for (const Operand operand : all_operands) {
-    if (name == to_string(operand)) return operand;
-  }
-  return std::nullopt;
-}
-
 /// Takes the fields of a line one by one. Commas separate where there is one, else tabs, else runs of blanks.
 class FieldCursor {
  public:
@@ -132,7 +125,7 @@ class TextGrammar {
     line = trim(without_line_end(without_byte_order_mark(line)));
     const Fields fields(line);
     const std::string_view first = fields.field[0];
-    const auto named = operand_of(first);
+    const auto named = find_operand(first);
     const bool is_number = !first.empty() && std::string_view("0123456789+-.").find(first[0]) != std::string_view::npos;
     if (!named && !is_number && (fields.count > 2 || has_column(default_))) {
       reason = fmt::format("unknown operand {}: expected {}", quoted_excerpt(first), expected());
@@ -153,7 +146,8 @@ class TextGrammar {
   }
 
  private:
-  /// The name of an operand; the byte after it, or nullptr.
+  /// The name of an operand; the byte after it, or nullptr. Of a name that only begins like a listed one, "x2", the rest
+  /// is left, which no separator begins: such lines are parse()'s.
   static const char* scan_operand(const char* p, Operand& operand) noexcept {
     switch (*p++) {
       case 'y':
@@ -170,8 +164,23 @@ class TextGrammar {
         if (*p == '1' || *p == '2') operand = *p++ == '1' ? Operand::A1 : Operand::A2;
         return p;
       default:
-        return nullptr;
+        return scan_registered(p - 1, operand);
     }
+  }
+
+  /// As scan_operand(), of the operands that are not listed.
+  [[gnu::noinline]] static const char* scan_registered(const char* p, Operand& operand) noexcept {
+    const auto known = known_operands();
+    for (const Operand candidate : known.subspan(static_cast<std::size_t>(Operand::X) + 1)) {
+      const std::string_view name = to_string(candidate);
+      std::size_t equal = 0;
+      while (equal < name.size() && p[equal] == name[equal]) ++equal;  // a line's end is no character of a name
+      const char after = p[equal];
+      if (equal < name.size() || (after != ',' && after != '\t' && after != ' ')) continue;
+      operand = candidate;
+      return p + equal;
+    }
+    return nullptr;
   }
 
   /// The first index and the separator behind it, which is found out where it is 0; the byte after it, or nullptr.
@@ -213,7 +222,7 @@ class TextGrammar {
   /// A line whose third field is the mark of a row.
   bool parse_row(std::string_view line, Operand operand, RowBatch& rows, std::string& reason) const {
     if (!has_column(operand)) {
-      reason = fmt::format("{} is a vector: only A, A1, A2 and X have rows", to_string(operand));
+      reason = fmt::format("{} is a vector: only matrices have rows", to_string(operand));
       return false;
     }
     FieldCursor fields(line);
@@ -257,9 +266,7 @@ class TextGrammar {
     std::string forms;
     const auto add = [&](std::string_view form) { forms += fmt::format("{}{}", forms.empty() ? "" : " or ", form); };
     if (!has_column(default_) && limits_.takes(default_)) add(default_ == Operand::x ? "j,delta" : "i,delta");
-    for (const Operand operand : all_operands) {
-      if (limits_.takes(operand)) add(form_of(operand));
-    }
+    for (const Operand operand : limits_.taken()) add(form_of(operand));
     return forms;
   }
 
@@ -273,8 +280,8 @@ constexpr std::size_t longest_value = 32;
 
 std::size_t longest_line_of(const Limits& limits) noexcept {
   std::uint64_t columns = 0;
-  for (const Operand operand : all_operands) {
-    if (has_column(operand) && limits.takes(operand)) columns = std::max(columns, limits.columns(operand));
+  for (const Operand operand : limits.taken()) {
+    if (has_column(operand)) columns = std::max(columns, limits.columns(operand));
   }
   return longest_line + longest_value * static_cast<std::size_t>(std::min<std::uint64_t>(columns, longest_row));
 }

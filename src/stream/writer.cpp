@@ -45,6 +45,10 @@ class Sink {
     }
   }
   [[nodiscard]] std::uint64_t written() const noexcept { return written_; }
+  /// True when bytes that were written before can be changed.
+  [[nodiscard]] bool can_overwrite() const noexcept { return file_ && !file_->is_direct(); }
+  /// Only when can_overwrite().
+  void overwrite_at(std::uint64_t offset, std::span<const std::byte> bytes) { file_->overwrite_at(offset, bytes); }
   void commit() {
     if (file_) file_->commit();
   }
@@ -204,11 +208,10 @@ void append(std::vector<Column>& to, const std::vector<Column>& from, std::size_
 
 class BinaryEncoder final : public Encoder {
  public:
-  explicit BinaryEncoder(Sink& sink) {
-    FileHeader header{};
-    std::copy(binary_magic.begin(), binary_magic.end(), header.magic.begin());
-    header.version = binary_version;
-    header.checksum = XXH3_64bits(&header, offsetof(FileHeader, checksum));
+  /// Where the header cannot be changed when the first name comes, it says at once that some may.
+  explicit BinaryEncoder(Sink& sink)
+      : version_(!sink.can_overwrite() && known_operands().size() > coded_operands ? 2 : 1) {
+    const FileHeader header = make_header();
     sink.write(std::as_bytes(std::span(&header, 1)));
   }
 
@@ -244,9 +247,22 @@ class BinaryEncoder final : public Encoder {
     if (!index_.empty()) std::memcpy(bytes_.data() + sizeof head, index_.data(), index_.size() * sizeof(IndexEntry));
     std::memcpy(bytes_.data() + bytes_.size() - sizeof tail, &tail, sizeof tail);
     write_with_checksum(sink);
+    if (needs_names_ && sink.can_overwrite()) {
+      version_ = 2;
+      const FileHeader header = make_header();
+      sink.overwrite_at(0, std::as_bytes(std::span(&header, 1)));
+    }
   }
 
  private:
+  [[nodiscard]] FileHeader make_header() const noexcept {
+    FileHeader header{};
+    std::copy(binary_magic.begin(), binary_magic.end(), header.magic.begin());
+    header.version = version_;
+    header.checksum = XXH3_64bits(&header, offsetof(FileHeader, checksum));
+    return header;
+  }
+
   [[nodiscard]] std::size_t block_size() const noexcept {
     return std::clamp<std::size_t>(std::bit_floor(static_cast<std::size_t>(events_ / 64)), 1024, largest_block);
   }
@@ -258,16 +274,19 @@ class BinaryEncoder final : public Encoder {
     const Operand operand = pending_.operands[0];
     const bool mixed = std::any_of(pending_.operands.begin(), pending_.operands.end(),
                                    [&](Operand other) { return other != operand; });
+    const std::vector<OperandName> names = name_operands(sink);
     BlockHead head{.checksum = 0,
                    .tag = block_tag,
                    .count = static_cast<std::uint32_t>(pending_.size()),
                    .first = events_,
                    .payload = 0,
-                   .operands = mixed ? mixed_operands : static_cast<std::uint8_t>(operand),
+                   .operands = !names.empty() ? named_operands
+                               : mixed        ? mixed_operands
+                                              : static_cast<std::uint8_t>(operand),
                    .i_width = i.width,
                    .j_width = j.width,
                    .delta = delta};
-    const BlockLayout layout = layout_of(head).value();
+    const BlockLayout layout = layout_of(head, names.size()).value();
     head.payload = static_cast<std::uint32_t>(layout.payload);
     bytes_.assign(sizeof head + layout.payload, std::byte{0});
     std::memcpy(bytes_.data(), &head, sizeof head);
@@ -277,11 +296,40 @@ class BinaryEncoder final : public Encoder {
     pack_indices(payload + layout.i, pending_.i, i);
     pack_indices(payload + layout.j, pending_.j, j);
     pack_deltas(payload + layout.delta, pending_.delta, delta);
-    if (mixed) std::memcpy(payload + layout.operands, pending_.operands.data(), pending_.size());
+    if (head.operands >= named_operands) {
+      std::memcpy(payload + layout.operands, pending_.operands.data(), pending_.size());
+      std::memcpy(payload + layout.names, names.data(), names.size() * sizeof(OperandName));
+    }
     index_.push_back({sink.written(), events_});
     write_with_checksum(sink);
     events_ += pending_.size();
     pending_.clear();
+  }
+
+  /// The table of the pending events' operands that have no code of their own, whose place in it replaces them. Empty
+  /// where there are none.
+  std::vector<OperandName> name_operands(const Sink& sink) {
+    OperandSet all;
+    for (const Operand operand : pending_.operands) all.insert(operand);
+    all = all - OperandSet{Operand::y, Operand::x, Operand::A, Operand::A1, Operand::A2, Operand::X};
+    std::vector<OperandName> names;
+    std::array<Operand, most_operands> codes{};
+    std::ranges::copy(known_operands(), codes.begin());
+    for (const Operand operand : all) {
+      const std::string_view name = to_string(operand);
+      if (version_ < 2 && !sink.can_overwrite()) {
+        throw UsageError(
+            fmt::format("operand {} was registered after this binary stream was begun, and cannot join it", name));
+      }
+      codes[static_cast<std::size_t>(operand)] = static_cast<Operand>(coded_operands + names.size());
+      OperandName& entry = names.emplace_back();
+      std::copy(name.begin(), name.end(), entry.name.begin());
+      entry.indices = has_column(operand) ? 2 : 1;
+    }
+    if (names.empty()) return names;
+    needs_names_ = true;
+    for (Operand& operand : pending_.operands) operand = codes[static_cast<std::size_t>(operand)];
+    return names;
   }
 
   void write_with_checksum(Sink& sink) {
@@ -294,6 +342,8 @@ class BinaryEncoder final : public Encoder {
   std::vector<std::byte> bytes_;
   std::vector<IndexEntry> index_;
   std::uint64_t events_ = 0;  ///< In blocks written.
+  std::uint32_t version_;
+  bool needs_names_ = false;
 };
 
 void require_writable(const EventBatch& batch) {

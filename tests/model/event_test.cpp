@@ -1,13 +1,21 @@
 #include "weir/event.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/message_of.hpp"
 
 namespace weir {
 namespace {
 
 TEST(OperandSet, HoldsWhatWasPutIn) {
   OperandSet set{Operand::X, Operand::A1};
-  for (const Operand operand : all_operands)
+  for (const Operand operand : known_operands())
     EXPECT_EQ(set.contains(operand), operand == Operand::X || operand == Operand::A1);
   EXPECT_EQ(set.size(), 2);
   set.insert(Operand::X);
@@ -33,9 +41,84 @@ TEST(OperandSet, IsNamedInTheOrderOfOperands) {
 
 // State files hold them.
 TEST(OperandSet, BitsAreTheValuesOfOperands) {
-  EXPECT_EQ((OperandSet{Operand::y, Operand::x}.bits), 3);
-  EXPECT_EQ((OperandSet{Operand::A, Operand::A1}.bits), 12);
-  EXPECT_EQ((OperandSet{Operand::A2, Operand::X}.bits), 48);
+  EXPECT_EQ((OperandSet{Operand::y, Operand::x}.bits), 3u);
+  EXPECT_EQ((OperandSet{Operand::A, Operand::A1}.bits), 12u);
+  EXPECT_EQ((OperandSet{Operand::A2, Operand::X}.bits), 48u);
+}
+
+TEST(OperandSet, HasRoomForAllThatCanBeKnown) {
+  OperandSet set;
+  for (unsigned v = 0; v < most_operands; ++v) set.insert(static_cast<Operand>(v));
+  EXPECT_EQ(set.size(), 64);
+  set = set - OperandSet{Operand::x, static_cast<Operand>(63)};
+  EXPECT_EQ(set.size(), 62);
+  EXPECT_FALSE(set.contains(static_cast<Operand>(63)));
+  EXPECT_TRUE(set.contains(static_cast<Operand>(62)));
+  EXPECT_EQ((set | OperandSet{static_cast<Operand>(63)}).size(), 63);
+}
+
+TEST(OperandSet, IsGoneThroughInOrder) {
+  const OperandSet set{Operand::X, Operand::y, Operand::A1};
+  EXPECT_EQ(std::vector<Operand>(set.begin(), set.end()), (std::vector{Operand::y, Operand::A1, Operand::X}));
+  EXPECT_EQ(OperandSet().begin(), OperandSet().end());
+}
+
+using testing_support::expect_error;
+
+TEST(Operands, ListedOnesAreKnown) {
+  const auto known = known_operands();
+  ASSERT_GE(known.size(), 6u);
+  const std::vector<std::string_view> names = {"y", "x", "A", "A1", "A2", "X"};
+  for (std::size_t v = 0; v < names.size(); ++v) {
+    EXPECT_EQ(known[v], static_cast<Operand>(v));
+    EXPECT_EQ(to_string(known[v]), names[v]);
+    EXPECT_EQ(find_operand(names[v]), known[v]);
+    EXPECT_EQ(has_column(known[v]), v >= 2);
+    EXPECT_EQ(operand_named(names[v], v >= 2), known[v]);
+  }
+}
+
+TEST(Operands, OthersAreRegisteredByName) {
+  EXPECT_EQ(find_operand("Registered1"), std::nullopt);
+  const Operand matrix = operand_named("Registered1", true);
+  const Operand vector = operand_named("r2", false);
+  EXPECT_NE(matrix, vector);
+  EXPECT_GT(matrix, Operand::X);
+  EXPECT_EQ(to_string(matrix), "Registered1");
+  EXPECT_TRUE(has_column(matrix));
+  EXPECT_FALSE(has_column(vector));
+  EXPECT_EQ(find_operand("Registered1"), matrix);
+  EXPECT_EQ(operand_named("Registered1", true), matrix);
+  const auto known = known_operands();
+  EXPECT_EQ(std::ranges::count(known, matrix), 1);
+  EXPECT_EQ(to_string(OperandSet{vector, Operand::y, matrix}), "y, Registered1, r2");
+}
+
+TEST(Operands, WhatCannotBeRegisteredIsRefused) {
+  for (const char* name : {"", "1", "-", "A-", "*", "a b", "\n", "\xC3\xA4"})
+    expect_error<UsageError>([&] { operand_named(name, true); }, {"cannot be called", "expected a letter"});
+  EXPECT_NO_THROW(operand_named(std::string(31, 'n'), true));
+  expect_error<UsageError>([] { operand_named(std::string(32, 'n'), true); }, {"at most 31"});
+  expect_error<UsageError>([] { operand_named("A", false); }, {"operand A has two indices", "with one index"});
+  expect_error<UsageError>([] { operand_named("y", true); }, {"operand y has one index", "with two indices"});
+}
+
+TEST(Operands, ThreadsAgreeAndTheNumberIsLimited) {
+  constexpr std::size_t threads = 4;
+  std::vector<std::vector<Operand>> seen(threads);
+  {
+    std::vector<std::jthread> all;
+    for (std::size_t t = 0; t < threads; ++t) {
+      all.emplace_back([&, t] {
+        for (int k = 0; k < 20; ++k) seen[t].push_back(operand_named(fmt::format("thread{}", k), k % 2 == 0));
+      });
+    }
+  }
+  for (std::size_t t = 1; t < threads; ++t) EXPECT_EQ(seen[t], seen[0]);
+  for (int k = 0; known_operands().size() < most_operands; ++k) operand_named(fmt::format("more{}", k), false);
+  expect_error<UsageError>([] { operand_named("last", true); }, {"last", "64 operands already"});
+  EXPECT_EQ(find_operand("last"), std::nullopt);
+  EXPECT_EQ(operand_named("thread4", true), seen[0][4]);  // what is known stays so
 }
 
 }  // namespace

@@ -207,11 +207,11 @@ TEST(BinaryEvents, MessagesNameTheByte) {
     const std::uint64_t checksum = XXH3_64bits(damaged.data() + begin, end - begin);
     std::memcpy(damaged.data() + at, &checksum, sizeof checksum);
   };
-  std::string newer = with(8, "\2");
+  std::string newer = with(8, "\3");
   seal(newer, 0, 16, 16);
   EXPECT_EQ(
       message(newer),
-      "events: byte 8: binary event format version 2 is newer than version 1, the latest that this program reads");
+      "events: byte 8: binary event format version 3 is newer than version 2, the latest that this program reads");
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity()}) {
     std::string sealed = bytes;
     std::memcpy(sealed.data() + 80, &bad, sizeof bad);

@@ -91,7 +91,7 @@ TEST(TextRows, BadRowsAreNamed) {
       {"A,*,*,1,2,3", "'*' is not an index: expected a whole number for i"},
       {"A,1,+*,1,2,3", "extra field: found 6, expected 4 as in A,i,j,delta"},
       {"A,1,**,1", "'**' is not an index: expected a whole number for j"},
-      {"x,1,*,1", "x is a vector: only A, A1, A2 and X have rows"},
+      {"x,1,*,1", "x is a vector: only matrices have rows"},
       {"A1,1,*,1,2,3", "A1 is not an operand of this model, which takes x, A"},
       {"1,*,1,2,3", "the line names no operand: expected x,j,delta or A,i,j,delta"},
       {std::string("A,1,*,1,\0,3", 11), "the line contains a NUL byte; expected text"},
@@ -111,7 +111,7 @@ TEST(TextRows, BadRowsAreNamed) {
     EXPECT_EQ(delivered.rows, rows_of({{Operand::A, 7, 1, {1, 2, 3}}, {Operand::A, 2, -1, {4, 5, 6}}})) << line;
     EXPECT_EQ(reader.skipped(), 1u);
   }
-  EXPECT_EQ(input_error([&] { (void)deliver("y,1,*,1"); }), "events:1: y is a vector: only A, A1, A2 and X have rows");
+  EXPECT_EQ(input_error([&] { (void)deliver("y,1,*,1"); }), "events:1: y is a vector: only matrices have rows");
   EXPECT_EQ(input_error([&] { (void)deliver("A,1,*"); }), "events:1: missing value: found 0, expected at least 1");
   EXPECT_EQ(input_error([&] { (void)deliver("X,9223372036854775808,*,1"); }),
             "events:1: j = 9223372036854775808 is too large: indices lie below 2^63");

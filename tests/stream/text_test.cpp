@@ -119,11 +119,10 @@ TEST(TextEvents, NoEventsIsAnError) {
 TEST(TextEvents, LineNumbersInLaterSlices) {
   std::string text;
   for (int line = 1; line <= 1000; ++line) text += line == 777 ? "5\n" : line % 10 == 0 ? "# comment\r\n" : "1,1\n";
-  const std::string forms =
-      "i,delta or y,i,delta or x,j,delta or A,i,j,delta or A1,i,j,delta or A2,i,j,delta or X,j,k,delta";
+  const ReadOptions options{.shapes = {{Operand::y, 10, 1}, {Operand::X, 10, 10}}};
   for (std::uint32_t count = 1; count <= 7; ++count) {
-    EXPECT_EQ(input_error([&] { (void)read_slices(text, {}, count); }),
-              "events:777: missing field: found 1, expected 2 as in " + forms);
+    EXPECT_EQ(input_error([&] { (void)read_slices(text, options, count); }),
+              "events:777: missing field: found 1, expected 2 as in i,delta or y,i,delta or X,j,k,delta");
   }
 }
 

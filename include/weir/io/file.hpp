@@ -55,6 +55,8 @@ class OutputFile {
   OutputFile& operator=(const OutputFile&) = delete;
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  /// True for a device or a pipe.
+  [[nodiscard]] bool is_direct() const noexcept { return temporary_.empty(); }
 
   /// Appends. Unbuffered: hand over large pieces. Throws InputError (no space left on device, ...).
   void write(std::span<const std::byte> bytes);
@@ -67,8 +69,6 @@ class OutputFile {
   void commit();
 
  private:
-  [[nodiscard]] bool is_direct() const noexcept { return temporary_.empty(); }
-
   std::string path_;       ///< As given, for messages.
   std::string target_;     ///< With symbolic links resolved.
   std::string temporary_;  ///< Empty: writing directly.
