@@ -2,16 +2,20 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <limits>
 
 #include "weir/error.hpp"
+#include "weir/io/cancelled.hpp"
 #include "weir/io/file.hpp"
 
 namespace weir {
@@ -66,29 +70,88 @@ namespace {
 
 class FileInput final : public Input {
  public:
-  explicit FileInput(const std::string& path) : Input(path), file_(path) {}
-  std::optional<std::uint64_t> size() const noexcept override { return file_.size(); }
+  FileInput(const std::string& path, const std::optional<FileIdentity>& agreed)
+      : Input(path), file_(path), size_(file_.size()) {
+    if (!agreed) return;
+    size_ = agreed->size;
+    struct stat status {};
+    if (::fstat(file_.descriptor(), &status) != 0)
+      throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(errno)));
+    if (status.st_dev != agreed->device || status.st_ino != agreed->inode)
+      throw InputError(fmt::format("{}: another file has taken the name since the stream was begun", path));
+    if (file_.size() < size_) {
+      throw InputError(fmt::format("{}: the file had {} bytes when the stream was begun, and has {} now", path, size_,
+                                   file_.size()));
+    }
+  }
+  std::optional<std::uint64_t> size() const noexcept override { return size_; }
 
  private:
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> out) override {
-    const std::uint64_t left = file_.size() - std::min(file_.size(), offset);
+    const std::uint64_t left = size_ - std::min(size_, offset);
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left, out.size()));
     if (wanted == 0) return 0;
     const std::size_t count = file_.read_some_at(offset, out.first(wanted));
     if (count == 0) {
       throw InputError(
-          fmt::format("{}: the file had {} bytes when it was opened and now ends here", at_byte(offset), file_.size()));
+          fmt::format("{}: the file had {} bytes when it was opened and now ends here", at_byte(offset), size_));
     }
     return count;
   }
 
   InputFile file_;
+  std::uint64_t size_;
+};
+
+/// Waits for descriptors until a stop is requested.
+class StoppableWait {
+ public:
+  explicit StoppableWait(const std::stop_token& stop)
+      : stop_(stop), event_(stop.stop_possible() ? ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1) {
+    if (!stop.stop_possible()) return;
+    if (event_ < 0) throw InputError(fmt::format("cannot create an event descriptor: {}", std::strerror(errno)));
+    callback_.emplace(stop_, Raise{event_});
+  }
+  ~StoppableWait() {
+    callback_.reset();
+    if (event_ >= 0) ::close(event_);
+  }
+  StoppableWait(const StoppableWait&) = delete;
+  StoppableWait& operator=(const StoppableWait&) = delete;
+
+  /// Returns when reading `descriptor` would not block. Throws Cancelled.
+  void wait_for(int descriptor) const {
+    std::array<pollfd, 2> events{{{descriptor, POLLIN, 0}, {event_, POLLIN, 0}}};
+    do {
+      if (stop_.stop_requested()) throw Cancelled();
+      // Fails only when it is interrupted, or memory is short for a moment. A negative descriptor is left out.
+    } while (::poll(events.data(), events.size(), -1) < 0 || events[0].revents == 0);
+  }
+
+ private:
+  struct Raise {
+    int event;
+    void operator()() const noexcept { ::eventfd_write(event, 1); }
+  };
+
+  std::stop_token stop_;
+  int event_;
+  std::optional<std::stop_callback<Raise>> callback_;
 };
 
 class PipeInput final : public Input {
  public:
-  PipeInput(std::string name, int descriptor, bool owned)
-      : Input(std::move(name)), descriptor_(descriptor), owned_(owned) {}
+  /// Standard input, whose flags others rely on, so that they stay as they are.
+  explicit PipeInput(const std::stop_token& stop)
+      : Input("standard input"), wait_(stop), descriptor_(STDIN_FILENO), owned_(false) {
+    require_standard_input();
+  }
+  /// O_NONBLOCK: opening does not wait for a writer. read_at() waits for it: as Linux has it, a pipe that was opened so
+  /// is at its end when a writer has come and gone, not before one has come.
+  PipeInput(const std::string& path, const std::stop_token& stop)
+      : Input(path), wait_(stop), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)), owned_(true) {
+    if (descriptor_ < 0) throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(errno)));
+  }
   ~PipeInput() override {
     if (owned_) ::close(descriptor_);
   }
@@ -97,12 +160,16 @@ class PipeInput final : public Input {
  private:
   std::size_t read_at(std::uint64_t, std::span<std::byte> out) override {
     while (true) {
+      wait_.wait_for(descriptor_);
       const ssize_t count = ::read(descriptor_, out.data(), out.size());
       if (count >= 0) return static_cast<std::size_t>(count);
-      if (errno != EINTR) throw InputError(fmt::format("{}: cannot read: {}", name(), std::strerror(errno)));
+      // EAGAIN: somebody else has read what there was.
+      if (errno != EINTR && errno != EAGAIN)
+        throw InputError(fmt::format("{}: cannot read: {}", name(), std::strerror(errno)));
     }
   }
 
+  StoppableWait wait_;
   int descriptor_;
   bool owned_;
 };
@@ -179,15 +246,26 @@ class GzipInput final : public Input {
 
 }  // namespace
 
-std::unique_ptr<Input> open_input(const std::string& path) {
-  if (path == "-") return std::make_unique<PipeInput>("standard input", STDIN_FILENO, false);
+void require_standard_input() {
+  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
+  struct stat status {};
+  // A program that starts without it may put something unreadable in its place. What has no file type is a descriptor
+  // of some library, which was given the free number.
+  if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY || ::fstat(STDIN_FILENO, &status) != 0 ||
+      (status.st_mode & S_IFMT) == 0) {
+    throw InputError("standard input: closed");
+  }
+}
+
+std::unique_ptr<Input> open_input(const std::string& path, const std::stop_token& stop,
+                                  const std::optional<FileIdentity>& agreed) {
+  if (path == "-") return std::make_unique<PipeInput>(stop);
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) throw InputError(fmt::format("{}: {}", path, std::strerror(errno)));
-    return std::make_unique<PipeInput>(path, descriptor, true);
+    if (agreed) throw InputError(fmt::format("{}: a pipe has taken the name since the stream was begun", path));
+    return std::make_unique<PipeInput>(path, stop);
   }
-  return std::make_unique<FileInput>(path);
+  return std::make_unique<FileInput>(path, agreed);
 }
 
 std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::string name) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,8 +50,21 @@ class Input {
   std::vector<std::byte> peeked_;
 };
 
-/// A regular file, a pipe or a device by name; "-" is standard input. Throws InputError.
-[[nodiscard]] std::unique_ptr<Input> open_input(const std::string& path);
+/// Which file it is that has a name on this machine, and how much of it is to be read.
+struct FileIdentity {
+  std::uint64_t size = 0;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+};
+
+/// A regular file, a pipe or a device by name; "-" is standard input. Opening does not wait for the writer of a pipe.
+/// When `stop` is requested, opening and reading a pipe throw Cancelled at once, also while they wait. `agreed` is for
+/// regular files: exactly agreed->size bytes are read, and InputError is thrown when there are fewer, or another file
+/// has taken the name. Throws InputError.
+[[nodiscard]] std::unique_ptr<Input> open_input(const std::string& path, const std::stop_token& stop = {},
+                                                const std::optional<FileIdentity>& agreed = std::nullopt);
+/// Throws InputError when there is no standard input to read.
+void require_standard_input();
 /// `bytes` must outlive the Input.
 [[nodiscard]] std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::string name);
 

@@ -64,6 +64,14 @@ class Limits {
 /// What the indices of `operand` are called in it.
 [[nodiscard]] std::array<char, 2> index_names(Operand operand) noexcept;
 
+/// What was wrong with a line that was skipped.
+struct SkippedLine {
+  std::string name;        ///< Of the file.
+  std::uint64_t line = 0;  ///< Its number, counted from 1 at offset `lines_from`; 0 where `reason` says all.
+  std::uint64_t lines_from = 0;
+  std::string reason;
+};
+
 /// Reads the events of one file in one format, or of a slice of it.
 class Decoder {
  public:
@@ -72,6 +80,8 @@ class Decoder {
   virtual bool next(EventBatch& batch) = 0;
   /// Lines skipped so far.
   [[nodiscard]] virtual std::uint64_t skipped() const noexcept { return 0; }
+  /// The first of them; null where there is none.
+  [[nodiscard]] virtual const SkippedLine* first_skipped() const noexcept { return nullptr; }
 };
 
 // When `input` has a size, the decoder reads slice options.slice of options.slice_count of it, otherwise all of it.

@@ -86,6 +86,9 @@ class LineDecoder : public Decoder {
   }
 
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
+  [[nodiscard]] const SkippedLine* first_skipped() const noexcept override {
+    return first_skipped_ ? &*first_skipped_ : nullptr;
+  }
 
  protected:
   /// Called at the end of the slice, to check what can only be checked there.
@@ -165,7 +168,11 @@ class LineDecoder : public Decoder {
         if (input_->size()) lines_before_ = count_newlines(*input_, lines_.first_line_offset());
         throw InputError(fmt::format("{}:{}: {}", input_->name(), lines_before_ + lines_read_, reason));
       }
-      ++skipped_;
+      if (skipped_++ == 0) {
+        const bool sliced = input_->size().has_value();
+        first_skipped_ = {input_->name(), (sliced ? 0 : lines_before_) + lines_read_,
+                          sliced ? lines_.first_line_offset() : 0, std::move(reason)};
+      }
     }
     return kind;
   }
@@ -182,6 +189,7 @@ class LineDecoder : public Decoder {
   std::uint64_t lines_read_ = 0;
   std::uint64_t entries_ = 0;
   std::uint64_t skipped_ = 0;
+  std::optional<SkippedLine> first_skipped_;
   std::optional<Event> mirrored_;
 };
 

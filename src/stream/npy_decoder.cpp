@@ -50,16 +50,18 @@ class NpyDecoder final : public Decoder {
   }
 
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
+  [[nodiscard]] const SkippedLine* first_skipped() const noexcept override {
+    return skipped_ > 0 ? &first_skipped_ : nullptr;
+  }
 
  private:
   void deliver(std::span<const double> row, std::uint64_t i, EventBatch& batch) {
     const auto bad = std::find_if(row.begin(), row.end(), [](double value) { return !std::isfinite(value); });
     if (bad != row.end()) {
-      if (options_.on_error == OnError::stop) {
-        throw InputError(
-            npy_entry_complaint(header_, input_->name(), i, static_cast<std::uint64_t>(bad - row.begin()), *bad));
-      }
-      ++skipped_;
+      std::string reason =
+          npy_entry_complaint(header_, input_->name(), i, static_cast<std::uint64_t>(bad - row.begin()), *bad);
+      if (options_.on_error == OnError::stop) throw InputError(reason);
+      if (skipped_++ == 0) first_skipped_ = {.name = input_->name(), .reason = std::move(reason)};
     } else if (has_column(options_.default_operand)) {
       batch.rows.push_back(options_.default_operand, i, 1, row);
     } else if (row[0] != 0) {
@@ -133,6 +135,7 @@ class NpyDecoder final : public Decoder {
   std::size_t held_ = 0;        ///< C order: bytes read, but not decoded.
   std::vector<double> column_;  ///< Fortran order: of the block.
   std::uint64_t skipped_ = 0;
+  SkippedLine first_skipped_;
 };
 
 }  // namespace

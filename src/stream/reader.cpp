@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <optional>
@@ -13,7 +15,9 @@
 
 #include "decoder.hpp"
 #include "io/input.hpp"
+#include "line_buffer.hpp"
 #include "weir/error.hpp"
+#include "weir/io/file.hpp"
 #include "weir/io/matrix_market.hpp"
 #include "weir/io/npy.hpp"
 #include "weir/stream/binary.hpp"
@@ -32,7 +36,8 @@ StreamFormat format_of(std::string_view head) noexcept {
   return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
 }
 
-void require_readable(const std::string& path) {
+/// Returns what stat() says of it.
+struct stat require_readable(const std::string& path) {
   struct stat status {};
   int error = 0;
   if (::stat(path.c_str(), &status) != 0) {
@@ -43,6 +48,37 @@ void require_readable(const std::string& path) {
     error = errno;
   }
   if (error != 0) throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(error)));
+  return status;
+}
+
+std::uint64_t fingerprint_of(const InputFile& file) {
+  constexpr std::uint64_t end_length = 4096;
+  std::array<std::byte, 2 * end_length> ends;
+  const auto length = static_cast<std::size_t>(std::min(file.size(), end_length));
+  file.read_exactly_at(0, std::span(ends).first(length));
+  file.read_exactly_at(file.size() - length, std::span(ends).subspan(length, length));
+  return XXH3_64bits(ends.data(), 2 * length);
+}
+
+/// Throws unless `found` is what `agreed` was.
+void require_same(const SourceInfo& found, const SourceInfo& agreed) {
+  constexpr std::string_view remedy =
+      "the file changed while it was being opened, or the name means different files; give a file that nobody writes "
+      "to";
+  if (found.pipe != agreed.pipe) {
+    const auto kind = [](const SourceInfo& info) { return info.pipe ? "a pipe" : "a file"; };
+    throw InputError(
+        fmt::format("{}: {} here, {} where it was looked at first", found.path, kind(found), kind(agreed)));
+  }
+  if (found.size != agreed.size) {
+    throw InputError(fmt::format("{}: {} bytes here, {} where it was looked at first: {}", found.path, found.size,
+                                 agreed.size, remedy));
+  }
+  if (found.fingerprint != agreed.fingerprint) {
+    throw InputError(fmt::format(
+        "{}: the {} bytes here are not those where it was looked at first (fingerprints {:016x}, {:016x}): {}",
+        found.path, found.size, found.fingerprint, agreed.fingerprint, remedy));
+  }
 }
 
 /// What is in a file, decompressed.
@@ -96,6 +132,26 @@ bool is_pipe(const std::string& path) noexcept {
   return path == "-" || (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode));
 }
 
+SourceInfo look_at(const std::string& path) {
+  SourceInfo info{.path = path, .pipe = true};
+  if (path == "-") {
+    require_standard_input();
+    return info;
+  }
+  struct stat status = require_readable(path);
+  if (S_ISREG(status.st_mode)) {
+    const InputFile file(path);
+    if (::fstat(file.descriptor(), &status) != 0)
+      throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(errno)));
+    info.size = file.size();
+    info.fingerprint = fingerprint_of(file);
+    info.pipe = false;
+  }
+  info.device = status.st_dev;
+  info.inode = status.st_ino;
+  return info;
+}
+
 struct EventReader::Implementation {
   Implementation(std::vector<std::string> names, ReadOptions read_options)
       : paths(std::move(names)), options(std::move(read_options)), limits(options) {
@@ -107,9 +163,12 @@ struct EventReader::Implementation {
 
   /// A decoder for this party's share of file number `file`; null when it has none.
   std::unique_ptr<stream::Decoder> open(std::size_t file) {
-    std::unique_ptr<Input> input = memory ? memory_input(*memory, paths[file]) : open_input(paths[file]);
-    const bool whole = paths[file] != "-" && file % options.slice_count != options.slice;
-    if (!input->size() && whole) return nullptr;
+    const std::string& path = paths[file];
+    const bool whole = path != "-" && file % options.slice_count != options.slice;
+    if (whole && !memory && is_pipe(path)) return nullptr;
+    std::unique_ptr<Input> input =
+        memory ? memory_input(*memory, path)
+               : open_input(path, options.stop, identities.empty() ? std::nullopt : identities[file]);
     StreamFormat format = format_of(input->peek(magic_length));
     if (format == StreamFormat::gzip) {
       if (whole) return nullptr;
@@ -124,25 +183,64 @@ struct EventReader::Implementation {
 
   bool next(EventBatch& batch) {
     batch.rows.clear();
+    if (options.stop.stop_requested()) throw Cancelled();
     while (decoder || next_file < paths.size()) {
       if (!decoder) decoder = open(next_file++);
       if (!decoder) continue;
       const bool delivered = decoder->next(batch);
       if (delivered) return true;
       skipped_before += decoder->skipped();
+      if (const stream::SkippedLine* line = decoder->first_skipped(); line != nullptr && !first_skipped) {
+        first_skipped = *line;
+        first_skipped_file = next_file - 1;
+      }
       decoder.reset();
     }
     batch.clear();
     return false;
   }
 
+  /// Verifies that the files are those of options.sources, and remembers which they are here.
+  void agree() {
+    if (options.sources.empty()) return;
+    for (std::size_t file = 0; file < paths.size(); ++file) {
+      if (options.sources.size() != paths.size() || options.sources[file].path != paths[file])
+        throw UsageError("the sources that were looked at are others than those to be read");
+      std::optional<FileIdentity>& identity = identities.emplace_back();
+      if (paths[file] == "-") continue;
+      const SourceInfo found = look_at(paths[file]);
+      require_same(found, options.sources[file]);
+      if (!found.pipe) identity = {found.size, found.device, found.inode};
+    }
+  }
+
+  std::string describe_first_skipped() const {
+    const stream::SkippedLine* line = first_skipped ? &*first_skipped : decoder ? decoder->first_skipped() : nullptr;
+    if (line == nullptr) return {};
+    if (line->line == 0) return line->reason;
+    std::uint64_t before = 0;
+    if (line->lines_from > 0) {
+      const std::size_t file = first_skipped ? first_skipped_file : next_file - 1;
+      try {
+        const auto input = memory ? memory_input(*memory, paths[file]) : open_input(paths[file]);
+        before = stream::count_newlines(*input, line->lines_from);
+      } catch (const InputError&) {
+        return fmt::format("{}: line {} from byte {} on: {}", line->name, line->line, line->lines_from, line->reason);
+      }
+    }
+    return fmt::format("{}:{}: {}", line->name, before + line->line, line->reason);
+  }
+
   std::vector<std::string> paths;
   ReadOptions options;
+  std::vector<std::optional<FileIdentity>> identities;  ///< Of the files that were agreed on; empty where none were.
   stream::Limits limits;
   std::optional<std::span<const std::byte>> memory;  ///< Stands for the only file.
   std::size_t next_file = 0;
   std::unique_ptr<stream::Decoder> decoder;
-  std::uint64_t skipped_before = 0;  ///< Lines skipped in files that are done.
+  std::uint64_t skipped_before = 0;                  ///< Lines skipped in files that are done.
+  std::optional<stream::SkippedLine> first_skipped;  ///< In a file that is done.
+  std::size_t first_skipped_file = 0;
 };
 
 EventReader::EventReader(std::vector<std::string> paths, ReadOptions options)
@@ -152,6 +250,7 @@ EventReader::EventReader(std::vector<std::string> paths, ReadOptions options)
   for (const std::string& path : names) {
     if (path != "-") require_readable(path);
   }
+  implementation_->agree();
 }
 
 EventReader::EventReader(std::span<const std::byte> bytes, std::string name, ReadOptions options)
@@ -168,5 +267,7 @@ bool EventReader::next(EventBatch& batch) { return implementation_->next(batch);
 std::uint64_t EventReader::skipped() const noexcept {
   return implementation_->skipped_before + (implementation_->decoder ? implementation_->decoder->skipped() : 0);
 }
+
+std::string EventReader::first_skipped() const { return implementation_->describe_first_skipped(); }
 
 }  // namespace weir

@@ -6,11 +6,13 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "weir/event.hpp"
+#include "weir/io/cancelled.hpp"
 
 namespace weir {
 
@@ -32,6 +34,23 @@ enum class StreamFormat : std::uint8_t { text, binary, matrix_market, npy, gzip 
 /// one party, and opening and reading it may block.
 [[nodiscard]] bool is_pipe(const std::string& path) noexcept;
 
+/// What somebody saw who looked at a source. When several parties read a file by slices, one of them looks and tells the
+/// others, so that all cut the same file.
+struct SourceInfo {
+  std::string path;
+  std::uint64_t size = 0;    ///< Bytes; 0 of a pipe.
+  std::uint64_t device = 0;  ///< With `inode`, which file this is on the machine of the one who looked.
+  std::uint64_t inode = 0;
+  std::uint64_t fingerprint = 0;  ///< XXH3 of the first and last 4096 bytes; 0 of a pipe.
+  bool pipe = false;              ///< As is_pipe().
+
+  bool operator==(const SourceInfo&) const = default;
+};
+
+/// Looks at `path`, in O(1): two short reads of a file. Throws InputError "PATH: cannot open: reason" when it is missing,
+/// unreadable or a directory, and "standard input: closed".
+[[nodiscard]] SourceInfo look_at(const std::string& path);
+
 /// Columns of a matrix, at most, whose rows can come whole.
 inline constexpr std::size_t longest_row = std::size_t{1} << 20;
 
@@ -49,6 +68,17 @@ struct ReadOptions {
   std::string advice = {};                ///< Ends the complaint about an event of another operand; may be empty.
   std::size_t batch = 8192;               ///< Events a batch, at most.
   std::size_t row_values = std::size_t{1} << 18;  ///< Values of whole rows that fill a batch, too.
+  /// What was seen at the paths, one entry each, by the party that all slices rely on. None: the reader looks itself,
+  /// and reads of each file as much as it has when its turn comes.
+  ///
+  /// A reader that finds a file of another size or fingerprint throws InputError. Device and inode are not compared
+  /// with those of another party: two machines may number one file differently, or hold a copy each, which is as good.
+  /// The reader remembers those that it finds itself, and throws InputError when another file has taken the name by the
+  /// time it is opened, or when the file has become shorter. Of a file that grew since exactly `size` bytes are read.
+  std::vector<SourceInfo> sources = {};
+  /// When a stop is requested, next() throws Cancelled at once, also while it waits for a pipe to be opened by a writer
+  /// or to be written to. Costs an event descriptor for each open pipe.
+  std::stop_token stop = {};
 };
 
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
@@ -68,7 +98,8 @@ struct ReadOptions {
 /// standard input ("-", whole, whatever the slice). One pass, bounded memory.
 class EventReader {
  public:
-  /// Opens nothing yet, except that missing and unreadable files are reported here, by name. Throws InputError.
+  /// Missing and unreadable files are reported here, by name, and files that are not as options.sources says. Leaves
+  /// none of them open. Throws InputError; UsageError when options.sources belong to other paths.
   EventReader(std::vector<std::string> paths, ReadOptions options);
   /// Reads `bytes` as it would a file of that content called `name`; they must outlive the reader.
   EventReader(std::span<const std::byte> bytes, std::string name, ReadOptions options);
@@ -77,11 +108,14 @@ class EventReader {
   ~EventReader();
 
   /// Replaces the contents of `batch` with the next events; false, with an empty batch, at the end of the last file.
-  /// Throws InputError that names file, line (text) or byte (binary), and what was expected.
+  /// Throws InputError that names file, line (text) or byte (binary), and what was expected; Cancelled.
   bool next(EventBatch& batch);
 
   /// Bad lines skipped so far (OnError::skip).
   [[nodiscard]] std::uint64_t skipped() const noexcept;
+  /// What was wrong with the first of them, as next() would have thrown it; empty when none was skipped. In a slice of a
+  /// text file that does not begin with the file's first byte, this reads what comes before, to count its lines.
+  [[nodiscard]] std::string first_skipped() const;
 
  private:
   struct Implementation;
