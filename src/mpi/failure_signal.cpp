@@ -22,8 +22,10 @@
 //    it probes and receives with the tag of k. The messages of k + 1 wait until it gets there.
 // 4. Collective calls on the channel are made by exchange() only, in the same order on every rank.
 //
-// MPI orders messages of one sender, but the receiver takes messages from any rank: without the tags, a message of k + 1
-// from a fast rank could be counted in place of one of k from a slow rank.
+// MPI orders the messages of one sender, but not those of several. With one tag, a slow rank could count a message of
+// k + 1 from a fast rank in place of one of k from a third. Its counts would still be right, as the messages are empty,
+// but where sends are synchronous the third rank would wait in k for its message to be taken, and the slow rank would
+// wait in k + 1 for the third.
 
 namespace weir::mpi {
 

@@ -76,9 +76,20 @@ class NumbersInUse {
   std::set<MPI_Fint> numbers_;
 };
 
+/// 1,000, or 100 where MPICH has more ranks than 2: it waits busily, and takes minutes when there are fewer cores.
+int rounds() {
+#ifdef MPICH_VERSION
+  int ranks = 1;
+  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  return ranks > 2 ? 100 : 1000;
+#else
+  return 1000;
+#endif
+}
+
 void expect_no_leak(MPI_Comm parent) {
   NumbersInUse numbers;
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < rounds(); ++round) {
     const Communicator communicator(parent);
     use(communicator);
     if (round % 100 == 0) {
@@ -90,21 +101,21 @@ void expect_no_leak(MPI_Comm parent) {
   EXPECT_LT(numbers.count(), 50U);
 }
 
-TEST(Embedding, AThousandOneAfterTheOther) { expect_no_leak(MPI_COMM_WORLD); }
+TEST(Embedding, ManyOneAfterTheOther) { expect_no_leak(MPI_COMM_WORLD); }
 
-TEST(Embedding, AThousandOnASplitOfTheWorld) {
+TEST(Embedding, ManyOnASplitOfTheWorld) {
   const Own half = Own::half_of_world();
   expect_no_leak(half.handle);
 }
 
-TEST(Embedding, AThousandOnARankAlone) { expect_no_leak(MPI_COMM_SELF); }
+TEST(Embedding, ManyOnARankAlone) { expect_no_leak(MPI_COMM_SELF); }
 
-TEST(Embedding, AThousandWithOthersAlive) {
+TEST(Embedding, ManyWithOthersAlive) {
   NumbersInUse numbers;
   const Own half = Own::half_of_world();
   const Communicator longest;
   std::vector<Communicator> alive;
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < rounds(); ++round) {
     const std::vector<MPI_Comm> parents{MPI_COMM_WORLD, half.handle, MPI_COMM_SELF};
     Communicator next(parents[static_cast<std::size_t>(round) % parents.size()]);
     if (alive.size() < 4) {
@@ -122,7 +133,7 @@ TEST(Embedding, AThousandWithOthersAlive) {
 TEST(Embedding, SignalsNeedNoCommunicators) {
   const Communicator world;
   NumbersInUse numbers;
-  for (int round = 0; round < 1000; ++round) use(world);
+  for (int round = 0; round < rounds(); ++round) use(world);
   numbers.add_next(MPI_COMM_WORLD);
   const FailureSignal signal(world);
   numbers.add_next(MPI_COMM_WORLD);
