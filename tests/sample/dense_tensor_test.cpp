@@ -322,5 +322,11 @@ TEST(DensePairs, RefuseOtherLawsAndOtherNumbersOfFactors) {
             "pairs are drawn from 2 factors, not 3");
 }
 
+TEST(DenseTensor, AZeroOperandNeedsNoGramMatrix) {
+  // Those of these 4000 columns would take O(n d^2), minutes.
+  DenseTensor operands(Sides{4000, 4000}, Sides{4000, 4000});
+  EXPECT_TRUE(draw_pairs(operands, {}).zero_vector);
+}
+
 }  // namespace
 }  // namespace weir

@@ -306,5 +306,20 @@ TEST(HeavyEntries, OfAnOverflowAreRefused) {
             "||y||^2 overflows a double; scale the values down");
 }
 
+TEST(HeavyEntries, OfAZeroFactorAreKnownAtOnce) {
+  // All 2^32 rows would be scanned otherwise, for minutes.
+  const TensorSketchConfig config{.dimensions = {longest_scanned_factor, longest_scanned_factor}, .buckets = 16};
+  for (const bool first_is_zero : {true, false}) {
+    TensorSketch sketch(config, std::vector<std::uint64_t>{2, 2});
+    sketch.core = {1, 2, 3, 4};
+    const std::vector<std::uint64_t> rows{5, 1000};
+    sketch.update_rows(first_is_zero ? 1 : 0, rows, std::vector<double>{1, 1}, std::vector<double>{1, 2, 3, 4});
+    const HeavyEntries none = heavy_entries(sketch, 5);
+    EXPECT_TRUE(none.entries.empty());
+    EXPECT_EQ(none.f2, 0);
+    EXPECT_EQ(none.complete_above, 0);
+  }
+}
+
 }  // namespace
 }  // namespace weir

@@ -175,5 +175,19 @@ TEST(Sizing, RefusesPairsThatItHasNoShapeFor) {
   }
 }
 
+TEST(Sizing, WithoutReplacementNoMoreThanAllCoordinatesCanBeDrawn) {
+  for (const std::uint64_t dimension : {std::uint64_t{1}, std::uint64_t{100}, std::uint64_t{1000}}) {
+    for (const double p : {2.0, 0.5}) {
+      SamplingRequest request{.dimension = dimension, .p = p, .without_replacement = true};
+      request.samples = static_cast<std::uint32_t>(dimension);
+      const SketchConfig all = suggest_config(request);
+      for (const std::uint32_t samples : {100000U, 1000000U, 4000000000U}) {
+        request.samples = samples;
+        EXPECT_EQ(suggest_config(request), all) << dimension << ' ' << samples;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace weir

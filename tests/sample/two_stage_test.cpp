@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "support/law.hpp"
@@ -391,6 +393,20 @@ TEST(TwoStage, RefusesWhatItCannotDraw) {
     large.a2.update_rows(row, std::vector<double>{1.0}, values);
     EXPECT_THROW((void)draw_pairs(large, {}), InputError) << value;
   }
+}
+
+TEST(TwoStage, AZeroOperandIsKnownAtOnce) {
+  // X has events, and A1 and A2 have none: of 2^63 rows and 512 columns each. Without a decomposition of the 512 x 512
+  // metric this takes a look at the tables.
+  constexpr std::uint64_t most = std::uint64_t{1} << 63U;
+  const SketchConfig config{.dimension = most, .buckets = 16, .lanes = 8, .levels = 3, .seed = 5};
+  KroneckerSketch sketch({.n1 = most, .n2 = most, .d1 = 512, .d2 = 512}, config, {.buckets = 16});
+  for (std::size_t j = 0; j < sketch.x.size(); ++j) sketch.x[j] = static_cast<double>(j % 7);
+  sketch.x_events = 10;
+  EXPECT_TRUE(draw_pairs(sketch, {}).zero_vector);
+  // What is not a number times zero is not zero.
+  sketch.x[3] = std::numeric_limits<double>::infinity();
+  EXPECT_THROW(std::ignore = draw_pairs(sketch, {}), InputError);
 }
 
 }  // namespace

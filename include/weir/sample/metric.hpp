@@ -16,8 +16,9 @@ class Metric {
   /// The inverse of a Gram matrix G = A^T A, and where it has none, the pseudo-inverse in units in which all columns are
   /// about equally long: a_i^T M a_i are the leverage scores of A, whatever the units of its columns are, and tr(M G) is
   /// its rank. In those units, eigenvalues below d * 2^-40 of the largest count as zero; so do columns shorter than 2^-40
-  /// of the longest. Throws InputError when an entry is not finite, or G is not zero but so small that the inverse
-  /// overflows.
+  /// of the longest. Throws UsageError unless G is a square matrix of at least one entry, and InputError when an entry is not
+  /// finite, when G has an eigenvalue or an entry of its diagonal below -1e-9 of the largest (a row has left that had not
+  /// come), or when G is not zero but so small that the inverse overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
   /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero: in units in which all M_jj are about 1, so
   /// that directions with small units are kept; or in the units that it has, where it is positive semi-definite in these
@@ -28,8 +29,9 @@ class Metric {
 
   /// M = `matrix` * 4^exponent, as sums of products have left it: symmetrised, and cleared of rounding. terms[j] is what
   /// matrix_jj would be if no terms of its sum cancelled. In units that make all of them about 1, eigenvalues below
-  /// d * 2^-52 of their sum count as zero: so small rows of M are kept, and only what cancels goes. Throws InputError when
-  /// it overflows, or underflows where it is not zero.
+  /// d * 2^-52 of their sum count as zero: so small rows of M are kept, and only what cancels goes. Throws UsageError
+  /// unless the matrix is square, with a term for each row, and InputError when it overflows, when it underflows where
+  /// it is not zero, and when it has an eigenvalue below -1e-9 of the sum of the terms (a row has left that had not come).
   [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, std::span<const double> terms, int exponent = 0);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
@@ -37,10 +39,12 @@ class Metric {
   /// F, d x r, M = F F^T, r the rank of M (1 column of zeros when M = 0). So a^T M a = ||F^T a||^2.
   [[nodiscard]] const DenseMatrix& factor() const noexcept { return factor_; }
 
-  /// a^T M a, never negative, in O(d r); infinite when it overflows. a.size() == dimension().
+  /// a^T M a, never negative, in O(d r); infinite when it overflows. Throws UsageError unless
+  /// a.size() == dimension().
   [[nodiscard]] double of_row(std::span<const double> a) const;
   /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding,
-  /// infinite where it overflows.
+  /// infinite where it overflows. Throws UsageError unless G is as large as M, and InputError when the sum is
+  /// below -1e-9 of the sum of the magnitudes of its terms (a row has left that had not come).
   [[nodiscard]] double total(const DenseMatrix& gram) const;
 
  private:
@@ -53,7 +57,8 @@ class Metric {
 };
 
 /// X G X^T, symmetrised: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2 positive
-/// semi-definite. Where its terms cancel to rounding it is zero. Throws InputError as Metric::of_sums.
+/// semi-definite. Where its terms cancel to rounding it is zero. Throws UsageError unless X has as many columns as G has
+/// rows and columns, and InputError as Metric::of_sums.
 [[nodiscard]] Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram);
 
 }  // namespace weir

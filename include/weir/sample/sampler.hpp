@@ -42,9 +42,13 @@ struct DrawOptions {
 /// exponential law, or when samples is not below the number of buckets; InputError as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
-/// Draws from the sketch of z, z_i = y_i^2, as draws with the law |y_i|^4: values become roots, with the signs that `y`
-/// shows, and the norm is that of y. Probabilities and inclusions stay. Both sketches have one configuration.
-[[nodiscard]] SampleResult draws_of_roots(SampleResult squares, const VectorSketch& y);
+/// Turns draws from `squares`, the sketch of z with z_i = y_i^2, into draws with the law |y_i|^4. Values become their roots,
+/// with the signs that the sketch of y shows, and the norm becomes that of y. Probabilities and inclusions stay. Both
+/// sketches have the same configuration.
+///
+/// Throws InputError when the table has 5 rows or more and all of them agree that the square of a draw is negative: then a
+/// row of A has left that had not come. A square that noise makes negative counts as 0.
+[[nodiscard]] SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, const VectorSketch& y);
 
 /// Horvitz-Thompson estimate of sum over i of |y_i|^p from draws without replacement: sum |value|^p / inclusion,
 /// unbiased up to the noise of the values. p is any positive number. Throws UsageError for a draw without an inclusion

@@ -49,6 +49,13 @@ struct SketchConfig {
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };
 
+/// Most items, or groups of items, that a query scans one by one: those of the top level.
+inline constexpr std::uint64_t longest_scan = std::uint64_t{1} << 40U;
+
+/// Throws UsageError when a query of a sketch of this (valid) configuration would never end: when its top level has more
+/// than longest_scan items or groups. For whoever makes or loads a sketch that will be queried.
+void require_answerable(const SketchConfig& config);
+
 /// Human-readable account of the first field in which two configurations differ ("seed: 1 against 2"); empty when
 /// equal.
 [[nodiscard]] std::string describe_difference(const SketchConfig& a, const SketchConfig& b);

@@ -18,7 +18,8 @@ struct Estimate {
 /// probability at most 1/k^2 (Chebyshev), so the probability is at most C(repetitions, h) k^(-2h).
 [[nodiscard]] double median_deviations(std::size_t repetitions);
 
-/// The median of `values`, the upper one of an even number of them; they are put into another order.
+/// The median of `values`; of an even number of them the upper one. Changes their order. Throws UsageError when there
+/// are none.
 [[nodiscard]] double median_of(std::span<double> values);
 
 }  // namespace weir

@@ -33,7 +33,8 @@ class TensorFeatures {
   [[nodiscard]] std::size_t size() const noexcept;
 
   /// The features of the rows of a matrix, n x d, row by row: out is n x m. Allocates nothing; not for several threads
-  /// at once, as there is scratch. Throws InputError, with nothing written, when a value is not finite.
+  /// at once, as there is scratch. Throws UsageError unless `rows` holds whole rows and `out` m numbers for each, and InputError when
+  /// a value is not finite; nothing is written then.
   void apply(std::span<const double> rows, std::span<double> out);
 
  private:

@@ -46,10 +46,11 @@ class VectorSketch {
     return table().first(std::size_t{config().rows} * config().buckets * config().lanes);
   }
 
-  /// y[keys[t]] += deltas[t] for all t. The spans are equally long; any length, batches of a thousand or more are
-  /// fastest. Throws InputError when a key is not below n or a delta is not finite; what the batch had added by then is
-  /// taken back: exactly while sums are exact, else up to the rounding of the largest sums on the way, and a sum that
-  /// overflowed stays so.
+  /// y[keys[t]] += deltas[t] for all t. Batches may have any length; those of a thousand or more are fastest.
+  ///
+  /// Throws UsageError unless the spans are equally long. Throws InputError when a key is not below n or a delta is not
+  /// finite. The batch is then taken back: exactly while sums are exact, otherwise up to the rounding of the largest sum
+  /// on the way. A sum that overflowed stays so.
   void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
 
   /// y[first_key + t] += deltas[t] for all t: update() of consecutive keys, for less. Items of one group, a row of the
@@ -71,7 +72,7 @@ class VectorSketch {
 
   /// ||y||_2^2 from lane 0: median over rows of the sum of squares. A row has variance at most 2 F2^2 / B.
   [[nodiscard]] Estimate f2() const;
-  /// Second moment of the scaled vector of `lane`, the same way.
+  /// Second moment of the scaled vector of `lane`, the same way. Throws UsageError when there is no such lane.
   [[nodiscard]] double lane_f2(std::uint32_t lane) const;
   /// y[key] from lane 0: median over rows. A row has variance at most F2 / B.
   [[nodiscard]] Estimate point(std::uint64_t key) const;
@@ -79,17 +80,21 @@ class VectorSketch {
   /// InputError when the configurations differ.
   [[nodiscard]] Estimate inner_product(const VectorSketch& other) const;
 
-  /// Estimates of all lanes for each key at level 0: out[t * lanes + lane], median over rows of sign * cell.
+  /// Estimates of all lanes for each key at level 0: out[t * lanes + lane] is the median over rows of sign * cell. Throws
+  /// UsageError unless out.size() == keys.size() * lanes.
   void estimate(std::span<const std::uint64_t> keys, std::span<double> out) const;
-  /// For one key and lane, the `rows` single-row estimates sign_r * cell_r (level 0), to judge how well rows agree.
+  /// out[r] = sign_r * cell_r, the estimate of one key in one lane by each row of the table (level 0). Shows how well the
+  /// rows agree. Throws UsageError unless out.size() is the number of rows, or when there is no such lane.
   void row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const;
   /// Appends to `hits` every key of [first, first + count) at `level` (items at level 0, group numbers above) and every
-  /// lane whose |estimate| exceeds thresholds[lane]; `items` says what the estimate is at level 0. `thresholds` has
-  /// `lanes` entries; infinity skips a lane.
+  /// lane whose |estimate| exceeds thresholds[lane]; `items` says what the estimate is at level 0. An infinite
+  /// threshold skips its lane. Throws UsageError unless there is a threshold for each lane, or when there is no such
+  /// level.
   void scan(std::uint32_t level, std::uint64_t first, std::uint64_t count, std::span<const double> thresholds,
             std::vector<ScanHit>& hits, CellScore items = CellScore::value) const;
 
-  /// scale(key, lane): the factor the key has in that lane (1 in lane 0), a multiple of 2^-16.
+  /// scale(key, lane): the factor the key has in that lane (1 in lane 0), a multiple of 2^-16. Throws UsageError when
+  /// there is no such lane.
   [[nodiscard]] double scale_of(std::uint64_t key, std::uint32_t lane) const;
 
  private:
