@@ -6,9 +6,10 @@
 
 namespace weir {
 
-void throw_bad_argument(const Argument& argument, std::uint64_t value, const char* relation, std::uint64_t limit) {
-  throw UsageError(fmt::format("{}: {} is {}, expected {}{}, which is {}", argument.function, argument.quantity, value,
-                               relation, limit, argument.limit));
+void throw_bad_argument(const char* function, const char* quantity, const char* what_limits, std::uint64_t value,
+                        const char* relation, std::uint64_t limit) {
+  throw UsageError(
+      fmt::format("{}: {} is {}, expected {}{}, which is {}", function, quantity, value, relation, limit, what_limits));
 }
 
 }  // namespace weir

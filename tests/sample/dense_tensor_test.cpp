@@ -323,8 +323,10 @@ TEST(DensePairs, RefuseOtherLawsAndOtherNumbersOfFactors) {
 }
 
 TEST(DenseTensor, AZeroOperandNeedsNoGramMatrix) {
-  // Those of these 4000 columns would take O(n d^2), minutes.
-  DenseTensor operands(Sides{4000, 4000}, Sides{4000, 4000});
+  // The eigenvalues of the metric of the rows of A1, 4000 x 4000, would take minutes.
+  DenseTensor operands(Sides{2, 2}, Sides{4000, 1});
+  operands.x[7] = 1;
+  operands.x_events = 1;
   EXPECT_TRUE(draw_pairs(operands, {}).zero_vector);
 }
 

@@ -113,7 +113,8 @@ TEST(Sizing, RefusesTablesOutOfReason) {
   EXPECT_THROW((void)suggest_lanes(std::numeric_limits<std::uint32_t>::max(), 0.1, 0), UsageError);
   EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .epsilon = 1e-300}), UsageError);
   EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .samples = 100, .epsilon = 1e-8}), UsageError);
-  EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .samples = 4'000'000'000U, .without_replacement = true}),
+  EXPECT_THROW((void)suggest_config(
+                   {.dimension = std::uint64_t{1} << 40U, .samples = 4'000'000'000U, .without_replacement = true}),
                UsageError);
 }
 

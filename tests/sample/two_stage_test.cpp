@@ -396,11 +396,10 @@ TEST(TwoStage, RefusesWhatItCannotDraw) {
 }
 
 TEST(TwoStage, AZeroOperandIsKnownAtOnce) {
-  // X has events, and A1 and A2 have none: of 2^63 rows and 512 columns each. Without a decomposition of the 512 x 512
-  // metric this takes a look at the tables.
+  // X has events, and A1 and A2, of 2^63 rows, have none. The eigenvalues of the metric, 4096 x 4096, would take minutes.
   constexpr std::uint64_t most = std::uint64_t{1} << 63U;
-  const SketchConfig config{.dimension = most, .buckets = 16, .lanes = 8, .levels = 3, .seed = 5};
-  KroneckerSketch sketch({.n1 = most, .n2 = most, .d1 = 512, .d2 = 512}, config, {.buckets = 16});
+  const SketchConfig config{.dimension = most, .rows = 1, .buckets = 2, .lanes = 2, .seed = 5};
+  KroneckerSketch sketch({.n1 = most, .n2 = most, .d1 = 4096, .d2 = 1}, config, {.buckets = 2});
   for (std::size_t j = 0; j < sketch.x.size(); ++j) sketch.x[j] = static_cast<double>(j % 7);
   sketch.x_events = 10;
   EXPECT_TRUE(draw_pairs(sketch, {}).zero_vector);

@@ -19,9 +19,9 @@ namespace weir {
 ///
 ///     table[level][row][bucket_row(i / group_size(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
 ///
-/// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the
-/// updates, however they are cut into batches; with integer-valued updates it does not depend on their order either,
-/// while every cell stays below 2^37 in magnitude.
+/// A value type, linear in A as VectorSketch is in y. The bits of the table do not depend on how the updates are cut into
+/// batches, because every cell takes its additions in the order of the updates. With integer updates they do not depend on
+/// the order either, while every cell stays below 2^37 in magnitude.
 class MatrixSketch {
  public:
   /// The zero matrix. Throws UsageError when `config` is not valid, when `columns` is 0 or columns * lanes is 2^32 or
@@ -69,9 +69,9 @@ class MatrixSketch {
   [[nodiscard]] VectorSketch product(std::span<const double> x, std::uint32_t lane) const;
 
   /// For every cell and lane the M-norm of the vector of its columns, ||F^T cell[:][lane]||_2, for M = F F^T and a
-  /// `factor` F of d rows: a table of the shape of a VectorSketch. It is not linear, and has no signs, but its lane_f2()
-  /// is an estimate of the squared M-norms of all rows in that lane together. O(r) multiplications for each number of
-  /// the table, r the columns of F. Throws InputError when F has another number of rows than d.
+  /// `factor` F of d rows. The result has the shape of a VectorSketch, but is not linear, and its cells have no signs. Its
+  /// lane_f2() estimates the sum of the squared M-norms of all rows of A in that lane. Costs r multiplications for each number
+  /// of the table of *this, r the columns of F. Throws InputError when F has another number of rows than d.
   [[nodiscard]] VectorSketch cell_norms(const DenseMatrix& factor) const;
   /// For one row i and lane, the estimates by each row of the table, out[row][column], sign_r * cell_r: of A[i][:]
   /// times the scale of i in that lane. Throws UsageError unless out.size() == rows * columns(), or when there is no such
