@@ -62,6 +62,15 @@ TEST(LawPower, QuantilesAndNumbersOfDraws) {
   EXPECT_NEAR(draws_to_reject(0.5, 0.05, significance_of_a_test, 0.99), 82700, 2000);
 }
 
+TEST(LawPower, OfMatches) {
+  // Without noise 20 draws that cross one way are as rare as 2 * 2^-20 = 1.9e-6, and 19 are not below 3.3e-6.
+  const double third = law_significance / 3;
+  EXPECT_EQ(statistics::power_of_matches(2700, 0, 0.5, 0.05, third), 0);
+  EXPECT_EQ(statistics::power_of_matches(2800, 0, 0.5, 0.05, third), 1);
+  EXPECT_LT(statistics::power_of_matches(2800, 0.01, 0.5, 0.05, third), 0.9);
+  EXPECT_GT(statistics::power_of_matches(9500, 0.01, 0.5, 0.05, third), 0.99);
+}
+
 TEST(LawPower, HalvesHoldAboutHalf) {
   for (const char* shape : {"flat", "zipf", "heavy", "tied"}) {
     const std::vector<double> law = law_of(consecutive(shape, 128), 2);
@@ -111,7 +120,7 @@ TEST(LawPower, MatchesRejectADistortionOf5Percent) {
   for (const char* shape : {"flat", "zipf"}) {
     const SparseVector y = consecutive(shape, 128);
     const std::vector<double> law = law_of(y, 2);
-    constexpr std::uint64_t trials = 600;
+    constexpr std::uint64_t trials = 320;
     const LawCounts right = count_draws_of(sampler, config, y, y, trials);
     const Verdict verdict = judge_matches(right.matches, law);
     EXPECT_GT(verdict.p_value, law_significance) << verdict.test;

@@ -200,6 +200,25 @@ inline void expect_law(const LawCounts& drawn, const std::vector<double>& law) {
             statistics::total_variation_bound(law, drawn.draws(), law_significance));
 }
 
+/// There are so many draws that expect_law() rejects, with probability 0.98 at least, a sampler which multiplies the weights
+/// of a half of the law by 1.05, where a half holds 0.3 to 0.7 of the mass.
+inline void expect_power(const LawCounts& drawn, const std::vector<double>& law) {
+  const std::vector<statistics::Half> halves =
+      statistics::halves_of(drawn.law_of_matches.empty() ? law : drawn.law_of_matches);
+  for (const statistics::Half& half : halves) {
+    if (half.share < 0.3 || half.share > 0.7) continue;
+    const auto crossings = std::ranges::count_if(drawn.matches, [&](const statistics::Match& match) {
+      return half.contains[match[0]] != half.contains[match[1]];
+    });
+    const double crossing = static_cast<double>(crossings) / static_cast<double>(drawn.matches.size());
+    EXPECT_GE(statistics::power_of_matches(drawn.matches.size(), crossing, half.share, 0.05,
+                                           law_significance / static_cast<double>(halves.size())),
+              0.99)
+        << half.name << ", share " << half.share << ": " << drawn.matches.size() << " draws, of which " << crossing
+        << " cross";
+  }
+}
+
 inline void expect_law(const LawCounts& drawn, const SparseVector& y, double p) { expect_law(drawn, law_of(y, p)); }
 
 /// Draws of a pair of lanes of the same sketch are independent: contingency tables of (first position, second one, the
