@@ -161,7 +161,7 @@ void require_answerable(const Measured& known, const QueryOptions& options) {
 
 /// ||A||_F, with the bound of a sketch of B buckets.
 Estimate frobenius_norm(const RowsSketch& rows) {
-  const DenseMatrix gram = rows.gram();
+  const DenseMatrix gram = rows.checked_gram();
   double f2 = 0;
   for (std::uint64_t j = 0; j < gram.rows; ++j) f2 += gram.values[j * gram.columns + j];
   // The mean of R rows of variance 2 F2^2 / B each, by Chebyshev.
@@ -222,7 +222,7 @@ void answer(const Measured& measured, const QueryOptions& options, QueryReport& 
   if (options.moments.empty()) return;
   const std::uint64_t draws = std::clamp<std::uint64_t>(sketch.config().buckets / buckets_a_draw, 2, most_draws);
   SampleResult sample = draw_without_replacement(y.drawn_from(), {.samples = static_cast<std::uint32_t>(draws)});
-  if (y.degree() == 2) sample = draws_of_roots(std::move(sample), sketch);
+  if (y.degree() == 2) sample = draws_of_roots(std::move(sample), y.drawn_from(), sketch);
   for (const double p : options.moments) {
     const MomentEstimate moment = moment_through_samples(sample.draws, p);
     report.moments.push_back({p, {moment.value, moment.bound}});

@@ -152,7 +152,7 @@ SampleResult draw(const Measured& measured, const SampleOptions& options, const 
                                       : draw_with_replacement(*y.dense, dense);
   }
   if (const auto* rows = std::get_if<RowsSketch>(&*y.sketch)) {
-    const DenseMatrix gram = rows->gram();
+    const DenseMatrix gram = rows->checked_gram();
     const Metric chosen = (*metric)(gram);
     return draw_rows(rows->draws, chosen, chosen.total(gram), perfect);
   }
@@ -163,7 +163,7 @@ SampleResult draw(const Measured& measured, const SampleOptions& options, const 
         sketch, {.samples = wanted.samples, .epsilon = target->epsilon, .constant = target->constant});
   SampleResult result =
       wanted.without_replacement ? draw_without_replacement(sketch, perfect) : draw_with_replacement(sketch, perfect);
-  return y.degree() == 2 ? draws_of_roots(std::move(result), y.y()) : result;
+  return y.degree() == 2 ? draws_of_roots(std::move(result), sketch, y.y()) : result;
 }
 
 /// The true norm, values and probabilities beside the estimates: from y, or from its operands.

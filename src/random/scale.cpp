@@ -6,6 +6,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "random/argument_checks.hpp"
+
 #ifndef WEIR_RANDOM_SCALE_CHUNK
 #define WEIR_RANDOM_SCALE_CHUNK
 namespace weir {
@@ -242,9 +244,10 @@ float ScaleFunction::operator()(std::uint64_t key, std::uint32_t lane) const noe
 }
 
 void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count,
-                         std::span<float> out) const noexcept {
+                         std::span<float> out) const {
   assert(first + count <= lanes_ && (count == lanes_ || (first % 8 == 0 && count % 8 == 0)));
-  assert(out.size() >= (keys.size() + 7) / 8 * 8 * count);
+  require_at_least({"ScaleFunction::fill", "out.size()", "count times keys.size() rounded up to a multiple of 8"},
+                   out.size(), (keys.size() + 7) / 8 * 8 * count);
   std::array<std::uint64_t, chunk + overrun> words{};
   std::array<float, chunk + overrun> scales;
   for (std::size_t done = 0; done < keys.size(); done += chunk) {
@@ -272,7 +275,7 @@ void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t firs
   }
 }
 
-void ScaleFunction::fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const noexcept {
+void ScaleFunction::fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const {
   assert(is_mix_);
   base_.fill(keys, bases);
 }

@@ -4,6 +4,8 @@
 #include <limits>
 #include <string>
 
+#include "random/argument_checks.hpp"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "random/source.cpp"
 #include <hwy/foreach_target.h>
@@ -96,8 +98,8 @@ std::uint64_t WordFunction::operator()(std::uint64_t key) const noexcept {
   return value << 3U;
 }
 
-void WordFunction::fill(std::span<const std::uint64_t> keys, std::span<std::uint64_t> out) const noexcept {
-  assert(keys.size() == out.size());
+void WordFunction::fill(std::span<const std::uint64_t> keys, std::span<std::uint64_t> out) const {
+  require_equal({"WordFunction::fill", "out.size()", "keys.size()"}, out.size(), keys.size());
   if (kind_ == Randomness::mix) {
     HWY_DYNAMIC_DISPATCH(fill_mix_words)(mix_keys_.data(), keys.data(), out.data(), keys.size());
   } else {

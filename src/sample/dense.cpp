@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "random/argument_checks.hpp"
 #include "sample/power.hpp"
 #include "sample/running_sum.hpp"
 #include "weir/error.hpp"
@@ -46,6 +47,7 @@ DenseVector::DenseVector(std::uint64_t dimension) {
 }
 
 void DenseVector::update(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
+  require_equal({"DenseVector::update", "deltas.size()", "keys.size()"}, deltas.size(), keys.size());
   for (std::size_t t = 0; t < keys.size(); ++t) {
     if (keys[t] >= values_.size()) {
       throw InputError(fmt::format("update {}: key {} is not below the dimension {}", t, keys[t], values_.size()));
@@ -66,6 +68,7 @@ double DenseVector::norm() const {
 }
 
 double DenseVector::probability(std::uint64_t index, double p) const {
+  require_below({"DenseVector::probability", "index", "the dimension"}, index, dimension());
   const RunningSum weights = weights_of(*this, p);
   return weights.total() > 0 ? weights[index] / weights.total() : 0.0;
 }

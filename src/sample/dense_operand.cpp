@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "matrix_view.hpp"
+#include "random/argument_checks.hpp"
 #include "sample/row_norms.hpp"
 #include "weir/error.hpp"
 
@@ -31,7 +32,8 @@ DenseOperand::DenseOperand(std::uint64_t rows, std::uint64_t columns, std::strin
 
 void DenseOperand::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                           std::span<const double> deltas) {
-  assert(rows.size() == deltas.size() && columns.size() == deltas.size());
+  require_equal({"DenseOperand::update", "columns.size()", "rows.size()"}, columns.size(), rows.size());
+  require_equal({"DenseOperand::update", "deltas.size()", "rows.size()"}, deltas.size(), rows.size());
   const std::uint64_t width = matrix_.columns;
   for (std::size_t t = 0; t < deltas.size(); ++t) {
     if (rows[t] >= matrix_.rows || columns[t] >= width)
@@ -45,7 +47,9 @@ void DenseOperand::update(std::span<const std::uint64_t> rows, std::span<const s
 void DenseOperand::update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                                std::span<const double> values) {
   const std::uint64_t width = matrix_.columns;
-  assert(weights.size() == rows.size() && values.size() == rows.size() * width);
+  require_equal({"DenseOperand::update_rows", "weights.size()", "rows.size()"}, weights.size(), rows.size());
+  require_equal({"DenseOperand::update_rows", "values.size()", "rows.size() times the number of columns"},
+                values.size(), rows.size() * width);
   for (std::size_t t = 0; t < rows.size(); ++t) {
     if (rows[t] >= matrix_.rows)
       throw InputError(fmt::format("update {}: row {} is outside {} of {} rows", t, rows[t], name_, matrix_.rows));

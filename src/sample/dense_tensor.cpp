@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <tuple>
 
 #include "matrix_view.hpp"
@@ -17,9 +18,9 @@
 namespace weir {
 namespace {
 
-/// What the largest magnitude has to be multiplied by to come near 1, as the negative of its exponent. Throws InputError
-/// when a value, an entry of `name`, is not finite: events are, so their sum is not.
-int exponent_of_largest(std::span<const double> values, std::uint64_t columns, const std::string& name) {
+/// floor(log2) of the largest magnitude, or nothing when all values are zero. Throws InputError when a value, an entry of
+/// `name`, is not finite: every event is finite, so a sum of events has overflowed.
+std::optional<int> exponent_of_largest(std::span<const double> values, std::uint64_t columns, const std::string& name) {
   double largest = 0;
   for (std::size_t k = 0; k < values.size(); ++k) {
     if (!std::isfinite(values[k]))
@@ -27,7 +28,7 @@ int exponent_of_largest(std::span<const double> values, std::uint64_t columns, c
                                    k % columns, name));
     largest = std::max(largest, std::abs(values[k]));
   }
-  return largest > 0 ? std::ilogb(largest) : 0;
+  return largest > 0 ? std::optional(std::ilogb(largest)) : std::nullopt;
 }
 
 /// Z times G along one of its indices: `size` values of it, which G maps, with `inner` entries of Z each.
@@ -77,16 +78,21 @@ std::vector<double> DenseTensor::core() const {
 }
 
 TensorSampler::TensorSampler(const DenseTensor& operands) : operands_(&operands), core_(operands.core()) {
-  const int core_exponent = exponent_of_largest(core_, operands.factors.back().columns(), "X");
-  for (double& entry : core_) entry = std::ldexp(entry, -core_exponent);
-  exponent_ = core_exponent;
+  const std::optional<int> core_exponent = exponent_of_largest(core_, operands.factors.back().columns(), "X");
+  for (double& entry : core_) entry = std::ldexp(entry, -core_exponent.value_or(0));
+  exponent_ = core_exponent.value_or(0);
+  bool is_zero = !core_exponent;
   for (const DenseOperand& a : operands.factors) {
+    const std::optional<int> largest = exponent_of_largest(a.table(), a.columns(), a.name());
+    is_zero = is_zero || !largest;
     // The unit, too, has to be a double.
-    const int exponent = std::clamp(exponent_of_largest(a.table(), a.columns(), a.name()), -1000, 1000);
+    const int exponent = std::clamp(largest.value_or(0), -1000, 1000);
     units_.push_back(std::ldexp(1.0, -exponent));
     exponent_ += exponent;
-    grams_.push_back(units_.size() == 1 ? DenseMatrix{} : scaled_gram(a, units_.back()));
   }
+  if (is_zero) return;  // y = 0: no need for the Gram matrices and the lengths, O(n d^2)
+  for (std::size_t q = 0; q < operands.factors.size(); ++q)
+    grams_.push_back(q == 0 ? DenseMatrix{} : scaled_gram(operands.factors[q], units_[q]));
   lengths_ = lengths(0, core_);
   const RunningSum masses(lengths_, 2);
   norm_ = std::ldexp(std::sqrt(masses.total()), masses.exponent() + exponent_);

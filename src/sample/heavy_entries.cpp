@@ -50,6 +50,13 @@ void require_two_factors(const TensorSketch& sketch) {
   }
 }
 
+/// Whether an operand, and so y, is exactly zero, while X is finite. Then no row of the factors has to be scanned.
+bool is_zero_product(const TensorSketch& sketch) {
+  if (!std::ranges::all_of(sketch.core, [](double entry) { return std::isfinite(entry); })) return false;
+  return sketch.factors[0].front().is_zero() || sketch.factors[1].front().is_zero() ||
+         std::ranges::all_of(sketch.core, [](double entry) { return entry == 0; });
+}
+
 /// Bound of the estimate of an entry whose row and column of y have these norms.
 double bound_of_entry(const TensorSketchConfig& config, double f2, double row_norm, double column_norm) {
   const auto buckets = static_cast<double>(config.buckets);
@@ -141,6 +148,7 @@ HeavyEntries heavy_entries(const TensorSketch& sketch, std::size_t count, std::s
     throw UsageError(fmt::format("{} candidates for heavy entries: expected 1 to 8192", candidates));
   }
 
+  if (is_zero_product(sketch)) return {};
   const Product product(sketch);
   const MatrixView x = matrix_view(product.core);
   HeavyEntries result;

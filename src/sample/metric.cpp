@@ -4,17 +4,21 @@
 
 #include <Eigen/Eigenvalues>
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "matrix_view.hpp"
+#include "random/argument_checks.hpp"
+#include "sketch/gram.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
 namespace {
+
+/// Of the largest eigenvalue, or of the sum of magnitudes: what is negative beyond that is no rounding.
+constexpr double significant = 1e-9;
 
 using Solver = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>;
 
@@ -69,7 +73,13 @@ DenseMatrix without_units(const DenseMatrix& factor, const Eigen::VectorXd& unit
 
 /// Whether eigenvalues are at least -1e-9 of the largest magnitude.
 bool is_positive(const Solver& solver) {
-  return solver.eigenvalues()(0) >= -1e-9 * solver.eigenvalues().cwiseAbs().maxCoeff();
+  return solver.eigenvalues()(0) >= -significant * solver.eigenvalues().cwiseAbs().maxCoeff();
+}
+
+/// Of a matrix that is made of Gram matrices of rows.
+[[noreturn]] void throw_indefinite(const std::string& name, const Solver& solver) {
+  throw InputError(fmt::format("{} has a negative eigenvalue, {:.3g} of the largest: {}", name,
+                               solver.eigenvalues()(0) / solver.eigenvalues().cwiseAbs().maxCoeff(), unmatched_row));
 }
 
 /// F of M = F F^T, found in units in which all M_jj are about 1, so that no direction is taken for rounding only because
@@ -100,14 +110,21 @@ Metric Metric::norm(std::uint64_t d) {
 }
 
 Metric Metric::leverage(const DenseMatrix& gram) {
-  assert(gram.rows == gram.columns && gram.rows > 0);
+  require_equal({"Metric::leverage", "gram.columns", "gram.rows"}, gram.columns, gram.rows);
+  require_equal({"Metric::leverage", "gram.values.size()", "gram.rows * gram.rows"}, gram.values.size(),
+                gram.rows * gram.rows);
+  if (gram.rows == 0) throw UsageError("Metric::leverage: gram is 0 x 0, expected at least 1 x 1");
   const std::string name = "the Gram matrix of the rows";
   require_finite(gram, name);
   // Scores do not depend on the units of the columns; which eigenvalues are rounding would.
   const auto g = matrix_view(gram);
   const Eigen::VectorXd squares = g.diagonal();
+  if (squares.minCoeff() < -significant * squares.cwiseAbs().maxCoeff())
+    throw InputError(
+        fmt::format("{} has the entry {:.6g} on its diagonal: {}", name, squares.minCoeff(), unmatched_row));
   const Eigen::VectorXd units = units_of(squares, 0x1p-80 * squares.maxCoeff());
   const Solver solver = decompose(to_dense_matrix(units.asDiagonal() * g * units.asDiagonal()), name);
+  if (!is_positive(solver)) throw_indefinite(name, solver);
   const double cut = static_cast<double>(gram.rows) * 0x1p-40 * largest_eigenvalue(solver);
   const DenseMatrix factor = factor_above(cut, solver, [](double value) { return 1.0 / std::sqrt(value); });
   Metric metric(to_dense_matrix(units.asDiagonal() * matrix_view(factor)));
@@ -120,6 +137,7 @@ Metric Metric::of(DenseMatrix matrix, const std::string& name) {
   const std::uint64_t d = matrix.rows;
   if (d == 0 || d != matrix.columns)
     throw InputError(fmt::format("{} is {} x {}, expected a square matrix", name, d, matrix.columns));
+  require_equal({"Metric::of", "matrix.values.size()", "matrix.rows * matrix.rows"}, matrix.values.size(), d * d);
   require_finite(matrix, name);
   const double largest = matrix_view(matrix).cwiseAbs().maxCoeff();
   for (std::uint64_t i = 0; i < d; ++i) {
@@ -142,7 +160,10 @@ Metric Metric::of(DenseMatrix matrix, const std::string& name) {
 }
 
 Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms, int exponent) {
-  assert(matrix.rows == matrix.columns && terms.size() == matrix.rows);
+  require_equal({"Metric::of_sums", "matrix.columns", "matrix.rows"}, matrix.columns, matrix.rows);
+  require_equal({"Metric::of_sums", "matrix.values.size()", "matrix.rows * matrix.rows"}, matrix.values.size(),
+                matrix.rows * matrix.rows);
+  require_equal({"Metric::of_sums", "terms.size()", "matrix.rows"}, terms.size(), matrix.rows);
   const Eigen::VectorXd squares = matrix_view(terms, matrix.rows, 1);
   constexpr const char* too_large = "a metric overflows a double; scale the values down";
   if (!squares.allFinite()) throw InputError(too_large);
@@ -151,6 +172,7 @@ Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms,
   const Solver solver =
       decompose(to_dense_matrix(units.asDiagonal() * (0.5 * m + 0.5 * m.transpose()) * units.asDiagonal()), "a metric");
   const double trace = (units.array() * squares.array() * units.array()).sum();
+  if (solver.eigenvalues()(0) < -significant * trace) throw_indefinite("a metric", solver);
   const DenseMatrix factor = factor_above(rounding(matrix.rows) * trace, solver, root);
   Metric metric(without_units(factor, units, exponent));
   const auto result = matrix_view(metric.matrix_);
@@ -161,21 +183,30 @@ Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms,
 }
 
 double Metric::of_row(std::span<const double> a) const {
-  assert(a.size() == dimension());
+  require_equal({"Metric::of_row", "a.size()", "the dimension"}, a.size(), dimension());
   return (matrix_view(a, 1, dimension()) * matrix_view(factor_)).squaredNorm();
 }
 
 double Metric::total(const DenseMatrix& gram) const {
-  assert(gram.rows == dimension() && gram.columns == dimension());
+  require_equal({"Metric::total", "gram.columns", "the dimension"}, gram.columns, dimension());
+  require_equal({"Metric::total", "gram.values.size()", "the square of the dimension"}, gram.values.size(),
+                dimension() * dimension());
   const RowMajorMatrix products = matrix_view(matrix_).cwiseProduct(matrix_view(gram));
   const double sum = products.sum();
   if (!std::isfinite(sum)) return std::numeric_limits<double>::infinity();
+  const double magnitudes = products.cwiseAbs().sum();
+  if (sum < -significant * magnitudes)
+    throw InputError(fmt::format("the sum of the masses of the rows is {:.6g}, below 0: {}", sum, unmatched_row));
   // Where all rows are in the null space of M, rounding is what is left.
-  return sum > rounding(dimension()) * products.cwiseAbs().sum() ? sum : 0.0;
+  return sum > rounding(dimension()) * magnitudes ? sum : 0.0;
 }
 
 Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {
-  assert(x.columns == gram.rows && gram.rows == gram.columns);
+  require_equal({"metric_through", "gram.columns", "gram.rows"}, gram.columns, gram.rows);
+  require_equal({"metric_through", "gram.values.size()", "gram.rows * gram.rows"}, gram.values.size(),
+                gram.rows * gram.rows);
+  require_equal({"metric_through", "x.columns", "gram.rows"}, x.columns, gram.rows);
+  require_equal({"metric_through", "x.values.size()", "x.rows * x.columns"}, x.values.size(), x.rows * x.columns);
   // In units near their largest entries: where products underflow, M is not zero for all that.
   const auto exponent_of = [](const DenseMatrix& matrix) {
     const double largest = matrix_view(matrix).cwiseAbs().maxCoeff();

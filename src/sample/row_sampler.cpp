@@ -10,6 +10,7 @@
 #include "sample/power.hpp"
 #include "sample/row_recovery.hpp"
 #include "sample/search.hpp"
+#include "sketch/gram.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/range.hpp"
 
@@ -62,7 +63,10 @@ void require_drawable(const MatrixSketch& sketch, const Metric& metric, double t
     throw UsageError(fmt::format("the metric is {} x {}: expected {} x {}, as rows have {} columns", metric.dimension(),
                                  metric.dimension(), sketch.columns(), sketch.columns(), sketch.columns()));
   }
-  if (!(total >= 0) || std::isinf(total)) {
+  if (total < 0) {
+    throw InputError(fmt::format("the sum of the masses of the rows is {:.6g}, below 0: {}", total, unmatched_row));
+  }
+  if (std::isnan(total) || std::isinf(total)) {
     throw InputError(fmt::format("the sum of the masses of the rows is {}: expected a finite number", total));
   }
 }

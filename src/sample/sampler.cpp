@@ -8,6 +8,7 @@
 #include "sample/power.hpp"
 #include "sample/pursuit.hpp"
 #include "sample/search.hpp"
+#include "sketch/gram.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/range.hpp"
 
@@ -61,6 +62,21 @@ class Acceptance {
   double lanes_ = 0;
 };
 
+/// Rows of a table from which negative squares are told from noise.
+constexpr std::uint32_t rows_to_be_sure = 5;
+
+/// Whether all rows of the table, and not too few, show that a drawn square is negative: in its lane all estimates have
+/// this sign, with at least a third of the magnitude of their median. Where the square is 0 or more, all R rows must hold
+/// something else of that size, of the wrong sign. Of an accepted draw (T = 1) at most 9 items are expected to be that
+/// large, 1 as large as the draw itself, so for R = 5 that has probability 10 (1 / 2B)^3 (9 / 2B)^2 for each key scored:
+/// 2e-5 in all for B = 256, n = 2^20, and such a key seldom is the largest of its lane. Fewer rows cannot tell.
+bool is_surely_negative(const VectorSketch& squares, const Draw& draw) {
+  const std::uint32_t rows = squares.config().rows;
+  if (!(draw.value < 0) || rows < rows_to_be_sure) return false;
+  const RowVote vote = vote_of_rows(squares, draw.index, draw.lane);
+  return vote.median < 0 && vote.supporting == rows;
+}
+
 }  // namespace
 
 SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions& options) {
@@ -108,7 +124,9 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
   const SketchConfig& config = sketch.config();
   constexpr std::uint32_t lane = 1;
   require_scaled_lane(sketch.config());
-  require_recoverable(sketch, options.samples, "samples without replacement");
+  // Of n coordinates no more than n are drawn: then all come, and no magnitude is left to be the threshold.
+  const auto samples = static_cast<std::size_t>(std::min<std::uint64_t>(options.samples, config.dimension));
+  require_recoverable(sketch, samples, "samples without replacement");
   if (config.law != ScaleLaw::exponential)
     throw UsageError("draws without replacement need the exponential law of scales");
   require_range(sketch);
@@ -120,10 +138,10 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
     return result;
   }
 
-  std::vector<Recovered> largest = Pursuit(sketch, lane).run(options.samples + std::size_t{1});
-  const double tau = largest.size() > options.samples ? std::abs(largest[options.samples].value) : 0.0;
-  if (largest.size() > options.samples) largest.resize(options.samples);
-  if (largest.empty() && options.samples > 0) result.failed.push_back({lane, FailReason::no_candidate});
+  std::vector<Recovered> largest = Pursuit(sketch, lane).run(samples + 1);
+  const double tau = largest.size() > samples ? std::abs(largest[samples].value) : 0.0;
+  if (largest.size() > samples) largest.resize(samples);
+  if (largest.empty() && samples > 0) result.failed.push_back({lane, FailReason::no_candidate});
   for (const Recovered& item : largest) {
     const double value = item.value / sketch.scale_of(item.key, lane);
     const double inclusion =
@@ -135,11 +153,16 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
   return result;
 }
 
-SampleResult draws_of_roots(SampleResult squares, const VectorSketch& y) {
-  squares.norm = std::sqrt(y.f2().value);
-  for (Draw& draw : squares.draws)
+SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, const VectorSketch& y) {
+  draws.norm = std::sqrt(y.f2().value);
+  for (Draw& draw : draws.draws) {
+    if (is_surely_negative(squares, draw)) {
+      throw InputError(fmt::format("the square of y[{}] is estimated as {:.6g}, below 0: {}", draw.index, draw.value,
+                                   unmatched_row));
+    }
     draw.value = std::copysign(std::sqrt(std::max(0.0, draw.value)), y.point(draw.index).value);
-  return squares;
+  }
+  return draws;
 }
 
 double horvitz_thompson_moment(std::span<const Draw> draws, double p) {

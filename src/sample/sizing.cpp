@@ -102,7 +102,7 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
   const double n = static_cast<double>(request.dimension);
   const double energy = energy_below(n, request.p);
 
-  double k = request.samples;
+  double k = std::min(static_cast<double>(request.samples), n);  // without replacement no more than n can be drawn
   double mean_inverse_square = 0.5;  // E[tau^2 / magnitude^2] over the draws, p = 2: the mean of U(0,1)
   double opened = 4 * k + 64;        // groups whose members are scored
   if (!request.without_replacement) {

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "random/argument_checks.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
 
@@ -136,7 +136,7 @@ void SoftmaxPart::merge(const SoftmaxPart& other, const SoftmaxOptions& options)
     largest = std::move(all);
     return;
   }
-  assert(other.largest.size() == largest.size());
+  require_equal({"SoftmaxPart::merge", "other.largest.size()", "largest.size()"}, other.largest.size(), largest.size());
   for (std::size_t s = 0; s < largest.size(); ++s) {
     if (before(other.largest[s], largest[s])) largest[s] = other.largest[s];
   }

@@ -15,6 +15,13 @@ namespace weir {
 
 namespace {
 
+/// Whether an operand, and so y, is exactly zero, while X is finite. Then the O(d^3) decomposition of the metric is not
+/// needed.
+bool is_zero_product(const KroneckerSketch& sketch, const DenseMatrix& core) {
+  if (!matrix_view(core).allFinite()) return false;
+  return sketch.a1.is_zero() || sketch.a2.is_zero() || matrix_view(core).isZero(0);
+}
+
 /// The lanes of the sketch of A2, each of which draws from one row of y at most.
 class ColumnDraws {
  public:
@@ -52,8 +59,9 @@ SampleResult draw_pairs(const KroneckerSketch& sketch, const DrawOptions& option
   // Of X, and of the products, that of the metric is.
   require_range(sketch.a1);
   require_range(sketch.a2);
-  const Metric metric = metric_through(core, sketch.a2.gram());
-  const double total = metric.total(sketch.a1.gram());
+  if (is_zero_product(sketch, core)) return {.norm = 0, .zero_vector = true, .draws = {}, .failed = {}};
+  const Metric metric = metric_through(core, sketch.a2.checked_gram());
+  const double total = metric.total(sketch.a1.checked_gram());
   // All lanes, as some of their rows may find no column.
   DrawOptions all_lanes = options;
   all_lanes.samples = sketch.config().lanes;

@@ -89,6 +89,14 @@ std::uint64_t SketchConfig::fingerprint() const noexcept {
   return digest;
 }
 
+void require_answerable(const SketchConfig& config) {
+  if (config.groups(config.levels - 1) <= longest_scan) return;
+  throw UsageError(fmt::format(
+      "levels is {} and the dimension {}: a query would scan more than 2^40 items one by one; expected more "
+      "levels or a smaller dimension",
+      config.levels, config.dimension));
+}
+
 std::string describe_difference(const SketchConfig& a, const SketchConfig& b) {
   const auto differ = [](std::string_view field, const auto& x, const auto& y) {
     return fmt::format("{}: {} against {}", field, x, y);

@@ -1,8 +1,9 @@
 #include "weir/sketch/estimate.hpp"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
+
+#include "weir/error.hpp"
 
 namespace weir {
 
@@ -14,7 +15,7 @@ double median_deviations(std::size_t repetitions) {
 }
 
 double median_of(std::span<double> values) {
-  assert(!values.empty());
+  if (values.empty()) throw UsageError("median_of: values.size() is 0, expected at least 1");
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;

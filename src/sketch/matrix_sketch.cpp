@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
 #include "matrix_view.hpp"
+#include "random/argument_checks.hpp"
 #include "sketch/kernels.hpp"
 #include "sketch/matrix_kernels.hpp"
 #include "weir/error.hpp"
@@ -96,7 +96,8 @@ MatrixSketch::MatrixSketch(const SketchConfig& config, std::uint64_t columns)
 
 void MatrixSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                           std::span<const double> deltas) {
-  assert(rows.size() == deltas.size() && columns.size() == deltas.size());
+  require_equal({"MatrixSketch::update", "columns.size()", "rows.size()"}, columns.size(), rows.size());
+  require_equal({"MatrixSketch::update", "deltas.size()", "rows.size()"}, deltas.size(), rows.size());
   const SketchConfig& config = phi_.config();
   std::uint64_t largest_column = 0;
   for (const std::uint64_t column : columns) largest_column = std::max(largest_column, column);
@@ -202,7 +203,9 @@ void MatrixSketch::locate_entries(std::span<const std::uint64_t> run_rows, std::
 
 void MatrixSketch::update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                                std::span<const double> values) {
-  assert(rows.size() == weights.size() && values.size() == rows.size() * columns_);
+  require_equal({"MatrixSketch::update_rows", "weights.size()", "rows.size()"}, weights.size(), rows.size());
+  require_equal({"MatrixSketch::update_rows", "values.size()", "rows.size() times the number of columns"},
+                values.size(), rows.size() * columns_);
   const auto columns = static_cast<std::size_t>(columns_);
   if (!kernels::all_valid(rows.data(), weights.data(), rows.size(), config().dimension) ||
       !kernels::all_finite(values)) {
@@ -357,7 +360,8 @@ VectorSketch MatrixSketch::product(std::uint64_t first_column, std::span<const d
 }
 
 VectorSketch MatrixSketch::product(std::span<const double> x, std::uint32_t lane) const {
-  assert(x.size() == columns_ && lane < config().lanes);
+  require_equal({"MatrixSketch::product", "x.size()", "the number of columns"}, x.size(), columns_);
+  require_below({"MatrixSketch::product", "lane", "the number of lanes"}, lane, config().lanes);
   SketchConfig single = config();
   single.lanes = 1;
   VectorSketch y(single);
@@ -377,6 +381,8 @@ VectorSketch MatrixSketch::cell_norms(const DenseMatrix& factor) const {
   if (factor.rows != columns_) {
     throw InputError(fmt::format("a metric for rows of {} columns, but A has {} columns", factor.rows, columns_));
   }
+  require_equal({"MatrixSketch::cell_norms", "factor.values.size()", "factor.rows * factor.columns"},
+                factor.values.size(), factor.rows * factor.columns);
   const DenseMatrix directions = to_dense_matrix(matrix_view(factor).transpose());
   VectorSketch norms(config());
   kernels::norms(table_.data(), norms.table().size() / config().lanes, shape_of(*this), directions.values.data(),
@@ -385,7 +391,10 @@ VectorSketch MatrixSketch::cell_norms(const DenseMatrix& factor) const {
 }
 
 void MatrixSketch::row_estimates(std::uint64_t i, std::uint32_t lane, std::span<double> out) const {
-  assert(i < config().dimension && lane < config().lanes && out.size() == config().rows * columns_);
+  require_below({"MatrixSketch::row_estimates", "i", "the dimension"}, i, config().dimension);
+  require_below({"MatrixSketch::row_estimates", "lane", "the number of lanes"}, lane, config().lanes);
+  require_equal({"MatrixSketch::row_estimates", "out.size()", "rows of the table times the number of columns"},
+                out.size(), config().rows * columns_);
   PhiColumns phi(config());
   phi_.locate(0, std::span(&i, 1), phi);
   double* value = out.data();
@@ -397,11 +406,12 @@ void MatrixSketch::row_estimates(std::uint64_t i, std::uint32_t lane, std::span<
 }
 
 double MatrixSketch::scale_of(std::uint64_t i, std::uint32_t lane) const {
+  require_below({"MatrixSketch::scale_of", "lane", "the number of lanes"}, lane, config().lanes);
   return static_cast<double>(phi_.scales()(i, lane));
 }
 
 void MatrixSketch::estimate_row(std::uint64_t i, std::span<double> out) const {
-  assert(out.size() == columns_);
+  require_equal({"MatrixSketch::estimate_row", "out.size()", "the number of columns"}, out.size(), columns_);
   std::vector<double> estimates(config().rows * out.size());
   row_estimates(i, 0, estimates);
   std::array<double, 15> storage{};

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <cassert>
 
+#include "random/argument_checks.hpp"
 #include "sketch/kernels.hpp"
 
 namespace weir {
@@ -22,6 +22,10 @@ std::uint32_t fields_per_word(const SketchConfig& config) { return usable_bits /
 /// Words that `rows` rows take.
 std::uint32_t words_of(std::uint32_t rows, const SketchConfig& config) {
   return (rows + fields_per_word(config) - 1) / fields_per_word(config);
+}
+
+void require_at_most_capacity(std::span<const std::uint64_t> keys) {
+  require_at_most({"SketchOperator", "keys.size()", "PhiColumns::capacity"}, keys.size(), PhiColumns::capacity);
 }
 
 const SketchConfig& validated(const SketchConfig& config) {
@@ -54,7 +58,7 @@ SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_si
 }
 
 RowBits SketchOperator::hash(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const {
-  assert(keys.size() <= PhiColumns::capacity);
+  require_at_most_capacity(keys);
   std::span<std::uint64_t> words(columns.words);
   for (const WordFunction& word : row_words_[level]) {
     word.fill(keys, words.first(keys.size()));
@@ -78,6 +82,7 @@ void SketchOperator::locate_all(std::span<const std::uint64_t> keys, PhiColumns&
 }
 
 void SketchOperator::locate_groups(std::span<const std::uint64_t> keys, PhiColumns& columns) const {
+  require_at_most_capacity(keys);
   std::array<std::uint64_t, PhiColumns::capacity> groups;
   for (std::uint32_t level = 1; level < config_.levels; ++level) {
     const std::uint64_t size = config_.group_size(level);
@@ -93,6 +98,7 @@ void SketchOperator::locate_groups(std::span<const std::uint64_t> keys, PhiColum
 
 std::optional<MixedLanes> SketchOperator::prepare_scales(std::span<const std::uint64_t> keys, std::uint32_t first,
                                                          std::uint32_t count, PhiColumns& columns) const {
+  require_at_most_capacity(keys);
   if (!scales_.is_mix() || count == 1) {
     scales_.fill(keys, first, count, columns.scales);
     return std::nullopt;

@@ -4,8 +4,10 @@
 
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "matrix_view.hpp"
+#include "random/argument_checks.hpp"
 #include "sketch/gram.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
@@ -55,6 +57,7 @@ std::uint64_t RowsSketch::size(const SketchConfig& config, std::uint64_t d, cons
 
 void RowsSketch::update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                         std::span<const double> deltas) {
+  require_equal({"RowsSketch::update", "columns.size()", "rows.size()"}, columns.size(), rows.size());
   if (!exact_gram.empty() && !rows.empty()) {
     throw InputError(fmt::format("a change of entry ({}, {}): expected whole rows, as the Gram matrix is kept exactly",
                                  rows[0], columns[0]));
@@ -88,6 +91,17 @@ void RowsSketch::update_rows(std::span<const std::uint64_t> rows, std::span<cons
 
 DenseMatrix RowsSketch::gram() const {
   return exact_gram.empty() ? gram_of(wide) : DenseMatrix{columns(), columns(), exact_gram};
+}
+
+DenseMatrix RowsSketch::checked_gram() const {
+  DenseMatrix gram = this->gram();
+  const auto diagonal = matrix_view(std::as_const(gram)).diagonal();
+  Eigen::Index column = 0;
+  if (diagonal.minCoeff(&column) < -1e-9 * diagonal.cwiseAbs().maxCoeff()) {
+    throw InputError(fmt::format("the sum of the squares of column {} of the rows is {:.6g}, below 0: {}", column,
+                                 diagonal(column), unmatched_row));
+  }
+  return gram;
 }
 
 void RowsSketch::add(const RowsSketch& other, double coefficient) {

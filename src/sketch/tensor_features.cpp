@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <cassert>
 #include <cmath>
 #include <numeric>
 #include <optional>
 #include <vector>
 
+#include "random/argument_checks.hpp"
 #include "sketch/fourier.hpp"
 #include "sketch/matrix_kernels.hpp"
 #include "sketch/tensor_kernels.hpp"
@@ -57,7 +57,10 @@ class TensorFeatures::Implementation {
   [[nodiscard]] std::size_t size() const noexcept { return config_.sparsity * buckets_; }
 
   void apply(std::span<const double> rows, std::span<double> out) {
-    assert(rows.size() % d_ == 0 && out.size() == rows.size() / d_ * size());
+    const std::size_t count = rows.size() / d_;
+    require_equal({"TensorFeatures::apply", "rows.size()", "a multiple of the dimension"}, rows.size(), count * d_);
+    require_equal({"TensorFeatures::apply", "out.size()", "size() times the number of rows"}, out.size(),
+                  count * size());
     if (!kernels::all_finite(rows)) {
       for (std::size_t t = 0; t < rows.size(); ++t) {
         if (!std::isfinite(rows[t])) {
@@ -65,7 +68,6 @@ class TensorFeatures::Implementation {
         }
       }
     }
-    const std::size_t count = rows.size() / d_;
     for (std::size_t first = 0; first < count; first += transform_ ? 1 : lanes) {
       const std::size_t width = transform_ ? 1 : std::min(lanes, count - first);
       const auto some = rows.subspan(first * d_, width * d_);

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cassert>
 #include <cmath>
 #include <limits>
 
+#include "random/argument_checks.hpp"
 #include "sketch/fourier.hpp"
 #include "sketch/kernels.hpp"
 #include "sketch/tensor_kernels.hpp"
@@ -154,7 +154,7 @@ void TensorSketchConfig::validate() const {
 }
 
 SketchConfig TensorSketchConfig::factor(std::size_t q, std::uint32_t k) const {
-  assert(q < dimensions.size());
+  require_below({"TensorSketchConfig::factor", "q", "dimensions.size()"}, q, dimensions.size());
   const std::uint64_t factor_seed = subkey(seed, Purpose::operand, static_cast<std::uint32_t>(q), 0);
   SketchConfig config{.dimension = dimensions[q], .rows = rows, .buckets = buckets, .lanes = 1};
   config.randomness = randomness;
@@ -260,11 +260,13 @@ TensorSketch::TensorSketch(const TensorSketchConfig& the_config, std::span<const
 
 void TensorSketch::update(std::size_t q, std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
                           std::span<const double> deltas) {
+  require_below({"TensorSketch::update", "q", "the number of factors"}, q, factors.size());
   for (MatrixSketch& block : factors[q]) block.update(rows, columns, deltas);
 }
 
 void TensorSketch::update_rows(std::size_t q, std::span<const std::uint64_t> rows, std::span<const double> weights,
                                std::span<const double> values) {
+  require_below({"TensorSketch::update_rows", "q", "the number of factors"}, q, factors.size());
   for (MatrixSketch& block : factors[q]) block.update_rows(rows, weights, values);
 }
 

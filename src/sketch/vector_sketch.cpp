@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cmath>
 #include <functional>
 
+#include "random/argument_checks.hpp"
 #include "sketch/kernels.hpp"
 #include "sketch/matrix_kernels.hpp"
 #include "weir/error.hpp"
@@ -42,7 +42,7 @@ double median_inner_product(const SketchConfig& config, std::span<const double> 
 VectorSketch::VectorSketch(const SketchConfig& config) : phi_(config), table_(config.table_size()), columns_(config) {}
 
 void VectorSketch::update(std::span<const std::uint64_t> keys, std::span<const double> deltas) {
-  assert(keys.size() == deltas.size());
+  require_equal({"VectorSketch::update", "deltas.size()", "keys.size()"}, deltas.size(), keys.size());
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
     const auto chunk_keys = keys.subspan(first, count);
@@ -148,7 +148,10 @@ Estimate VectorSketch::f2() const {
   return {value, median_deviations(config().rows) * std::sqrt(2.0 / static_cast<double>(config().buckets)) * value};
 }
 
-double VectorSketch::lane_f2(std::uint32_t lane) const { return median_inner_product(config(), table_, table_, lane); }
+double VectorSketch::lane_f2(std::uint32_t lane) const {
+  require_below({"VectorSketch::lane_f2", "lane", "the number of lanes"}, lane, config().lanes);
+  return median_inner_product(config(), table_, table_, lane);
+}
 
 Estimate VectorSketch::point(std::uint64_t key) const {
   std::array<double, 15> rows{};
@@ -168,7 +171,7 @@ Estimate VectorSketch::inner_product(const VectorSketch& other) const {
 
 void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<double> out) const {
   const SketchConfig& shape = config();
-  assert(out.size() == keys.size() * shape.lanes);
+  require_equal({"VectorSketch::estimate", "out.size()", "keys.size() * lanes"}, out.size(), keys.size() * shape.lanes);
   PhiColumns columns(shape);
   for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
@@ -178,7 +181,9 @@ void VectorSketch::estimate(std::span<const std::uint64_t> keys, std::span<doubl
 }
 
 void VectorSketch::row_estimates(std::uint64_t key, std::uint32_t lane, std::span<double> out) const {
-  assert(out.size() == config().rows);
+  require_equal({"VectorSketch::row_estimates", "out.size()", "the number of rows of the table"}, out.size(),
+                config().rows);
+  require_below({"VectorSketch::row_estimates", "lane", "the number of lanes"}, lane, config().lanes);
   PhiColumns columns(config());
   phi_.locate(0, std::span(&key, 1), columns);
   for (std::size_t row = 0; row < out.size(); ++row) {
@@ -190,7 +195,8 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
                         std::span<const double> thresholds, std::vector<ScanHit>& hits, CellScore items) const {
   const SketchConfig& shape = config();
   const CellScore score = level > 0 ? CellScore::magnitude : items;
-  assert(level < shape.levels && thresholds.size() == shape.lanes);
+  require_below({"VectorSketch::scan", "level", "the number of levels"}, level, shape.levels);
+  require_equal({"VectorSketch::scan", "thresholds.size()", "the number of lanes"}, thresholds.size(), shape.lanes);
   PhiColumns columns(shape);
   std::array<std::uint64_t, PhiColumns::capacity> keys;
   for (std::uint64_t done = 0; done < count; done += PhiColumns::capacity) {
@@ -203,6 +209,7 @@ void VectorSketch::scan(std::uint32_t level, std::uint64_t first, std::uint64_t 
 }
 
 double VectorSketch::scale_of(std::uint64_t key, std::uint32_t lane) const {
+  require_below({"VectorSketch::scale_of", "lane", "the number of lanes"}, lane, config().lanes);
   return static_cast<double>(phi_.scales()(key, lane));
 }
 

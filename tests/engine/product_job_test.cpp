@@ -162,8 +162,8 @@ TEST_F(ProductJobTest, LiftedRowsDrawByTheFourthPower) {
     const JobResult result = run_job(world, setting.model, {config(1024)}, setting.source);
     if (!world.local_is_root()) continue;
     EXPECT_EQ(result.y.degree(), 2u);
-    const SampleResult drawn =
-        draws_of_roots(draw_with_replacement(result.y.drawn_from(), {.samples = 1023}), result.y.y());
+    const SampleResult drawn = draws_of_roots(draw_with_replacement(result.y.drawn_from(), {.samples = 1023}),
+                                              result.y.drawn_from(), result.y.y());
     EXPECT_GT(statistics::chi_squared_fit(counts(drawn), operands.law(4)).p_value, significance) << setting.name;
     const std::vector<double> y = operands.y();
     // The norm is that of y, within five standard deviations of a median of rows.

@@ -322,5 +322,13 @@ TEST(DensePairs, RefuseOtherLawsAndOtherNumbersOfFactors) {
             "pairs are drawn from 2 factors, not 3");
 }
 
+TEST(DenseTensor, AZeroOperandNeedsNoGramMatrix) {
+  // The eigenvalues of the metric of the rows of A1, 4000 x 4000, would take minutes.
+  DenseTensor operands(Sides{2, 2}, Sides{4000, 1});
+  operands.x[7] = 1;
+  operands.x_events = 1;
+  EXPECT_TRUE(draw_pairs(operands, {}).zero_vector);
+}
+
 }  // namespace
 }  // namespace weir

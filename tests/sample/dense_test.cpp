@@ -173,5 +173,11 @@ TEST(DenseDraws, FewerCoordinatesThanSamples) {
   EXPECT_DOUBLE_EQ(horvitz_thompson_moment(result.draws, 2), 34);
 }
 
+TEST(DenseDraws, MillionsOfSamplesOfFewCoordinatesAreAllOfThem) {
+  const DenseVector y = make_dense({0, 5, 0, -3, 0});
+  const DenseDrawOptions most{.samples = std::numeric_limits<std::uint32_t>::max()};
+  EXPECT_EQ(draw_without_replacement(y, most).draws.size(), 2U);
+}
+
 }  // namespace
 }  // namespace weir

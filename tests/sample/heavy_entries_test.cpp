@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <set>
 #include <vector>
 
+#include "support/bounds.hpp"
 #include "support/message_of.hpp"
 #include "support/statistics.hpp"
 #include "weir/error.hpp"
@@ -140,6 +142,18 @@ TEST(HeavyEntries, BoundsAndCompletenessHold) {
       if (std::abs(entry.estimate.value - y[entry.index * n2 + entry.column]) > entry.estimate.bound) ++broken;
     }
     EXPECT_GT(found.complete_above, 0);
+    // The first norm that is no candidate's, and the deviations that both it and one that is overlooked may have.
+    std::vector<double> row_squares(n1), column_squares(n2);
+    for (std::size_t t = 0; t < y.size(); ++t) {
+      row_squares[t / n2] += y[t] * y[t];
+      column_squares[t % n2] += y[t] * y[t];
+    }
+    std::ranges::sort(row_squares, std::greater());
+    std::ranges::sort(column_squares, std::greater());
+    const double deviations = std::sqrt(10.0 * square_sum(y) / 1024);
+    EXPECT_LE(found.complete_above,
+              std::sqrt(std::max(row_squares[candidates], column_squares[candidates])) + 2 * deviations);
+    EXPECT_GE(found.complete_above, deviations);
     for (std::size_t t = 0; t < y.size(); ++t) {
       if (std::abs(y[t]) <= found.complete_above) continue;
       ++heavy;
@@ -271,6 +285,8 @@ TEST(EstimateEntries, KeepTheirBounds) {
   const std::vector<double> y = tensor.y();
   for (const std::uint32_t sparsity : {1U, 3U}) {
     std::uint64_t astray = 0;
+    testing_support::BoundTrials heavy_row;
+    testing_support::BoundTrials other_rows;
     for (std::uint64_t t = 0; t < trials; ++t) {
       // Every other one is in the row that holds most of y.
       const std::uint64_t i1 = t % 2 == 0 ? 30 : finalise(t) % n1;
@@ -278,8 +294,12 @@ TEST(EstimateEntries, KeepTheirBounds) {
       const TensorSketch sketch = tensor.sketch(config_for(64, sparsity, t));
       const Estimate estimate = estimate_entries(sketch, std::vector<std::array<std::uint64_t, 2>>{{i1, i2}}).front();
       astray += std::abs(estimate.value - y[i1 * n2 + i2]) > estimate.bound ? 1U : 0U;
+      (t % 2 == 0 ? heavy_row : other_rows).add(estimate, y[i1 * n2 + i2]);
     }
     EXPECT_GT(statistics::binomial_survival(trials, 0.01, astray), significance) << astray << " of " << trials;
+    // Wider than of a vector: the variance that is allowed is that of a row and a column whose other entries all leak in.
+    heavy_row.expect(2.5, 6, "heavy row");
+    other_rows.expect(2.5, 6, "other rows");
   }
 }
 
@@ -304,6 +324,21 @@ TEST(HeavyEntries, OfAnOverflowAreRefused) {
   sketch.core = {1};
   EXPECT_EQ(message_of<InputError>([&] { (void)heavy_entries(sketch, 1); }),
             "||y||^2 overflows a double; scale the values down");
+}
+
+TEST(HeavyEntries, OfAZeroFactorAreKnownAtOnce) {
+  // All 2^32 rows would be scanned otherwise, for minutes.
+  const TensorSketchConfig config{.dimensions = {longest_scanned_factor, longest_scanned_factor}, .buckets = 16};
+  for (const bool first_is_zero : {true, false}) {
+    TensorSketch sketch(config, std::vector<std::uint64_t>{2, 2});
+    sketch.core = {1, 2, 3, 4};
+    const std::vector<std::uint64_t> rows{5, 1000};
+    sketch.update_rows(first_is_zero ? 1 : 0, rows, std::vector<double>{1, 1}, std::vector<double>{1, 2, 3, 4});
+    const HeavyEntries none = heavy_entries(sketch, 5);
+    EXPECT_TRUE(none.entries.empty());
+    EXPECT_EQ(none.f2, 0);
+    EXPECT_EQ(none.complete_above, 0);
+  }
 }
 
 }  // namespace

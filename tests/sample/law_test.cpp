@@ -18,6 +18,8 @@ namespace {
 
 using testing_support::count_draws;
 using testing_support::expect_law;
+using testing_support::expect_power;
+using testing_support::law_of;
 using testing_support::LawCounts;
 using testing_support::make_keys;
 using testing_support::make_vector;
@@ -51,7 +53,9 @@ TEST_P(LawOfShapes, WithDeletionsAndSigns) {
   const auto& [shape, p] = GetParam();
   const SparseVector y = make_vector(shape, make_keys(128, [](std::uint64_t t) { return t; }));
   const SketchConfig config{.dimension = 256, .buckets = 256, .p = p};
-  expect_law(count_draws(config, y, with_deletions(y, 256), 4000), y, p);
+  const LawCounts drawn = count_draws(config, y, with_deletions(y, 256), 3000);
+  expect_law(drawn, y, p);
+  expect_power(drawn, law_of(y, p));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, LawOfShapes, ::testing::ValuesIn(shape_cases()), name_of_shape);
@@ -89,7 +93,9 @@ TEST_P(LawOfKeys, StructuredOrRandom) {
   const SparseVector y = make_vector("zipf", keys.keys);
   const SketchConfig config{
       .dimension = std::uint64_t{1} << keys.dimension_bits, .buckets = 256, .levels = keys.levels};
-  expect_law(count_draws(config, y, y, keys.trials), y, 2);
+  const LawCounts drawn = count_draws(config, y, y, keys.trials);
+  expect_law(drawn, y, 2);
+  expect_power(drawn, law_of(y, 2));
 }
 
 INSTANTIATE_TEST_SUITE_P(Keys, LawOfKeys, ::testing::ValuesIn(key_cases()), name_of_keys);
@@ -126,7 +132,7 @@ std::vector<MatrixCase> matrix_cases() {
           {"scattered_wide", 77, 1001, scattered(200, 16), 1000},
           {"scattered_tall", 100003, 11, scattered(200, 20), 500},
           {"one_heavy_row", 1000, 700, one_row, 1000},
-          {"kwise", 13, 50, filled(13, 50), 300, Randomness::kwise}};
+          {"kwise", 13, 50, filled(13, 50), 360, Randomness::kwise}};
 }
 
 class LawOfMatrices : public ::testing::TestWithParam<MatrixCase> {};
@@ -139,7 +145,9 @@ TEST_P(LawOfMatrices, WithRowsAsGroups) {
                             .levels = 2,
                             .randomness = matrix.randomness,
                             .row_length = matrix.n2};
-  expect_law(count_draws(config, matrix.y, with_deletions(matrix.y, config.dimension), matrix.trials), matrix.y, 2);
+  const LawCounts drawn = count_draws(config, matrix.y, with_deletions(matrix.y, config.dimension), matrix.trials);
+  expect_law(drawn, matrix.y, 2);
+  expect_power(drawn, law_of(matrix.y, 2));
 }
 
 INSTANTIATE_TEST_SUITE_P(Matrices, LawOfMatrices, ::testing::ValuesIn(matrix_cases()), name_of_matrix);

@@ -381,5 +381,29 @@ TEST(Sampler, ResiduesOfRoundingAreNotDrawn) {
   EXPECT_TRUE(heavy_coordinates(sketch, 5).empty());
 }
 
+TEST(Sampler, WithoutReplacementMoreSamplesThanCoordinatesGiveThemAll) {
+  for (const std::uint64_t dimension : {std::uint64_t{1}, std::uint64_t{1000}}) {
+    const SparseVector y = make_vector("zipf", make_keys(dimension, [](auto t) { return t; }));
+    for (const std::uint32_t samples : {1000U, 100000U, 4000000000U}) {
+      SketchConfig config = suggest_config({.dimension = dimension, .samples = samples, .without_replacement = true});
+      config.seed = 8;
+      EXPECT_LE(config.table_size(), std::size_t{1} << 20U);
+      const SampleResult result = draw_without_replacement(sketch_of(config, y), {.samples = samples});
+      ASSERT_EQ(result.draws.size(), dimension) << samples;
+      std::set<std::uint64_t> drawn;
+      for (const Draw& draw : result.draws) {
+        EXPECT_EQ(draw.inclusion, 1.0);
+        drawn.insert(draw.index);
+      }
+      EXPECT_EQ(drawn.size(), dimension);
+    }
+  }
+  // Of fewer non-zero coordinates than samples, in a large space, all come too, and the search ends.
+  const SparseVector sparse = make_vector("flat", random_keys(10, 40));
+  const VectorSketch sketch = sketch_of(
+      {.dimension = std::uint64_t{1} << 40U, .buckets = 1U << 16U, .lanes = 2, .levels = 3, .seed = 8}, sparse);
+  EXPECT_EQ(draw_without_replacement(sketch, {.samples = 60000}).draws.size(), 10U);
+}
+
 }  // namespace
 }  // namespace weir

@@ -113,7 +113,8 @@ TEST(Sizing, RefusesTablesOutOfReason) {
   EXPECT_THROW((void)suggest_lanes(std::numeric_limits<std::uint32_t>::max(), 0.1, 0), UsageError);
   EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .epsilon = 1e-300}), UsageError);
   EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .samples = 100, .epsilon = 1e-8}), UsageError);
-  EXPECT_THROW((void)suggest_config({.dimension = 1U << 20U, .samples = 4'000'000'000U, .without_replacement = true}),
+  EXPECT_THROW((void)suggest_config(
+                   {.dimension = std::uint64_t{1} << 40U, .samples = 4'000'000'000U, .without_replacement = true}),
                UsageError);
 }
 
@@ -172,6 +173,20 @@ TEST(Sizing, RefusesPairsThatItHasNoShapeFor) {
     bad = good;
     bad.failure = share;
     EXPECT_THROW((void)suggest_pairs_config(bad, 100, false), UsageError);
+  }
+}
+
+TEST(Sizing, WithoutReplacementNoMoreThanAllCoordinatesCanBeDrawn) {
+  for (const std::uint64_t dimension : {std::uint64_t{1}, std::uint64_t{100}, std::uint64_t{1000}}) {
+    for (const double p : {2.0, 0.5}) {
+      SamplingRequest request{.dimension = dimension, .p = p, .without_replacement = true};
+      request.samples = static_cast<std::uint32_t>(dimension);
+      const SketchConfig all = suggest_config(request);
+      for (const std::uint32_t samples : {100000U, 1000000U, 4000000000U}) {
+        request.samples = samples;
+        EXPECT_EQ(suggest_config(request), all) << dimension << ' ' << samples;
+      }
+    }
   }
 }
 

@@ -198,5 +198,25 @@ TEST(Config, AGroupIsARowWhereRowsHaveALength) {
   EXPECT_EQ(config.rows_at(1), 3U);
 }
 
+TEST(Config, IsAnswerableWhenAQueryScansNoMoreThan2To40Items) {
+  SketchConfig config = good();
+  EXPECT_NO_THROW(require_answerable(config));
+  config.dimension = longest_scan;
+  EXPECT_NO_THROW(require_answerable(config));
+  ++config.dimension;
+  testing_support::expect_error<UsageError>(
+      [&] { require_answerable(config); },
+      {"levels is 1 and the dimension 1099511627777", "would scan more than 2^40 items one by one"});
+  config.levels = 2;  // 2^20 items a group
+  EXPECT_NO_THROW(require_answerable(config));
+  config.dimension = std::uint64_t{1} << 63U;
+  EXPECT_NO_THROW(require_answerable(config));
+  // Rows of two entries are too many groups.
+  config.row_length = 2;
+  EXPECT_THROW(require_answerable(config), UsageError);
+  config.row_length = std::uint64_t{1} << 23U;
+  EXPECT_NO_THROW(require_answerable(config));
+}
+
 }  // namespace
 }  // namespace weir

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "support/bounds.hpp"
 #include "support/message_of.hpp"
 #include "support/simd_targets.hpp"
 #include "weir/error.hpp"
@@ -704,6 +705,62 @@ TEST(TensorFeatures, SayWhatIsWrong) {
   EXPECT_EQ(message_of<InputError>([&] { features.apply(rows, out); }), "the value of row 1, column 2 is inf");
   EXPECT_EQ(out, std::vector<double>(3 * 16, 42.0));
   features.apply({}, {});
+}
+
+TEST(TensorImage, BoundsAreThoseOfTheTheory) {
+  for (const std::size_t factors : {std::size_t{1}, std::size_t{2}, std::size_t{3}}) {
+    const Operands first(std::vector<std::size_t>(factors, 7), std::vector<std::size_t>(factors, 2), 81);
+    Operands second = first;
+    second.core = numbers(second.core.size(), 99, real_number);
+    const TensorSketchConfig config = config_for(first.n, 5, 16, 3, 4);
+    const TensorImage image = first.sketch(config).image();
+    const TensorImage other = second.sketch(config).image();
+    // 2 (2^p - 1) and 2 (3^p - 2^(p + 1) + 1).
+    const double pure = factors == 1 ? 2 : factors == 2 ? 6 : 14;
+    const double mixed = factors == 1 ? 0 : factors == 2 ? 4 : 24;
+    const double relative = (pure / 16 + mixed / 256) / 3;
+    const double f2 = image.f2().value;
+    const auto expect_bound = [](const Estimate& estimate, double variance) {
+      EXPECT_NEAR(estimate.bound, std::sqrt(10 * variance), 1e-9 * estimate.bound);
+    };
+    expect_bound(image.f2(), relative * f2 * f2);
+    expect_bound(image.inner_product(other), relative * f2 * other.f2().value);
+    expect_bound(image.point(std::vector<std::uint64_t>(factors, 3)), f2 / 48);
+  }
+}
+
+// For y = u (x) v with entries +-1 every pattern of the variance counts fully. The errors of norms have heavier tails than
+// normal ones, of products of two sketches; those of points have not.
+TEST(TensorImage, BoundsAreNotNeedlesslyWide) {
+  constexpr std::size_t n = 40;
+  const auto sign = [](std::uint64_t id) { return finalise(id) % 2 == 0 ? 1.0 : -1.0; };
+  std::vector<double> u;
+  std::vector<double> v;
+  for (std::uint64_t i = 0; i < n; ++i) {
+    u.push_back(sign(i));
+    v.push_back(sign(i + 1000));
+  }
+  testing_support::BoundTrials norms;
+  testing_support::BoundTrials points;
+  testing_support::BoundTrials products;
+  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+    TensorSketch sketch({.dimensions = {n, n}, .rows = 5, .buckets = 64, .seed = seed},
+                        std::vector<std::uint64_t>{1, 1});
+    const std::vector<double> ones(n, 1.0);
+    sketch.update_rows(0, first_ids(n), ones, u);
+    sketch.update_rows(1, first_ids(n), ones, v);
+    sketch.core = {1.0};
+    const TensorImage image = sketch.image();
+    sketch.core = {2.0};
+    const std::uint64_t i = seed % n;
+    const std::uint64_t j = seed / n % n;
+    norms.add(image.f2(), n * n);
+    points.add(image.point(std::vector<std::uint64_t>{i, j}), u[i] * v[j]);
+    products.add(image.inner_product(sketch.image()), 2 * n * n);
+  }
+  norms.expect(1.5, 2.8, "norm");
+  points.expect(1.8, 2.8, "point");
+  products.expect(1.5, 2.8, "inner product");
 }
 
 }  // namespace

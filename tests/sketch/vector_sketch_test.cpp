@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "support/bounds.hpp"
 #include "support/simd_targets.hpp"
 #include "support/statistics.hpp"
 #include "weir/error.hpp"
@@ -680,6 +681,64 @@ TEST(VectorSketch, CopiesAreIndependent) {
   copy.scale(0);
   EXPECT_TRUE(copy.is_zero());
   EXPECT_FALSE(original.is_zero());
+}
+
+// At least h of R rows must stray by k deviations, each with probability 1 / k^2: C(R, h) k^(-2h) = 0.01.
+TEST(Estimate, MedianDeviationsSolveTheirEquation) {
+  EXPECT_NEAR(median_deviations(1), 10, 1e-12);
+  EXPECT_NEAR(median_deviations(3), std::pow(3 * 100, 1.0 / 4), 1e-12);
+  EXPECT_NEAR(median_deviations(5), std::pow(10 * 100, 1.0 / 6), 1e-12);
+  EXPECT_NEAR(median_deviations(7), std::pow(35 * 100, 1.0 / 8), 1e-12);
+  EXPECT_NEAR(median_deviations(15), std::pow(6435 * 100, 1.0 / 16), 1e-12);
+}
+
+TEST(VectorSketch, BoundsAreThoseOfTheTheory) {
+  const Stream y = zipf_vector(400);
+  Stream z = y;
+  for (std::size_t t = 0; t < z.deltas.size(); ++t) z.deltas[t] *= t % 2 == 0 ? 0.5 : -0.25;
+  for (const std::uint32_t rows : {1U, 5U}) {
+    const SketchConfig config{.dimension = 400, .rows = rows, .buckets = 64, .lanes = 8, .seed = 3};
+    const VectorSketch of_y = sketch_of(config, y);
+    const VectorSketch of_z = sketch_of(config, z);
+    const double deviations = rows == 1 ? 10 : std::sqrt(10.0);
+    const double f2 = of_y.f2().value;
+    const auto expect_bound = [&](const Estimate& estimate, double variance) {
+      EXPECT_NEAR(estimate.bound, deviations * std::sqrt(variance), 1e-9 * estimate.bound);
+    };
+    expect_bound(of_y.f2(), 2 * f2 * f2 / 64);
+    expect_bound(of_y.point(17), f2 / 64);
+    expect_bound(of_y.inner_product(of_z), 2 * f2 * of_z.f2().value / 64);
+  }
+}
+
+// Many equal magnitudes have nearly the largest variances that the theory allows, and nearly normal errors. Of the inner
+// product, z being y with one sign in 20 reversed, the variance is (1 + 0.9^2) / 2 of the largest.
+TEST(VectorSketch, BoundsAreNotNeedlesslyWide) {
+  constexpr std::size_t n = 1000;
+  Stream y;
+  Stream z;
+  for (std::size_t t = 0; t < n; ++t) {
+    y.keys.push_back(t);
+    y.deltas.push_back(finalise(t) % 2 == 0 ? 3 : -3);
+  }
+  z = y;
+  for (std::size_t t = 0; t < n; t += 20) z.deltas[t] *= -1;
+  for (const std::uint32_t rows : {1U, 5U}) {
+    testing_support::BoundTrials norms;
+    testing_support::BoundTrials points;
+    testing_support::BoundTrials products;
+    for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+      const SketchConfig config{.dimension = n, .rows = rows, .buckets = 64, .lanes = 1, .seed = seed};
+      const VectorSketch of_y = sketch_of(config, y);
+      norms.add(of_y.f2(), 9 * n);
+      points.add(of_y.point(seed % n), y.deltas[seed % n]);
+      products.add(of_y.inner_product(sketch_of(config, z)), 0.9 * 9 * n);
+    }
+    const double expected = rows == 1 ? 3.9 : 2.3;
+    norms.expect(0.8 * expected, 1.2 * expected, "norm");
+    points.expect(0.8 * expected, 1.2 * expected, "point");
+    products.expect(0.8 * expected, 1.3 * expected, "inner product");
+  }
 }
 
 }  // namespace

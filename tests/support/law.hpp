@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/law_power.hpp"
 #include "support/statistics.hpp"
 #include "weir/random/source.hpp"
 #include "weir/sample/sampler.hpp"
@@ -105,6 +106,9 @@ struct LawCounts {
   std::uint64_t strangers = 0;        ///< Draws of keys that are not in the vector.
   std::uint64_t lanes_tried = 0;
   std::vector<std::vector<std::int64_t>> lane_draws;  ///< [trial][lane - 1]: position drawn, -1 for none.
+  /// Each draw beside the position that its lane would have drawn without noise, where that is known.
+  std::vector<statistics::Match> matches;
+  std::vector<double> law_of_matches;  ///< Where they are matched by something else than the position.
 
   [[nodiscard]] std::uint64_t draws() const {
     std::uint64_t sum = strangers;
@@ -112,6 +116,26 @@ struct LawCounts {
     return sum;
   }
 };
+
+/// The position that each of the lanes 1 .. L-1 of a sketch of y draws where nothing collides: that of the largest |value|
+/// times its scale.
+inline std::vector<std::size_t> exact_winners(const SketchConfig& config, const SparseVector& y) {
+  const ScaleFunction scales(config.randomness, config.seed, config.independence, config.law, config.p, config.lanes);
+  std::vector<float> of_keys((y.keys.size() + 7) / 8 * 8 * config.lanes);
+  scales.fill(y.keys, 0, config.lanes, of_keys);
+  std::vector<std::size_t> winners(config.lanes - 1);
+  std::vector<double> largest(config.lanes);
+  for (std::size_t t = 0; t < y.keys.size(); ++t) {
+    for (std::size_t lane = 1; lane < config.lanes; ++lane) {
+      const double scaled = std::abs(y.values[t]) * static_cast<double>(of_keys[t * config.lanes + lane]);
+      if (scaled > largest[lane]) {
+        largest[lane] = scaled;
+        winners[lane - 1] = t;
+      }
+    }
+  }
+  return winners;
+}
 
 /// Draws of `sampler`, a function of a sketch, from `trials` sketches with the seeds first_seed, first_seed + 1, ...
 template <class Sampler>
@@ -125,6 +149,7 @@ LawCounts count_draws_of(const Sampler& sampler, SketchConfig config, const Spar
     config.seed = first_seed + trial;
     VectorSketch sketch(config);
     sketch.update(updates.keys, updates.values);
+    const std::vector<std::size_t> winners = exact_winners(config, y);
     auto& row = result.lane_draws.emplace_back(config.lanes - 1, -1);
     for (const Draw& draw : sampler(sketch).draws) {
       const auto found = position.find(draw.index);
@@ -133,11 +158,21 @@ LawCounts count_draws_of(const Sampler& sampler, SketchConfig config, const Spar
       } else {
         ++result.counts[found->second];
         row[draw.lane - 1] = static_cast<std::int64_t>(found->second);
+        result.matches.push_back({found->second, winners[draw.lane - 1]});
       }
     }
     result.lanes_tried += config.lanes - 1;
   }
   return result;
+}
+
+/// `y` with the weights of the positions of a half, the |values|^p, multiplied by `factor`: what a sampler that is wrong
+/// about that half takes y for.
+inline SparseVector distorted(SparseVector y, const statistics::Half& half, double factor, double p) {
+  for (std::size_t t = 0; t < y.values.size(); ++t) {
+    if (half.contains[t]) y.values[t] *= std::pow(factor, 1 / p);
+  }
+  return y;
 }
 
 /// Draws with replacement, the same way.
@@ -149,15 +184,39 @@ inline LawCounts count_draws(const SketchConfig& config, const SparseVector& y, 
   return count_draws_of(sampler, config, y, updates, trials, first_seed);
 }
 
-/// No draw is of a key outside the vector, and the others have the `law`.
+/// No draw is of a key outside the vector, the others have the `law`, and they go astray from the draws without noise, where
+/// these are known, in no direction.
 inline void expect_law(const LawCounts& drawn, const std::vector<double>& law) {
   EXPECT_EQ(drawn.strangers, 0U);
   ASSERT_GT(drawn.draws(), 900U);
-  const statistics::ChiSquared test = statistics::chi_squared_fit(drawn.counts, law);
-  EXPECT_GT(test.p_value, law_significance)
-      << "chi-squared " << test.statistic << " with " << test.degrees << " degrees of freedom";
+  const statistics::Verdict of_counts = statistics::judge_law(drawn.counts, law);
+  EXPECT_GT(of_counts.p_value, law_significance) << of_counts.test;
+  if (!drawn.matches.empty()) {
+    const statistics::Verdict of_matches =
+        statistics::judge_matches(drawn.matches, drawn.law_of_matches.empty() ? law : drawn.law_of_matches);
+    EXPECT_GT(of_matches.p_value, law_significance) << of_matches.test;
+  }
   EXPECT_LT(statistics::total_variation(drawn.counts, law),
             statistics::total_variation_bound(law, drawn.draws(), law_significance));
+}
+
+/// There are so many draws that expect_law() rejects, with probability 0.98 at least, a sampler which multiplies the weights
+/// of a half of the law by 1.05, where a half holds 0.3 to 0.7 of the mass.
+inline void expect_power(const LawCounts& drawn, const std::vector<double>& law) {
+  const std::vector<statistics::Half> halves =
+      statistics::halves_of(drawn.law_of_matches.empty() ? law : drawn.law_of_matches);
+  for (const statistics::Half& half : halves) {
+    if (half.share < 0.3 || half.share > 0.7) continue;
+    const auto crossings = std::ranges::count_if(drawn.matches, [&](const statistics::Match& match) {
+      return half.contains[match[0]] != half.contains[match[1]];
+    });
+    const double crossing = static_cast<double>(crossings) / static_cast<double>(drawn.matches.size());
+    EXPECT_GE(statistics::power_of_matches(drawn.matches.size(), crossing, half.share, 0.05,
+                                           law_significance / static_cast<double>(halves.size())),
+              0.99)
+        << half.name << ", share " << half.share << ": " << drawn.matches.size() << " draws, of which " << crossing
+        << " cross";
+  }
 }
 
 inline void expect_law(const LawCounts& drawn, const SparseVector& y, double p) { expect_law(drawn, law_of(y, p)); }

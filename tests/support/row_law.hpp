@@ -10,6 +10,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -92,6 +93,13 @@ inline std::vector<double> law_of_rows(const SparseRows& rows, const DenseMatrix
   return normalised(std::move(masses));
 }
 
+/// The M-norms of the rows.
+inline std::vector<double> norms_of(const SparseRows& rows, const DenseMatrix& m) {
+  std::vector<double> norms;
+  for (std::size_t t = 0; t < rows.count(); ++t) norms.push_back(std::sqrt(quadratic_form(rows.row(t), m)));
+  return norms;
+}
+
 /// Each row goes too far and comes back, and as many others come and go.
 template <class Sketch>
 void add_with_deletions(Sketch& sketch, const SparseRows& rows, std::uint64_t n) {
@@ -114,14 +122,24 @@ void add_rows(Sketch& sketch, const SparseRows& rows) {
   sketch.update_rows(rows.keys, std::vector<double>(rows.count(), 1.0), rows.values);
 }
 
-/// Draws of a sampler, given the seed of a sketch, for the seeds first_seed ...; `position` says where a draw counts.
-template <class Sampler, class Position>
+/// Draws of a sampler, given the seed of a sketch, for the seeds first_seed ...; `position` says where a draw counts, and
+/// match(seed, draw) what it is beside, where it would be without noise. A sampler for which that is not known has no
+/// matches.
+struct NoMatches {};
+template <class Sampler, class Position, class Matcher = NoMatches>
 LawCounts count_draws_by(const Sampler& sampler, const Position& position, std::size_t positions, std::uint32_t lanes,
-                         std::uint64_t trials, std::uint64_t first_seed = 1) {
+                         std::uint64_t trials, std::uint64_t first_seed = 1, const Matcher& matcher = {}) {
   LawCounts result;
   result.counts.resize(positions);
   for (std::uint64_t trial = 0; trial < trials; ++trial) {
     auto& row = result.lane_draws.emplace_back(lanes - 1, -1);
+    const auto match = [&] {
+      if constexpr (std::is_same_v<Matcher, NoMatches>) {
+        return NoMatches{};
+      } else {
+        return matcher(first_seed + trial);
+      }
+    }();
     for (const Draw& draw : sampler(first_seed + trial).draws) {
       const std::int64_t at = position(draw);
       if (at < 0) {
@@ -129,6 +147,7 @@ LawCounts count_draws_by(const Sampler& sampler, const Position& position, std::
       } else {
         ++result.counts[static_cast<std::size_t>(at)];
         row[draw.lane - 1] = at;
+        if constexpr (!std::is_same_v<Matcher, NoMatches>) result.matches.push_back(match(draw, at));
       }
     }
     result.lanes_tried += lanes - 1;
@@ -162,8 +181,15 @@ inline LawCounts count_rows(SketchConfig config, const SparseRows& rows, const M
     add_with_deletions(sketch, rows, config.dimension);
     return draw_rows(sketch, metric, total, {.samples = config.lanes, .threshold = threshold});
   };
+  const SparseVector norms{rows.keys, norms_of(rows, metric.matrix())};
+  const auto matcher = [&](std::uint64_t seed) {
+    config.seed = seed;
+    return [winners = exact_winners(config, norms)](const Draw& draw, std::int64_t at) -> statistics::Match {
+      return {static_cast<std::size_t>(at), winners[draw.lane - 1]};
+    };
+  };
   return count_draws_by(
-      sampler, [&](const Draw& draw) { return position(draw.index); }, rows.count(), config.lanes, trials);
+      sampler, [&](const Draw& draw) { return position(draw.index); }, rows.count(), config.lanes, trials, 1, matcher);
 }
 
 /// The operands of a y = A1 X A2^T.
@@ -228,7 +254,24 @@ inline LawCounts count_pairs(SketchConfig config, std::uint64_t n1, std::uint64_
     const std::int64_t t2 = second(draw.column.value());
     return t1 < 0 || t2 < 0 ? -1 : t1 * static_cast<std::int64_t>(pairs.a2.count()) + t2;
   };
-  return count_draws_by(sampler, position, pairs.a1.count() * pairs.a2.count(), config.lanes, trials);
+  // Which lane of A2 draws i2 depends on the other draws; matched are the rows i1.
+  const std::size_t width = pairs.a2.count();
+  SparseVector norms{pairs.a1.keys, std::vector<double>(pairs.a1.count())};
+  std::vector<double> law_of_rows(pairs.a1.count());
+  const std::vector<double> law = pairs.law();
+  for (std::size_t k = 0; k < law.size(); ++k) law_of_rows[k / width] += law[k];
+  for (std::size_t t = 0; t < law_of_rows.size(); ++t) norms.values[t] = std::sqrt(law_of_rows[t]);
+  const auto matcher = [&](std::uint64_t seed) {
+    SketchConfig first_factor = config;
+    first_factor.seed = subkey(seed, Purpose::operand, 0, 0);
+    return
+        [winners = exact_winners(first_factor, norms), width](const Draw& draw, std::int64_t at) -> statistics::Match {
+          return {static_cast<std::size_t>(at) / width, winners[draw.lane - 1]};
+        };
+  };
+  LawCounts drawn = count_draws_by(sampler, position, pairs.a1.count() * width, config.lanes, trials, 1, matcher);
+  drawn.law_of_matches = law_of_rows;
+  return drawn;
 }
 
 }  // namespace weir::testing_support

@@ -78,14 +78,13 @@ class ScaleFunction {
   [[nodiscard]] float operator()(std::uint64_t key, std::uint32_t lane) const noexcept;
   /// out[t * count + k] = scale of keys[t] in lane first + k, k < count: all lanes, or a block of them, `first` and
   /// `count` multiples of 8. `out` has room for `count` floats for each key, the number of keys rounded up to a
-  /// multiple of 8; what lies past the last key is overwritten.
-  void fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count,
-            std::span<float> out) const noexcept;
+  /// multiple of 8; what lies past the last key is overwritten. Throws UsageError when `out` is shorter.
+  void fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count, std::span<float> out) const;
 
   [[nodiscard]] bool is_mix() const noexcept { return is_mix_; }
   /// Of the source `mix` alone: the words that the lanes of each key share, and the block of lanes that begins at
   /// `first`.
-  void fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const noexcept;
+  void fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const;
   [[nodiscard]] MixedLanes mixed_lanes(std::uint32_t first) const noexcept;
 
  private:

@@ -72,8 +72,8 @@ class WordFunction {
   WordFunction(Randomness kind, std::uint64_t seed, Purpose purpose, std::uint32_t number, std::uint32_t independence);
 
   [[nodiscard]] std::uint64_t operator()(std::uint64_t key) const noexcept;
-  /// out[t] = (*this)(keys[t]); the spans are equally long.
-  void fill(std::span<const std::uint64_t> keys, std::span<std::uint64_t> out) const noexcept;
+  /// out[t] = (*this)(keys[t]). Throws UsageError unless the spans are equally long.
+  void fill(std::span<const std::uint64_t> keys, std::span<std::uint64_t> out) const;
 
  private:
   Randomness kind_;

@@ -23,15 +23,15 @@ class DenseVector {
   [[nodiscard]] std::span<double> table() noexcept { return values_; }
   [[nodiscard]] std::span<const double> table() const noexcept { return values_; }
 
-  /// y[keys[t]] += deltas[t] for all t. Throws InputError, with nothing changed, when a key is not below the dimension
-  /// or a delta is not finite.
+  /// y[keys[t]] += deltas[t] for all t. Throws UsageError unless the spans are equally long, and InputError when a key is
+  /// not below the dimension or a delta is not finite; nothing is changed then.
   void update(std::span<const std::uint64_t> keys, std::span<const double> deltas);
 
   /// sum over i of |y_i|^p; p is 4, 2, 1 or 0.5.
   [[nodiscard]] double moment(double p) const;
   /// ||y||_2.
   [[nodiscard]] double norm() const;
-  /// |y_i|^p / sum |y|^p; 0 for the zero vector.
+  /// |y_i|^p / sum |y|^p; 0 for the zero vector. Throws UsageError when index is not below the dimension.
   [[nodiscard]] double probability(std::uint64_t index, double p) const;
 
  private:

@@ -32,11 +32,13 @@ class DenseOperand {
   /// A^T A, d x d. O(n d^2).
   [[nodiscard]] DenseMatrix gram() const;
 
-  /// Entry (rows[t], columns[t]) += deltas[t]. Throws InputError, with nothing changed, when an index is out of range or
-  /// a delta is not finite.
+  /// Entry (rows[t], columns[t]) += deltas[t]. Throws UsageError unless the spans are equally long, and InputError when an
+  /// index is out of range or a delta is not finite; nothing is changed then.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
-  /// Row rows[t] += weights[t] * values[t * columns() .. (t + 1) * columns()]. Throws likewise.
+  /// Row rows[t] += weights[t] * values[t * columns() .. (t + 1) * columns()]. Throws UsageError unless there are as
+  /// many weights as rows and columns() values for each, and InputError when a row is out of range or weight * value is
+  /// not finite; nothing is changed then.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 

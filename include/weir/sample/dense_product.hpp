@@ -18,8 +18,8 @@ struct DenseProduct {
   DenseOperand a;
   std::vector<double> x;
 
-  /// A `factor`, of which this rank's A contributes this rank's share. `factor` is as long as x: x itself, once it is
-  /// complete.
+  /// A times `factor`, which is x once all ranks' parts of x are summed. The result is this rank's share of y, as this
+  /// rank's A is. Throws UsageError unless `factor` has an entry for each column of A.
   [[nodiscard]] DenseVector times(std::span<const double> factor) const;
 };
 

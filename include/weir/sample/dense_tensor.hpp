@@ -61,10 +61,10 @@ class TensorSampler {
 
   const DenseTensor* operands_;
   std::vector<double> units_;  // 1 / (a power of two near the largest entry of A_q): all below is of A_q * units_[q]
-  std::vector<DenseMatrix> grams_;  // G_q, empty for the first
+  std::vector<DenseMatrix> grams_;  // G_q, empty for the first; none when y = 0
   std::vector<double> core_;        // X, times a power of two of its own
   int exponent_ = 0;                // log2 of what y is to be multiplied by, to undo them
-  std::vector<double> lengths_;     // roots of the masses of i1
+  std::vector<double> lengths_;     // roots of the masses of i1; none when y = 0
   double norm_ = 0;
 };
 

@@ -13,23 +13,27 @@ class Metric {
  public:
   /// M = I: squared norms of rows.
   [[nodiscard]] static Metric norm(std::uint64_t d);
-  /// The inverse of a Gram matrix G = A^T A, and where it has none, the pseudo-inverse in units in which all columns are
-  /// about equally long: a_i^T M a_i are the leverage scores of A, whatever the units of its columns are, and tr(M G) is
-  /// its rank. In those units, eigenvalues below d * 2^-40 of the largest count as zero; so do columns shorter than 2^-40
-  /// of the longest. Throws InputError when an entry is not finite, or G is not zero but so small that the inverse
-  /// overflows.
+  /// The metric of leverage scores: a_i^T M a_i is the leverage score of row i of A, and tr(M G) is the rank of A, for the
+  /// Gram matrix G = A^T A. M is the inverse of G. Where G has no inverse it is the pseudo-inverse, taken after all columns
+  /// have been scaled to about the same length, so that the scores do not depend on the units of the columns. Then
+  /// eigenvalues below d * 2^-40 of the largest count as zero, and so do columns shorter than 2^-40 of the longest. Throws UsageError unless G is a square matrix of at least one entry, and InputError when an entry is not
+  /// finite, when G has an eigenvalue or an entry of its diagonal below -1e-9 of the largest (a row has left that had not
+  /// come), or when G is not zero but so small that the inverse overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
-  /// M itself, where eigenvalues below d * 2^-52 of the largest count as zero: in units in which all M_jj are about 1, so
-  /// that directions with small units are kept; or in the units that it has, where it is positive semi-definite in these
-  /// alone (its small entries are rounding of large ones). `name` is used in messages. Throws
+  /// M as given, without what is rounding: eigenvalues below d * 2^-52 of the largest count as zero. They are computed after M
+  /// has been scaled so that all M_jj are about 1, so that directions in small units are kept. If M is not positive
+  /// semi-definite then, because its small entries are rounding errors of large ones, they are computed without the scaling.
+  /// `name` is used in messages. Throws
   /// InputError when it is empty, not square, not finite, not symmetric to 1e-9 of its largest entry, or has an eigenvalue
   /// below -1e-9 of the largest magnitude.
   [[nodiscard]] static Metric of(DenseMatrix matrix, const std::string& name);
 
-  /// M = `matrix` * 4^exponent, as sums of products have left it: symmetrised, and cleared of rounding. terms[j] is what
-  /// matrix_jj would be if no terms of its sum cancelled. In units that make all of them about 1, eigenvalues below
-  /// d * 2^-52 of their sum count as zero: so small rows of M are kept, and only what cancels goes. Throws InputError when
-  /// it overflows, or underflows where it is not zero.
+  /// M = `matrix` * 4^exponent, for a matrix that was computed as a sum of products: symmetrised, and without rounding errors.
+  /// terms[j] is the sum of the magnitudes of the terms whose sum is matrix_jj. Eigenvalues below d * 2^-52 of the sum of all
+  /// terms count as zero, after scaling that makes each of the terms about 1. So small rows of M are kept, and what has
+  /// cancelled is removed. Throws UsageError
+  /// unless the matrix is square, with a term for each row, and InputError when it overflows, when it underflows where
+  /// it is not zero, and when it has an eigenvalue below -1e-9 of the sum of the terms (a row has left that had not come).
   [[nodiscard]] static Metric of_sums(const DenseMatrix& matrix, std::span<const double> terms, int exponent = 0);
 
   [[nodiscard]] std::uint64_t dimension() const noexcept { return matrix_.rows; }
@@ -37,10 +41,12 @@ class Metric {
   /// F, d x r, M = F F^T, r the rank of M (1 column of zeros when M = 0). So a^T M a = ||F^T a||^2.
   [[nodiscard]] const DenseMatrix& factor() const noexcept { return factor_; }
 
-  /// a^T M a, never negative, in O(d r); infinite when it overflows. a.size() == dimension().
+  /// a^T M a, never negative, in O(d r); infinite when it overflows. Throws UsageError unless
+  /// a.size() == dimension().
   [[nodiscard]] double of_row(std::span<const double> a) const;
   /// tr(M G), the sum of a_i^T M a_i over the rows of an A whose Gram matrix is G; 0 where it cancels to rounding,
-  /// infinite where it overflows.
+  /// infinite where it overflows. Throws UsageError unless G is as large as M, and InputError when the sum is
+  /// below -1e-9 of the sum of the magnitudes of its terms (a row has left that had not come).
   [[nodiscard]] double total(const DenseMatrix& gram) const;
 
  private:
@@ -53,7 +59,8 @@ class Metric {
 };
 
 /// X G X^T, symmetrised: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2 positive
-/// semi-definite. Where its terms cancel to rounding it is zero. Throws InputError as Metric::of_sums.
+/// semi-definite. Where its terms cancel to rounding it is zero. Throws UsageError unless X has as many columns as G has
+/// rows and columns, and InputError as Metric::of_sums.
 [[nodiscard]] Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram);
 
 }  // namespace weir

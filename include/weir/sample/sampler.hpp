@@ -21,9 +21,10 @@ struct DrawOptions {
 /// |y_i|^p / sum |y|^p up to the distortion that the number of buckets allows (weir/sample/sizing.hpp). Lanes share
 /// buckets and signs but not scales, and their draws are independent up to the same distortion.
 ///
-/// A lane accepts when the p-th power of its largest scaled estimate is at least T times sum |y|^p, which happens with
-/// probability 1 - exp(-1/T) and does not depend on which index is the largest. The sum is F2 of lane 0 for p = 2, and
-/// comes from the maxima of the other lanes for p < 2. Every lane that was tried and did not accept is in `failed`.
+/// A lane accepts when the p-th power of its largest scaled estimate is at least T times sum |y|^p. It does so with
+/// probability 1 - exp(-1/T), whichever index is the largest, so that accepting does not bias the law. For p = 2 the sum is
+/// F2 of lane 0; for p < 2 it is estimated from the maxima of the other lanes. Every lane that was tried and did not accept
+/// is in `failed`.
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
 /// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform` (weir/sample/precision.hpp is for
@@ -34,17 +35,21 @@ struct DrawOptions {
 /// The `samples` distinct indices with the largest scaled magnitudes of lane 1, largest first: successive weighted
 /// sampling without replacement (bottom-k, ppswor; Cohen 1997). Each draw carries its inclusion probability 1 -
 /// exp(-|y_i|^p / tau^p), tau the (samples + 1)-th magnitude. When y has no more non-zero coordinates than `samples`,
-/// all of them come (with as many buckets as sizing.hpp suggests), with inclusion 1; magnitudes below 2^-34 of the
-/// largest count as zero. `threshold` is not used.
+/// all of them are drawn, with inclusion 1, if there are as many buckets as sizing.hpp suggests. So more samples than the
+/// dimension are as many as the dimension. Magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
 /// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
-/// exponential law, or when samples is not below the number of buckets; InputError as draw_with_replacement().
+/// exponential law, or when min(samples, n) is not below the number of buckets; InputError as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
-/// Draws from the sketch of z, z_i = y_i^2, as draws with the law |y_i|^4: values become roots, with the signs that `y`
-/// shows, and the norm is that of y. Probabilities and inclusions stay. Both sketches have one configuration.
-[[nodiscard]] SampleResult draws_of_roots(SampleResult squares, const VectorSketch& y);
+/// Turns draws from `squares`, the sketch of z with z_i = y_i^2, into draws with the law |y_i|^4. Values become their roots,
+/// with the signs that the sketch of y shows, and the norm becomes that of y. Probabilities and inclusions stay. Both
+/// sketches have the same configuration.
+///
+/// Throws InputError when the table has 5 rows or more and all of them agree that the square of a draw is negative: then a
+/// row of A has left that had not come. A square that noise makes negative counts as 0.
+[[nodiscard]] SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, const VectorSketch& y);
 
 /// Horvitz-Thompson estimate of sum over i of |y_i|^p from draws without replacement: sum |value|^p / inclusion,
 /// unbiased up to the noise of the values. p is any positive number. Throws UsageError for a draw without an inclusion
@@ -76,9 +81,9 @@ struct HeavyCoordinate {
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
 };
 
-/// The `count` keys with the largest |estimate| in lane 0, largest first, in the same search. Fewer come when y has
-/// fewer non-zero coordinates. With more than one level have 8 lanes at least: equal neighbours may hide each other in
-/// the groups of lane 0 alone, and a sketch of one lane then misses them in every other seed. Throws UsageError when
+/// The `count` keys with the largest |estimate| in lane 0, largest first; fewer when y has fewer non-zero coordinates. They
+/// are found as draw_without_replacement() finds its draws. A sketch of more than one level should have 8 lanes or more: in
+/// the groups of lane 0 equal neighbours may cancel each other, and a sketch of one lane misses them for half of the seeds. Throws UsageError when
 /// count is not below the number of buckets: no more can stand out; InputError as draw_with_replacement().
 [[nodiscard]] std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count);
 

@@ -10,10 +10,10 @@ namespace weir {
 /// What a user wants from a sketch.
 struct SamplingRequest {
   std::uint64_t dimension = 0;  ///< n, 1 to 2^63.
-  std::uint32_t samples = 8;    ///< Draws wanted, at least 1.
+  std::uint32_t samples = 8;    ///< Draws wanted, at least 1. Without replacement more than n count as n.
   double failure = 0.05;        ///< Probability that fewer come out (with replacement), in (0, 1).
   double epsilon = 0.1;         ///< Relative distortion of the law of the draws, in (0, 1).
-  double value_epsilon = 1.0;   ///< Relative standard error of the values of the draws, in (0, 1]; 1 asks for nothing.
+  double value_epsilon = 1.0;   ///< Relative standard error of the values of the draws, in (0, 1]; 1 sets no limit.
   double p = 2;                 ///< 2, 1 or 0.5.
   double threshold = 1;         ///< T of the acceptance test; 0 accepts every lane that found anything.
   bool without_replacement = false;  ///< The samples are distinct indices, from one wide lane.
@@ -43,11 +43,10 @@ struct PairsConfig {
   GramConfig gram;
 };
 
-/// Shape of the smallest KroneckerSketch that serves `request` by draw_pairs(): `dimension` is n1, `n2` its columns, and
-/// samples are pairs. They must come out of both stages, so that each gets half of `failure`. The error of the Gram
-/// matrices gets half of epsilon, unless they are exact; the rest is shared by the two stages, each with a sketch as
-/// suggest_config() would have it for the longer side. Errors of values add up in their squares: value_epsilon /
-/// sqrt(2) for each stage. Throws UsageError as suggest_config, and for p other than 2 and draws without replacement.
+/// Shape of the smallest KroneckerSketch with which draw_pairs() serves `request`, whose dimension is n1 and whose samples
+/// are pairs. A pair has to come out of both stages, so each stage may fail with half of `failure`. Half of epsilon is for the
+/// error of the Gram matrices, unless they are exact; the two stages share the rest. Each stage has the sketch that
+/// suggest_config() gives for the longer side. The squared errors of values add up, so each stage has value_epsilon / sqrt(2). Throws UsageError as suggest_config, and for p other than 2 and draws without replacement.
 [[nodiscard]] PairsConfig suggest_pairs_config(const SamplingRequest& request, std::uint64_t n2, bool exact_gram);
 
 /// What a user wants from Algorithm 2 (weir/sample/precision.hpp).
@@ -67,14 +66,14 @@ struct PrecisionRequest {
 /// needed: so it is for 8 samples when T exceeds about 300.
 [[nodiscard]] SketchConfig suggest_precision_config(const PrecisionRequest& request);
 
-/// Lanes L, lane 0 included: L - 1 is the smallest number of trials of which fewer than `samples` succeed with
-/// probability at most `failure`, a trial succeeding with probability 1 - exp(-1/T) (always when T = 0), with allowance
-/// for the error of F2 in the test. L is rounded up to a multiple of 8, the SIMD width. Throws UsageError above 4096.
+/// The number of lanes, lane 0 included, from which `samples` draws come with probability 1 - `failure` or more. Each of the
+/// other lanes accepts with probability 1 - exp(-1/T), or always when T = 0; the error of F2 in their test is allowed for.
+/// Rounded up to a multiple of 8, the SIMD width. Throws UsageError when more than 4096 are needed.
 [[nodiscard]] std::uint32_t suggest_lanes(std::uint32_t samples, double failure, double threshold);
 
-/// Tables of the search: 1 up to n = 2^20, 2 below 2^36, 3 from there. A level of groups adds the table rows that
-/// SketchConfig::rows_at() says, at most as many as the items have, and about that share of their update time; a query
-/// costs about n, n^(1/2), n^(1/3) cells.
+/// The number of levels: 1 up to n = 2^20, 2 below 2^36, 3 from there. A query looks at about n, n^(1/2) or n^(1/3) cells.
+/// A level of groups has SketchConfig::rows_at() rows of the table, at most as many as the items have, and takes update time
+/// in that proportion.
 [[nodiscard]] std::uint32_t suggest_levels(std::uint64_t dimension) noexcept;
 
 /// P[X < wanted], X ~ Binomial(trials, success), summed exactly.

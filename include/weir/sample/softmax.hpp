@@ -60,7 +60,8 @@ struct SoftmaxPart {
   /// largest of the part, largest first. Ties go to the smaller index.
   std::vector<Perturbed> largest;
 
-  /// Joins another part of the same y, with the same range and options.
+  /// Joins another part of the same y, with the same range and options. Throws UsageError when the parts hold different
+  /// numbers of draws with replacement.
   void merge(const SoftmaxPart& other, const SoftmaxOptions& options);
 };
 

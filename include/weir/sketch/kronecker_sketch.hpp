@@ -53,12 +53,12 @@ struct KroneckerSketch {
   /// The same operands as a TensorSketch, whose CountSketches are the `wide` ones of the factors. Throws as core().
   [[nodiscard]] TensorSketch tensor() const;
 
-  /// Adds the operands of `other`, each times the coefficient: right for parts of one stream. Operands that are `fixed`,
-  /// the same in both, stay as they are. Events of X are counted whatever the coefficient, so that an X that was taken
-  /// back is zero, not the identity. Throws InputError as RowsSketch::add. `other` may be *this.
+  /// Adds the operands of `other`, each times the coefficient. This merges two parts of one stream. Operands in `fixed` are
+  /// the same in both and stay as they are. The events of X are added up whatever the coefficient is: an X whose events were
+  /// all taken back is zero, and not the identity. Throws InputError as RowsSketch::add. `other` may be *this.
   void add(const KroneckerSketch& other, double coefficient = 1.0, OperandSet fixed = {});
-  /// Multiplies each operand that is not fixed by the coefficient: y by its cube where none is, or by its square while X
-  /// is the identity. Throws as RowsSketch::scale.
+  /// Multiplies each operand that is not fixed by the coefficient. So y is multiplied by its cube when all three operands
+  /// stream, and by its square while X is the identity. Throws as RowsSketch::scale.
   void scale(double coefficient, OperandSet fixed = {});
   [[nodiscard]] std::uint64_t fingerprint() const noexcept;
 };

@@ -12,9 +12,9 @@ namespace weir {
 
 /// d (d + 1) / 2. Throws UsageError when d is 2^32 or more.
 [[nodiscard]] std::uint64_t lifted_size(std::uint64_t d);
-/// out[(i, j)] = a_i a_j; out.size() == lifted_size(a.size()).
+/// out[(i, j)] = a_i a_j. Throws UsageError unless out.size() == lifted_size(a.size()).
 void lift_row(std::span<const double> a, std::span<double> out);
-/// out[(i, j)] = x_i x_j, twice that where i < j; out.size() == lifted_size(x.size()).
+/// out[(i, j)] = x_i x_j, twice that where i < j. Throws UsageError unless out.size() == lifted_size(x.size()).
 void lift_vector(std::span<const double> x, std::span<double> out);
 
 }  // namespace weir

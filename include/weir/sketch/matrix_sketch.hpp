@@ -19,9 +19,9 @@ namespace weir {
 ///
 ///     table[level][row][bucket_row(i / group_size(level))][j][lane] += sign_row(i) * delta * scale(i, lane)
 ///
-/// A value type, linear in A: + merges, - subtracts, * decays. Every cell takes its additions in the order of the
-/// updates, however they are cut into batches; with integer-valued updates it does not depend on their order either,
-/// while every cell stays below 2^37 in magnitude.
+/// A value type, linear in A as VectorSketch is in y. The bits of the table do not depend on how the updates are cut into
+/// batches, because every cell takes its additions in the order of the updates. With integer updates they do not depend on
+/// the order either, while every cell stays below 2^37 in magnitude.
 class MatrixSketch {
  public:
   /// The zero matrix. Throws UsageError when `config` is not valid, when `columns` is 0 or columns * lanes is 2^32 or
@@ -37,14 +37,15 @@ class MatrixSketch {
   [[nodiscard]] std::span<double> table() noexcept { return {table_.data(), table_.size()}; }
   [[nodiscard]] std::span<const double> table() const noexcept { return {table_.data(), table_.size()}; }
 
-  /// A[rows[t]][columns[t]] += deltas[t] for all t. The spans are equally long. Entries of one row that follow each
-  /// other share its hashes and scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws InputError,
-  /// with nothing changed, when an index is out of range or a delta is not finite.
+  /// A[rows[t]][columns[t]] += deltas[t] for all t. Entries of one row that follow each other share its hashes and
+  /// scales; runs of all columns from 0 to d-1 are taken as whole rows. Throws UsageError unless the spans are equally
+  /// long, and InputError when an index is out of range or a delta is not finite; nothing is changed then.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
   /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]) for all t: a rank-1 update of the cells of
-  /// a row. Batches of several times as many rows as there are buckets are fastest. Throws InputError, with nothing
-  /// changed, when a row is out of range, or a weight or a value is not finite.
+  /// a row. Batches of several times as many rows as there are buckets are fastest. Throws UsageError unless there are
+  /// as many weights as rows and d values for each, and InputError when a row is out of range, or a weight or a value is
+  /// not finite; nothing is changed then.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
@@ -63,21 +64,23 @@ class MatrixSketch {
   [[nodiscard]] VectorSketch product(std::uint64_t first_column, std::span<const double> coefficients) const;
 
   /// The same, of one lane alone: the coordinates of A x times their scales in that lane, in a sketch of one unscaled
-  /// lane that has the same buckets and signs. It reads a cache line of the table for every column of every cell.
+  /// lane that has the same buckets and signs. It reads a cache line of the table for every column of every cell. Throws
+  /// UsageError unless x has an entry for each column, or when there is no such lane.
   [[nodiscard]] VectorSketch product(std::span<const double> x, std::uint32_t lane) const;
 
   /// For every cell and lane the M-norm of the vector of its columns, ||F^T cell[:][lane]||_2, for M = F F^T and a
-  /// `factor` F of d rows: a table of the shape of a VectorSketch. It is not linear, and has no signs, but its lane_f2()
-  /// is an estimate of the squared M-norms of all rows in that lane together. O(r) multiplications for each number of
-  /// the table, r the columns of F. Throws InputError when F has another number of rows than d.
+  /// `factor` F of d rows. The result has the shape of a VectorSketch, but is not linear, and its cells have no signs. Its
+  /// lane_f2() estimates the sum of the squared M-norms of all rows of A in that lane. Costs r multiplications for each number
+  /// of the table of *this, r the columns of F. Throws InputError when F has another number of rows than d.
   [[nodiscard]] VectorSketch cell_norms(const DenseMatrix& factor) const;
   /// For one row i and lane, the estimates by each row of the table, out[row][column], sign_r * cell_r: of A[i][:]
-  /// times the scale of i in that lane. out.size() == rows * columns().
+  /// times the scale of i in that lane. Throws UsageError unless out.size() == rows * columns(), or when there is no such
+  /// row or lane.
   void row_estimates(std::uint64_t i, std::uint32_t lane, std::span<double> out) const;
   /// As VectorSketch::scale_of.
   [[nodiscard]] double scale_of(std::uint64_t i, std::uint32_t lane) const;
   /// A[i][:] from lane 0: for each column the median over rows, whose variance is at most F2(column) / B.
-  /// out.size() == columns().
+  /// Throws UsageError unless out.size() == columns(), or when there is no such row.
   void estimate_row(std::uint64_t i, std::span<double> out) const;
 
   /// 64-bit digest of configuration and columns: equal on ranks that may merge.

@@ -54,16 +54,17 @@ class SketchOperator {
   [[nodiscard]] const SketchConfig& config() const noexcept { return config_; }
   [[nodiscard]] const ScaleFunction& scales() const noexcept { return scales_; }
 
+  // All of these throw UsageError for more than PhiColumns::capacity keys. `columns` must be of this configuration.
+
   /// The first half of locate(): fills columns.words.
   [[nodiscard]] RowBits hash(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const;
-  /// Cells and signs of keys (at level 0), or cells of groups, of which `keys` are the numbers (above); keys.size() <=
-  /// PhiColumns::capacity.
+  /// Cells and signs of keys (at level 0), or cells of groups, of which `keys` are the numbers (above).
   void locate(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const;
   /// Cells and signs of keys at level 0, and cells of their groups at all levels above.
   void locate_all(std::span<const std::uint64_t> keys, PhiColumns& columns) const;
   /// Cells of the groups of keys at all levels above 0.
   void locate_groups(std::span<const std::uint64_t> keys, PhiColumns& columns) const;
-  /// Makes the scales of keys (at most PhiColumns::capacity) ready for the block of `count` lanes that begins at
+  /// Makes the scales of keys ready for the block of `count` lanes that begins at
   /// `first`; blocks are prepared in order, from lane 0 on. Where a value is returned, columns.bases are filled and
   /// loops compute the scales from them in passing, which hides most of their cost; else columns.scales are.
   [[nodiscard]] std::optional<MixedLanes> prepare_scales(std::span<const std::uint64_t> keys, std::uint32_t first,

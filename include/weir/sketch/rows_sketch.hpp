@@ -42,19 +42,26 @@ struct RowsSketch {
     return {.buckets = wide.config().buckets, .exact = !exact_gram.empty()};
   }
 
-  /// A[rows[t]][columns[t]] += deltas[t]. Throws InputError, with nothing changed, as MatrixSketch does, and when the
-  /// Gram matrix is exact.
+  /// A[rows[t]][columns[t]] += deltas[t]. Throws as MatrixSketch does, and InputError when the Gram matrix is exact;
+  /// nothing is changed then.
   void update(std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
-  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]). Throws InputError, with nothing changed, as
-  /// MatrixSketch does, and when the Gram matrix is exact for another weight than 1 (the row comes) and -1 (it leaves).
+  /// A[rows[t]][:] += weights[t] * (values[t * d] .. values[t * d + d - 1]). Throws as MatrixSketch does,
+  /// and, when the Gram matrix is exact, InputError for any weight but 1 (the row comes) and -1 (it leaves); nothing is
+  /// changed then.
   void update_rows(std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
-  /// A^T A, d x d, symmetric and positive semi-definite: exact, or the mean over the rows of `wide` of the Gram matrices
-  /// of its buckets, sum over b of c_b c_b^T. Unbiased: u^T (A^T A) v has a variance of at most 2 |A u|^2 |A v|^2 / (R B),
-  /// and its rank is at most that of A. O(R B d^2).
+  /// A^T A, d x d and symmetric: exact in O(d^2), or estimated in O(R B d^2).
+  ///
+  /// The estimate is the mean over the R rows of the table of `wide` of the sums of c c^T over their buckets c. It is
+  /// unbiased and positive semi-definite, its rank is at most that of A, and the estimate of u^T (A^T A) v has a variance
+  /// of at most 2 |A u|^2 |A v|^2 / (R B). The exact matrix of a part of a stream need not be positive semi-definite, as
+  /// rows may leave in one part that come in another.
   [[nodiscard]] DenseMatrix gram() const;
+  /// gram(), for queries of a whole stream. Throws InputError when the exact matrix has an entry on its diagonal, a sum of
+  /// squares, below -1e-9 of the largest: then a row has left that had not come. Metric finds negative eigenvalues.
+  [[nodiscard]] DenseMatrix checked_gram() const;
   [[nodiscard]] bool is_zero() const noexcept { return draws.is_zero() && wide.is_zero(); }
 
   /// Adds `other`, times the coefficient. Throws InputError naming what differs when the shapes do, and for another

@@ -13,10 +13,10 @@ namespace weir {
 /// numbers, whose inner products <S a^p, S b^p> are unbiased estimates of <a, b>^p, with the variance that is given at
 /// TensorImage: about 2 (2^p - 1) / m times ||a||^(2p) ||b||^(2p).
 ///
-/// A feature is the sum of the products of p coordinates that fall into its bucket. Where there are few of them (d^p
-/// against B log B) they are added one by one, for eight rows at a time; otherwise the p CountSketches of a row are
-/// transformed, multiplied and transformed back (FFTW). Both are S to rounding; which it is depends on the configuration
-/// alone.
+/// A feature is the sum of the products of p coordinates that fall into its bucket. If there are few products (d^p against
+/// B log B), apply() adds them one by one, for eight rows at a time. Otherwise it transforms the p CountSketches of a row,
+/// multiplies the spectra, and transforms the product back (FFTW). Both compute S up to rounding. Which of them is used
+/// depends on the configuration alone.
 class TensorFeatures {
  public:
   /// The rows have d = config.dimensions[0] entries, p = config.dimensions.size(), and all dimensions are equal.
@@ -33,7 +33,8 @@ class TensorFeatures {
   [[nodiscard]] std::size_t size() const noexcept;
 
   /// The features of the rows of a matrix, n x d, row by row: out is n x m. Allocates nothing; not for several threads
-  /// at once, as there is scratch. Throws InputError, with nothing written, when a value is not finite.
+  /// at once, as there is scratch. Throws UsageError unless `rows` holds whole rows and `out` m numbers for each, and InputError when
+  /// a value is not finite; nothing is written then.
   void apply(std::span<const double> rows, std::span<double> out);
 
  private:

@@ -28,7 +28,8 @@ struct TensorSketchConfig {
   /// Throws UsageError that names the first field out of its range.
   void validate() const;
   /// The CountSketch of factor q (from 0) in block k: one lane, one level, and a seed of its own,
-  /// subkey(subkey(seed, Purpose::operand, q, 0), Purpose::operand, 0, k + 1).
+  /// subkey(subkey(seed, Purpose::operand, q, 0), Purpose::operand, 0, k + 1). Throws UsageError when there is no factor
+  /// q.
   [[nodiscard]] SketchConfig factor(std::size_t q, std::uint32_t k) const;
   /// 64-bit digest of all fields: equal on ranks that may merge.
   [[nodiscard]] std::uint64_t fingerprint() const;
@@ -93,10 +94,12 @@ struct TensorSketch {
   /// d_q, q from 0.
   [[nodiscard]] std::uint64_t columns(std::size_t q) const noexcept { return factors[q].front().columns(); }
 
-  /// A_q[rows[t]][columns[t]] += deltas[t], q from 0. Throws InputError as MatrixSketch::update.
+  /// A_q[rows[t]][columns[t]] += deltas[t], q from 0. Throws as MatrixSketch::update, and UsageError when there is no
+  /// factor q.
   void update(std::size_t q, std::span<const std::uint64_t> rows, std::span<const std::uint64_t> columns,
               std::span<const double> deltas);
-  /// A_q[rows[t]][:] += weights[t] * (values[t * d_q] ..). Throws InputError as MatrixSketch::update_rows.
+  /// A_q[rows[t]][:] += weights[t] * (values[t * d_q] ..). Throws as MatrixSketch::update_rows, and UsageError
+  /// when there is no factor q.
   void update_rows(std::size_t q, std::span<const std::uint64_t> rows, std::span<const double> weights,
                    std::span<const double> values);
 
