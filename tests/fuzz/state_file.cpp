@@ -24,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < header_size) return 0;
   const std::uint64_t length = size - header_size;
   std::memcpy(bytes.data(), "\x89WEIR\r\n\x1a\2\0\0\0\x30\0\0\0", 16);
-  const std::uint64_t kind = 1 + std::to_integer<unsigned>(bytes[16]) % 5;  // four bytes of kind, four of 0
+  const std::uint64_t kind = 1 + (std::to_integer<unsigned>(bytes[16]) + 4) % 5;  // a kind that exists stays
   std::memcpy(bytes.data() + 16, &kind, 8);
   std::memcpy(bytes.data() + 24, &length, 8);
   const std::uint64_t payload = XXH64(bytes.data() + header_size, length, weir::state_checksum_seed);
