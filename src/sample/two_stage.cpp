@@ -56,6 +56,8 @@ class ColumnDraws {
 
 SampleResult draw_pairs(const KroneckerSketch& sketch, const DrawOptions& options) {
   const DenseMatrix core = sketch.core();
+  require_scaled_lane(sketch.config());
+  require_threshold(options.threshold);
   // Of X, and of the products, that of the metric is.
   require_range(sketch.a1);
   require_range(sketch.a2);

@@ -82,8 +82,8 @@ std::vector<KeyCase> key_cases() {
           {"random_3_levels", random_keys(200, 30), 30, 3, 500},
           {"stride_64", spaced(64, 64), 12, 2, 1000},
           {"stride_4096", spaced(200, 4096), 20, 3, 1000},
-          {"powers_of_two", powers, 40, 3, 400},
-          {"times_2_to_32", spaced(200, std::uint64_t{1} << 32U), 40, 3, 400}};
+          {"powers_of_two", powers, 40, 3, 500},
+          {"times_2_to_32", spaced(200, std::uint64_t{1} << 32U), 40, 3, 500}};
 }
 
 class LawOfKeys : public ::testing::TestWithParam<KeyCase> {};
@@ -132,7 +132,7 @@ std::vector<MatrixCase> matrix_cases() {
           {"scattered_wide", 77, 1001, scattered(200, 16), 1000},
           {"scattered_tall", 100003, 11, scattered(200, 20), 500},
           {"one_heavy_row", 1000, 700, one_row, 1000},
-          {"kwise", 13, 50, filled(13, 50), 360, Randomness::kwise}};
+          {"kwise", 13, 50, filled(13, 50), 520, Randomness::kwise}};
 }
 
 class LawOfMatrices : public ::testing::TestWithParam<MatrixCase> {};

@@ -63,7 +63,7 @@ TEST_P(PrecisionLaw, WithDeletionsAndSigns) {
   const SparseVector y = consecutive(GetParam(), 128);
   const SketchConfig config{.dimension = 256, .buckets = 256, .lanes = 512, .law = ScaleLaw::uniform};
   const PrecisionOptions options{.samples = 512, .epsilon = 0.3, .constant = 1};
-  const LawCounts drawn = count_precision_draws(config, options, y, with_deletions(y, 256), 115);
+  const LawCounts drawn = count_precision_draws(config, options, y, with_deletions(y, 256), 150);
   expect_law(drawn, y, 2);
   testing_support::expect_power(drawn, testing_support::law_of(y, 2));
 }

@@ -62,7 +62,7 @@ std::vector<RowsCase> rows_cases() {
   const SparseRows nearly = with_dependent_column(plain, 0x1p-10);
   return {{"norm", plain, Metric::norm(4), config},
           {"one_column", random_rows(1, first_keys(100), 2), Metric::norm(1), config},
-          {"many_columns", random_rows(40, first_keys(60), 3), Metric::norm(40), config, 340},
+          {"many_columns", random_rows(40, first_keys(60), 3), Metric::norm(40), config, 460},
           {"dominant", with_dominant_row(plain), Metric::norm(4), config},
           {"duplicates", with_duplicates(plain), Metric::norm(4), config},
           {"leverage", plain, Metric::leverage(gram_of(plain)), config},
@@ -72,9 +72,9 @@ std::vector<RowsCase> rows_cases() {
           {"rank_1", plain, Metric::of({4, 4, {1, 2, 0, 0, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}, "M"), config},
           {"two_levels", random_rows(4, random_keys(200, 16), 4), Metric::norm(4), two_levels},
           {"consecutive_two_levels", random_rows(4, first_keys(200), 5), Metric::norm(4), two_levels},
-          {"three_levels", random_rows(4, random_keys(50, 40), 6), Metric::norm(4), three_levels, 320},
+          {"three_levels", random_rows(4, random_keys(50, 40), 6), Metric::norm(4), three_levels, 460},
           {"one_row", random_rows(4, {0}, 7), Metric::norm(4), {.dimension = 1, .buckets = 16}, 150},
-          {"kwise", plain, Metric::norm(4), {.dimension = 128, .buckets = 256, .randomness = Randomness::kwise}, 340}};
+          {"kwise", plain, Metric::norm(4), {.dimension = 128, .buckets = 256, .randomness = Randomness::kwise}, 460}};
 }
 
 class LawOfRows : public ::testing::TestWithParam<RowsCase> {};

@@ -84,7 +84,7 @@ std::vector<PairsCase> pairs_cases() {
            {with_row(three, 7, {60, -50, 40}), with_row(other, 3, {60, -50, 40}), identity(3)},
            config},
           {"one_row", 1, 40, {rows(3, 1, 5), rows(3, 40, 6), identity(3)}, config, 200},
-          {"one_column", 40, 1, {rows(3, 40, 7), rows(3, 1, 8), identity(3)}, config, 360},
+          {"one_column", 40, 1, {rows(3, 40, 7), rows(3, 1, 8), identity(3)}, config, 460},
           {"one_entry", 1, 1, {rows(2, 1, 9), rows(2, 1, 10), identity(2)}, config, 150},
           {"vectors", 25, 15, {rows(1, 25, 11), rows(1, 15, 12), {1, 1, {-3}}}, config},
           {"many_columns",
@@ -92,7 +92,7 @@ std::vector<PairsCase> pairs_cases() {
            12,
            {rows(24, 12, 13), rows(24, 12, 14), identity(24)},
            {.dimension = 1, .buckets = 64},
-           360},
+           460},
           {"two_levels",
            1U << 20U,
            1U << 14U,
@@ -104,7 +104,7 @@ std::vector<PairsCase> pairs_cases() {
            huge,
            {random_rows(3, random_keys(20, 40), 17), random_rows(3, random_keys(20, 40), 18), identity(3)},
            three_levels,
-           360},
+           460},
           {"powers_of_two",
            1U << 20U,
            1U << 20U,
@@ -116,13 +116,13 @@ std::vector<PairsCase> pairs_cases() {
            huge,
            {random_rows(3, strides, 21), random_rows(3, strides, 22), identity(3)},
            three_levels,
-           360},
+           460},
           {"kwise",
            20,
            20,
            {three, other, identity(3)},
            {.dimension = 1, .buckets = 256, .randomness = Randomness::kwise},
-           360}};
+           460}};
 }
 
 class LawOfPairs : public ::testing::TestWithParam<PairsCase> {};
