@@ -32,7 +32,7 @@ int generate(GenerateOptions options) {
   } else {
     std::random_device entropy;
     options.generator.seed = std::uint64_t{entropy()} << 32 | entropy();
-    fmt::print(stderr, "weir: --seed {}\n", options.generator.seed);
+    say(fmt::format("weir: --seed {}", options.generator.seed));
   }
   const EventGenerator generator(options.generator);
   const std::string& final_vector = options.final_vector;

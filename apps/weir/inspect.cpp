@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -14,8 +15,10 @@
 #include <vector>
 
 #include "options.hpp"
+#include "report.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/state_file.hpp"
+#include "weir/setting/setting.hpp"
 #include "weir/stream/binary.hpp"
 #include "weir/stream/reader.hpp"
 
@@ -30,75 +33,33 @@ struct InspectOptions {
   bool json = false;
 };
 
-bool is_state(const InputFile& file) {
-  constexpr std::string_view magic = "\x89WEIR";
-  std::array<std::byte, magic.size()> start{};
-  return file.read_some_at(0, start) == start.size() &&
-         std::equal(start.begin(), start.end(), magic.begin(),
-                    [](std::byte a, char b) { return a == static_cast<std::byte>(b); });
-}
-
 Json names_of(OperandSet operands) {
   Json names = Json::array();
-  for (const Operand operand : all_operands)
-    if (operands.contains(operand)) names.push_back(to_string(operand));
+  for (const Operand operand : operands) names.push_back(to_string(operand));
   return names;
-}
-
-double root(double square) { return std::sqrt(std::max(0.0, square)); }
-
-/// Where x was fixed the state does not know how long it was.
-void describe(const ProductSketch& product, OperandSet fixed, Json& json) {
-  if (!fixed.contains(Operand::x)) json["d"] = product.x.size();
-  json["columns"] = product.a.columns();
-  json["degree"] = product.degree;
-  json["x_zero"] = product.x_is_zero();
-}
-
-void describe(const GramConfig& gram, Json& json) {
-  json["gram_buckets"] = gram.buckets;
-  json["gram_exact"] = gram.exact;
-}
-
-/// `norm` is that of A, the root of the sum of its squared entries.
-void describe(const RowsSketch& rows, Json& json) {
-  json["d"] = rows.columns();
-  describe(rows.gram_config(), json);
-  const DenseMatrix gram = rows.gram();
-  double trace = 0;
-  for (std::size_t k = 0; k < gram.values.size(); k += static_cast<std::size_t>(gram.columns) + 1)
-    trace += gram.values[k];
-  json["zero"] = rows.is_zero();
-  json["norm"] = root(trace);
-}
-
-void describe(const KroneckerSketch& kronecker, Json& json) {
-  json["d1"] = kronecker.shape.d1;
-  json["d2"] = kronecker.shape.d2;
-  describe(kronecker.a1.gram_config(), json);
-  json["x_events"] = static_cast<std::uint64_t>(kronecker.x_events);
-  json["x_zero"] = kronecker.x_is_zero();
-  json["zero"] = kronecker.x_is_zero() || kronecker.a1.is_zero() || kronecker.a2.is_zero();
-  // Before the first event of X, which is not square, there is no y.
-  if (kronecker.has_core()) json["norm"] = root(kronecker.f2());
 }
 
 /// Loading a state verifies all of it, checksums first.
 Json describe_state(const std::string& path, std::uint64_t bytes) {
-  State state = load_state(path);
-  const SketchConfig config = config_of(state.sketch);
+  const State state = load_state(path);
+  const Problem& problem = state.problem();
+  const Setting& setting = setting_of(problem);
+  const SettingTraits& traits = setting.traits();
+  const SketchConfig& config = problem.sketch;
   Json json = {{"kind", "state"},
-               {"version", state_format_version},
+               {"version", state_version(path)},
                {"checksum", "holds"},
                {"bytes", bytes},
-               {"model", state.description.model}};
-  if (const auto shape = shape_of(state)) {
-    json["shape"] = {shape->n1, shape->n2};
+               {"model", traits.model}};
+  if (const auto method = method_of(problem)) json["method"] = *method;
+  const std::vector<std::uint64_t> shape = setting.shape_of_y(problem);
+  if (shape.size() == 1) {
+    json["n"] = shape.front();
   } else {
-    json["n"] = config.dimension;
+    json["shape"] = shape;
   }
-  json.update({{"updates", state.description.updates},
-               {"ranks", state.description.ranks},
+  json.update({{"updates", state.updates},
+               {"ranks", state.ranks},
                {"rows", config.rows},
                {"buckets", config.buckets},
                {"lanes", config.lanes},
@@ -109,23 +70,28 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
                {"independence", config.independence},
                {"seed", config.seed},
                {"fingerprint", fmt::format("{:016x}", config.fingerprint())}});
-  if (const auto& target = state.description.precision)
-    json.update({{"epsilon", target->epsilon}, {"constant", target->constant}});
-  if (const auto* rows = std::get_if<RowsSketch>(&state.sketch)) {
-    describe(*rows, json);
-  } else if (const auto* kronecker = std::get_if<KroneckerSketch>(&state.sketch)) {
-    json["fixed"] = names_of(state.description.fixed);
-    describe(*kronecker, json);
-  } else {
-    if (const auto* product = std::get_if<ProductSketch>(&state.sketch)) {
-      json["fixed"] = names_of(state.description.fixed);
-      describe(*product, state.description.fixed, json);
-    }
-    if (config.row_length != 0) json["streamed"] = state.description.transposed ? "A2" : "A1";
-    const VectorSketch y = sketch_of_y(std::move(state.sketch));
-    json["zero"] = y.is_zero();
-    json["norm"] = root(y.f2().value);
+  if (problem.precision)
+    json.update({{"epsilon", problem.precision->epsilon}, {"constant", problem.precision->constant}});
+  // What the shape has not said.
+  for (const auto& [name, length] : problem.sides)
+    if (name.front() != 'n') json[name] = length;
+  json["columns"] = setting.columns_of_sketch(problem);
+  json["degree"] = problem.degree;
+  if (traits.has_gram) json.update({{"gram_buckets", problem.gram.buckets}, {"gram_exact", problem.gram.exact}});
+  const OperandSet fixed = problem.with_role(Role::fixed) | problem.with_role(Role::absent);
+  json["fixed"] = names_of(fixed);
+  json["streamed"] = to_string(problem.with_role(Role::streams) | problem.with_role(Role::forgotten));
+  const OperandSet zero = state.kept().zero_operands();
+  for (const ArrayLayout& layout : state.layout()) {
+    std::string name(to_string(layout.operand));
+    std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (layout.is_count) json[name + "_events"] = static_cast<std::uint64_t>(state.array(layout.name).front());
+    // An operand that is kept as it is.
+    if (layout.name == to_string(layout.operand) && layout.gathering == Gathering::on_first)
+      json[name + "_zero"] = zero.contains(layout.operand);
   }
+  json["zero"] = !zero.empty();
+  if (const std::optional<double> norm = state.kept().norm()) json["norm"] = *norm + 0.0;
   return json;
 }
 
@@ -167,7 +133,7 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   if (const auto shape = stated_shape(options.path)) json["shape"] = *shape;
   if (format == StreamFormat::binary) json["version"] = summarise_binary(options.path).version;
 
-  std::array<OperandSummary, 6> summaries;
+  std::array<OperandSummary, most_operands> summaries;
   ReadOptions reading;
   reading.on_error = options.on_error;
   if (content == StreamFormat::matrix_market || content == StreamFormat::npy) reading.default_operand = Operand::A;
@@ -226,7 +192,7 @@ std::string lines(const Json& json) {
 
 int inspect(const InspectOptions& options) {
   const InputFile file(options.path);
-  const Json json = is_state(file) ? describe_state(options.path, file.size()) : describe_events(options, file.size());
+  const Json json = looks_like_state(options.path) ? describe_state(options.path, file.size()) : describe_events(options, file.size());
   print_answer(options.json ? json.dump(2) + '\n' : lines(json));
   return done;
 }

@@ -30,7 +30,7 @@ int fail(ExitCode code, const std::string& message) {
 
 int usage_failure(const std::string& message, const std::string& command) {
   const int code = fail(usage_error, message);
-  if (code != done) fmt::print(stderr, "Run \"{} --help\" for the options.\n", command);
+  if (code != done) say(fmt::format("Run \"{} --help\" for the options.", command));
   return code;
 }
 

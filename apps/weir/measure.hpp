@@ -2,75 +2,45 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "model_options.hpp"
-#include "weir/engine/job.hpp"
-#include "weir/engine/streamed_factor_job.hpp"
+#include "report.hpp"
+#include "weir/engine/session.hpp"
 #include "weir/io/labels.hpp"
-#include "weir/io/report.hpp"
-#include "weir/io/state_file.hpp"
 
 namespace weir::app {
 
-/// What `sample` and `query` have in common: which y they look at, and with what.
+/// What `sample` and `query` have in common: what is measured, and where it comes from.
 struct MeasureOptions {
   engine::StreamSource source;
   ModelOptions model;
   SketchOptions sketch;
-  std::string state_path;  ///< A saved state to start from; with streams as well they go on top of it.
+  std::string state_path;  ///< A saved state to start from; streams are added to it.
   std::string save_path;   ///< Where the merged state goes.
-  bool keep_sketch = true;
-  engine::Exact exact = engine::Exact::none;  ///< Exact values too, or instead.
+  Keeps keeps = Keeps::sketch;
+  bool with_exact = false;  ///< Exact values beside the sketch.
 
-  /// Both operands of a product are fixed: A is read as a stream would be.
-  [[nodiscard]] bool all_is_fixed() const { return !model.fixed_file("A").empty() && !model.fixed_file("x").empty(); }
-  /// Draws, and answers, come from the operands of a matrix: the models rows, and kronecker but for one factor that
-  /// streams into a sketch of y.
-  [[nodiscard]] bool of_operands() const {
-    return model.is_rows() || (model.is_kronecker() && !model.streams_one_factor());
-  }
-  /// What can be found wrong before anything is read. Throws UsageError.
-  void check() const;
-  /// n as given, or all that a key may be: then the stream needs no known bound, and states of any streams combine.
-  [[nodiscard]] std::uint64_t dimension(const ModelOptions& known) const;
-  /// The most that the hash functions asked for tell apart.
-  [[nodiscard]] std::uint64_t most_keys() const;
-  /// Sizes of the sketch, and of the Gram matrices of operands, `known` being complete. Throws UsageError.
-  [[nodiscard]] PairsConfig sizes(const ModelOptions& known) const;
+  /// Streams that stood behind --fixed NAME=FILE become streams.
+  void settle_streams();
+  /// What can be found wrong before anything is read, `request` being what is wanted of a new sketch. Throws UsageError.
+  void check(const SizeRequest& request) const;
 };
-/// STREAM..., --model and its shape, --state, --save, and the options of the sketch.
+/// STREAM..., --model and its sides, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
 
-/// y after the stream, complete on rank 0.
-struct Measured {
-  engine::JobResult job;
-  StateDescription description;
-  SketchConfig config;               ///< Of the sketch; without one only the dimension and the seed count.
-  GramConfig gram;                   ///< Of the models that draw from operands.
-  std::uint32_t degree = 1;          ///< 2 where rows are lifted.
-  std::optional<std::uint64_t> d;    ///< Length of x, of a product.
-  std::uint64_t sketch_columns = 1;  ///< Columns of the sketched matrix.
-  std::string fixed_a;               ///< Path of A, when it is at hand.
-  std::vector<double> x;             ///< Then, on every rank.
-  std::optional<KroneckerShape>
-      shape;                     ///< Of a Kronecker product; d1 and d2 are 0 where a saved state does not know them.
-  std::optional<Method> method;  ///< Likewise.
-  std::optional<StreamedFactorModel> factor;  ///< One factor streamed, all of it: this rank's slices of the operands.
-  std::optional<Estimate> tensor_f2;          ///< Then, on rank 0.
-};
+/// Collective: opens a session for the options, reads its stream to the end, and saves the state where that was asked
+/// for. `request` sizes a new sketch. `examine` is called on the root with the whole problem before anything is read, to
+/// refuse what could not be answered; `continues` says whether it is that of a saved state. Throws the same error on all
+/// ranks.
+[[nodiscard]] engine::Session measure(const mpi::Communicator& communicator, const MeasureOptions& options,
+                                      SizeRequest request,
+                                      const std::function<void(const Problem& problem, bool continues)>& examine);
 
-/// Collective: loads the state, ingests the streams and merges; the root saves the result where that was asked for. A
-/// stream may take hours: before it the root calls `prepare`, with all that is known by then, to find out whether the
-/// answer will be possible. Throws the same error on all ranks, that of `prepare` too.
-[[nodiscard]] Measured measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                               const std::function<void(const Measured&)>& prepare);
-
-/// Its account for a report, except for the time of the query.
-[[nodiscard]] RunReport run_report(const mpi::Communicator& communicator, const Measured& measured);
+/// What was done, for a report. Collective.
+[[nodiscard]] Run run_of(const engine::Session& session, std::uint64_t updates);
 
 /// How an answer is printed.
 struct OutputOptions {
@@ -85,19 +55,15 @@ void add_output_options(CLI::App& app, OutputOptions& options);
 class OutputLabels {
  public:
   OutputLabels() = default;
-  /// Opens the files. Throws InputError, and UsageError for labels of second indices where `of_pairs` is false.
+  /// Opens the files and reads through them once. Throws InputError, and UsageError for labels of second indices where
+  /// `of_pairs` is false.
   OutputLabels(const OutputOptions& options, bool of_pairs);
-  /// The names of the indices, and of the second indices of pairs; those have the names of the first unless they have a
-  /// file of their own.
-  void find(const std::vector<std::uint64_t>& indices, const std::vector<std::uint64_t>& columns,
-            std::map<std::uint64_t, std::string>& labels, std::map<std::uint64_t, std::string>& column_labels) const;
+  /// The names of the entries; second indices have the names of the first unless they have a file of their own.
+  [[nodiscard]] LabelMaps find(const std::vector<EntryIndex>& entries) const;
 
  private:
   std::optional<Labels> labels_;
   std::optional<Labels> column_labels_;
 };
-
-/// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
-[[nodiscard]] Estimate norm_of(const Estimate& f2);
 
 }  // namespace weir::app

@@ -57,6 +57,25 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
       ->type_name("NUMBER");
 }
 
+namespace {
+
+/// Refuses an empty name, which a script gives by mistake.
+CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](const std::string& text) { return text.empty() ? std::string("an empty text given, expected a file") : ""; }, "");
+}
+
+}  // namespace
+
+CLI::Option* add_path(CLI::App& app, const std::string& name, std::string& path, const std::string& description) {
+  return app.add_option(name, path, description)->check(not_empty());
+}
+
+CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::string>& paths,
+                       const std::string& description) {
+  return app.add_option(name, paths, description)->check(not_empty());
+}
+
 CLI::Validator one_of(const std::set<std::string>& names) {
   const auto refuse = [names](const std::string& text) {
     return names.contains(text) ? std::string()
@@ -99,88 +118,45 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
       ->group("Stream");
 }
 
-SamplingRequest SketchOptions::request(std::uint64_t dimension) const {
-  SamplingRequest request;
-  request.dimension = dimension;
+SizeRequest SketchOptions::size_request() const {
+  SizeRequest request;
   request.samples = samples;
   request.failure = failure;
-  request.epsilon = distortion();
-  request.p = p.value_or(request.p) / degree();
-  request.threshold = threshold.value_or(request.threshold);
+  request.epsilon = epsilon.value_or(request.epsilon);
   request.without_replacement = without_replacement;
+  request.p = p.value_or(request.p);
+  request.threshold = threshold.value_or(request.threshold);
+  if (for_precision) request.precision = precision_target();
+  request.rows = rows;
+  request.buckets = buckets;
+  request.lanes = lanes;
+  request.levels = levels;
+  request.randomness = randomness.value_or(request.randomness);
+  request.seed = seed.value_or(request.seed);
   return request;
 }
 
-SketchConfig SketchOptions::with_overrides(SketchConfig config) const {
-  config.rows = rows.value_or(config.rows);
-  config.buckets = buckets.value_or(config.buckets);
-  config.lanes = lanes.value_or(config.lanes);
-  config.levels = levels.value_or(config.levels);
-  config.randomness = randomness.value_or(config.randomness);
-  config.seed = seed.value_or(config.seed);
-  config.validate();
-  constexpr std::uint64_t longest_scan = std::uint64_t{1} << 40;
-  if (config.groups(config.levels - 1) > longest_scan)
-    throw UsageError(
-        fmt::format("--levels {}: a query would scan more than 2^40 items one by one; drop --levels, or give "
-                    "the length of y with --n when it is shorter",
-                    config.levels));
-  return config;
-}
-
-SketchConfig SketchOptions::configuration(std::uint64_t dimension) const {
-  if (!for_precision) return with_overrides(suggest_config(request(dimension)));
-  const PrecisionTarget target = precision_target();
-  return with_overrides(suggest_precision_config({.dimension = dimension,
-                                                  .samples = samples,
-                                                  .failure = failure,
-                                                  .epsilon = target.epsilon,
-                                                  .constant = target.constant}));
-}
-
-PairsConfig SketchOptions::pairs_configuration(std::uint64_t n1, std::uint64_t n2, bool exact_gram) const {
-  PairsConfig config = suggest_pairs_config(request(n1), n2, exact_gram);
-  // Both factors are searched alike.
-  config.sketch.dimension = std::max(n1, n2);
-  config.sketch = with_overrides(config.sketch);
-  config.sketch.dimension = n1;
-  return config;
-}
-
-SketchConfig SketchOptions::matrix_configuration(std::uint64_t matrix_rows, std::uint64_t columns) const {
-  SketchOptions options = *this;
-  if (!levels) {
-    const std::uint32_t suggested = configuration(matrix_rows * columns).levels;
-    // Groups of one entry, or one group of all, find nothing.
-    options.levels = matrix_rows == 1 || columns == 1 ? 1 : std::min<std::uint32_t>(suggested, 2);
-  }
-  SketchConfig config = options.configuration(matrix_rows * columns);
-  config.row_length = columns;
-  config.validate();
-  return config;
-}
-
-void SketchOptions::require_consistent(const SketchConfig& saved, std::uint32_t saved_degree,
-                                       const std::optional<PrecisionTarget>& target) const {
+void SketchOptions::require_consistent(const Problem& saved) const {
   const auto require = [](std::string_view option, const auto& given, auto held) {
     if (given && *given != held)
       throw UsageError(fmt::format("{} {} contradicts the saved state, which has {}", option, *given, held));
   };
-  require("--rows", rows, saved.rows);
-  require("--buckets", buckets, saved.buckets);
-  require("--lanes", lanes, saved.lanes);
-  require("--levels", levels, saved.levels);
-  require("--p", p, saved.p * saved_degree);
-  require("--seed", seed, saved.seed);
-  if (target) {
-    require("--epsilon", epsilon, target->epsilon);
-    require("--precision-constant", precision_constant, target->constant);
+  const SketchConfig& sketch = saved.sketch;
+  require("--rows", rows, sketch.rows);
+  require("--buckets", buckets, sketch.buckets);
+  require("--lanes", lanes, sketch.lanes);
+  require("--levels", levels, sketch.levels);
+  require("--p", p, saved.exponent());
+  require("--seed", seed, sketch.seed);
+  if (saved.precision) {
+    require("--epsilon", epsilon, saved.precision->epsilon);
+    require("--precision-constant", precision_constant, saved.precision->constant);
   } else if (precision_constant) {
     throw UsageError("--precision-constant contradicts the saved state, which is for the sampler perfect");
   }
-  if (randomness && *randomness != saved.randomness)
+  if (randomness && *randomness != sketch.randomness)
     throw UsageError(fmt::format("--randomness {} contradicts the saved state, which has {}", to_string(*randomness),
-                                 to_string(saved.randomness)));
+                                 to_string(sketch.randomness)));
 }
 
 void add_sketch_options(CLI::App& app, SketchOptions& options) {
@@ -247,11 +223,17 @@ void print_answer(const std::string& text) {
     throw InputError(fmt::format("standard output: {}", std::strerror(errno)));
 }
 
+void say(const std::string& line) {
+  // One call, so that a launcher that mixes the output of ranks does not cut the line.
+  const std::string whole = line + '\n';
+  std::fwrite(whole.data(), 1, whole.size(), stderr);
+}
+
 int report_error(ExitCode code, const std::string& message) {
   std::string line = message;
   std::replace(line.begin(), line.end(), '\n', ' ');
   std::fflush(stdout);
-  fmt::print(stderr, "weir: error: {}\n", line);
+  say("weir: error: " + line);
   return code;
 }
 

@@ -11,10 +11,10 @@
 
 #include "commands.hpp"
 #include "weir/engine/ingest.hpp"
-#include "weir/io/state_file.hpp"
 #include "weir/mpi/communicator.hpp"
-#include "weir/sample/sizing.hpp"
+#include "weir/setting/sizes.hpp"
 #include "weir/sketch/config.hpp"
+#include "weir/state/problem.hpp"
 #include "weir/stream/writer.hpp"
 
 namespace weir::app {
@@ -58,6 +58,12 @@ auto parse_list(const std::string& text, const Parse& parse) {
   return values;
 }
 
+/// An option that takes the name of a file, which is not empty.
+CLI::Option* add_path(CLI::App& app, const std::string& name, std::string& path, const std::string& description);
+/// The same for any number of files, in one go or in several.
+CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::string>& paths,
+                       const std::string& description);
+
 /// Accepts the given names only, and lists them in its message. The help does not repeat them after the type name.
 CLI::Validator one_of(const std::set<std::string>& names);
 
@@ -85,29 +91,14 @@ struct SketchOptions {
   bool for_precision = false;  ///< The sketch is for Algorithm 2.
   std::optional<double> precision_constant;
 
-  /// Epsilon, as given or as it is without.
-  [[nodiscard]] double distortion() const noexcept { return epsilon.value_or(0.1); }
   /// The same and C, for Algorithm 2.
   [[nodiscard]] PrecisionTarget precision_target() const noexcept {
-    return {.epsilon = distortion(), .constant = precision_constant.value_or(1.0)};
+    return {.epsilon = epsilon.value_or(SizeRequest().epsilon), .constant = precision_constant.value_or(1.0)};
   }
-  /// 2 for the law |y_i|^4, which lifts rows; else 1.
-  [[nodiscard]] std::uint32_t degree() const noexcept { return p == 4.0 ? 2 : 1; }
-  /// The configuration for y of length `dimension`. Throws UsageError when it is impossible.
-  [[nodiscard]] SketchConfig configuration(std::uint64_t dimension) const;
-  /// The same for y seen as a matrix of `rows` rows of `columns` entries, whose groups are its rows.
-  [[nodiscard]] SketchConfig matrix_configuration(std::uint64_t rows, std::uint64_t columns) const;
-  /// The same for the operands of a Kronecker product whose factors have n1 and n2 rows.
-  [[nodiscard]] PairsConfig pairs_configuration(std::uint64_t n1, std::uint64_t n2, bool exact_gram) const;
-  /// Throws UsageError naming the first option that contradicts `saved`, a state of rows of that degree and, where its
-  /// law is uniform, for that target of Algorithm 2.
-  void require_consistent(const SketchConfig& saved, std::uint32_t degree,
-                          const std::optional<PrecisionTarget>& target) const;
-
- private:
-  [[nodiscard]] SamplingRequest request(std::uint64_t dimension) const;
-  /// Throws UsageError when the result is impossible.
-  [[nodiscard]] SketchConfig with_overrides(SketchConfig suggested) const;
+  /// What is wanted of a new sketch, all but the seed.
+  [[nodiscard]] SizeRequest size_request() const;
+  /// Throws UsageError naming the first option that contradicts a saved state.
+  void require_consistent(const Problem& saved) const;
 };
 /// --rows, --buckets, --lanes, --levels, --randomness, --seed.
 void add_sketch_options(CLI::App& app, SketchOptions& options);
@@ -119,6 +110,8 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job);
 
 /// Writes `text` to standard output, whole. Throws InputError when that fails (a full disk).
 void print_answer(const std::string& text);
+/// Writes a line to standard error. Whether that can be written to does not matter: nobody would hear of it.
+void say(const std::string& line);
 /// Prints "weir: error: ..." and returns `code`.
 int report_error(ExitCode code, const std::string& message);
 

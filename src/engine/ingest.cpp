@@ -4,21 +4,21 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
-#include <deque>
-#include <exception>
+#include <limits>
 #include <memory>
-#include <mutex>
 #include <span>
-#include <thread>
+#include <string_view>
 #include <utility>
 
+#include "engine/agreed_sources.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/mpi/distribute.hpp"
+#include "weir/share.hpp"
+#include "weir/stream/background_reader.hpp"
 
 namespace weir::engine {
 namespace {
@@ -75,77 +75,6 @@ void unpack(std::span<const std::byte> bytes, EventBatch& batch) {
   for_each_column(batch, [&](auto& column) { take_column(bytes, column); });
 }
 
-/// Reads on a thread of its own, a few batches ahead, because opening and reading a pipe may block for as long as its
-/// writer is silent, and meanwhile the root must see to the other ranks. When it is destroyed before the end of the
-/// stream the thread is left behind with what it holds: nothing can wake a blocked read, and the program is about to
-/// end.
-class BackgroundReader {
- public:
-  explicit BackgroundReader(EventReader reader) : shared_(std::make_shared<Shared>(std::move(reader))) {
-    std::thread([shared = shared_] { shared->read_all(); }).detach();
-  }
-  ~BackgroundReader() {
-    const std::lock_guard lock(shared_->mutex);
-    shared_->abandoned = true;
-    shared_->changed.notify_all();
-  }
-  BackgroundReader(const BackgroundReader&) = delete;
-  BackgroundReader& operator=(const BackgroundReader&) = delete;
-
-  /// True with the next batch, or with an empty one when none came within `patience`; false at the end. Throws what the
-  /// reader threw.
-  bool next(EventBatch& batch, std::chrono::milliseconds patience) {
-    std::unique_lock lock(shared_->mutex);
-    shared_->changed.wait_for(lock, patience, [&] { return !shared_->ahead.empty() || shared_->finished; });
-    batch.clear();
-    if (!shared_->ahead.empty()) {
-      std::swap(batch, shared_->ahead.front());
-      shared_->ahead.pop_front();
-      shared_->changed.notify_all();
-      return true;
-    }
-    if (shared_->failure) std::rethrow_exception(shared_->failure);
-    return !shared_->finished;
-  }
-  /// Only after the end.
-  [[nodiscard]] std::uint64_t skipped() const { return shared_->reader.skipped(); }
-
- private:
-  struct Shared {
-    static constexpr std::size_t most_ahead = 4;
-
-    explicit Shared(EventReader source) : reader(std::move(source)) {}
-
-    void read_all() {
-      std::exception_ptr thrown;
-      try {
-        for (EventBatch batch; reader.next(batch); batch = {}) {
-          std::unique_lock lock(mutex);
-          changed.wait(lock, [&] { return ahead.size() < most_ahead || abandoned; });
-          if (abandoned) return;
-          ahead.push_back(std::move(batch));
-          changed.notify_all();
-        }
-      } catch (...) {
-        thrown = std::current_exception();
-      }
-      const std::lock_guard lock(mutex);
-      failure = thrown;
-      finished = true;
-      changed.notify_all();
-    }
-
-    EventReader reader;
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::deque<EventBatch> ahead;
-    std::exception_ptr failure;
-    bool finished = false;
-    bool abandoned = false;
-  };
-  std::shared_ptr<Shared> shared_;
-};
-
 /// Lines on stderr of rank 0. It counts what rank 0 has read, from files its own slices, of pipes the whole:
 /// to know more it would have to ask the other ranks.
 class Progress {
@@ -182,85 +111,204 @@ class Progress {
   std::uint64_t read_ = 0;
 };
 
-/// The paths of `all` that are pipes, as the root sees them: the others need not have them.
-std::vector<std::string> take_pipes(const mpi::Communicator& communicator, std::vector<std::string>& all) {
-  std::vector<std::byte> marks(all.size());
-  if (communicator.local_is_root())
-    std::ranges::transform(all, marks.begin(), [](const std::string& path) { return std::byte{is_pipe(path)}; });
-  communicator.broadcast(marks);
-  std::vector<std::string> files, pipes;
-  for (std::size_t k = 0; k < all.size(); ++k) (marks[k] == std::byte{0} ? files : pipes).push_back(std::move(all[k]));
-  all = std::move(files);
-  return pipes;
-}
-
 }  // namespace
 
-IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
-                        const std::vector<OperandShape>& shapes, Operand default_operand,
-                        const std::function<void(const EventBatch&)>& consume, Delivery delivery) {
-  std::vector<std::string> files = source.paths;
-  if (std::ranges::count(files, "-") > 1) throw UsageError("standard input (-) can be read only once");
-  const std::vector<std::string> pipes = take_pipes(communicator, files);
+struct Stream::Implementation {
+  Implementation(const mpi::Communicator& the_communicator, StreamSource the_source, Delivery the_delivery)
+      : communicator(the_communicator),
+        source(std::move(the_source)),
+        delivery(the_delivery),
+        progress(the_communicator, source.progress_seconds) {}
 
-  ReadOptions options;
-  const bool to_all = delivery == Delivery::every_rank;
-  if (!to_all) {
-    options.slice = static_cast<std::uint32_t>(communicator.local_rank());
-    options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
-  }
-  options.on_error = source.on_error;
-  options.advice = source.advice;
-  options.shapes = shapes;
-  options.default_operand = default_operand;
+  [[nodiscard]] bool to_all() const { return delivery == Delivery::every_rank; }
+  /// True when this rank's events count: of what every rank is given, the root counts.
+  [[nodiscard]] bool counts() const { return !to_all() || communicator.local_is_root(); }
 
-  const bool counts = !to_all || communicator.local_is_root();
-  const auto start = Clock::now();
-  IngestStatistics local;
-  Progress progress(communicator, source.progress_seconds);
-  if (!files.empty()) {
+  /// Of the events that all ranks may still read, those that this one may.
+  struct Limit {
+    std::uint64_t events = std::numeric_limits<std::uint64_t>::max();
+    std::optional<Clock::time_point> deadline = {};
+
+    [[nodiscard]] bool reached(std::uint64_t done) const {
+      return done >= events || (deadline && Clock::now() >= *deadline);
+    }
+  };
+
+  /// True when the files are at their end, on all ranks.
+  bool read_files(const Limit& limit, const std::function<void(const EventBatch&)>& consume) {
+    if (!files) return true;
     together(communicator, [&](mpi::FailureSignal& signal) {
-      EventReader reader(files, options);
-      for (EventBatch batch; !signal.local_raised() && reader.next(batch);) {
+      while (!files_ended && !signal.local_raised() && !limit.reached(done)) {
+        if (!files->next(batch)) {
+          files_ended = true;
+          break;
+        }
         consume(batch);
-        if (counts) local.updates += batch.events();
+        done += batch.events();
+        if (counts()) updates += batch.events();
         progress.advance(batch.events());
       }
-      if (counts) local.skipped += reader.skipped();
     });
+    if (communicator.all_sum(files_ended ? 0U : 1U) > 0) return false;
+    if (counts()) {
+      skipped += files->skipped();
+      if (first_skipped.empty()) first_skipped = files->first_skipped();
+    }
+    files.reset();
+    return true;
   }
-  if (!pipes.empty()) {
+
+  /// True when the pipes are at their end.
+  bool read_pipes(const Limit& limit, const std::function<void(const EventBatch&)>& consume) {
+    if (pipes_ended) return true;
+    bool ended = false;  // on the root
     together(communicator, [&](mpi::FailureSignal& signal) {
-      std::unique_ptr<BackgroundReader> reader;
-      if (communicator.local_is_root()) {
-        options.slice = 0;
-        options.slice_count = 1;
-        options.row_values = std::size_t{1} << 16;  // many batches may be on their way
-        reader = std::make_unique<BackgroundReader>(EventReader(pipes, options));
-      }
-      EventBatch produced, received;
+      EventBatch received;
       const auto produce = [&](std::vector<std::byte>& piece) {
-        if (!reader->next(produced, std::chrono::milliseconds(100))) return false;
-        if (!produced.empty()) pack(produced, piece);
-        progress.advance(produced.events());
+        if (limit.reached(done)) return false;
+        if (!pipes->next(batch, std::chrono::milliseconds(100))) {
+          ended = true;
+          return false;
+        }
+        if (!batch.empty()) pack(batch, piece);
+        done += batch.events();
+        progress.advance(batch.events());
         return true;
       };
       const auto take = [&](std::span<const std::byte> piece) {
         unpack(piece, received);
         consume(received);
-        if (counts) local.updates += received.events();
+        if (counts()) updates += received.events();
       };
-      (to_all ? mpi::distribute_to_all : mpi::distribute)(communicator, signal, produce, take);
-      if (reader && !signal.local_raised()) local.skipped += reader->skipped();
+      (to_all() ? mpi::distribute_to_all : mpi::distribute)(communicator, signal, produce, take);
+    });
+    if (!communicator.broadcast(ended)) return false;
+    if (pipes) {
+      skipped += pipes->skipped();
+      if (first_skipped.empty()) first_skipped = pipes->first_skipped();
+    }
+    pipes.reset();
+    pipes_ended = true;
+    return true;
+  }
+
+  /// Collective: throws when there were lines and every one was bad.
+  void require_some_good_line() {
+    const std::uint64_t all_updates = communicator.all_sum(updates), all_skipped = communicator.all_sum(skipped);
+    if (all_updates > 0 || all_skipped == 0) return;
+    const std::vector<std::vector<std::byte>> reasons = communicator.gather(std::as_bytes(std::span(first_skipped)));
+    together(communicator, [&](mpi::FailureSignal&) {
+      for (const std::vector<std::byte>& reason : reasons)
+        if (!reason.empty())
+          throw InputError(fmt::format("all {} lines were bad; the first: {}", all_skipped,
+                                       std::string_view(reinterpret_cast<const char*>(reason.data()), reason.size())));
     });
   }
 
-  IngestStatistics total;
-  total.updates = communicator.all_sum(local.updates);
-  total.skipped = communicator.all_sum(local.skipped);
-  total.seconds = communicator.all_max(seconds_since(start));
-  progress.finish(total);
-  return total;
+  const mpi::Communicator& communicator;
+  StreamSource source;
+  Delivery delivery;
+  Progress progress;
+  std::optional<EventReader> files;
+  bool files_ended = false;                 // of this rank's part
+  std::unique_ptr<BackgroundReader> pipes;  // on the root
+  bool pipes_ended = true;
+  bool checked = false;
+  EventBatch batch;
+  std::uint64_t done = 0;  // events of this rank in this go
+  // Of this rank.
+  std::uint64_t updates = 0;
+  std::uint64_t skipped = 0;
+  std::string first_skipped;
+  double seconds = 0;
+};
+
+Stream::Stream(const mpi::Communicator& communicator, StreamSource source, std::vector<OperandShape> shapes,
+               Operand default_operand, Delivery delivery) {
+  if (std::ranges::count(source.paths, "-") > 1) throw UsageError("standard input (-) can be read only once");
+  const AgreedSources seen = look_at_all(communicator, source.paths);
+  implementation_ = std::make_unique<Implementation>(communicator, std::move(source), delivery);
+  Implementation& own = *implementation_;
+  ReadOptions options;
+  options.on_error = own.source.on_error;
+  options.advice = own.source.advice;
+  options.shapes = std::move(shapes);
+  options.default_operand = default_operand;
+  own.pipes_ended = seen.pipes.empty();
+  together(communicator, [&](mpi::FailureSignal&) {
+    if (!seen.pipes.empty() && communicator.local_is_root()) {
+      ReadOptions of_pipes = options;
+      of_pipes.row_values = std::size_t{1} << 16;  // many batches may be on their way
+      own.pipes = std::make_unique<BackgroundReader>(seen.pipes, of_pipes);
+    }
+    if (seen.files.empty()) return;
+    if (!own.to_all()) {
+      options.slice = static_cast<std::uint32_t>(communicator.local_rank());
+      options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
+    }
+    std::vector<std::string> paths;
+    for (const SourceInfo& file : seen.files) paths.push_back(file.path);
+    options.sources = seen.files;
+    own.files.emplace(std::move(paths), options);
+  });
+}
+
+Stream::~Stream() = default;
+Stream::Stream(Stream&&) noexcept = default;
+Stream& Stream::operator=(Stream&&) noexcept = default;
+
+bool Stream::read(const std::function<void(const EventBatch&)>& consume, const Until& until) {
+  Implementation& own = *implementation_;
+  const auto start = Clock::now();
+  const auto go_on = [&](std::optional<std::uint64_t> events, std::optional<Clock::time_point> deadline) {
+    Implementation::Limit limit{.deadline = deadline};
+    const auto rank = static_cast<std::uint64_t>(own.communicator.local_rank());
+    const auto ranks = static_cast<std::uint64_t>(own.communicator.local_size());
+    own.done = 0;
+    if (events) limit.events = own.to_all() ? *events : share(*events, rank + 1, ranks) - share(*events, rank, ranks);
+    if (!own.read_files(limit, consume)) return false;
+    // Files come before pipes, which the root alone reads.
+    if (events) {
+      const std::uint64_t done = own.to_all() ? own.done : own.communicator.all_sum(own.done);
+      limit.events = *events - std::min(done, *events);
+    }
+    own.done = 0;
+    return own.read_pipes(limit, consume);
+  };
+  bool ended = false;
+  if (own.to_all() && until.time) {
+    // What every rank is given, all pause at the same event: in the rounds that the root asks for.
+    constexpr std::uint64_t round = std::uint64_t{1} << 16;
+    std::uint64_t left = until.events.value_or(std::numeric_limits<std::uint64_t>::max());
+    while (!ended && left > 0 && own.communicator.broadcast(Clock::now() < start + *until.time)) {
+      ended = go_on(std::min(left, round), std::nullopt);
+      left -= std::min(left, round);
+    }
+  } else {
+    ended = go_on(until.events, until.time ? std::optional(start + *until.time) : std::nullopt);
+  }
+  own.seconds += seconds_since(start);
+  if (ended && !own.checked) {
+    own.checked = true;
+    own.require_some_good_line();
+    own.progress.finish(statistics());
+  }
+  return !ended;
+}
+
+IngestStatistics Stream::statistics() const {
+  const Implementation& own = *implementation_;
+  return {.updates = own.communicator.all_sum(own.updates),
+          .skipped = own.communicator.all_sum(own.skipped),
+          .seconds = own.communicator.all_max(own.seconds)};
+}
+
+IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
+                        const std::vector<OperandShape>& shapes, Operand default_operand,
+                        const std::function<void(const EventBatch&)>& consume, Delivery delivery) {
+  Stream stream(communicator, source, shapes, default_operand, delivery);
+  stream.read(consume);
+  return stream.statistics();
 }
 
 }  // namespace weir::engine

@@ -181,13 +181,16 @@ void Communicator::reduce_sum(std::span<double> values) const {
   reduce_into(0, rank_, values, handle_);
 }
 
-std::span<double> Communicator::reduce_scatter_sum(std::span<double> values) const {
+std::span<double> Communicator::reduce_scatter_sum(std::span<double> values, std::uint64_t row_length) const {
   require_equal_lengths(values.size());
+  const std::uint64_t rows = row_length == 0 ? 0 : values.size() / row_length;
+  if (row_length == 0 || rows * row_length != values.size())
+    throw UsageError(fmt::format("{} doubles are no rows of {}", values.size(), row_length));
   const auto slice_of = [&](int rank) {
     const auto size = static_cast<std::uint64_t>(size_);
     const auto number = static_cast<std::uint64_t>(rank);
-    const std::uint64_t first = share(values.size(), number, size);
-    return values.subspan(first, share(values.size(), number + 1, size) - first);
+    const std::uint64_t first = share(rows, number, size) * row_length;
+    return values.subspan(first, share(rows, number + 1, size) * row_length - first);
   };
   for (int owner = 0; owner < size_; ++owner) reduce_into(owner, rank_, slice_of(owner), handle_);
   return slice_of(rank_);

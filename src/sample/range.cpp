@@ -6,8 +6,6 @@
 #include <limits>
 #include <numeric>
 #include <span>
-#include <type_traits>
-#include <variant>
 
 #include "sketch/matrix_kernels.hpp"
 
@@ -55,16 +53,6 @@ std::string describe_range_problem(const KroneckerSketch& operands) {
   for (const RowsSketch* factor : {&operands.a1, &operands.a2})
     if (std::string problem = describe_range_problem(*factor); !problem.empty()) return problem;
   return describe_problem(all_finite(operands.x) && std::isfinite(operands.f2()), largest_magnitude(operands.x));
-}
-
-std::string describe_range_problem(const ProductSketch& operands) {
-  std::string problem = describe_range_problem(operands.y());
-  if (problem.empty() && operands.degree == 2) problem = describe_range_problem(operands.squares());
-  return problem;
-}
-
-std::string describe_range_problem(const SketchState& state) {
-  return std::visit([](const auto& sketch) { return describe_range_problem(sketch); }, state);
 }
 
 std::string describe_range_problem(const DenseVector& y) {

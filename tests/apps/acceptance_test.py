@@ -430,7 +430,7 @@ class States(Case):
     def test_states_of_version_1_are_refused(self):
         self.sample("--n", 10, "--seed", 1, "--save", self.path("new.weir"), self.write("e.csv", "1,2\n"))
         old = bytearray(self.read("new.weir"))
-        self.assertEqual(old[8], 2)
+        self.assertEqual(old[8], 3)
         old[8] = 1
         old = self.write("old.weir", bytes(old))
         new = self.path("new.weir")
@@ -564,8 +564,8 @@ class BadUsage(Case):
                           ["sample", "--n", 10, "--fixed", "x=" + file, file],
                           ["sample", "--n", 2 ** 40, "--sampler", "exact", file],
                           ["sample", "--n", 10, "--sampler", "exact", "--save", "s.weir", file],
-                          ["sample", "--state", "s.weir", "--sampler", "exact"], ["sample", "--state", "s.weir", "--model", "vector"],
-                          ["sample", "--state", "s.weir", "--d", 3], ["query", "--state", "s.weir", "--fixed", "x=" + file],
+                          ["sample", "--state", "s.weir", "--sampler", "exact"], ["sample", "--state", ""],
+                          ["sample", "--save", "", file], ["query", "--state", "s.weir", "--fixed", "x"],
                           ["sample", "--levels", 1, file], ["query", "--n", 2 ** 41, "--levels", 1, file], ["query"], ["query", "--n", 10, "--point", 10, file],
                           ["query", "--n", 10, "--point", "1,,2", file], ["combine", "-o", "x.weir"], ["combine", "--add", file],
                           ["combine", "-o", "x.weir", "--scaled", "much", file], ["inspect"]):

@@ -292,7 +292,13 @@ class Products(Case):
         self.fail_with(2, "sample", "--state", state, "--model", "product", "--d", 7, more, naming="--d 7")
         self.fail_with(2, "sample", "--state", state, "--model", "vector", more, naming="state of --model product")
         self.sample("--fixed", self.fixed_x, rows, "--save", state)
-        self.fail_with(1, "sample", "--state", state, "--model", "product", "--fixed", self.fixed_x, "--d", 7, rows, naming="--d is 7")
+        # The state knows its x: it need not be given again, and must be the same where it is.
+        self.fail_with(2, "sample", "--state", state, "--d", 7, rows, naming="--d 7 contradicts the saved state, which has 4")
+        other = "x=" + self.write("other.txt", "".join("%d\n" % (value + 1) for value in self.x))
+        for ranks in (None, 3):
+            self.fail_with(1, "sample", "--state", state, "--fixed", other, rows, ranks=ranks, naming="not the x that the saved state holds")
+            answers = [self.succeed("sample", "--state", state, "--json", *given, rows, ranks=ranks).json() for given in ([], ["--fixed", self.fixed_x])]
+            self.assertEqual(self.drawn(answers[0]), self.drawn(answers[1]))
 
     def test_a_alone_can_be_saved_and_multiplied_later(self):
         state, x = self.path("a.weir"), self.write("x.csv", self.x_events)
@@ -359,11 +365,11 @@ class Products(Case):
         # And where it is fixed it does not.
         self.succeed("sample", *options, "--fixed", one, self.write("rows.csv", "A,0,*,3\n"), "--save", self.path("fixed"))
         self.fail_with(1, "combine", "-o", self.path("sum"), "--add", self.path("fixed"), "--add", parts[1] + ".weir",
-                       naming="x: fixed against streamed")
-        self.fail_with(2, "sample", "--state", self.path("fixed"), "--model", "product", parts[1], naming="--fixed x=FILE")
+                       naming="what they hold: a vector and its squares against A and x of a product")
+        self.fail_with(1, "sample", "--state", self.path("fixed"), parts[1], naming=["x is not an operand", "fixed in the saved state: x"])
         held = self.succeed("inspect", self.path("fixed"), "--json").json()
-        self.assertEqual((held["fixed"], "d" in held), (["x"], False))
-        self.assertNotIn("d", self.succeed("sample", "--state", self.path("fixed"), "--json").json())
+        self.assertEqual((held["fixed"], held["d"]), (["x"], 1))
+        self.assertEqual(self.succeed("sample", "--state", self.path("fixed"), "--json").json()["d"], 1)
 
     def test_queries(self):
         x = self.write("x.csv", self.x_events)

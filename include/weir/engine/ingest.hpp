@@ -1,7 +1,10 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +26,7 @@ struct StreamSource {
   /// arrives, after the files.
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
-  std::string advice = {};      ///< Ends the complaint about an event of an operand that the model does not take.
+  std::string advice = {};      ///< Ends the complaint about an event of an operand that may not change.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
 };
 
@@ -34,10 +37,41 @@ struct IngestStatistics {
   double seconds = 0;         ///< Of the slowest rank.
 };
 
-/// Collective: reads every event of `source` exactly once, on one rank or another, and hands it there to `consume`, a
-/// batch at a time; or, where the delivery is to every rank, reads and hands it to `consume` on each of them, in the same
-/// batches. `shapes` and `default_operand` are what the model takes. Throws on all ranks the InputError of the first rank
-/// that fails, be it in reading or in `consume`; the others stop within a batch.
+/// When reading pauses, at the end of a batch: whichever comes first. Without either it goes to the end.
+struct Until {
+  /// So many events more, of all ranks together. A rank reads its share of them, and a batch more at most.
+  std::optional<std::uint64_t> events = {};
+  std::optional<std::chrono::nanoseconds> time = {};  ///< So long from now.
+};
+
+/// A stream that is read by all ranks of a communicator, in as many goes as one likes. Every event is handed to the
+/// consumer of one rank or another, or of each of them, exactly once. What the ranks believe about the files, their sizes
+/// above all, is what the root saw when the stream was opened; a rank that finds otherwise fails.
+class Stream {
+ public:
+  /// Collective. `shapes` and `default_operand` are what is taken. The communicator must outlive the stream. Throws
+  /// UsageError when standard input is named twice, InputError for a file that cannot be read; on all ranks alike.
+  Stream(const mpi::Communicator& communicator, StreamSource source, std::vector<OperandShape> shapes,
+         Operand default_operand, Delivery delivery);
+  /// Stops reading, also where a pipe is silent, and joins the thread that reads it.
+  ~Stream();
+  Stream(Stream&&) noexcept;
+  Stream& operator=(Stream&&) noexcept;
+
+  /// Collective: reads on until the end, or until `until` says so, and hands batches to `consume`. True when there may be
+  /// more. The batches of a file are the same in however many goes it is read. Throws on all ranks the error of the first
+  /// rank that fails, be it in reading or in `consume`; the others stop within a batch, and the stream is at its end. When
+  /// it ends and every line of it was bad, that is an InputError.
+  bool read(const std::function<void(const EventBatch&)>& consume, const Until& until = {});
+  /// Collective: of all that was read so far.
+  [[nodiscard]] IngestStatistics statistics() const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+/// Collective: reads all of a stream at once. See Stream.
 IngestStatistics ingest(const mpi::Communicator& communicator, const StreamSource& source,
                         const std::vector<OperandShape>& shapes, Operand default_operand,
                         const std::function<void(const EventBatch&)>& consume, Delivery delivery = Delivery::one_rank);

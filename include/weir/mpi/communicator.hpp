@@ -54,9 +54,10 @@ class Communicator {
   /// lengths differ.
   void reduce_sum(std::span<double> values) const;
   /// Element-wise sum, spread over the ranks: of values.size() = n elements rank r's become the sums in [share(n, r,
-  /// P), share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Takes 4 MiB more
-  /// memory. Chunks and errors as reduce_sum.
-  std::span<double> reduce_scatter_sum(std::span<double> values) const;
+  /// P), share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Where the
+  /// elements are rows of `row_length` each, whole rows are shared out. Takes 4 MiB more memory. Chunks and errors as
+  /// reduce_sum; UsageError on every rank unless n is a multiple of row_length.
+  std::span<double> reduce_scatter_sum(std::span<double> values, std::uint64_t row_length = 1) const;
   /// Element-wise sum on every rank, the same bits on all. Otherwise as reduce_sum.
   void all_sum(std::span<double> values) const;
   [[nodiscard]] std::uint64_t all_sum(std::uint64_t value) const;

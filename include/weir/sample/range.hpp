@@ -6,7 +6,9 @@
 #include "weir/sample/dense.hpp"
 #include "weir/sample/dense_operand.hpp"
 #include "weir/sample/dense_tensor.hpp"
-#include "weir/sketch/state.hpp"
+#include "weir/sketch/kronecker_sketch.hpp"
+#include "weir/sketch/rows_sketch.hpp"
+#include "weir/sketch/vector_sketch.hpp"
 
 namespace weir {
 
@@ -19,9 +21,6 @@ namespace weir {
 [[nodiscard]] std::string describe_range_problem(const MatrixSketch& a);
 [[nodiscard]] std::string describe_range_problem(const RowsSketch& a);
 [[nodiscard]] std::string describe_range_problem(const KroneckerSketch& operands);
-/// Of y, and of its squares where the degree is 2.
-[[nodiscard]] std::string describe_range_problem(const ProductSketch& operands);
-[[nodiscard]] std::string describe_range_problem(const SketchState& state);
 [[nodiscard]] std::string describe_range_problem(const DenseVector& y);
 [[nodiscard]] std::string describe_range_problem(const DenseOperand& a);
 [[nodiscard]] std::string describe_range_problem(const DenseTensor& operands);

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "weir/state/problem.hpp"
+#include "weir/state/question.hpp"
+
+namespace weir::app {
+
+/// What was done, apart from the problem and the answer.
+struct Run {
+  std::uint64_t ranks = 1;
+  std::uint64_t updates = 0;  ///< Events that were ingested, by all ranks.
+  std::uint64_t skipped = 0;  ///< Bad lines that were skipped.
+  std::optional<std::string> metric = {};  ///< Where rows are drawn: "norm", "leverage" or the path of M.
+  // Wall-clock time of the phases, the slowest rank's.
+  double ingest_seconds = 0;
+  double merge_seconds = 0;
+  double query_seconds = 0;
+};
+
+/// The names of indices, and of the second indices of pairs.
+struct LabelMaps {
+  std::map<std::uint64_t, std::string> rows = {};
+  std::map<std::uint64_t, std::string> columns = {};
+
+  [[nodiscard]] bool empty() const { return rows.empty() && columns.empty(); }
+};
+
+/// The answer of `weir sample`.
+struct SampleReport {
+  Problem problem;
+  Run run;
+  Answer answer;
+  LabelMaps labels = {};
+};
+
+/// An inner product <y, z>.
+struct InnerProductReport {
+  std::string other;  ///< Where z comes from: the path of its state.
+  Estimate estimate;
+};
+
+/// The answer of `weir query`: whatever was asked for.
+struct QueryReport {
+  Problem problem;
+  Run run;
+  Answer answer;
+  std::vector<InnerProductReport> inner = {};
+  LabelMaps labels = {};
+};
+
+/// One JSON object, indented, without a newline at the end. The index of an entry of a matrix is [i1, i2], and so is its
+/// label, with null where there is none. 64-bit integers are exact; bytes of labels that are not UTF-8 become U+FFFD; a
+/// negative zero is written as 0. Throws InputError naming the field when a number is not finite (entries so large that
+/// their squares overflow).
+[[nodiscard]] std::string to_json(const SampleReport& report);
+[[nodiscard]] std::string to_json(const QueryReport& report);
+
+/// A heading and an aligned table for a terminal of `width` columns (80 or more). Labels are cut to fit, and of drawn rows
+/// as many entries are shown as fit; indices and numbers are not cut. Ends with a newline.
+[[nodiscard]] std::string to_table(const SampleReport& report, std::size_t width = 100);
+[[nodiscard]] std::string to_table(const QueryReport& report, std::size_t width = 100);
+
+/// The method of a problem, as --method has it; none where its model has only one.
+[[nodiscard]] std::optional<std::string> method_of(const Problem& problem);
+/// Bytes of all tables of the sketch, or of the sketches of the operands.
+[[nodiscard]] std::uint64_t sketch_bytes(const Problem& problem);
+
+}  // namespace weir::app

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "weir/dense_matrix.hpp"
+#include "weir/engine/ingest.hpp"
+#include "weir/mpi/communicator.hpp"
+#include "weir/setting/setting.hpp"
+#include "weir/state/state.hpp"
+
+namespace weir::engine {
+
+/// Where the operands of a problem come from.
+struct Sources {
+  StreamSource stream = {};                    ///< Those that stream.
+  std::map<Operand, std::string> files = {};   ///< Fixed operands: read by slices on all ranks, and perhaps again.
+  std::map<Operand, DenseMatrix> values = {};  ///< Fixed operands that the root has at hand; others need not have them.
+};
+
+/// Collective: the problem that a user has named in part becomes whole, on the root, from what the files of fixed
+/// operands say about themselves, from the setting, and from what is wanted of the sketch; and every rank gets it by one
+/// broadcast. A fixed operand that is a vector is loaded into `sources.values`. `most_keys` is the number of rows where
+/// nobody has counted them. `examine` is called on the root with the whole problem, to refuse it before anything else is
+/// read. Throws UsageError or InputError on all ranks.
+[[nodiscard]] Problem prepare(const mpi::Communicator& communicator, Problem problem, Sources& sources,
+                              const SizeRequest& request, std::uint64_t most_keys,
+                              const std::function<void(const Problem&)>& examine = {});
+/// Collective: the problem of a saved state, `start` on the root, that goes on: what it does not hold and was fixed
+/// (states of version 2) is taken from `sources`, and what `sources` gives although the state holds it must be the same,
+/// which the session checks. `path` names the state, in messages. `examine` as for prepare(). Throws likewise.
+[[nodiscard]] Problem prepare_to_continue(const mpi::Communicator& communicator, const std::optional<State>& start,
+                                          const std::string& path, Sources& sources,
+                                          const std::function<void(const Problem&)>& examine = {});
+/// Collective: the root's problem, on every rank.
+[[nodiscard]] Problem broadcast(const mpi::Communicator& communicator, const Problem& problem);
+
+/// How long the phases took on the slowest rank.
+struct PhaseSeconds {
+  double ingest = 0;
+  double merge = 0;
+};
+
+/// A running measurement on a communicator: it reads its sources, and answers about what has come so far. Everything
+/// but `problem` is collective: every rank calls it, in the same order; errors are thrown on every rank.
+///
+/// It works on a duplicate of the communicator that it is given, and leaves nothing behind when it is destroyed: no
+/// thread, descriptor or communicator. Several may be open in one process. It never ends the process and installs no
+/// signal handlers.
+class Session {
+ public:
+  struct Options {
+    /// What the stream continues, on the root (others leave it empty): a merged state of the same problem, or one that
+    /// lacks operands which `problem` has fixed. Where `sources` gives a fixed operand that it holds, that is compared.
+    std::optional<State> start = {};
+    /// Keep the exact values of the same problem beside the sketch, for draws that show them.
+    bool with_exact = false;
+  };
+
+  /// Reads the fixed operands. `problem` is complete and the same on every rank (prepare()), `sources` likewise but for
+  /// its values. Memory of a rank: its states, and at most 64 MiB. Throws UsageError for a problem or sources that cannot
+  /// be, InputError for bad input and where the memory of a machine does not suffice.
+  Session(MPI_Comm parent, Problem problem, Sources sources, Options options);
+  Session(MPI_Comm parent, Problem problem, Sources sources) : Session(parent, std::move(problem), std::move(sources), Options()) {}
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  [[nodiscard]] const Problem& problem() const noexcept;
+  /// Reads on until the end of the stream, or until `until` says so. True when there may be more. The bits of the state do
+  /// not depend on how a stream is cut into goes, where it is read by one rank or holds whole numbers.
+  bool advance(const Until& until = {});
+  /// Merges what the ranks have so far: the root's state becomes that of all events up to now, and the others go on from
+  /// zero. The state it returns is complete on the root; elsewhere it is this rank's part.
+  const State& snapshot();
+  /// Merges, then answers; the answer is on the root. A draw with `verify` or `show_exact` reads files of fixed operands
+  /// again where the operands are not held. Throws UsageError for a question that the state cannot answer.
+  [[nodiscard]] Answer answer(const Question& question);
+  /// Merges, then writes the state to a file, on the root.
+  void save(const std::string& path);
+  [[nodiscard]] IngestStatistics statistics() const;
+  [[nodiscard]] PhaseSeconds seconds() const;
+  [[nodiscard]] const mpi::Communicator& communicator() const noexcept;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace weir::engine

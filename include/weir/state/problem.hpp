@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "weir/event.hpp"
+#include "weir/sketch/config.hpp"
+#include "weir/sketch/rows_sketch.hpp"
+
+namespace weir {
+
+/// What becomes of an operand in a problem.
+enum class Role : std::uint8_t {
+  streams,    ///< Events change it, and the state holds what they have made of it.
+  fixed,      ///< Given whole before the stream. The state holds it, and no event may change it.
+  forgotten,  ///< Events change it, but the state does not hold what has come (states of old files).
+  absent,     ///< It neither streams nor does the state hold it (X that is the identity; what old files did not keep).
+};
+/// "streams", "fixed", "forgotten", "absent".
+[[nodiscard]] std::string_view to_string(Role role) noexcept;
+
+/// What a state keeps of a stream.
+enum class Keeps : std::uint8_t {
+  sketch,  ///< Small linear sketches.
+  exact,   ///< The vector or the operands themselves: the reference for everything else.
+  exact_shared,  ///< The same, shared out among the parties by rows, for draws by exp(y_i).
+};
+/// "sketch", "exact", "exact-shared".
+[[nodiscard]] std::string_view to_string(Keeps keeps) noexcept;
+
+/// What the sketch of a state was sized for that draws by Algorithm 2; see PrecisionOptions.
+struct PrecisionTarget {
+  double epsilon = 0;   ///< In (0, 1).
+  double constant = 0;  ///< C, above 0 and finite.
+
+  bool operator==(const PrecisionTarget&) const = default;
+};
+
+/// What is being measured: the one description of it. Options, or arguments of a program, make it; a Setting
+/// (weir/setting/setting.hpp) completes it; the ranks of a session get it by one broadcast; state files hold it; reports
+/// show it. It says nothing about where events come from.
+struct Problem {
+  std::string setting = "vector";  ///< Name of a setting, such as "vector" or "kronecker-streaming".
+  Keeps keeps = Keeps::sketch;
+  /// Lengths by the names that the setting gives them: n and d, or n1, n2, d1, d2. Each 1 to 2^63.
+  std::map<std::string, std::uint64_t, std::less<>> sides = {};
+  std::map<Operand, Role> roles = {};
+  std::uint32_t degree = 1;  ///< 2 where rows are lifted, so that draws have the law |y_i|^(2 p); else 1.
+  SketchConfig sketch = {};  ///< Its dimension follows from the sides. Of an exact state only p and the seed count.
+  GramConfig gram = {};      ///< Of the settings that keep Gram matrices.
+  std::optional<PrecisionTarget> precision = {};  ///< Exactly where the law of the scales is `uniform`.
+  std::map<std::string, std::string, std::less<>> parameters = {};  ///< What only one setting knows about.
+
+  bool operator==(const Problem&) const = default;
+
+  /// Throws UsageError when there is no such side.
+  [[nodiscard]] std::uint64_t side(std::string_view name) const;
+  /// Role::absent for an operand that is not listed.
+  [[nodiscard]] Role role(Operand operand) const;
+  [[nodiscard]] OperandSet with_role(Role role) const;
+  /// The exponent of the law of the draws: p of the sketch times the degree.
+  [[nodiscard]] double exponent() const noexcept { return sketch.p * degree; }
+};
+
+/// One JSON object, for state files and for messages between ranks: every field, names in place of numbers.
+[[nodiscard]] std::string to_text(const Problem& problem);
+/// Inverse of to_text(). `source` names where the text comes from, in messages. Throws InputError for anything that
+/// to_text() does not write, and for numbers out of range; nothing is allocated beyond the size of the text.
+[[nodiscard]] Problem problem_of_text(std::string_view text, const std::string& source);
+/// 64-bit digest of to_text(), equal on parties that may merge.
+[[nodiscard]] std::uint64_t fingerprint_of(const Problem& problem);
+/// Account of the first thing in which two problems of one setting differ ("seed: 1 against 2", "A: fixed against
+/// streamed"); empty when their states may be added.
+[[nodiscard]] std::string describe_difference(const Problem& a, const Problem& b);
+
+}  // namespace weir

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "weir/sample/draw.hpp"
+#include "weir/sample/metric.hpp"
+#include "weir/sample/sampler.hpp"
+#include "weir/sketch/estimate.hpp"
+
+namespace weir {
+
+class State;
+
+/// Where an entry of y is: i, or (i1, i2) where y is a matrix.
+struct EntryIndex {
+  std::uint64_t index = 0;                   ///< i, or i1.
+  std::optional<std::uint64_t> column = {};  ///< i2.
+
+  auto operator<=>(const EntryIndex&) const = default;
+};
+[[nodiscard]] inline EntryIndex entry_of(const Draw& draw) { return {draw.index, draw.column}; }
+[[nodiscard]] inline EntryIndex entry_of(const HeavyCoordinate& coordinate) {
+  return {coordinate.index, coordinate.column};
+}
+
+/// The metric M of --model rows, which may depend on the rows.
+struct MetricChoice {
+  /// M = (A^T A)^-1. Otherwise `given`, and without that the identity.
+  bool leverage = false;
+  std::optional<Metric> given = {};
+
+  [[nodiscard]] Metric of(const DenseMatrix& gram) const {
+    if (given) return *given;
+    return leverage ? Metric::leverage(gram) : Metric::norm(gram.rows);
+  }
+};
+
+/// Random indices by the law of the problem. Which sampler draws follows from the state: Algorithm 2 from scales of the
+/// law `uniform`, exact draws from exact states.
+struct DrawQuestion {
+  std::uint32_t samples = 8;         ///< At most so many draws; at least 1.
+  double threshold = 1;              ///< T of the acceptance test of the perfect sampler.
+  bool without_replacement = false;  ///< The samples are distinct indices.
+  bool softmax = false;              ///< The law exp(y_i), of exact states of y.
+  MetricChoice metric = {};          ///< Where rows are drawn.
+  /// Put exact values in the place of estimates where the operands are at hand.
+  bool verify = false;
+  /// Leave the estimates and show exact values beside them.
+  bool show_exact = false;
+};
+
+/// The exact values of some entries, and their probabilities under the law of the problem.
+struct ExactQuestion {
+  std::vector<EntryIndex> entries;
+  MetricChoice metric = {};
+};
+
+/// What is asked of a state. Any of the parts may be there.
+struct Question {
+  std::optional<DrawQuestion> draw = {};
+  bool norm = false;                     ///< ||y||_2; of rows ||A||_F.
+  std::size_t top = 0;                   ///< So many of the largest entries.
+  std::vector<EntryIndex> points = {};   ///< The values of these entries.
+  std::vector<double> moments = {};      ///< sum |y_i|^q for each of these q.
+  const State* inner = nullptr;          ///< The inner product with the y of this state.
+  std::optional<ExactQuestion> exact = {};  ///< Of exact states, and of states that can verify.
+};
+
+/// The true value of an entry and, where the norm is known, its probability.
+struct ExactEntry {
+  double value = 0;
+  std::optional<double> probability;
+};
+
+struct MomentAnswer {
+  double exponent = 0;  ///< q.
+  Estimate estimate;
+};
+
+/// The answer to each part of a question that was there.
+struct Answer {
+  SampleResult draws;
+  bool verified = false;                      ///< Values and probabilities of the draws are exact.
+  std::optional<double> exact_norm = {};      ///< ||y||_2 without error but rounding.
+  std::optional<double> draws_norm_bound = {};  ///< Of draws.norm, as Estimate::bound.
+  std::optional<Estimate> tensor_norm = {};   ///< ||y||_2 once more, from another sketch of the same operands.
+  std::map<EntryIndex, ExactEntry> exact = {};
+  std::optional<Estimate> norm = {};
+  std::optional<std::vector<HeavyCoordinate>> top = {};
+  std::vector<HeavyCoordinate> points = {};
+  std::vector<MomentAnswer> moments = {};
+  std::optional<Estimate> inner = {};
+};
+
+/// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
+[[nodiscard]] Estimate norm_of(const Estimate& f2);
+
+}  // namespace weir

@@ -1,0 +1,185 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "weir/dense_matrix.hpp"
+#include "weir/event.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+#include "weir/state/parties.hpp"
+#include "weir/state/problem.hpp"
+#include "weir/state/question.hpp"
+
+namespace weir {
+
+/// How the parts of an array that the parties hold become the whole.
+enum class Gathering : std::uint8_t {
+  on_first,     ///< Parts are summed on the first party; the others go on from zero.
+  by_share,     ///< Parts are summed, and party r keeps the sums of its share of the rows; it has zeros elsewhere.
+  in_slices,    ///< Party r holds the rows of its share, complete, and nothing of the others'; nothing is summed.
+  everywhere,   ///< Every party holds all of it, complete; nothing is summed.
+};
+
+/// One array of a state, as it is known before anything is allocated.
+struct ArrayLayout {
+  std::string name;          ///< Unique in the state, and in files: "cells of A1".
+  Operand operand;           ///< The array is linear in it. Arrays of an operand that is fixed are neither added nor scaled.
+  std::uint64_t size = 0;    ///< Doubles of all parties together.
+  Gathering gathering = Gathering::on_first;
+  std::uint64_t row_length = 1;  ///< Of by_share and in_slices: the parties share size / row_length rows.
+  bool is_count = false;     ///< A number of events: added whatever the coefficient, never scaled.
+  /// Not empty where the array is linear in rows that come and go whole only, so that it can be added or subtracted, not
+  /// multiplied: what such a state is, for messages ("a state with an exact Gram matrix").
+  std::string whole_rows_only = {};
+};
+
+/// A kind of state: the numbers that one party keeps, and what is special about them. All that is common to states is in
+/// State. A new kind derives from KeptAs<Itself>; it is made by its Setting.
+class Kept {
+ public:
+  virtual ~Kept() = default;
+  [[nodiscard]] virtual std::unique_ptr<Kept> clone() const = 0;
+
+  /// What it holds, for messages: "a vector", "A and x of a product".
+  [[nodiscard]] virtual std::string_view holds() const = 0;
+  /// This party's part of each array, in the order of the layout.
+  [[nodiscard]] virtual std::vector<std::span<double>> arrays() = 0;
+  /// Adds events. Throws InputError for events that are not of the problem, and for sums that overflow.
+  virtual void add(const EventBatch& batch) = 0;
+
+  /// False where the file of a fixed operand is not to be read before the stream, but when a question is answered.
+  [[nodiscard]] virtual bool takes_fixed(Operand) const { return true; }
+  /// Called before the events of a fixed operand come, from its file.
+  virtual void begin_fixed(Operand) {}
+  /// Takes a fixed operand that is a vector of numbers rather than a stream (x of a product). UsageError by default.
+  virtual void set_fixed(Operand operand, const DenseMatrix& values);
+  /// Called once all fixed operands are there: read, or loaded. Works out what follows from them.
+  virtual void finish_fixed() {}
+
+  /// What makes the numbers too large or too small to be measured; empty when nothing does. Of a merged state, on the
+  /// first party.
+  [[nodiscard]] virtual std::string describe_range_problem() const { return {}; }
+  /// The operands that are zero, so that y is.
+  [[nodiscard]] virtual OperandSet zero_operands() const { return {}; }
+  /// What forbids to multiply the state by `coefficient`, or, where `has_others`, to add others to it, besides what the
+  /// layout says; empty when nothing does.
+  [[nodiscard]] virtual std::string describe_combine_problem(const Problem& problem, double coefficient,
+                                                             bool has_others) const;
+  /// ||y||_2 as draws report it, of rows ||A||_F; none where there is no y yet.
+  [[nodiscard]] virtual std::optional<double> norm() const { return std::nullopt; }
+  /// The sketch of y alone, multiplied out where need be; none where the state has no sketch of y.
+  [[nodiscard]] virtual std::optional<VectorSketch> sketch_of_y() const { return std::nullopt; }
+  /// True where the state is nothing but a sketch of y, so that it may be taken for that of any y.
+  [[nodiscard]] virtual bool is_sketch_of_y() const { return false; }
+  /// True where an ExactQuestion can be answered, now, with the help of `parties`.
+  [[nodiscard]] virtual bool can_verify(const Parties& parties) const;
+  /// Collective. Answers on the first party; elsewhere the result is empty. Throws UsageError for what this kind does not
+  /// answer, InputError for numbers that cannot be measured; on all parties alike.
+  [[nodiscard]] virtual Answer answer(const Question& question, Parties& parties) const = 0;
+
+  // A part that is no sum: a bounded list, say. By default there is none.
+  /// Its bytes.
+  [[nodiscard]] virtual std::vector<std::byte> other_part() const { return {}; }
+  /// Adds the other part of another state to this one's. Throws InputError when the bytes are not of such a part.
+  virtual void merge_other_part(std::span<const std::byte> bytes);
+  /// Forgets it: it has been handed to another party.
+  virtual void clear_other_part() {}
+
+ protected:
+  Kept() = default;
+  Kept(const Kept&) = default;
+  Kept(Kept&&) = default;
+  Kept& operator=(const Kept&) = default;
+  Kept& operator=(Kept&&) = default;
+};
+
+/// Base of the kinds of states: copies are copies of the values.
+template <class Kind>
+class KeptAs : public Kept {
+ public:
+  [[nodiscard]] std::unique_ptr<Kept> clone() const override {
+    return std::make_unique<Kind>(static_cast<const Kind&>(*this));
+  }
+};
+
+/// One array of a state.
+struct StateArray {
+  const ArrayLayout* layout;
+  std::span<double> numbers;  ///< This party's.
+};
+
+/// What one party keeps of a stream: a value. It knows its problem. States of one problem are added, subtracted and
+/// scaled array by array, saved (weir/io/state_file.hpp), sent, merged (weir/engine/session.hpp) and asked.
+class State {
+ public:
+  /// Made by create_state() of weir/setting/setting.hpp. Throws std::logic_error when the arrays of `kept` do not have the
+  /// sizes that the layout gives the party.
+  State(Problem problem, std::vector<ArrayLayout> layout, std::unique_ptr<Kept> kept, Party party = {});
+  State(const State& other);
+  State(State&&) noexcept = default;
+  State& operator=(const State& other);
+  State& operator=(State&&) noexcept = default;
+
+  [[nodiscard]] const Problem& problem() const noexcept { return problem_; }
+  [[nodiscard]] const std::vector<ArrayLayout>& layout() const noexcept { return layout_; }
+  [[nodiscard]] Party party() const noexcept { return party_; }
+  [[nodiscard]] const Kept& kept() const noexcept { return *kept_; }
+  [[nodiscard]] Kept& kept() noexcept { return *kept_; }
+  /// The numbers of this party. They are the state's: writing to them changes it.
+  [[nodiscard]] std::vector<StateArray> arrays() const;
+  /// The numbers of the array called `name`; throws UsageError when there is none.
+  [[nodiscard]] std::span<double> array(std::string_view name) const;
+
+  std::uint64_t updates = 0;  ///< Events that went in, of all parties.
+  std::uint64_t ranks = 1;    ///< Parties that it was merged from.
+
+  /// Adds events; see Kept::add.
+  void add(const EventBatch& batch) { kept_->add(batch); }
+  /// The same state as the part of one of several parties. Only where no array is cut among the parties (std::logic_error).
+  [[nodiscard]] State as_part(Party party) &&;
+  /// *this += coefficient * other, operands that are fixed kept once; their updates are counted. Throws InputError that
+  /// says what differs, or why it cannot be. `other` may be *this.
+  void add(const State& other, double coefficient = 1);
+  /// *this *= coefficient, operand by operand, but for those that are fixed. Throws InputError.
+  void scale(double coefficient);
+  /// Throws InputError when the numbers are too large or too small to be measured. Of a merged state, on the first party.
+  void require_range() const;
+  /// See Kept::answer. Throws as require_range() first, on all parties.
+  [[nodiscard]] Answer answer(const Question& question, Parties& parties = lone_party()) const;
+  /// True where the array is of an operand that is fixed.
+  [[nodiscard]] bool is_fixed(const ArrayLayout& layout) const { return problem_.role(layout.operand) == Role::fixed; }
+
+ private:
+  Problem problem_;
+  std::vector<ArrayLayout> layout_;
+  std::unique_ptr<Kept> kept_;
+  Party party_;
+};
+
+/// The first and the number of the doubles of an array that a party holds.
+struct ArrayShare {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+[[nodiscard]] ArrayShare share_of(const ArrayLayout& layout, Party party) noexcept;
+/// Doubles of all arrays of one party, at most; the largest number when they do not fit into one.
+[[nodiscard]] std::uint64_t doubles_of(const std::vector<ArrayLayout>& layout, Party party) noexcept;
+
+/// Account of the first thing in which two states differ that must be equal for them to be added: what they hold, their
+/// problems, and operands that are fixed, number by number. Empty when they can be added.
+[[nodiscard]] std::string describe_difference(const State& a, const State& b);
+/// The name of the first array with a number that is not finite, and the place of that; none when all are finite.
+[[nodiscard]] std::optional<std::pair<std::string, std::uint64_t>> find_not_finite(const State& state);
+/// Why `state`, times `coefficient`, cannot be a term of a sum; empty when it can. `is_first`: there are no terms before
+/// it. `is_only`: there are no others at all.
+[[nodiscard]] std::string describe_combine_problem(const State& state, double coefficient, bool is_first, bool is_only);
+
+}  // namespace weir

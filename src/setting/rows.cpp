@@ -1,0 +1,57 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "setting/settings.hpp"
+#include "weir/error.hpp"
+#include "weir/state/dense_state.hpp"
+#include "weir/state/rows_state.hpp"
+
+namespace weir {
+namespace {
+
+/// Whole rows of a streamed A are drawn, by a_i^T M a_i.
+class RowsSetting : public Setting {
+ public:
+  RowsSetting()
+      : Setting({.name = "rows",
+                 .model = "rows",
+                 .sides = {{"n", "number of rows of A"}, {"d", "number of columns of A"}},
+                 .operands = {{.operand = Operand::A, .rows = "n", .columns = "d", .may_lack_rows = true}},
+                 .draws_rows = true,
+                 .has_sketch_of_y = false,
+                 .has_gram = true}) {}
+
+  void require_sides(const Problem& problem) const override {
+    if (problem.keeps != Keeps::sketch) require_exact_length(problem, "n");
+    Setting::require_sides(problem);
+  }
+  void size(Problem& problem, const SizeRequest& request) const override {
+    if (problem.keeps != Keeps::sketch) return size_exactly(problem, request, problem.side("n"));
+    const PairsConfig sizes = rows_config(request, problem.side("n"));
+    problem.sketch = sizes.sketch;
+    problem.gram = sizes.gram;
+  }
+  std::vector<ArrayLayout> layout(const Problem& problem) const override {
+    return problem.keeps == Keeps::sketch
+               ? RowsState::layout(problem.sketch, problem.side("d"), problem.gram)
+               : DenseRowsState::layout(problem.side("n"), problem.side("d"));
+  }
+  std::unique_ptr<Kept> make(const Problem& problem, Party) const override {
+    if (problem.keeps == Keeps::sketch)
+      return std::make_unique<RowsState>(problem.sketch, problem.side("d"), problem.gram);
+    return std::make_unique<DenseRowsState>(problem.side("n"), problem.side("d"), dense_law(problem));
+  }
+  std::uint64_t columns_of_sketch(const Problem& problem) const override { return problem.side("d"); }
+  std::uint64_t doubles_to_answer(const Problem& problem) const override {
+    // Norms of cells, as many as there are cells at most; a Gram matrix, a metric, its factor and eigenvectors.
+    const std::uint64_t d = std::min(problem.side("d"), std::uint64_t{1} << 28);
+    return (problem.keeps == Keeps::sketch ? doubles_of(layout(problem), {}) : 0) + 4 * d * d;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<const Setting> rows_setting() { return std::make_unique<RowsSetting>(); }
+
+}  // namespace weir

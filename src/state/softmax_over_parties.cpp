@@ -1,0 +1,74 @@
+#include "weir/state/softmax_over_parties.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#include "weir/error.hpp"
+
+namespace weir {
+namespace {
+
+UnitSum sum_over(Parties& parties, const UnitSum& sum) {
+  return {parties.sum_everywhere(sum.high), parties.sum_everywhere(sum.low)};
+}
+
+/// Independent draws: on the first party the largest of each.
+std::vector<Perturbed> largest_of_each_draw(Parties& parties, const std::vector<Perturbed>& local) {
+  std::vector<double> perturbed;
+  std::vector<std::uint64_t> indices;
+  for (const Perturbed& own : local) {
+    perturbed.push_back(own.perturbed);
+    indices.push_back(own.index);
+  }
+  const std::vector<PlacedValue> winners = parties.largest_of_each(perturbed, indices);
+  std::vector<double> values(winners.size());  // that of the winner, plus zeros
+  for (std::size_t s = 0; s < values.size(); ++s)
+    if (winners[s].party == parties.party().number) values[s] = local[s].value;
+  parties.sum_on_first(values);
+  std::vector<Perturbed> result;
+  for (std::size_t s = 0; s < values.size(); ++s) result.push_back({winners[s].value, winners[s].index, values[s]});
+  return result;
+}
+
+/// Draws without replacement: the lists of all parties, merged on the first.
+void merge_on_first(Parties& parties, SoftmaxPart& part, const SoftmaxOptions& options) {
+  static_assert(std::is_trivially_copyable_v<Perturbed>);
+  const std::vector<std::vector<std::byte>> lists = parties.gather(std::as_bytes(std::span(part.largest)));
+  for (std::size_t r = 1; r < lists.size(); ++r) {
+    SoftmaxPart other;
+    other.largest.resize(lists[r].size() / sizeof(Perturbed));
+    if (!lists[r].empty()) std::memcpy(other.largest.data(), lists[r].data(), lists[r].size());
+    part.merge(other, options);
+  }
+}
+
+}  // namespace
+
+SampleResult softmax_over_parties(Parties& parties, std::uint64_t first, std::span<const double> slice,
+                                  const SoftmaxOptions& options) {
+  SoftmaxRange range;
+  parties.together([&] { range = softmax_range(first, slice); });
+  range.maximum = parties.largest(range.maximum);
+  range.magnitude = parties.largest(range.magnitude);
+  if (std::isinf(range.maximum)) throw UsageError("the softmax of no coordinates: expected at least 1");
+
+  SoftmaxPart part;
+  parties.together([&] { part = softmax_part(first, slice, range, options); });
+  if (options.without_replacement) {
+    merge_on_first(parties, part, options);
+  } else {
+    part.largest = largest_of_each_draw(parties, part.largest);
+  }
+  part.exponentials = sum_over(parties, part.exponentials);
+  part.squares = sum_over(parties, part.squares);
+  SampleResult result;
+  parties.together([&] {
+    if (parties.is_first()) result = softmax_draws(part, range, options);
+  });
+  return result;
+}
+
+}  // namespace weir

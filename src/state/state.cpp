@@ -1,0 +1,180 @@
+#include "weir/state/state.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "weir/error.hpp"
+#include "weir/share.hpp"
+
+namespace weir {
+
+Estimate norm_of(const Estimate& f2) {
+  const double norm = std::sqrt(std::max(0.0, f2.value));
+  return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
+}
+
+void Kept::set_fixed(Operand operand, const DenseMatrix&) {
+  throw UsageError(fmt::format("{} cannot be given as an array to a state of {}", to_string(operand), holds()));
+}
+
+std::string Kept::describe_combine_problem(const Problem&, double, bool) const { return {}; }
+
+bool Kept::can_verify(const Parties&) const { return false; }
+
+void Kept::merge_other_part(std::span<const std::byte> bytes) {
+  if (!bytes.empty())
+    throw InputError(fmt::format("{} bytes that are no sum, of which a state of {} has none", bytes.size(), holds()));
+}
+
+State::State(Problem problem, std::vector<ArrayLayout> layout, std::unique_ptr<Kept> kept, Party party)
+    : problem_(std::move(problem)), layout_(std::move(layout)), kept_(std::move(kept)), party_(party) {
+  const std::vector<std::span<double>> numbers = kept_->arrays();
+  if (numbers.size() != layout_.size())
+    throw std::logic_error(
+        fmt::format("a state of {} has {} arrays and declares {}", kept_->holds(), numbers.size(), layout_.size()));
+  for (std::size_t k = 0; k < numbers.size(); ++k)
+    if (numbers[k].size() != share_of(layout_[k], party_).count)
+      throw std::logic_error(fmt::format("'{}' of a state of {} has {} numbers and declares {}", layout_[k].name,
+                                         kept_->holds(), numbers[k].size(), share_of(layout_[k], party_).count));
+}
+
+State::State(const State& other)
+    : updates(other.updates),
+      ranks(other.ranks),
+      problem_(other.problem_),
+      layout_(other.layout_),
+      kept_(other.kept_->clone()),
+      party_(other.party_) {}
+
+State& State::operator=(const State& other) {
+  if (this != &other) *this = State(other);
+  return *this;
+}
+
+State State::as_part(Party party) && {
+  State part(std::move(problem_), std::move(layout_), std::move(kept_), party);
+  part.updates = updates;
+  part.ranks = ranks;
+  return part;
+}
+
+std::vector<StateArray> State::arrays() const {
+  const std::vector<std::span<double>> numbers = kept_->arrays();
+  std::vector<StateArray> arrays;
+  for (std::size_t k = 0; k < numbers.size(); ++k) arrays.push_back({&layout_[k], numbers[k]});
+  return arrays;
+}
+
+std::span<double> State::array(std::string_view name) const {
+  for (const StateArray& array : arrays())
+    if (array.layout->name == name) return array.numbers;
+  throw UsageError(fmt::format("a state of {} has no array '{}'", kept_->holds(), name));
+}
+
+void State::add(const State& other, double coefficient) {
+  if (const std::string difference = describe_difference(*this, other); !difference.empty())
+    throw InputError("the states do not combine: " + difference);
+  if (const std::string problem = weir::describe_combine_problem(other, coefficient, false, false); !problem.empty())
+    throw InputError("the states do not combine: " + problem);
+  const std::vector<StateArray> sums = arrays(), more = other.arrays();
+  for (std::size_t k = 0; k < sums.size(); ++k) {
+    if (is_fixed(layout_[k])) continue;
+    const double factor = layout_[k].is_count ? 1 : coefficient;
+    const std::span<double> sum = sums[k].numbers;
+    const double* const from = more[k].numbers.data();
+    for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += factor * from[t];
+  }
+  kept_->merge_other_part(other.kept_->other_part());
+  updates += other.updates;
+}
+
+void State::scale(double coefficient) {
+  if (coefficient == 1) return;
+  if (const std::string problem = weir::describe_combine_problem(*this, coefficient, true, true); !problem.empty())
+    throw InputError(problem);
+  for (const StateArray& array : arrays()) {
+    if (is_fixed(*array.layout) || array.layout->is_count) continue;
+    for (double& number : array.numbers) number *= coefficient;
+  }
+}
+
+void State::require_range() const {
+  if (const std::string problem = kept_->describe_range_problem(); !problem.empty()) throw InputError(problem);
+}
+
+Answer State::answer(const Question& question, Parties& parties) const {
+  parties.together([&] {
+    if (parties.is_first()) require_range();
+  });
+  return kept_->answer(question, parties);
+}
+
+ArrayShare share_of(const ArrayLayout& layout, Party party) noexcept {
+  if (layout.gathering != Gathering::in_slices || layout.row_length == 0) return {0, layout.size};
+  const std::uint64_t rows = layout.size / layout.row_length;
+  const std::uint64_t first = share(rows, party.number, party.count);
+  return {first * layout.row_length, (share(rows, party.number + 1, party.count) - first) * layout.row_length};
+}
+
+std::uint64_t doubles_of(const std::vector<ArrayLayout>& layout, Party party) noexcept {
+  std::uint64_t sum = 0;
+  for (const ArrayLayout& array : layout) {
+    const std::uint64_t more = share_of(array, party).count;
+    if (more > std::numeric_limits<std::uint64_t>::max() - sum) return std::numeric_limits<std::uint64_t>::max();
+    sum += more;
+  }
+  return sum;
+}
+
+std::string describe_difference(const State& a, const State& b) {
+  if (a.kept().holds() != b.kept().holds())
+    return fmt::format("what they hold: {} against {}", a.kept().holds(), b.kept().holds());
+  if (std::string difference = describe_difference(a.problem(), b.problem()); !difference.empty()) return difference;
+  if (a.party() != b.party())
+    return fmt::format("party: {} of {} against {} of {}", a.party().number, a.party().count, b.party().number,
+                       b.party().count);
+  const std::vector<StateArray> x = a.arrays(), y = b.arrays();
+  for (std::size_t k = 0; k < x.size(); ++k) {
+    const ArrayLayout& layout = *x[k].layout;
+    if (!a.is_fixed(layout)) continue;
+    // Of counts of events it matters only whether there were any.
+    const bool same = layout.is_count ? (x[k].numbers[0] > 0) == (y[k].numbers[0] > 0)
+                                      : std::ranges::equal(x[k].numbers, y[k].numbers);
+    if (!same)
+      return fmt::format("{}: fixed in both, and not the same to the bit{}", to_string(layout.operand),
+                         a.ranks == b.ranks ? "" : "; sums of real numbers depend on the number of ranks");
+  }
+  return {};
+}
+
+std::optional<std::pair<std::string, std::uint64_t>> find_not_finite(const State& state) {
+  for (const StateArray& array : state.arrays()) {
+    const auto bad = std::ranges::find_if(array.numbers, [](double number) { return !std::isfinite(number); });
+    if (bad != array.numbers.end())
+      return std::pair{array.layout->name, static_cast<std::uint64_t>(bad - array.numbers.begin())};
+  }
+  return std::nullopt;
+}
+
+std::string describe_combine_problem(const State& state, double coefficient, bool is_first, bool is_only) {
+  const Problem& problem = state.problem();
+  if (!problem.roles.empty() && problem.with_role(Role::streams).empty() && problem.with_role(Role::forgotten).empty())
+    return fmt::format("all its operands ({}) were fixed, none streamed: there is nothing to combine",
+                       to_string(problem.with_role(Role::fixed)));
+  if (std::string reason = state.kept().describe_combine_problem(problem, coefficient, !is_only); !reason.empty()) return reason;
+  for (const ArrayLayout& layout : state.layout()) {
+    if (layout.whole_rows_only.empty() || state.is_fixed(layout)) continue;
+    if (std::abs(coefficient) != 1)
+      return layout.whole_rows_only + " holds rows that come and go whole: expected a coefficient of 1 or -1";
+    if (is_first && coefficient == -1)
+      return layout.whole_rows_only +
+             " holds rows that come before they go: expected another state, added before it";
+  }
+  return {};
+}
+
+}  // namespace weir
