@@ -70,6 +70,8 @@ void MeasureOptions::check(const SizeRequest& request) const {
   Problem problem = model.problem(keeps);
   const Setting& setting = setting_of(problem);
   const OperandSet fixed = problem.with_role(Role::fixed);
+  Problem inferred = problem;
+  setting.infer(inferred, most_keys(request));
   const bool all_fixed = std::ranges::all_of(setting.traits().operands, [&](const OperandUse& use) {
     return fixed.contains(use.operand);
   });
@@ -88,14 +90,13 @@ void MeasureOptions::check(const SizeRequest& request) const {
     throw UsageError(fmt::format("--p {} is not for {}; it is for {}, and for --sampler exact", *sketch.p,
                                  setting.label(), fmt::join(models, " and ")));
   }
-  // Sizes, unless files have to say how many rows there are. How many columns does not matter to them.
+  // Sizes, unless a file has to say how long a side is; but for that of a vector, which no size depends on.
+  for (const OperandUse& use : setting.traits().operands)
+    if (use.columns.empty() && fixed.contains(use.operand)) problem.sides.try_emplace(use.rows, 1);
   setting.infer(problem, most_keys(request));
   for (const OperandUse& use : setting.traits().operands)
-    if (use.may_lack_rows && !problem.sides.contains(use.rows) && fixed.contains(use.operand)) return;
-  for (const OperandUse& use : setting.traits().operands)
-    if (fixed.contains(use.operand))
-      for (const std::string& side : {use.rows, use.columns})
-        if (!side.empty()) problem.sides.try_emplace(side, 1);
+    for (const std::string& side : {use.rows, use.columns})
+      if (fixed.contains(use.operand) && !side.empty() && !problem.sides.contains(side)) return;
   setting.require_sides(problem);
   setting.size(problem, with_gram_options(request, model));
   setting.check(problem);

@@ -41,6 +41,15 @@ std::string models_with(const Has& has) {
                                      " and "));
 }
 
+/// The same with their methods, as in "--model rows and --model kronecker --method two-stage".
+template <class Has>
+std::string labels_with(const Has& has) {
+  std::vector<std::string> labels;
+  for (const Setting* setting : settings())
+    if (has(setting->traits())) labels.push_back(setting->label());
+  return fmt::format("{}", fmt::join(labels, " and "));
+}
+
 bool has_side(const SettingTraits& traits, const std::string& name) {
   return std::ranges::find(traits.sides, name, &SideUse::name) != traits.sides.end();
 }
@@ -70,8 +79,8 @@ void require_own_options(const ModelOptions& options, const Setting& setting) {
                                  models_with([](const SettingTraits& other) { return !other.method.empty(); }),
                                  traits.model));
   if ((options.exact_gram || options.gram_buckets) && !traits.has_gram)
-    throw UsageError(fmt::format("--gram and --gram-buckets: {} keeps no Gram matrix; --model {} does", setting.label(),
-                                 models_with([](const SettingTraits& other) { return other.has_gram; })));
+    throw UsageError(fmt::format("--gram and --gram-buckets: {} keeps no Gram matrix; {} do", setting.label(),
+                                 labels_with([](const SettingTraits& other) { return other.has_gram; })));
 }
 
 }  // namespace

@@ -177,6 +177,7 @@ struct Session::Implementation {
     if (exact) work(*exact);
   }
   void make_states(Options& options);
+  void make_exact_state(bool has_start);
   void read_fixed_operands();
   void continue_from(std::optional<State>& start);
   void open_stream();
@@ -196,19 +197,8 @@ struct Session::Implementation {
 void Session::Implementation::make_states(Options& options) {
   const Party party = party_of(communicator);
   const bool has_start = communicator.broadcast(options.start.has_value());
-  std::optional<Problem> of_exact;
-  const RankParties parties(communicator, problem, sources.files);
-  together(communicator, [&](mpi::FailureSignal&) {
-    const Setting& setting = setting_of(problem);
-    setting.check(problem);
-    if (options.with_exact && has_start)
-      throw UsageError("exact values need the whole stream: they cannot be kept beside a state that goes on");
-    if (options.with_exact && problem.keeps == Keeps::sketch) {
-      of_exact = exact_problem(problem, Keeps::exact);
-      setting_of(*of_exact).check(*of_exact);
-    }
-  });
-  require_room(communicator, problem, of_exact);
+  together(communicator, [&](mpi::FailureSignal&) { setting_of(problem).check(problem); });
+  require_room(communicator, problem, std::nullopt);
 
   // What the root continues is used as it is, unless it has to be cut.
   bool goes_on_as_it_is = false;
@@ -227,8 +217,8 @@ void Session::Implementation::make_states(Options& options) {
     } else {
       state.emplace(create_state(problem, party));
     }
-    if (of_exact) exact.emplace(create_state(*of_exact, party));
   });
+  if (options.with_exact) make_exact_state(has_start);
   if (!has_start) return;
   is_finished = goes_on_as_it_is && party.count == 1;
   if (!goes_on_as_it_is) return;
@@ -238,6 +228,22 @@ void Session::Implementation::make_states(Options& options) {
     communicator.broadcast(numbers);
     std::ranges::copy(numbers, array.numbers.begin());
   }
+}
+
+void Session::Implementation::make_exact_state(bool has_start) {
+  // Some states have what it takes to verify draws, or can read it again.
+  const RankParties parties(communicator, problem, sources.files);
+  if (problem.keeps != Keeps::sketch || state->kept().can_verify(parties)) return;
+  std::optional<Problem> of_exact;
+  together(communicator, [&](mpi::FailureSignal&) {
+    if (has_start)
+      throw UsageError("exact values (--exact-check) need the whole stream: the saved state does not hold what they are "
+                       "computed from");
+    of_exact = exact_problem(problem, Keeps::exact);
+    setting_of(*of_exact).check(*of_exact);
+  });
+  require_room(communicator, problem, of_exact);
+  together(communicator, [&](mpi::FailureSignal&) { exact.emplace(create_state(*of_exact, party_of(communicator))); });
 }
 
 void Session::Implementation::read_fixed_operands() {

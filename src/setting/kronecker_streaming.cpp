@@ -26,6 +26,17 @@ StreamingOperands operands_of(const Problem& problem) {
           .holds_fixed = problem.role(fixed_factor(problem)) == Role::fixed};
 }
 
+/// Throws UsageError unless exactly one factor is one that events change.
+void require_one_to_stream(const Problem& problem) {
+  const bool first = is_kept_or_absent(problem.role(Operand::A1)), second = is_kept_or_absent(problem.role(Operand::A2));
+  if (first != second) return;
+  throw UsageError(
+      first ? "--method streaming: A1 and A2 are both fixed, and one of them has to stream; --method two-stage and "
+              "--method exact take fixed factors"
+            : "--method streaming: one factor streams and the other is fixed, --fixed A1=FILE or --fixed A2=FILE; with "
+              "--method two-stage both factors may stream, and X too");
+}
+
 /// a * b; the largest number where it does not fit.
 std::uint64_t times(std::uint64_t a, std::uint64_t b) {
   return b != 0 && a > std::numeric_limits<std::uint64_t>::max() / 4 / b ? std::numeric_limits<std::uint64_t>::max() / 4
@@ -75,6 +86,7 @@ class KroneckerStreamingSetting : public Setting {
     const bool core_is_given = problem.role(Operand::X) == Role::fixed;
     problem.roles[Operand::X] = Role::fixed;  // the identity unless it is given
     for (const OperandUse& use : traits().operands) problem.roles.try_emplace(use.operand, Role::streams);
+    require_one_to_stream(problem);
     if (core_is_given) return;
     const auto d1 = problem.sides.find("d1"), d2 = problem.sides.find("d2");
     if (d1 != problem.sides.end()) problem.sides.try_emplace("d2", d1->second);
@@ -93,14 +105,7 @@ class KroneckerStreamingSetting : public Setting {
   }
   void check(const Problem& problem) const override {
     if (problem.keeps != Keeps::sketch) throw UsageError("exact states of pairs are those of the method two-stage");
-    const Role first = problem.role(Operand::A1), second = problem.role(Operand::A2);
-    if (is_kept_or_absent(first) == is_kept_or_absent(second))
-      throw UsageError(
-          is_kept_or_absent(first)
-              ? "--method streaming: A1 and A2 are both fixed, and one of them has to stream; --method two-stage and "
-                "--method exact take fixed factors"
-              : "--method streaming: one factor streams and the other is fixed, --fixed A1=FILE or --fixed A2=FILE; "
-                "with --method two-stage both factors may stream, and X too");
+    require_one_to_stream(problem);
     Setting::check(problem);
     if (problem.side("n1") > (std::uint64_t{1} << 63) / problem.side("n2"))
       throw UsageError(fmt::format(
