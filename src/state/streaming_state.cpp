@@ -65,8 +65,7 @@ StreamingState::StreamingState(const KroneckerShape& shape, const StreamingOpera
 
 std::vector<ArrayLayout> StreamingState::layout(const KroneckerShape& shape, const StreamingOperands& operands,
                                                 const SketchConfig& config) {
-  std::vector<ArrayLayout> layout{
-      {.name = "cells of y", .operand = operands.streamed, .size = config.table_size()}};
+  std::vector<ArrayLayout> layout{{.name = "cells of y", .operand = operands.streamed, .size = config.table_size()}};
   for (const OperandShape& factor : kronecker_shapes(shape)) {
     const bool streams = factor.operand == operands.streamed;
     if (!(streams ? operands.holds_streamed && operands.holds_fixed : operands.holds_fixed)) continue;
