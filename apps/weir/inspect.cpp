@@ -86,9 +86,11 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
     std::string name(to_string(layout.operand));
     std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     if (layout.is_count) json[name + "_events"] = static_cast<std::uint64_t>(state.array(layout.name).front());
-    // An operand that is kept as it is.
-    if (layout.name == to_string(layout.operand) && layout.gathering == Gathering::on_first)
-      json[name + "_zero"] = zero.contains(layout.operand);
+    // x, or X, where it is kept as it is.
+    if (layout.name == to_string(layout.operand) && layout.gathering != Gathering::in_slices)
+      json[name + "_zero"] = zero.contains(layout.operand) ||
+                             (layout.gathering == Gathering::everywhere &&
+                              std::ranges::all_of(state.array(layout.name), [](double entry) { return entry == 0; }));
   }
   json["zero"] = !zero.empty();
   if (const std::optional<double> norm = state.kept().norm()) json["norm"] = *norm + 0.0;
