@@ -40,6 +40,13 @@ SketchConfig with_overrides(const SizeRequest& request, SketchConfig config) {
   config.seed = request.seed;
   config.validate();
   require_answerable(config);
+  // A state that is loaded may take longer.
+  constexpr std::uint64_t longest_scan_of_new = std::uint64_t{1} << 36;
+  if (config.groups(config.levels - 1) > longest_scan_of_new)
+    throw UsageError(
+        fmt::format("levels is {} and the dimension {}: a query would look at more than 2^36 items one by one, for "
+                    "minutes; expected more levels, which is the default, or a smaller dimension",
+                    config.levels, config.dimension));
   return config;
 }
 
