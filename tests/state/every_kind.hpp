@@ -32,11 +32,14 @@ inline Problem problem_of(const std::string& setting, std::map<std::string, std:
   return problem;
 }
 
-inline std::vector<Kind> every_kind() {
+/// The sketches that every_kind() has where nothing else is asked for.
+inline const SizeRequest small_sketch{
+    .rows = 3, .buckets = 8, .lanes = 8, .gram_buckets = 8, .seed = 0xFEDC'BA98'7654'3210};
+
+inline std::vector<Kind> every_kind(const SizeRequest& plain = small_sketch) {
   // Numbers of rows that no number of parties divides.
   const std::map<std::string, std::uint64_t, std::less<>> vector{{"n", 13}}, matrix{{"n", 13}, {"d", 3}},
       pairs{{"n1", 7}, {"n2", 5}, {"d1", 2}, {"d2", 3}}, square{{"n1", 7}, {"n2", 5}, {"d1", 2}, {"d2", 2}};
-  const SizeRequest plain{.rows = 3, .buckets = 8, .lanes = 8, .gram_buckets = 8, .seed = 0xFEDC'BA98'7654'3210};
   SizeRequest p4 = plain, gram = plain, precision = plain, p1 = plain, kwise = plain;
   p4.p = 4;
   gram.exact_gram = true;
