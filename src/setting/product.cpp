@@ -56,6 +56,10 @@ class ProductSetting : public Setting {
           "--fixed x=FILE, --fixed A=FILE");
     Setting::require_sides(complete);
   }
+  void check(const Problem& problem) const override {
+    Setting::check(problem);
+    require_dimension(problem, "n");
+  }
   bool is_complete_without_stream(const Problem& problem) const override {
     // A sketch of A alone is worth keeping: x can stream later.
     return problem.role(Operand::A) == Role::fixed;
