@@ -60,11 +60,11 @@ void warn_of_zero_operands(const State& sum, OperandSet zero_in_all_terms) {
 
 /// Throws InputError when the state of terms[t] cannot be a term.
 void require_combinable(const State& state, const std::vector<Term>& terms, std::size_t t) {
-  const std::string problem =
-      describe_combine_problem(state, terms[t].coefficient, t == 0, terms.size() == 1);
+  const std::string problem = describe_combine_problem(state, terms[t].coefficient, t == 0, terms.size() == 1);
   if (problem.empty()) return;
   const bool has_y = state.kept().sketch_of_y().has_value() && !state.kept().is_sketch_of_y();
-  throw InputError(fmt::format("{}: {}{}", terms[t].path, problem, has_y ? "; or --of y, which combines the vectors y" : ""));
+  throw InputError(
+      fmt::format("{}: {}{}", terms[t].path, problem, has_y ? "; or --of y, which combines the vectors y" : ""));
 }
 
 /// Throws InputError when y of the sum cannot be measured.
@@ -102,8 +102,8 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     }
     const std::string difference = describe_difference(*sum, next);
     if (!difference.empty()) {
-      const bool of_y_would_do = sum->kept().sketch_of_y() && next.kept().sketch_of_y() &&
-                                 sum->problem().sketch == next.problem().sketch;
+      const bool of_y_would_do =
+          sum->kept().sketch_of_y() && next.kept().sketch_of_y() && sum->problem().sketch == next.problem().sketch;
       throw InputError(fmt::format("{} and {} do not combine: {}{}", terms.front().path, term.path, difference,
                                    of_y_would_do ? "; --of y multiplies the operands first" : ""));
     }

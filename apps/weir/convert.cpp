@@ -79,8 +79,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
   add_format_option(command, options->format);
   command
       .add_option_function<std::string>(
-          "--operand",
-          [options](const std::string& name) { options->operand = find_operand(name); },
+          "--operand", [options](const std::string& name) { options->operand = find_operand(name); },
           "What Matrix Market and .npy files mean, and i,delta lines if it is a vector (y; A for --model product and "
           "rows, A1 for kronecker)")
       ->check(one_of(operand_names()))

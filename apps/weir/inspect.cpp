@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cctype>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -192,7 +192,8 @@ std::string lines(const Json& json) {
 
 int inspect(const InspectOptions& options) {
   const InputFile file(options.path);
-  const Json json = looks_like_state(options.path) ? describe_state(options.path, file.size()) : describe_events(options, file.size());
+  const Json json = looks_like_state(options.path) ? describe_state(options.path, file.size())
+                                                   : describe_events(options, file.size());
   print_answer(options.json ? json.dump(2) + '\n' : lines(json));
   return done;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <tuple>
 #include <utility>
 
 #include "weir/engine/together.hpp"
@@ -70,12 +71,13 @@ void MeasureOptions::check(const SizeRequest& request) const {
   Problem problem = model.problem(keeps);
   const Setting& setting = setting_of(problem);
   const OperandSet fixed = problem.with_role(Role::fixed);
-  const bool all_fixed = std::ranges::all_of(setting.traits().operands, [&](const OperandUse& use) {
-    return fixed.contains(use.operand);
-  });
+  Problem inferred = problem;
+  setting.infer(inferred, most_keys(request));
+  const bool all_fixed = std::ranges::all_of(setting.traits().operands,
+                                             [&](const OperandUse& use) { return fixed.contains(use.operand); });
   if (all_fixed && streams)
-    throw UsageError(fmt::format("--fixed: with {} all fixed nothing streams; give no STREAM, or fix fewer of them",
-                                 list(fixed)));
+    throw UsageError(
+        fmt::format("--fixed: with {} all fixed nothing streams; give no STREAM, or fix fewer of them", list(fixed)));
   // An operand that never comes is zero, and y with it; but for those that have another meaning then.
   if (!streams && !all_fixed && !setting.is_complete_without_stream(problem))
     throw UsageError("nothing to measure: give STREAM files, - for standard input, or --state FILE");
@@ -88,14 +90,13 @@ void MeasureOptions::check(const SizeRequest& request) const {
     throw UsageError(fmt::format("--p {} is not for {}; it is for {}, and for --sampler exact", *sketch.p,
                                  setting.label(), fmt::join(models, " and ")));
   }
-  // Sizes, unless files have to say how many rows there are. How many columns does not matter to them.
+  // Sizes, unless a file has to say how long a side is; but for that of a vector, which no size depends on.
+  for (const OperandUse& use : setting.traits().operands)
+    if (use.columns.empty() && fixed.contains(use.operand)) problem.sides.try_emplace(use.rows, 1);
   setting.infer(problem, most_keys(request));
   for (const OperandUse& use : setting.traits().operands)
-    if (use.may_lack_rows && !problem.sides.contains(use.rows) && fixed.contains(use.operand)) return;
-  for (const OperandUse& use : setting.traits().operands)
-    if (fixed.contains(use.operand))
-      for (const std::string& side : {use.rows, use.columns})
-        if (!side.empty()) problem.sides.try_emplace(side, 1);
+    for (const std::string& side : {use.rows, use.columns})
+      if (fixed.contains(use.operand) && !side.empty() && !problem.sides.contains(side)) return;
   setting.require_sides(problem);
   setting.size(problem, with_gram_options(request, model));
   setting.check(problem);
@@ -104,11 +105,12 @@ void MeasureOptions::check(const SizeRequest& request) const {
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
   add_model_options(app, options.model);
-  add_path(app, "--state", options.state_path,
-           "Start from this saved state. It knows its model, its sides and its sizes, so none of them need be given "
-           "again; STREAM arguments, if any, are added to it. --epsilon and --failure are ignored, as they would choose "
-           "sizes; of the sampler precision it keeps --epsilon and --precision-constant. Operands that were fixed stay "
-           "as they are")
+  add_path(
+      app, "--state", options.state_path,
+      "Start from this saved state. It knows its model, its sides and its sizes, so none of them need be given "
+      "again; STREAM arguments, if any, are added to it. --epsilon and --failure are ignored, as they would choose "
+      "sizes; of the sampler precision it keeps --epsilon and --precision-constant. Operands that were fixed stay "
+      "as they are")
       ->type_name("FILE")
       ->group("State");
   add_path(app, "--save", options.save_path, "Write the merged state, for --state and weir combine")
@@ -134,11 +136,12 @@ engine::Session measure(const mpi::Communicator& communicator, const MeasureOpti
       options.sketch.require_consistent(session_options.start->problem());
       options.model.require_consistent(session_options.start->problem(), options.state_path);
     });
-    problem = engine::prepare_to_continue(
-        communicator, session_options.start, options.state_path, sources, [&](const Problem& whole) {
-          if (!sources.stream.paths.empty()) require_goes_on(whole, options.state_path);
-          examine_all(whole);
-        });
+    problem = engine::prepare_to_continue(communicator, session_options.start, options.state_path, sources,
+                                          [&](const Problem& whole) {
+                                            if (!sources.stream.paths.empty())
+                                              require_goes_on(whole, options.state_path);
+                                            examine_all(whole);
+                                          });
     if (const OperandSet fixed = problem.with_role(Role::fixed); !fixed.empty())
       sources.stream.advice = "fixed in the saved state: " + to_string(fixed);
   } else {
@@ -179,8 +182,12 @@ void add_output_options(CLI::App& app, OutputOptions& options) {
 OutputLabels::OutputLabels(const OutputOptions& options, bool of_pairs) {
   if (!options.column_labels_path.empty() && !of_pairs)
     throw UsageError("--labels2 names second indices: they belong to --model kronecker");
-  if (!options.labels_path.empty()) labels_.emplace(options.labels_path);
-  if (!options.column_labels_path.empty()) column_labels_.emplace(options.column_labels_path);
+  for (auto [path, labels] :
+       {std::pair{&options.labels_path, &labels_}, {&options.column_labels_path, &column_labels_}}) {
+    if (path->empty()) continue;
+    labels->emplace(*path);
+    std::ignore = (*labels)->check();
+  }
 }
 
 LabelMaps OutputLabels::find(const std::vector<EntryIndex>& entries) const {

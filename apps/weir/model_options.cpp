@@ -35,10 +35,18 @@ std::vector<std::string> method_names() {
 /// The models of the settings for which `has` is true, as in "kronecker and rows".
 template <class Has>
 std::string models_with(const Has& has) {
-  return fmt::format("{}", fmt::join(distinct([&](const SettingTraits& traits) {
-                                       return has(traits) ? traits.model : std::string();
-                                     }),
-                                     " and "));
+  return fmt::format(
+      "{}", fmt::join(distinct([&](const SettingTraits& traits) { return has(traits) ? traits.model : std::string(); }),
+                      " and "));
+}
+
+/// The same with their methods, as in "--model rows and --model kronecker --method two-stage".
+template <class Has>
+std::string labels_with(const Has& has) {
+  std::vector<std::string> labels;
+  for (const Setting* setting : settings())
+    if (has(setting->traits())) labels.push_back(setting->label());
+  return fmt::format("{}", fmt::join(labels, " and "));
 }
 
 bool has_side(const SettingTraits& traits, const std::string& name) {
@@ -60,18 +68,18 @@ void require_own_options(const ModelOptions& options, const Setting& setting) {
     if (has_side(traits, name)) continue;
     std::vector<std::string> own;
     for (const SideUse& side : traits.sides) own.push_back("--" + side.name);
-    throw UsageError(fmt::format(
-        "--{} belongs to --model {}; --model {} has the sides {}", name,
-        models_with([&, &side = name](const SettingTraits& other) { return has_side(other, side); }), traits.model,
-        fmt::join(own, ", ")));
+    throw UsageError(
+        fmt::format("--{} belongs to --model {}; --model {} has the sides {}", name,
+                    models_with([&, &side = name](const SettingTraits& other) { return has_side(other, side); }),
+                    traits.model, fmt::join(own, ", ")));
   }
   if (options.method && traits.method.empty())
     throw UsageError(fmt::format("--method belongs to --model {}; the model is {}",
                                  models_with([](const SettingTraits& other) { return !other.method.empty(); }),
                                  traits.model));
   if ((options.exact_gram || options.gram_buckets) && !traits.has_gram)
-    throw UsageError(fmt::format("--gram and --gram-buckets: {} keeps no Gram matrix; --model {} does", setting.label(),
-                                 models_with([](const SettingTraits& other) { return other.has_gram; })));
+    throw UsageError(fmt::format("--gram and --gram-buckets: {} keeps no Gram matrix; {} do", setting.label(),
+                                 labels_with([](const SettingTraits& other) { return other.has_gram; })));
 }
 
 }  // namespace
@@ -135,12 +143,12 @@ void ModelOptions::require_consistent(const Problem& saved, const std::string& p
     throw UsageError(fmt::format("{} is a state of --model {}; it cannot go on with --model {}", path,
                                  setting.traits().model, *model));
   if (method && *method != setting.traits().method)
-    throw UsageError(fmt::format("{} is a state of {}; it cannot go on with --method {}", path, setting.label(), *method));
+    throw UsageError(
+        fmt::format("{} is a state of {}; it cannot go on with --method {}", path, setting.label(), *method));
   require_own_options(*this, setting);
   for (const auto& [name, length] : sides)
     if (const auto held = saved.sides.find(name); held != saved.sides.end() && held->second != length)
-      throw UsageError(
-          fmt::format("--{} {} contradicts the saved state, which has {}", name, length, held->second));
+      throw UsageError(fmt::format("--{} {} contradicts the saved state, which has {}", name, length, held->second));
   if (exact_gram.value_or(saved.gram.exact) != saved.gram.exact)
     throw UsageError(fmt::format("--gram {} contradicts the saved state, which has {}",
                                  saved.gram.exact ? "sketch" : "exact", saved.gram.exact ? "exact" : "sketch"));
@@ -195,7 +203,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->type_name(list(model_names()))
       ->default_str(model_names().front())
       ->group(group);
-  add_side_options(app, group, [&options](const std::string& name, std::uint64_t length) { options.sides[name] = length; });
+  add_side_options(app, group,
+                   [&options](const std::string& name, std::uint64_t length) { options.sides[name] = length; });
   app.add_option_function<std::vector<std::string>>(
          "--fixed",
          [&options](const std::vector<std::string>& values) {
@@ -204,14 +213,16 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
              (k == 0 || is_assignment(values[k]) ? options.fixed : options.behind_fixed).push_back(values[k]);
          },
          "Operands that are loaded once instead of streamed, each as NAME=FILE. x=FILE: .npy, .mtx, or text with one "
-         "number a line. A=FILE: .npy or coordinate .mtx, read in slices by all ranks and sketched; after that a change "
+         "number a line. A=FILE: .npy or coordinate .mtx, read in slices by all ranks and sketched; after that a "
+         "change "
          "of x costs O(1). A1=FILE, A2=FILE, X=FILE likewise; X is the identity when it neither is fixed nor streams. "
          "When all operands are fixed there is no STREAM")
       ->type_name("NAME=FILE ...")
       ->group(group);
   app.add_option(
          "--method", options.method,
-         "Of --model kronecker. streaming: one factor streams into a sketch of y, the other and X are fixed; values are "
+         "Of --model kronecker. streaming: one factor streams into a sketch of y, the other and X are fixed; values "
+         "are "
          "exact; O(N2) time an event (N1 when A2 streams), O((N1 + N2) D / ranks) memory. two-stage: all may stream, "
          "O(1) in N1 and N2. exact: keeps the operands themselves, O((N1 + N2) D) a rank. The default is streaming "
          "when one factor is fixed, else two-stage")

@@ -19,7 +19,7 @@ namespace weir::app {
 struct ModelOptions {
   std::optional<std::string> model;
   std::map<std::string, std::uint64_t> sides;
-  std::vector<std::string> fixed;  ///< NAME=FILE
+  std::vector<std::string> fixed;         ///< NAME=FILE
   std::vector<std::string> behind_fixed;  ///< What followed them and is not NAME=FILE: streams.
   std::optional<std::string> method;
   std::optional<bool> exact_gram;

@@ -62,7 +62,8 @@ namespace {
 /// Refuses an empty name, which a script gives by mistake.
 CLI::Validator not_empty() {
   return CLI::Validator(
-      [](const std::string& text) { return text.empty() ? std::string("an empty text given, expected a file") : ""; }, "");
+      [](const std::string& text) { return text.empty() ? std::string("an empty text given, expected a file") : ""; },
+      "");
 }
 
 }  // namespace

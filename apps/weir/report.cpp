@@ -65,11 +65,13 @@ Json run_json(const Problem& problem, const Run& run) {
     json["randomness"] = to_string(config.randomness);
     json["law"] = to_string(config.law);
     json["p"] = problem.exponent();
-    json["sketch"] = {{"rows", config.rows},     {"buckets", config.buckets},
-                      {"lanes", config.lanes},   {"levels", config.levels},
-                      {"columns", setting.columns_of_sketch(problem)}, {"bytes", sketch_bytes(problem)}};
-    if (setting.traits().has_gram)
-      json["gram"] = {{"buckets", problem.gram.buckets}, {"exact", problem.gram.exact}};
+    json["sketch"] = {{"rows", config.rows},
+                      {"buckets", config.buckets},
+                      {"lanes", config.lanes},
+                      {"levels", config.levels},
+                      {"columns", setting.columns_of_sketch(problem)},
+                      {"bytes", sketch_bytes(problem)}};
+    if (setting.traits().has_gram) json["gram"] = {{"buckets", problem.gram.buckets}, {"exact", problem.gram.exact}};
   }
   json["seconds"] = {{"ingest", finite(run.ingest_seconds, "seconds.ingest")},
                      {"merge", finite(run.merge_seconds, "seconds.merge")},
@@ -274,7 +276,8 @@ std::string problem_text(const Problem& problem, const Run& run) {
     text += fmt::format("{} entries", fmt::join(shape, " x "));
     // The operands that are no longer than columns: x, and X.
     for (const OperandUse& use : traits.operands) {
-      const bool known = problem.sides.contains(use.rows) && (use.columns.empty() || problem.sides.contains(use.columns));
+      const bool known =
+          problem.sides.contains(use.rows) && (use.columns.empty() || problem.sides.contains(use.columns));
       if (use.may_lack_rows || !known || use.operand == Operand::y) continue;
       text += fmt::format(", {} of {}", to_string(use.operand), side(use.rows));
       if (!use.columns.empty()) text += " x " + side(use.columns);
@@ -293,11 +296,11 @@ std::string law_text(const Problem& problem) {
 
 std::string run_heading(const Problem& problem, const Run& run) {
   const Setting& setting = setting_of(problem);
-  std::string text = fmt::format(
-      heading_line, setting.traits().draws_rows ? "A" : "y",
-      fmt::format("{}; {} on {}{}", problem_text(problem, run), counted(run.updates, "update"),
-                  counted(run.ranks, "rank"),
-                  run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
+  std::string text =
+      fmt::format(heading_line, setting.traits().draws_rows ? "A" : "y",
+                  fmt::format("{}; {} on {}{}", problem_text(problem, run), counted(run.updates, "update"),
+                              counted(run.ranks, "rank"),
+                              run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
   if (problem.keeps == Keeps::sketch) {
     const SketchConfig& config = problem.sketch;
     const std::uint64_t columns = setting.columns_of_sketch(problem);
@@ -377,9 +380,9 @@ Column rows_column(const std::vector<Draw>& draws, const std::vector<Column>& ot
 std::string norm_text(const Answer& answer) {
   const double norm = answer.draws.norm;
   const std::string exact = answer.exact_norm ? fmt::format(" (exact: {})", value_text(*answer.exact_norm)) : "";
-  std::string text = fmt::format(
-      heading_line, "norm",
-      (answer.draws_norm_bound ? with_bound({norm, *answer.draws_norm_bound}) : value_text(norm)) + exact);
+  std::string text =
+      fmt::format(heading_line, "norm",
+                  (answer.draws_norm_bound ? with_bound({norm, *answer.draws_norm_bound}) : value_text(norm)) + exact);
   if (answer.tensor_norm) {
     const Estimate& other = *answer.tensor_norm;
     const bool agree = std::abs(norm - other.value) <= answer.draws_norm_bound.value_or(0) + other.bound;
@@ -483,7 +486,7 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   text += norm_text(answer) + '\n';
   if (result.zero_vector) {
     return text + (setting_of(report.problem).traits().draws_rows ? "nothing to draw: a_i^T M a_i is 0 for every row\n"
-                                     : "nothing to draw: y is the zero vector\n");
+                                                                  : "nothing to draw: y is the zero vector\n");
   }
 
   std::vector<EntryIndex> entries;
@@ -503,8 +506,8 @@ std::string to_table(const SampleReport& report, std::size_t width) {
     const auto exact = answer.exact.find(entry_of(draw));
     const bool has_exact = exact != answer.exact.end();
     exact_value.cells.push_back(has_exact ? value_text(exact->second.value) : "-");
-    exact_probability.cells.push_back(
-        has_exact && exact->second.probability ? percent_text(*exact->second.probability) : "-");
+    exact_probability.cells.push_back(has_exact && exact->second.probability ? percent_text(*exact->second.probability)
+                                                                             : "-");
     inclusion.cells.push_back(draw.inclusion ? percent_text(*draw.inclusion) : "-");
     has_inclusion = has_inclusion || draw.inclusion.has_value();
     has_rows = has_rows || !draw.row.empty();
@@ -538,8 +541,7 @@ std::string to_table(const QueryReport& report, std::size_t width) {
                         fmt::format("sum |y_i|^{:g} = {}", moment.exponent, with_bound(moment.estimate)));
   }
   if (answer.top) text += "\nlargest entries\n" + coordinates_table(*answer.top, report.labels, width);
-  if (!answer.points.empty())
-    text += "\nentries asked for\n" + coordinates_table(answer.points, report.labels, width);
+  if (!answer.points.empty()) text += "\nentries asked for\n" + coordinates_table(answer.points, report.labels, width);
   return text;
 }
 

@@ -15,8 +15,8 @@ namespace weir::app {
 /// What was done, apart from the problem and the answer.
 struct Run {
   std::uint64_t ranks = 1;
-  std::uint64_t updates = 0;  ///< Events that were ingested, by all ranks.
-  std::uint64_t skipped = 0;  ///< Bad lines that were skipped.
+  std::uint64_t updates = 0;               ///< Events that were ingested, by all ranks.
+  std::uint64_t skipped = 0;               ///< Bad lines that were skipped.
   std::optional<std::string> metric = {};  ///< Where rows are drawn: "norm", "leverage" or the path of M.
   // Wall-clock time of the phases, the slowest rank's.
   double ingest_seconds = 0;

@@ -84,8 +84,8 @@ MetricChoice metric_choice(const std::string& name, std::uint64_t d) {
   if (name == "leverage") return {.leverage = true};
   DenseMatrix matrix = load_operand(name);
   if (matrix.rows != d || matrix.columns != d)
-    throw InputError(fmt::format("{}: {} x {} numbers, expected a metric of {} x {}, as rows of A have {} entries", name,
-                                 matrix.rows, matrix.columns, d, d, d));
+    throw InputError(fmt::format("{}: {} x {} numbers, expected a metric of {} x {}, as rows of A have {} entries",
+                                 name, matrix.rows, matrix.columns, d, d, d));
   return {.given = Metric::of(std::move(matrix), name)};
 }
 
@@ -137,7 +137,8 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
   const std::string group = "Sampling";
   add_whole(
       *command, "--samples", {1, 1000000},
-      [&sketch](std::uint64_t value) { sketch.samples = static_cast<std::uint32_t>(value); }, "Samples wanted. With replacement a sketch draws at most 4095, one a lane; without, at most as many as there "
+      [&sketch](std::uint64_t value) { sketch.samples = static_cast<std::uint32_t>(value); },
+      "Samples wanted. With replacement a sketch draws at most 4095, one a lane; without, at most as many as there "
       "are buckets")
       ->type_name("S")
       ->default_str("8")

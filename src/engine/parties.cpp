@@ -47,7 +47,8 @@ void RankParties::require_memory(std::uint64_t doubles, const std::string& what)
 
 void RankParties::read_again(Operand operand, const std::function<void(const EventBatch&)>& consume) {
   const auto file = files_.find(operand);
-  if (file == files_.end()) throw UsageError(fmt::format("there is no file of {} to be read again", to_string(operand)));
+  if (file == files_.end())
+    throw UsageError(fmt::format("there is no file of {} to be read again", to_string(operand)));
   const std::vector<OperandShape> shapes = shapes_of(*problem_, {problem_->role(operand)});
   const auto shape = std::ranges::find(shapes, operand, &OperandShape::operand);
   ingest(*communicator_, {.paths = {file->second}}, {*shape}, operand, consume);

@@ -35,8 +35,8 @@ bool take_stated_shape(const OperandUse& use, const std::string& path, Problem& 
   if (!stated) return false;
   const auto [rows, columns] = *stated;
   if (rows == 0 || columns == 0)
-    throw InputError(fmt::format("{}: {} x {} numbers of {}, expected at least one", path, rows, columns,
-                                 to_string(use.operand)));
+    throw InputError(
+        fmt::format("{}: {} x {} numbers of {}, expected at least one", path, rows, columns, to_string(use.operand)));
   const auto contradict = [&path = path, rows = rows, columns = columns](std::string_view side, std::uint64_t given) {
     throw InputError(fmt::format("{}: {} x {} numbers, but --{} is {}", path, rows, columns, side, given));
   };
@@ -82,9 +82,9 @@ void require_may_be_given(const State& start, Operand operand, const std::string
   const Role role = start.problem().role(operand);
   if (role == Role::absent) return;
   const bool comparable = role == Role::fixed && std::ranges::all_of(start.layout(), [&](const ArrayLayout& array) {
-    return array.operand != operand || array.gathering == Gathering::in_slices ||
-           array.gathering == Gathering::everywhere;
-  });
+                            return array.operand != operand || array.gathering == Gathering::in_slices ||
+                                   array.gathering == Gathering::everywhere;
+                          });
   if (!comparable)
     throw UsageError(fmt::format("--fixed {}=FILE: the state {}, of {}, has its own {}", to_string(operand), path,
                                  setting_of(start.problem()).label(), to_string(operand)));

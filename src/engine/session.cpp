@@ -24,8 +24,7 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Party party_of(const mpi::Communicator& communicator) {
-  return {static_cast<std::uint32_t>(communicator.local_rank()),
-          static_cast<std::uint32_t>(communicator.local_size())};
+  return {static_cast<std::uint32_t>(communicator.local_rank()), static_cast<std::uint32_t>(communicator.local_size())};
 }
 
 bool is_cut(const State& state) {
@@ -96,7 +95,8 @@ void merge(const mpi::Communicator& communicator, State& state) {
 
 /// Copies the arrays that `start`, whole on the root, has in common with `state`, to the ranks that hold them. Those of
 /// operands that `sources` gave are compared instead: throws InputError on all ranks when they differ.
-void distribute(const mpi::Communicator& communicator, const std::optional<State>& start, OperandSet given, State& state) {
+void distribute(const mpi::Communicator& communicator, const std::optional<State>& start, OperandSet given,
+                State& state) {
   const bool root = communicator.local_is_root();
   const Problem known = broadcast(communicator, root ? start->problem() : Problem());
   std::vector<ArrayLayout> layout;
@@ -131,8 +131,8 @@ void distribute(const mpi::Communicator& communicator, const std::optional<State
     }
     together(communicator, [&](mpi::FailureSignal&) {
       if (compare && !std::ranges::equal(held, array.numbers))
-        throw InputError(fmt::format("--fixed {0}=FILE: not the {0} that the saved state holds",
-                                     to_string(array.layout->operand)));
+        throw InputError(
+            fmt::format("--fixed {0}=FILE: not the {0} that the saved state holds", to_string(array.layout->operand)));
     });
   }
   if (root) state.kept().merge_other_part(start->kept().other_part());
@@ -177,6 +177,7 @@ struct Session::Implementation {
     if (exact) work(*exact);
   }
   void make_states(Options& options);
+  void make_exact_state(bool has_start);
   void read_fixed_operands();
   void continue_from(std::optional<State>& start);
   void open_stream();
@@ -196,19 +197,8 @@ struct Session::Implementation {
 void Session::Implementation::make_states(Options& options) {
   const Party party = party_of(communicator);
   const bool has_start = communicator.broadcast(options.start.has_value());
-  std::optional<Problem> of_exact;
-  const RankParties parties(communicator, problem, sources.files);
-  together(communicator, [&](mpi::FailureSignal&) {
-    const Setting& setting = setting_of(problem);
-    setting.check(problem);
-    if (options.with_exact && has_start)
-      throw UsageError("exact values need the whole stream: they cannot be kept beside a state that goes on");
-    if (options.with_exact && problem.keeps == Keeps::sketch) {
-      of_exact = exact_problem(problem, Keeps::exact);
-      setting_of(*of_exact).check(*of_exact);
-    }
-  });
-  require_room(communicator, problem, of_exact);
+  together(communicator, [&](mpi::FailureSignal&) { setting_of(problem).check(problem); });
+  require_room(communicator, problem, std::nullopt);
 
   // What the root continues is used as it is, unless it has to be cut.
   bool goes_on_as_it_is = false;
@@ -227,8 +217,8 @@ void Session::Implementation::make_states(Options& options) {
     } else {
       state.emplace(create_state(problem, party));
     }
-    if (of_exact) exact.emplace(create_state(*of_exact, party));
   });
+  if (options.with_exact) make_exact_state(has_start);
   if (!has_start) return;
   is_finished = goes_on_as_it_is && party.count == 1;
   if (!goes_on_as_it_is) return;
@@ -240,11 +230,29 @@ void Session::Implementation::make_states(Options& options) {
   }
 }
 
+void Session::Implementation::make_exact_state(bool has_start) {
+  // Some states have what it takes to verify draws, or can read it again.
+  const RankParties parties(communicator, problem, sources.files);
+  if (problem.keeps != Keeps::sketch || state->kept().can_verify(parties)) return;
+  std::optional<Problem> of_exact;
+  together(communicator, [&](mpi::FailureSignal&) {
+    if (has_start)
+      throw UsageError(
+          "exact values (--exact-check) need the whole stream: the saved state does not hold what they are "
+          "computed from");
+    of_exact = exact_problem(problem, Keeps::exact);
+    setting_of(*of_exact).check(*of_exact);
+  });
+  require_room(communicator, problem, of_exact);
+  together(communicator, [&](mpi::FailureSignal&) { exact.emplace(create_state(*of_exact, party_of(communicator))); });
+}
+
 void Session::Implementation::read_fixed_operands() {
   const std::vector<OperandShape> shapes = shapes_of(problem, {Role::fixed});
   for (const OperandShape& shape : shapes) {
     if (const auto file = sources.files.find(shape.operand); file != sources.files.end()) {
-      const bool wanted = state->kept().takes_fixed(shape.operand) || (exact && exact->kept().takes_fixed(shape.operand));
+      const bool wanted =
+          state->kept().takes_fixed(shape.operand) || (exact && exact->kept().takes_fixed(shape.operand));
       if (!wanted) continue;
       together(communicator, [&](mpi::FailureSignal&) {
         for_each_state([&](State& each) { each.kept().begin_fixed(shape.operand); });
@@ -289,8 +297,7 @@ void Session::Implementation::open_stream() {
   // An operand that has a file and is not fixed is read from it as a stream would be.
   for (const OperandShape& shape : shapes)
     if (const auto file = sources.files.find(shape.operand); file != sources.files.end()) {
-      if (!source.paths.empty())
-        throw UsageError("all operands are fixed, none streams: expected no stream");
+      if (!source.paths.empty()) throw UsageError("all operands are fixed, none streams: expected no stream");
       source.paths = {file->second};
     }
   if (shapes.empty()) {
@@ -310,9 +317,8 @@ Session::Session(MPI_Comm parent, Problem problem, Sources sources, Options opti
   own.read_fixed_operands();
   own.continue_from(options.start);
   if (!own.is_finished)
-    together(own.communicator, [&](mpi::FailureSignal&) {
-      own.for_each_state([](State& each) { each.kept().finish_fixed(); });
-    });
+    together(own.communicator,
+             [&](mpi::FailureSignal&) { own.for_each_state([](State& each) { each.kept().finish_fixed(); }); });
   own.open_stream();
 }
 
@@ -351,9 +357,7 @@ Answer Session::answer(const Question& question) {
   RankParties parties(own.communicator, own.problem, own.sources.files);
   Answer answer = own.state->answer(question, parties);
   if (!question.draw || !(question.draw->verify || question.draw->show_exact)) return answer;
-  const State* const source = own.exact                                ? &*own.exact
-                              : own.state->kept().can_verify(parties) ? &*own.state
-                                                                      : nullptr;
+  const State* const source = own.exact ? &*own.exact : own.state->kept().can_verify(parties) ? &*own.state : nullptr;
   // Exact draws need no verification, only their probabilities beside them where that is asked for.
   if (source == nullptr || (own.problem.keeps != Keeps::sketch && !question.draw->show_exact)) return answer;
   ExactQuestion about{.entries = {}, .metric = question.draw->metric};
@@ -378,9 +382,7 @@ void Session::save(const std::string& path) {
     if (root) state.require_range();
   });
   std::vector<StateArray> arrays = state.arrays();
-  const auto is_in_slices = [&](std::size_t array) {
-    return arrays[array].layout->gathering == Gathering::in_slices;
-  };
+  const auto is_in_slices = [&](std::size_t array) { return arrays[array].layout->gathering == Gathering::in_slices; };
   // The root writes, array by array, and asks for the slices of the others when it comes to them.
   constexpr std::uint64_t finished = std::numeric_limits<std::uint64_t>::max();
   std::exception_ptr failure;

@@ -122,6 +122,14 @@ class HeaderParser {
   std::size_t position_ = 0;
 };
 
+/// True when a double equals `value`: its significant bits are 53 at most.
+template <class Integer>
+bool is_exact(Integer value) noexcept {
+  auto magnitude = static_cast<std::uint64_t>(value);
+  if (value < Integer{0}) magnitude = 0 - magnitude;
+  return magnitude >> 53 == 0 || (magnitude >> std::countr_zero(magnitude)) >> 53 == 0;
+}
+
 template <class Value>
 void convert(const std::byte* elements, bool is_big_endian, std::span<double> out) {
   const bool is_foreign = is_big_endian != (std::endian::native == std::endian::big);
@@ -129,7 +137,11 @@ void convert(const std::byte* elements, bool is_big_endian, std::span<double> ou
     std::array<std::byte, sizeof(Value)> copy;
     std::memcpy(copy.data(), elements, sizeof(Value));
     if (is_foreign) std::reverse(copy.begin(), copy.end());
-    value = static_cast<double>(std::bit_cast<Value>(copy));
+    const auto element = std::bit_cast<Value>(copy);
+    value = static_cast<double>(element);
+    if constexpr (std::is_integral_v<Value> && sizeof(Value) == 8) {
+      if (!is_exact(element)) value = std::numeric_limits<double>::quiet_NaN();
+    }
     elements += sizeof(Value);
   }
 }
@@ -217,6 +229,7 @@ NpyHeader parse_npy_header(std::string_view header, const std::string& name) {
           .columns = shape.size() < 2 ? 1 : shape[1],
           .is_fortran_order = *dictionary.fortran_order,
           .is_big_endian = dictionary.descr->front() == '>',
+          .is_integer = type.code.front() != 'f',
           .element_size = type.size,
           .data_offset = length,
           .convert = type.convert};
@@ -229,6 +242,12 @@ std::string npy_size_complaint(const NpyHeader& header, const std::string& name,
 
 std::string npy_entry_complaint(const NpyHeader& header, const std::string& name, std::uint64_t i, std::uint64_t j,
                                 double value) {
+  if (header.is_integer) {
+    return fmt::format(
+        "{}: expected integers that a double holds exactly, as it does all up to 2^53, found another at row {}, column "
+        "{} (byte {}), counted from 0",
+        name, i, j, header.offset_of(i, j));
+  }
   return fmt::format("{}: expected finite entries, found {} at row {}, column {} (byte {}), counted from 0", name,
                      value, i, j, header.offset_of(i, j));
 }

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "io/fields.hpp"
 #include "weir/error.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/matrix_market.hpp"
@@ -21,14 +22,18 @@ DenseMatrix load_numbers(const InputFile& file) {
     std::string_view rest = *line;
     const std::string_view word = take_word(rest);
     if (word.empty() || word.front() == '#') continue;
-    const auto value = parse_finite(word);
-    if (!value || !take_word(rest).empty()) {
-      throw InputError(
-          fmt::format("{}: line {}: expected one finite number, found {} (an operand is .npy, Matrix Market or one "
-                      "number per line)",
-                      file.path(), lines.number(), quoted_excerpt(*line)));
+    double value = 0;
+    std::string reason;
+    if (!take_word(rest).empty()) {
+      reason = fmt::format("{} is more than one number", quoted_excerpt(*line));
+    } else {
+      (void)parse_number(word, "a number", value, reason);
     }
-    matrix.values.push_back(*value);
+    if (!reason.empty()) {
+      throw InputError(fmt::format("{}: line {}: {} (an operand is .npy, Matrix Market or one number per line)",
+                                   file.path(), lines.number(), reason));
+    }
+    matrix.values.push_back(value);
   }
   if (matrix.values.empty()) throw InputError(fmt::format("{}: expected numbers, found none", file.path()));
   matrix.rows = matrix.values.size();

@@ -141,7 +141,8 @@ Preamble read_preamble(InputArchive& archive, std::uint32_t kind, Problem& probl
   constexpr unsigned of_product = 0b110, of_kronecker = 0b111000;
   const unsigned possible = kind == Kind::product ? of_product : kind == Kind::kronecker ? of_kronecker : 0;
   if ((preamble.fixed & ~possible) != 0)
-    throw InputError(fmt::format("{}: fixed operands are {:#04x}: expected bits of {:#04x}", name, preamble.fixed, possible));
+    throw InputError(
+        fmt::format("{}: fixed operands are {:#04x}: expected bits of {:#04x}", name, preamble.fixed, possible));
   SketchConfig& sketch = problem.sketch;
   archive(sketch.dimension, sketch.rows, sketch.buckets, sketch.lanes, sketch.levels, sketch.law, sketch.p,
           sketch.randomness, sketch.independence, sketch.seed);
@@ -195,8 +196,8 @@ State read_payload_v2(const ReadAt& read, std::uint32_t kind, std::uint64_t leng
     problem.roles[Operand::A] = preamble.role(Operand::A);
     if (preamble.role(Operand::x) == Role::fixed) {
       if (d != 1 || problem.degree != 2)
-        throw InputError(fmt::format("{}: d is {} and the degree {} where x was fixed, expected 1 and 2", name, d,
-                                     problem.degree));
+        throw InputError(
+            fmt::format("{}: d is {} and the degree {} where x was fixed, expected 1 and 2", name, d, problem.degree));
       problem.roles[Operand::x] = Role::absent;
       numbers_before = 1;
     } else {

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "io/fields.hpp"
+
 namespace weir {
 
 std::string quoted_excerpt(std::string_view text) {
@@ -37,6 +39,7 @@ std::optional<double> parse_finite(std::string_view word) noexcept {
   double value = 0;
   const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), value);
   if (status != std::errc() || end != word.data() + word.size() || !std::isfinite(value)) return std::nullopt;
+  if (is_rounded_whole(word, value)) return std::nullopt;
   return value;
 }
 

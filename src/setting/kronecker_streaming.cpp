@@ -26,6 +26,18 @@ StreamingOperands operands_of(const Problem& problem) {
           .holds_fixed = problem.role(fixed_factor(problem)) == Role::fixed};
 }
 
+/// Throws UsageError unless exactly one factor is one that events change.
+void require_one_to_stream(const Problem& problem) {
+  const bool first = is_kept_or_absent(problem.role(Operand::A1)),
+             second = is_kept_or_absent(problem.role(Operand::A2));
+  if (first != second) return;
+  throw UsageError(
+      first ? "--method streaming: A1 and A2 are both fixed, and one of them has to stream; --method two-stage and "
+              "--method exact take fixed factors"
+            : "--method streaming: one factor streams and the other is fixed, --fixed A1=FILE or --fixed A2=FILE; with "
+              "--method two-stage both factors may stream, and X too");
+}
+
 /// a * b; the largest number where it does not fit.
 std::uint64_t times(std::uint64_t a, std::uint64_t b) {
   return b != 0 && a > std::numeric_limits<std::uint64_t>::max() / 4 / b ? std::numeric_limits<std::uint64_t>::max() / 4
@@ -45,27 +57,21 @@ KroneckerShape shape_of(const Problem& problem) {
 class KroneckerStreamingSetting : public Setting {
  public:
   KroneckerStreamingSetting()
-      : Setting({.name = "kronecker-streaming",
-                 .model = "kronecker",
-                 .method = "streaming",
-                 .sides = {{"n1", "number of rows of A1"},
-                           {"n2", "number of rows of A2"},
-                           {"d1", "number of columns of A1"},
-                           {"d2", "number of columns of A2"}},
-                 .operands = {{.operand = Operand::A1,
-                               .rows = "n1",
-                               .columns = "d1",
-                               .may_be_fixed = true,
-                               .may_lack_rows = true},
-                              {.operand = Operand::A2,
-                               .rows = "n2",
-                               .columns = "d2",
-                               .may_be_fixed = true,
-                               .may_lack_rows = true},
-                              {.operand = Operand::X, .rows = "d1", .columns = "d2", .may_be_fixed = true}},
-                 .exponents = {0.5, 1, 2},
-                 .exact_draws = false,
-                 .advice = "with --method two-stage both factors may stream, and X too"}) {}
+      : Setting(
+            {.name = "kronecker-streaming",
+             .model = "kronecker",
+             .method = "streaming",
+             .sides = {{"n1", "number of rows of A1"},
+                       {"n2", "number of rows of A2"},
+                       {"d1", "number of columns of A1"},
+                       {"d2", "number of columns of A2"}},
+             .operands =
+                 {{.operand = Operand::A1, .rows = "n1", .columns = "d1", .may_be_fixed = true, .may_lack_rows = true},
+                  {.operand = Operand::A2, .rows = "n2", .columns = "d2", .may_be_fixed = true, .may_lack_rows = true},
+                  {.operand = Operand::X, .rows = "d1", .columns = "d2", .may_be_fixed = true}},
+             .exponents = {0.5, 1, 2},
+             .exact_draws = false,
+             .advice = "with --method two-stage both factors may stream, and X too"}) {}
 
   bool suits(const Problem& problem) const override {
     const bool first = problem.role(Operand::A1) == Role::fixed, second = problem.role(Operand::A2) == Role::fixed;
@@ -75,14 +81,14 @@ class KroneckerStreamingSetting : public Setting {
     const bool core_is_given = problem.role(Operand::X) == Role::fixed;
     problem.roles[Operand::X] = Role::fixed;  // the identity unless it is given
     for (const OperandUse& use : traits().operands) problem.roles.try_emplace(use.operand, Role::streams);
+    require_one_to_stream(problem);
     if (core_is_given) return;
     const auto d1 = problem.sides.find("d1"), d2 = problem.sides.find("d2");
     if (d1 != problem.sides.end()) problem.sides.try_emplace("d2", d1->second);
     if (d2 != problem.sides.end()) problem.sides.try_emplace("d1", d2->second);
     if (problem.sides.contains("d1") && problem.side("d1") != problem.side("d2"))
-      throw UsageError(
-          fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE",
-                      problem.side("d1"), problem.side("d2")));
+      throw UsageError(fmt::format("X is not the identity, as A1 has {} columns and A2 has {}: expected --fixed X=FILE",
+                                   problem.side("d1"), problem.side("d2")));
   }
   void require_sides(const Problem& problem) const override {
     Problem complete = problem;
@@ -93,19 +99,12 @@ class KroneckerStreamingSetting : public Setting {
   }
   void check(const Problem& problem) const override {
     if (problem.keeps != Keeps::sketch) throw UsageError("exact states of pairs are those of the method two-stage");
-    const Role first = problem.role(Operand::A1), second = problem.role(Operand::A2);
-    if (is_kept_or_absent(first) == is_kept_or_absent(second))
-      throw UsageError(
-          is_kept_or_absent(first)
-              ? "--method streaming: A1 and A2 are both fixed, and one of them has to stream; --method two-stage and "
-                "--method exact take fixed factors"
-              : "--method streaming: one factor streams and the other is fixed, --fixed A1=FILE or --fixed A2=FILE; "
-                "with --method two-stage both factors may stream, and X too");
+    require_one_to_stream(problem);
     Setting::check(problem);
     if (problem.side("n1") > (std::uint64_t{1} << 63) / problem.side("n2"))
-      throw UsageError(fmt::format(
-          "--method streaming: n1 n2 = {} x {} is more than 2^63; --method two-stage has no such limit",
-          problem.side("n1"), problem.side("n2")));
+      throw UsageError(
+          fmt::format("--method streaming: n1 n2 = {} x {} is more than 2^63; --method two-stage has no such limit",
+                      problem.side("n1"), problem.side("n2")));
     const std::uint64_t columns = problem.side(streamed_factor(problem) == Operand::A1 ? "n2" : "n1");
     if (problem.sketch.row_length != columns || problem.sketch.dimension != problem.side("n1") * problem.side("n2"))
       throw UsageError("the sketch is not that of a matrix of these sides");
@@ -116,8 +115,8 @@ class KroneckerStreamingSetting : public Setting {
     if (n1 > (std::uint64_t{1} << 63) / n2)
       throw UsageError(fmt::format(
           "--method streaming: n1 n2 = {} x {} is more than 2^63; --method two-stage has no such limit", n1, n2));
-    problem.sketch = streamed_factor(problem) == Operand::A1 ? matrix_config(request, n1, n2)
-                                                             : matrix_config(request, n2, n1);
+    problem.sketch =
+        streamed_factor(problem) == Operand::A1 ? matrix_config(request, n1, n2) : matrix_config(request, n2, n1);
     problem.precision = request.precision;
   }
   std::vector<ArrayLayout> layout(const Problem& problem) const override {
@@ -139,8 +138,8 @@ class KroneckerStreamingSetting : public Setting {
   }
   std::string describe_memory(const Problem& problem) const override {
     const KroneckerShape shape = shape_of(problem);
-    return fmt::format("the slices of the operands, n1 = {}, n2 = {}, X, d1 = {} by d2 = {}, and the sketches", shape.n1,
-                       shape.n2, shape.d1, shape.d2);
+    return fmt::format("the slices of the operands, n1 = {}, n2 = {}, X, d1 = {} by d2 = {}, and the sketches",
+                       shape.n1, shape.n2, shape.d1, shape.d2);
   }
   std::vector<std::uint64_t> shape_of_y(const Problem& problem) const override {
     return {problem.side("n1"), problem.side("n2")};

@@ -19,26 +19,20 @@ KroneckerShape shape_of(const Problem& problem) {
 class KroneckerTwoStageSetting : public Setting {
  public:
   KroneckerTwoStageSetting()
-      : Setting({.name = "kronecker-two-stage",
-                 .model = "kronecker",
-                 .method = "two-stage",
-                 .sides = {{"n1", "number of rows of A1"},
-                           {"n2", "number of rows of A2"},
-                           {"d1", "number of columns of A1"},
-                           {"d2", "number of columns of A2"}},
-                 .operands = {{.operand = Operand::A1,
-                               .rows = "n1",
-                               .columns = "d1",
-                               .may_be_fixed = true,
-                               .may_lack_rows = true},
-                              {.operand = Operand::A2,
-                               .rows = "n2",
-                               .columns = "d2",
-                               .may_be_fixed = true,
-                               .may_lack_rows = true},
-                              {.operand = Operand::X, .rows = "d1", .columns = "d2", .may_be_fixed = true}},
-                 .has_sketch_of_y = false,
-                 .has_gram = true}) {}
+      : Setting(
+            {.name = "kronecker-two-stage",
+             .model = "kronecker",
+             .method = "two-stage",
+             .sides = {{"n1", "number of rows of A1"},
+                       {"n2", "number of rows of A2"},
+                       {"d1", "number of columns of A1"},
+                       {"d2", "number of columns of A2"}},
+             .operands =
+                 {{.operand = Operand::A1, .rows = "n1", .columns = "d1", .may_be_fixed = true, .may_lack_rows = true},
+                  {.operand = Operand::A2, .rows = "n2", .columns = "d2", .may_be_fixed = true, .may_lack_rows = true},
+                  {.operand = Operand::X, .rows = "d1", .columns = "d2", .may_be_fixed = true}},
+             .has_sketch_of_y = false,
+             .has_gram = true}) {}
 
   void check(const Problem& problem) const override {
     Setting::check(problem);
@@ -57,9 +51,8 @@ class KroneckerTwoStageSetting : public Setting {
     problem.gram = sizes.gram;
   }
   std::vector<ArrayLayout> layout(const Problem& problem) const override {
-    return problem.keeps == Keeps::sketch
-               ? KroneckerState::layout(shape_of(problem), problem.sketch, problem.gram)
-               : DenseKroneckerState::layout(shape_of(problem));
+    return problem.keeps == Keeps::sketch ? KroneckerState::layout(shape_of(problem), problem.sketch, problem.gram)
+                                          : DenseKroneckerState::layout(shape_of(problem));
   }
   std::unique_ptr<Kept> make(const Problem& problem, Party) const override {
     if (problem.keeps == Keeps::sketch)
@@ -71,8 +64,7 @@ class KroneckerTwoStageSetting : public Setting {
   }
   std::uint64_t doubles_to_answer(const Problem& problem) const override {
     // Norms of cells, as many as there are cells at most; a Gram matrix, a metric, its factor and eigenvectors.
-    const std::uint64_t widest =
-        std::min(std::max(problem.side("d1"), problem.side("d2")), std::uint64_t{1} << 28);
+    const std::uint64_t widest = std::min(std::max(problem.side("d1"), problem.side("d2")), std::uint64_t{1} << 28);
     const std::uint64_t sketch = problem.keeps == Keeps::sketch ? doubles_of(layout(problem), {}) : 0;
     return sketch + 4 * widest * widest;
   }

@@ -33,12 +33,9 @@ class ProductSetting : public Setting {
                             "memory of a small N; the file of a fixed operand says it"},
                            {"d", "length of x, the number of columns of A",
                             "the file of a fixed operand says it; where x streams the sketch holds D times as much"}},
-                 .operands = {{.operand = Operand::A,
-                               .rows = "n",
-                               .columns = "d",
-                               .may_be_fixed = true,
-                               .may_lack_rows = true},
-                              {.operand = Operand::x, .rows = "d", .may_be_fixed = true}},
+                 .operands =
+                     {{.operand = Operand::A, .rows = "n", .columns = "d", .may_be_fixed = true, .may_lack_rows = true},
+                      {.operand = Operand::x, .rows = "d", .may_be_fixed = true}},
                  .exponents = {0.5, 1, 2, 4},
                  .exact_exponents = {0.5, 1, 2, 4},
                  .has_softmax = true}) {}

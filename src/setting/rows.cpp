@@ -33,9 +33,8 @@ class RowsSetting : public Setting {
     problem.gram = sizes.gram;
   }
   std::vector<ArrayLayout> layout(const Problem& problem) const override {
-    return problem.keeps == Keeps::sketch
-               ? RowsState::layout(problem.sketch, problem.side("d"), problem.gram)
-               : DenseRowsState::layout(problem.side("n"), problem.side("d"));
+    return problem.keeps == Keeps::sketch ? RowsState::layout(problem.sketch, problem.side("d"), problem.gram)
+                                          : DenseRowsState::layout(problem.side("n"), problem.side("d"));
   }
   std::unique_ptr<Kept> make(const Problem& problem, Party) const override {
     if (problem.keeps == Keeps::sketch)

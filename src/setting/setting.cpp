@@ -84,8 +84,7 @@ void Setting::check(const Problem& problem) const {
   }
   if (problem.degree != 1 && problem.degree != 2)
     throw UsageError(fmt::format("degree is {}: expected 1 or 2", problem.degree));
-  const std::vector<double>& exponents =
-      problem.keeps == Keeps::sketch ? traits_.exponents : traits_.exact_exponents;
+  const std::vector<double>& exponents = problem.keeps == Keeps::sketch ? traits_.exponents : traits_.exact_exponents;
   if (!contains(exponents, problem.exponent()))
     throw UsageError(fmt::format("{} does not draw by |y|^{}: expected p of {}", label(), problem.exponent(),
                                  fmt::join(exponents, " or ")));
@@ -104,9 +103,7 @@ void Setting::check(const Problem& problem) const {
                     epsilon, constant));
 }
 
-std::uint64_t Setting::doubles_to_answer(const Problem& problem) const {
-  return doubles_of(layout(problem), {});
-}
+std::uint64_t Setting::doubles_to_answer(const Problem& problem) const { return doubles_of(layout(problem), {}); }
 
 std::string Setting::describe_memory(const Problem& problem) const {
   return problem.keeps == Keeps::sketch ? "the tables of the sketch" : "the operands themselves, for exact answers,";
@@ -147,21 +144,23 @@ void Setting::check_question(const Problem& problem, const Question& question) c
       throw UsageError(is_matrix ? fmt::format("--point {}: y is a matrix, expected I1:I2", point.index)
                                  : fmt::format("--point {}:{}: y is a vector, expected I", point.index, *point.column));
     if (point.index < shape[0] && (!is_matrix || *point.column < shape[1])) continue;
-    throw UsageError(is_matrix ? fmt::format("--point: entry {}:{} is outside y of {} x {}", point.index,
-                                             *point.column, shape[0], shape[1])
+    throw UsageError(is_matrix ? fmt::format("--point: entry {}:{} is outside y of {} x {}", point.index, *point.column,
+                                             shape[0], shape[1])
                                : fmt::format("--point: index {} is outside y of length {}", point.index, shape[0]));
   }
   if (!question.moments.empty()) {
     if (!traits_.has_sketch_of_y)
       throw UsageError(fmt::format("--moment needs a sketch of y, which {} does not keep", label()));
     if (problem.sketch.lanes < 2 || problem.sketch.law != ScaleLaw::exponential)
-      throw UsageError("--moment draws without replacement: the sketch needs 2 lanes at least, and the exponential law");
+      throw UsageError(
+          "--moment draws without replacement: the sketch needs 2 lanes at least, and the exponential law");
   }
   if (traits_.has_sketch_of_y && question.top >= problem.sketch.buckets && question.top > 0)
     throw UsageError(fmt::format("--top {}: a sketch of {} buckets tells fewer coordinates apart than it has buckets",
                                  question.top, problem.sketch.buckets));
   if (question.inner != nullptr)
-    if (const std::string difference = describe_inner_difference(problem, question.inner->problem()); !difference.empty())
+    if (const std::string difference = describe_inner_difference(problem, question.inner->problem());
+        !difference.empty())
       throw UsageError("no inner product: " + difference);
 }
 
@@ -188,7 +187,8 @@ const Setting& setting_named(std::string_view name) {
     if (setting->traits().name == name) return *setting;
     names.push_back(setting->traits().name);
   }
-  throw UsageError(fmt::format("unknown setting '{}': this build knows {}", name.substr(0, 40), fmt::join(names, ", ")));
+  throw UsageError(
+      fmt::format("unknown setting '{}': this build knows {}", name.substr(0, 40), fmt::join(names, ", ")));
 }
 
 const Setting& setting_of(const Problem& problem) { return setting_named(problem.setting); }

@@ -23,13 +23,13 @@ SampleResult draw_from(const SketchOfY& sketch, const DrawQuestion& question) {
   const DrawOptions options{.samples = question.samples, .threshold = question.threshold};
   if (sketch.precision) {
     if (question.without_replacement) throw UsageError("the sampler precision draws with replacement only");
-    return draw_by_precision_sampling(sketch.y, {.samples = question.samples,
-                                                 .epsilon = sketch.precision->epsilon,
-                                                 .constant = sketch.precision->constant});
+    return draw_by_precision_sampling(
+        sketch.y,
+        {.samples = question.samples, .epsilon = sketch.precision->epsilon, .constant = sketch.precision->constant});
   }
   const VectorSketch& from = sketch.squares != nullptr ? *sketch.squares : sketch.y;
-  SampleResult result = question.without_replacement ? draw_without_replacement(from, options)
-                                                     : draw_with_replacement(from, options);
+  SampleResult result =
+      question.without_replacement ? draw_without_replacement(from, options) : draw_with_replacement(from, options);
   return sketch.squares != nullptr ? draws_of_roots(std::move(result), from, sketch.y) : result;
 }
 
@@ -56,9 +56,9 @@ EntryIndex KeyMap::entry(std::uint64_t key) const noexcept {
 
 std::uint64_t KeyMap::key(const EntryIndex& entry) const {
   if (entry.column.has_value() != (row_length != 0))
-    throw UsageError(row_length != 0 ? fmt::format("entry {}: y is a matrix, expected two indices", entry.index)
-                                     : fmt::format("entry {}:{}: y is a vector, expected one index", entry.index,
-                                                   *entry.column));
+    throw UsageError(row_length != 0
+                         ? fmt::format("entry {}: y is a matrix, expected two indices", entry.index)
+                         : fmt::format("entry {}:{}: y is a vector, expected one index", entry.index, *entry.column));
   if (row_length == 0) return entry.index;
   return transposed ? *entry.column * row_length + entry.index : entry.index * row_length + *entry.column;
 }
@@ -85,7 +85,8 @@ Answer answer_from(const SketchOfY& sketch, const Question& question) {
   if (question.inner != nullptr) {
     const std::optional<VectorSketch> other = question.inner->kept().sketch_of_y();
     if (!other)
-      throw UsageError(fmt::format("no inner product of a sketch of y with a state of {}", question.inner->kept().holds()));
+      throw UsageError(
+          fmt::format("no inner product of a sketch of y with a state of {}", question.inner->kept().holds()));
     answer.inner = sketch.y.inner_product(*other);
   }
   return answer;

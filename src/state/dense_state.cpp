@@ -27,7 +27,6 @@ std::uint64_t size_of(std::uint64_t rows, std::uint64_t columns) {
 
 Gathering gathering_of(const DenseLaw& law) { return law.shared ? Gathering::by_share : Gathering::on_first; }
 
-
 void require_shared(const Question& question, const DenseLaw& law) {
   const bool softmax = question.draw && question.draw->softmax;
   if (softmax != law.shared || (law.shared && (question.norm || question.exact)))
@@ -57,10 +56,9 @@ void answer_from_values(const DenseVector& y, const Question& question, const De
 Answer softmax_answer(Parties& parties, std::uint64_t first, std::span<const double> slice, const Question& question,
                       const DenseLaw& law) {
   Answer answer;
-  answer.draws = softmax_over_parties(parties, first, slice,
-                                      {.samples = question.draw->samples,
-                                       .without_replacement = question.draw->without_replacement,
-                                       .seed = law.seed});
+  answer.draws = softmax_over_parties(
+      parties, first, slice,
+      {.samples = question.draw->samples, .without_replacement = question.draw->without_replacement, .seed = law.seed});
   answer.verified = true;
   return answer;
 }
@@ -173,8 +171,8 @@ void DenseFactorState::add(const EventBatch& batch) {
   require_within(batch, std::array{OperandShape{Operand::x, x_.size(), 1}});
   for (std::size_t t = 0; t < batch.size(); ++t)
     if (!std::isfinite(x_[batch.i[t]] += batch.delta[t]))
-      throw InputError(fmt::format("event {}: the sum of the changes of x[{}] overflows a double", describe(batch[t]),
-                                   batch.i[t]));
+      throw InputError(
+          fmt::format("event {}: the sum of the changes of x[{}] overflows a double", describe(batch[t]), batch.i[t]));
 }
 
 bool DenseFactorState::can_verify(const Parties& parties) const {
@@ -282,8 +280,7 @@ Answer DenseKroneckerState::answer(const Question& question, Parties& parties) c
     if (!question.exact) return answer;
     answer.exact_norm = exact.norm();
     for (const EntryIndex& entry : question.exact->entries)
-      answer.exact[entry] =
-          square_share(exact.value(std::array{entry.index, entry.column.value_or(0)}), exact.norm());
+      answer.exact[entry] = square_share(exact.value(std::array{entry.index, entry.column.value_or(0)}), exact.norm());
     return answer;
   });
 }

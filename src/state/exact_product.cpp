@@ -37,7 +37,8 @@ void answer_exactly(std::span<const double> x_of_first, std::uint64_t n, double 
       for (std::size_t t = 0; t < batch.rows.size(); ++t) add(batch.rows.i[t], updates.product(batch.rows, t));
     });
   } else {
-    parties.require_memory(n, fmt::format("verifying draws with an A that is a file of entries: the exact values of n = {}", n));
+    parties.require_memory(
+        n, fmt::format("verifying draws with an A that is a file of entries: the exact values of n = {}", n));
     std::optional<DenseVector> y;
     parties.together([&] { y.emplace(n); });
     parties.read_again(Operand::A, [&](const EventBatch& batch) {

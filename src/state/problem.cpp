@@ -39,9 +39,7 @@ class Members {
     ++asked_;
     return *member;
   }
-  [[nodiscard]] const Json* find(const char* name) {
-    return object_->contains(name) ? &at(name) : nullptr;
-  }
+  [[nodiscard]] const Json* find(const char* name) { return object_->contains(name) ? &at(name) : nullptr; }
   [[nodiscard]] std::uint64_t whole(const char* name, std::uint64_t most) {
     const Json& value = at(name);
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() > most)
@@ -89,10 +87,17 @@ class Members {
 };
 
 Json json_of(const SketchConfig& sketch) {
-  Json json = {{"dimension", sketch.dimension}, {"rows", sketch.rows},     {"buckets", sketch.buckets},
-               {"lanes", sketch.lanes},         {"levels", sketch.levels}, {"law", to_string(sketch.law)},
-               {"p", sketch.p},                 {"randomness", to_string(sketch.randomness)},
-               {"independence", sketch.independence}, {"seed", sketch.seed}, {"row_length", sketch.row_length}};
+  Json json = {{"dimension", sketch.dimension},
+               {"rows", sketch.rows},
+               {"buckets", sketch.buckets},
+               {"lanes", sketch.lanes},
+               {"levels", sketch.levels},
+               {"law", to_string(sketch.law)},
+               {"p", sketch.p},
+               {"randomness", to_string(sketch.randomness)},
+               {"independence", sketch.independence},
+               {"seed", sketch.seed},
+               {"row_length", sketch.row_length}};
   return json;
 }
 
@@ -215,7 +220,8 @@ Problem problem_of_text(std::string_view text, const std::string& source) {
   }
   if (const Json* parameters = members.find("parameters")) {
     Members parameter_members(*parameters, "'parameters'", source);
-    for (const auto& [name, value] : parameters->items()) problem.parameters[name] = parameter_members.text(name.c_str());
+    for (const auto& [name, value] : parameters->items())
+      problem.parameters[name] = parameter_members.text(name.c_str());
   }
   members.finish();
   return problem;
@@ -267,13 +273,11 @@ std::string describe_difference(const Problem& a, const Problem& b) {
   if (std::string difference = describe_map_difference(a.sides, b.sides); !difference.empty()) return difference;
   if (a.gram.buckets != b.gram.buckets)
     return fmt::format("buckets of the Gram sketch: {} against {}", a.gram.buckets, b.gram.buckets);
-  if (a.gram.exact != b.gram.exact)
-    return fmt::format("exact Gram matrix: {} against {}", a.gram.exact, b.gram.exact);
+  if (a.gram.exact != b.gram.exact) return fmt::format("exact Gram matrix: {} against {}", a.gram.exact, b.gram.exact);
   const PrecisionTarget x = a.precision.value_or(PrecisionTarget()), y = b.precision.value_or(PrecisionTarget());
   if (x.epsilon != y.epsilon)
     return fmt::format("epsilon of the sampler precision: {} against {}", x.epsilon, y.epsilon);
-  if (x.constant != y.constant)
-    return fmt::format("C of the sampler precision: {} against {}", x.constant, y.constant);
+  if (x.constant != y.constant) return fmt::format("C of the sampler precision: {} against {}", x.constant, y.constant);
   for (const Problem* problem : {&a, &b})
     for (const auto& [operand, role] : problem->roles)
       if (a.role(operand) != b.role(operand))

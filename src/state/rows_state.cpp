@@ -147,10 +147,12 @@ OperandSet KroneckerState::zero_operands() const {
   return zero;
 }
 
-std::string KroneckerState::describe_combine_problem(const Problem& problem, double coefficient, bool has_others) const {
+std::string KroneckerState::describe_combine_problem(const Problem& problem, double coefficient,
+                                                     bool has_others) const {
   if (problem.with_role(Role::streams) != OperandSet{Operand::X} || operands_.x_events > 0) return {};
   if (coefficient == 1 && !has_others) return {};
-  return "X, which alone streamed, had no event and is the identity, which is neither multiplied nor added: expected an "
+  return "X, which alone streamed, had no event and is the identity, which is neither multiplied nor added: expected "
+         "an "
          "X of events, or of a file";
 }
 
@@ -164,8 +166,7 @@ Answer KroneckerState::answer(const Question& question, Parties& parties) const 
     if (question.draw) {
       if (question.draw->without_replacement || question.draw->softmax)
         throw UsageError("pairs of the method two-stage are drawn with replacement, by y^2");
-      answer.draws =
-          draw_pairs(operands_, {.samples = question.draw->samples, .threshold = question.draw->threshold});
+      answer.draws = draw_pairs(operands_, {.samples = question.draw->samples, .threshold = question.draw->threshold});
     }
     if (!question.moments.empty()) throw UsageError("moments need a sketch of y, which the method streaming has");
     if (!question.norm && question.top == 0 && question.points.empty() && question.inner == nullptr) return answer;
@@ -183,8 +184,7 @@ Answer KroneckerState::answer(const Question& question, Parties& parties) const 
       places.push_back({entry.index, *entry.column});
     }
     const std::vector<Estimate> estimates = estimate_entries(tensor, places);
-    for (std::size_t t = 0; t < places.size(); ++t)
-      answer.points.push_back({places[t][0], estimates[t], places[t][1]});
+    for (std::size_t t = 0; t < places.size(); ++t) answer.points.push_back({places[t][0], estimates[t], places[t][1]});
     if (question.inner != nullptr) {
       const auto* other = dynamic_cast<const KroneckerState*>(&question.inner->kept());
       if (other == nullptr)

@@ -169,14 +169,14 @@ std::string describe_combine_problem(const State& state, double coefficient, boo
   if (!problem.roles.empty() && problem.with_role(Role::streams).empty() && problem.with_role(Role::forgotten).empty())
     return fmt::format("all its operands ({}) were fixed, none streamed: there is nothing to combine",
                        to_string(problem.with_role(Role::fixed)));
-  if (std::string reason = state.kept().describe_combine_problem(problem, coefficient, !is_only); !reason.empty()) return reason;
+  if (std::string reason = state.kept().describe_combine_problem(problem, coefficient, !is_only); !reason.empty())
+    return reason;
   for (const ArrayLayout& layout : state.layout()) {
     if (layout.whole_rows_only.empty() || state.is_fixed(layout)) continue;
     if (std::abs(coefficient) != 1)
       return layout.whole_rows_only + " holds rows that come and go whole: expected a coefficient of 1 or -1";
     if (is_first && coefficient == -1)
-      return layout.whole_rows_only +
-             " holds rows that come before they go: expected another state, added before it";
+      return layout.whole_rows_only + " holds rows that come before they go: expected another state, added before it";
   }
   return {};
 }

@@ -196,8 +196,7 @@ void StreamedFactor::add_events(const EventBatch& batch, VectorSketch& y) {
   sketch_tokens(y);
 }
 
-void StreamedFactor::add_to_coefficients(const EventBatch& batch, std::size_t event,
-                                              std::span<double> coefficients) {
+void StreamedFactor::add_to_coefficients(const EventBatch& batch, std::size_t event, std::span<double> coefficients) {
   if (event < batch.size()) {
     const Event entry = batch[event];
     return add_to(coefficients[entry.j], entry.delta, streamed_, entry.i, entry.j,
@@ -268,11 +267,11 @@ std::vector<double> StreamedFactor::rows_of_streamed(std::span<const std::uint64
 }
 
 std::vector<double> StreamedFactor::entries(std::span<const double> rows,
-                                                 std::span<const std::uint64_t> columns) const {
+                                            std::span<const std::uint64_t> columns) const {
   if (!is_multiplied_) throw UsageError("the fixed factor has to be multiplied before entries of y are asked for");
   if (rows.size() != columns.size() * d_)
-    throw UsageError(fmt::format("{} numbers of rows for {} entries, expected {} for each", rows.size(), columns.size(),
-                                 d_));
+    throw UsageError(
+        fmt::format("{} numbers of rows for {} entries, expected {} for each", rows.size(), columns.size(), d_));
   std::vector<double> result(columns.size());
   for (std::size_t t = 0; t < columns.size(); ++t) {
     if (!fixed_slice_.holds(columns[t])) continue;

@@ -21,6 +21,12 @@ constexpr std::uint64_t tensor_buckets = 2048;
 /// Values of whole rows that are handed to a sketch at a time.
 constexpr std::size_t values_at_once = std::size_t{1} << 18;
 
+/// Numbers of an operand; more than memory has where they do not fit into 64 bits.
+std::uint64_t size_of(const OperandShape& shape) {
+  constexpr std::uint64_t most = std::uint64_t{1} << 60;
+  return shape.columns != 0 && shape.rows > most / shape.columns ? most : shape.rows * shape.columns;
+}
+
 std::vector<double> identity(const KroneckerShape& shape) {
   std::vector<double> x(static_cast<std::size_t>(shape.d1 * shape.d2));
   for (std::uint64_t j = 0; j < std::min(shape.d1, shape.d2); ++j) x[j * shape.d2 + j] = 1;
@@ -59,17 +65,13 @@ StreamingState::StreamingState(const KroneckerShape& shape, const StreamingOpera
 
 std::vector<ArrayLayout> StreamingState::layout(const KroneckerShape& shape, const StreamingOperands& operands,
                                                 const SketchConfig& config) {
-  std::vector<ArrayLayout> layout{
-      {.name = "cells of y", .operand = operands.streamed, .size = config.table_size()}};
+  std::vector<ArrayLayout> layout{{.name = "cells of y", .operand = operands.streamed, .size = config.table_size()}};
   for (const OperandShape& factor : kronecker_shapes(shape)) {
     const bool streams = factor.operand == operands.streamed;
     if (!(streams ? operands.holds_streamed && operands.holds_fixed : operands.holds_fixed)) continue;
-    if (factor.columns > 0 && factor.rows > (std::uint64_t{1} << 61) / factor.columns)
-      throw UsageError(fmt::format("{} x {} numbers of {} are too many to be kept in memory", factor.rows,
-                                   factor.columns, to_string(factor.operand)));
     layout.push_back({.name = std::string(to_string(factor.operand)),
                       .operand = factor.operand,
-                      .size = factor.rows * factor.columns,
+                      .size = size_of(factor),
                       .gathering = factor.operand == Operand::X ? Gathering::everywhere : Gathering::in_slices,
                       .row_length = factor.columns});
   }

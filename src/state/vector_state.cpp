@@ -169,8 +169,7 @@ OperandSet FixedProductState::zero_operands() const { return y_.is_zero() ? Oper
 std::optional<double> FixedProductState::norm() const { return norm_of(y_.f2()).value; }
 
 Answer FixedProductState::answer(const Question& question, Parties& parties) const {
-  Answer answer =
-      answer_on_first(parties, [&] { return answer_from({.y = y_, .precision = precision_}, question); });
+  Answer answer = answer_on_first(parties, [&] { return answer_from({.y = y_, .precision = precision_}, question); });
   if (question.exact)
     answer_exactly(updates_.x(), y_.config().dimension, y_.config().p, *question.exact, parties, answer);
   return answer;

@@ -154,12 +154,10 @@ class LineDecoder : public Decoder {
     std::string reason;
     Line kind = Line::bad;
     if (too_long) {
-      reason = fmt::format("the line is longer than {} bytes", lines_.longest_line());
+      reason = overlong_complaint(lines_.longest_line());
     } else if (grammar_.is_nothing(line)) {
       return Line::bad;
-    } else if (line.find('\0') != std::string_view::npos) {
-      reason = "the line contains a NUL byte; expected text";
-    } else {
+    } else if (reason = nul_complaint(line); reason.empty()) {
       kind = grammar_.parse(line, event, rows, reason);
     }
     ++entries_;

@@ -1,6 +1,7 @@
-#include <algorithm>
+#include <cmath>
 #include <string>
 
+#include "io/matrix_market_lines.hpp"
 #include "line_decoder.hpp"
 #include "weir/io/matrix_market.hpp"
 
@@ -13,7 +14,8 @@ class MatrixMarketGrammar {
   static constexpr bool mirrors = true;
   static constexpr bool has_rows = false;
 
-  MatrixMarketGrammar(const MatrixMarketHeader& header, Operand operand) : header_(header), operand_(operand) {}
+  MatrixMarketGrammar(const MatrixMarketHeader& header, Operand operand)
+      : rules_(header), header_(header), operand_(operand) {}
 
   const char* parse_plain(const char* p, Event& event) const noexcept {
     const unsigned first = scan_digits(p, event.i);
@@ -27,98 +29,52 @@ class MatrixMarketGrammar {
       if (*p != ' ') return nullptr;
       p = scan_number(p + 1, '\n', event.delta);
       if (p == nullptr) return nullptr;
+      if (header_.field == MatrixMarketField::integer && event.delta != std::trunc(event.delta)) return nullptr;
     }
     event.operand = operand_;
     // Wraps 0 around to a value that is too large.
-    if (--event.i >= header_.rows || --event.j >= header_.columns || !belongs(event)) return nullptr;
+    if (--event.i >= header_.rows || --event.j >= header_.columns || !rules_.belongs(event.i, event.j)) return nullptr;
     return scan_line_end(p);
   }
 
-  static bool is_nothing(std::string_view line) noexcept {
-    const std::size_t first = line.find_first_not_of(" \t\r");
-    return first == std::string_view::npos || line[first] == '%';
-  }
+  static bool is_nothing(std::string_view line) noexcept { return MatrixMarketLines::is_nothing(line); }
 
   Line parse(std::string_view line, Event& event, RowBatch&, std::string& reason) const {
-    return parse_entry(line, event, reason) ? Line::entry : Line::bad;
+    MatrixMarketLines::Entry entry;
+    if (!rules_.parse(line, entry, reason)) return Line::bad;
+    event = {operand_, entry.row, entry.column, entry.value};
+    return Line::entry;
   }
 
   std::optional<Event> mirror(const Event& event) const noexcept {
-    if (header_.symmetry == MatrixMarketSymmetry::general || event.i == event.j) return std::nullopt;
-    return Event{event.operand, event.j, event.i,
-                 header_.symmetry == MatrixMarketSymmetry::symmetric ? event.delta : -event.delta};
+    if (!rules_.is_mirrored(event.i, event.j)) return std::nullopt;
+    return Event{event.operand, event.j, event.i, rules_.mirrored(event.delta)};
   }
 
-  const MatrixMarketHeader& header() const noexcept { return header_; }
+  const MatrixMarketLines& rules() const noexcept { return rules_; }
 
  private:
-  bool parse_entry(std::string_view line, Event& event, std::string& reason) const {
-    std::array<std::string_view, 3> fields;
-    const std::size_t wanted = header_.field == MatrixMarketField::pattern ? 2 : 3;
-    std::size_t count = 0;
-    constexpr std::string_view blanks = " \t\r";
-    for (std::size_t at = line.find_first_not_of(blanks); at != std::string_view::npos;
-         at = line.find_first_not_of(blanks, at)) {
-      const std::size_t end = std::min(line.find_first_of(blanks, at), line.size());
-      if (count < fields.size()) fields[count] = line.substr(at, end - at);
-      ++count;
-      at = end;
-    }
-    if (count != wanted) {
-      reason = fmt::format("{} field: found {}, expected {} as in '{}'", count < wanted ? "missing" : "extra", count,
-                           wanted, wanted == 2 ? "row column" : "row column value");
-      return false;
-    }
-    event.operand = operand_;
-    event.delta = 1;
-    if (!parse_index(fields[0], "row", event.i, reason) || !parse_index(fields[1], "column", event.j, reason))
-      return false;
-    if (event.i == 0 || event.j == 0 || event.i > header_.rows || event.j > header_.columns) {
-      reason = fmt::format("entry ({}, {}) is outside the matrix, which is {} x {}, counted from 1", event.i, event.j,
-                           header_.rows, header_.columns);
-      return false;
-    }
-    --event.i;
-    --event.j;
-    if (!belongs(event)) {
-      reason = fmt::format(
-          "entry ({}, {}) has no place in a {} matrix, which stores {}", event.i + 1, event.j + 1,
-          header_.symmetry == MatrixMarketSymmetry::symmetric ? "symmetric" : "skew-symmetric",
-          header_.symmetry == MatrixMarketSymmetry::symmetric ? "its lower triangle" : "its strictly lower triangle");
-      return false;
-    }
-    return wanted == 2 || parse_number(fields[2], "value", event.delta, reason);
-  }
-
-  /// False for an entry that the file's symmetry implies, or forbids.
-  bool belongs(const Event& event) const noexcept {
-    return header_.symmetry == MatrixMarketSymmetry::general || event.i > event.j ||
-           (event.i == event.j && header_.symmetry == MatrixMarketSymmetry::symmetric);
-  }
-
-  MatrixMarketHeader header_;
+  MatrixMarketLines rules_;
+  MatrixMarketHeader header_;  ///< Of the rules.
   Operand operand_;
 };
 
 class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
  public:
   MatrixMarketDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const MatrixMarketHeader& header)
-      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand), longest_line,
-                    header.data_offset, header.size_line) {}
+      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand),
+                    MatrixMarketLines::longest, header.data_offset, header.size_line) {}
 
  private:
   void finish() override {
-    const MatrixMarketHeader& header = grammar().header();
+    const MatrixMarketHeader& header = grammar().rules().header();
     std::uint64_t found = entries();
     if (input().size()) {
       // The last party counts the lines of the others, so that a wrong total is found whatever the number of parties.
       if (options().slice + 1 < options().slice_count) return;
       found += count_entries(header.data_offset, begin(), false);
     }
-    if (found != header.entries) {
-      throw InputError(fmt::format("{}:{}: the size line promises {} entries, the file has {}", input().name(),
-                                   header.size_line, header.entries, found));
-    }
+    if (found != header.entries) throw InputError(grammar().rules().count_complaint(input().name(), found));
   }
 };
 

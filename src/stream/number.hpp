@@ -10,8 +10,7 @@
 #include <string_view>
 #include <system_error>
 
-#include <fmt/format.h>
-
+#include "io/fields.hpp"
 #include "weir/io/text.hpp"
 
 namespace weir::stream {
@@ -81,54 +80,21 @@ inline const char* scan_plain_number(const char* p, double& value) noexcept {
 }
 
 /// Reads a finite number that `separator` or the end of the line follows; returns the byte after it, or nullptr, as for
-/// a number of more than 64 bytes.
+/// a number of more than 64 bytes or a whole one that would be rounded.
 inline const char* scan_number(const char* p, char separator, double& value) noexcept {
   const auto ends = [separator](const char* after) { return *after == separator || *after == '\n' || *after == '\r'; };
   const char* plain = scan_plain_number(p, value);
   if (plain != nullptr && ends(plain)) return plain;
   const auto* newline = static_cast<const char*>(std::memchr(p, '\n', 66));
   const auto [end, error] = std::from_chars(p, newline != nullptr ? newline : p + 65, value);
-  return error == std::errc() && std::isfinite(value) && ends(end) ? end : nullptr;
+  if (error != std::errc() || !std::isfinite(value) || !ends(end)) return nullptr;
+  return is_rounded_whole({p, static_cast<std::size_t>(end - p)}, value) ? nullptr : end;
 }
 
 /// The byte after the end of the line when the line ends at `p`, otherwise nullptr.
 inline const char* scan_line_end(const char* p) noexcept {
   if (*p == '\r') ++p;
   return *p == '\n' ? p + 1 : nullptr;
-}
-
-/// Reads an index. False, with the reason, when `field` (called `name`) is none; an index above 2^64 - 1 counts as too
-/// large.
-inline bool parse_index(std::string_view field, std::string_view name, std::uint64_t& value, std::string& reason) {
-  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-  const bool whole = end == field.data() + field.size();
-  if (error == std::errc() && whole) return true;
-  if (error == std::errc::result_out_of_range && whole) {
-    reason = fmt::format("{} = {} is too large: indices lie below 2^63", name, quoted_excerpt(field));
-  } else if (field.size() > 1 && field[0] == '-' &&
-             field.find_first_not_of("0123456789", 1) == std::string_view::npos) {
-    reason = fmt::format("{} = {} is negative: indices count from 0", name, quoted_excerpt(field));
-  } else {
-    reason = fmt::format("{} is not an index: expected a whole number for {}", quoted_excerpt(field), name);
-  }
-  return false;
-}
-
-/// Reads a finite number. False, with the reason, when `field` (called `name`) is none.
-inline bool parse_number(std::string_view field, std::string_view name, double& value, std::string& reason) {
-  const std::size_t plus = field.size() > 1 && field[0] == '+' && field[1] != '-' ? 1 : 0;
-  const char* last = field.data() + field.size();
-  const auto [end, error] = std::from_chars(field.data() + plus, last, value);
-  if (end != last || error == std::errc::invalid_argument) {
-    reason = fmt::format("{} is not a number: expected {}", quoted_excerpt(field), name);
-  } else if (error == std::errc::result_out_of_range) {
-    reason = fmt::format("{} = {} is outside the range of a double", name, quoted_excerpt(field));
-  } else if (!std::isfinite(value)) {
-    reason = fmt::format("{} = {} is not finite", name, quoted_excerpt(field));
-  } else {
-    return true;
-  }
-  return false;
 }
 
 /// `text` without blanks and tabs at its ends.

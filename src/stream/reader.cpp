@@ -28,12 +28,18 @@ namespace {
 
 /// Bytes that tell the formats apart.
 constexpr std::size_t magic_length = 16;
+constexpr std::size_t byte_order_mark_length = 3;
 
-StreamFormat format_of(std::string_view head) noexcept {
+StreamFormat format_of_head(std::string_view head) noexcept {
   if (is_gzip(head)) return StreamFormat::gzip;
   if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
   if (resembles(head, npy_magic, 4)) return StreamFormat::npy;
   return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
+}
+
+StreamFormat format_of(Input& input) {
+  const std::string_view head = input.peek(magic_length);
+  return format_of_head(head.starts_with("\xEF\xBB\xBF") ? input.peek(magic_length + byte_order_mark_length) : head);
 }
 
 /// Returns what stat() says of it.
@@ -107,14 +113,14 @@ std::string_view to_string(StreamFormat format) noexcept {
 
 StreamFormat stream_format(const std::string& path) {
   require_readable(path);
-  return format_of(open_input(path)->peek(magic_length));
+  return format_of(*open_input(path));
 }
 
-StreamFormat content_format(const std::string& path) { return format_of(open_content(path)->peek(magic_length)); }
+StreamFormat content_format(const std::string& path) { return format_of(*open_content(path)); }
 
 std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path) {
   const std::unique_ptr<Input> input = open_content(path);
-  const StreamFormat format = format_of(input->peek(magic_length));
+  const StreamFormat format = format_of(*input);
   if (format == StreamFormat::npy) {
     const NpyHeader header = stream::read_npy_header(*input);
     return std::array{header.rows, header.columns};
@@ -169,11 +175,11 @@ struct EventReader::Implementation {
     std::unique_ptr<Input> input =
         memory ? memory_input(*memory, path)
                : open_input(path, options.stop, identities.empty() ? std::nullopt : identities[file]);
-    StreamFormat format = format_of(input->peek(magic_length));
+    StreamFormat format = format_of(*input);
     if (format == StreamFormat::gzip) {
       if (whole) return nullptr;
       input = decompress(std::move(input));
-      format = format_of(input->peek(magic_length));
+      format = format_of(*input);
     }
     if (format == StreamFormat::binary) return stream::binary_decoder(std::move(input), options, limits);
     if (format == StreamFormat::npy) return stream::npy_decoder(std::move(input), options, limits);

@@ -249,7 +249,7 @@ class TextGrammar {
         reason = fmt::format("v{} is empty: expected a number", length);
       } else {
         double none;
-        parse_number(field, fmt::format("v{}", length), none, reason);
+        (void)parse_number(field, fmt::format("v{}", length), none, reason);
       }
     }
     if (length < least || length > most) reason = limits_.row_complaint(operand, length);

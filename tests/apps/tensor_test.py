@@ -209,8 +209,7 @@ class Kronecker(Case):
         self.sample(*self.fix("A2", "X"), "--n1", N1, self.a1_rows, "--save", y)
         self.sample(*self.sides, "--gram-buckets", 512, self.a1_entries, self.a2_entries, self.x_entries, "--save", operands)
         more = [*self.options, *self.fix("A2", "X"), "--n1", N1, self.a1_rows]
-        for arguments, naming in ((["--state", y, *more, "--exact-check"], "--exact-check"),
-                                  (["--state", y, *more[2:]], "--fixed"),
+        for arguments, naming in ((["--state", operands, "--exact-check", self.a1_rows], "--exact-check"),
                                   (["--state", y, "--method", "two-stage"], "--method"),
                                   (["--state", y, "--gram", "exact"], "--gram"),
                                   (["--state", operands, *more], "two-stage"),

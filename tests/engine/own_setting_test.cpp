@@ -30,7 +30,8 @@ class WeightedState : public KeptAs<WeightedState> {
  public:
   explicit WeightedState(const SketchConfig& config) : y_(config) {}
   static std::vector<ArrayLayout> layout(const SketchConfig& config) {
-    return {{.name = "cells of y", .operand = w, .size = config.table_size()}, {.name = "total", .operand = w, .size = 1}};
+    return {{.name = "cells of y", .operand = w, .size = config.table_size()},
+            {.name = "total", .operand = w, .size = 1}};
   }
 
   [[nodiscard]] std::string_view holds() const override { return "weighted sums"; }

@@ -72,5 +72,21 @@ TEST(Labels, EmptyAndMissingFiles) {
   expect_error([&] { Labels(directory / "none"); }, {"none", "No such file"});
 }
 
+TEST(Labels, AreCheckedToTheirEnd) {
+  const TemporaryDirectory directory;
+  EXPECT_EQ(Labels(directory.write("empty", "")).check(), 0u);
+  EXPECT_EQ(Labels(directory.write("names", "zero\n\ntwo\n")).check(), 3u);
+  EXPECT_EQ(Labels(directory.write("names", "zero\none\r\ntwo")).check(), 3u);
+  std::string text;
+  for (int k = 0; k < 300000; ++k) text += "name" + std::to_string(k) + "\n";
+  EXPECT_EQ(Labels(directory.write("names", text)).check(), 300000u);
+  const std::string compressed = gzip(text);
+  EXPECT_EQ(Labels(directory.write("names.gz", compressed)).check(), 300000u);
+  // What find() does not come to.
+  const Labels cut(directory.write("cut.gz", std::string_view(compressed).substr(0, compressed.size() - 4)));
+  EXPECT_EQ(cut.find(std::vector<std::uint64_t>{1}), (Names{{1, "name1"}}));
+  expect_error([&] { std::ignore = cut.check(); }, {"cut.gz", "truncated"});
+}
+
 }  // namespace
 }  // namespace weir

@@ -51,6 +51,23 @@ TEST_F(Npy, EveryElementTypeInBothByteOrders) {
   EXPECT_EQ(load(npy(dictionary("|u1", "False", "(2,)"), "\x01\xff")), (DenseMatrix{2, 1, {1, 255}}));
 }
 
+TEST_F(Npy, IntegersAreNeverRounded) {
+  const std::int64_t limit = std::int64_t{1} << 53;
+  for (const std::int64_t bad : {limit + 1, -limit - 1, 2 * limit + 2 + 1, std::numeric_limits<std::int64_t>::max(),
+                                 std::numeric_limits<std::int64_t>::min() + 1}) {
+    refuse(npy(dictionary("<i8", "False", "(2, 2)"), raw(std::vector<std::int64_t>{1, 2, 3, bad})),
+           {"integers that a double holds exactly", "row 1, column 1 (byte 152)"});
+  }
+  for (const std::uint64_t bad : {(std::uint64_t{1} << 53) + 1, std::numeric_limits<std::uint64_t>::max()}) {
+    refuse(npy(dictionary(">u8", "True", "(2, 2)"), raw(std::vector<std::uint64_t>{1, bad, 3, 4}, std::endian::big)),
+           {"integers that a double holds exactly", "row 1, column 0 (byte 136)"});
+  }
+  const std::vector<std::int64_t> good{limit, -limit, limit + 2, 4 * limit + 8,
+                                       std::numeric_limits<std::int64_t>::min()};
+  EXPECT_EQ(load(npy(dictionary("<i8", "False", "(5,)"), raw(good))),
+            (DenseMatrix{5, 1, {0x1p53, -0x1p53, 0x1p53 + 2, 0x1p55 + 8, -0x1p63}}));
+}
+
 TEST_F(Npy, OrdersShapesAndVersions) {
   const std::vector<double> numbers{1, 2, 3, 4, 5, 6};
   for (const char major : {'\1', '\2', '\3'}) {

@@ -38,7 +38,7 @@ TEST(MatrixMarketEvents, BadFilesAreNamed) {
       {banner + "pattern general\n3 4 1\n1 1 1\n", "events:3: extra field: found 3, expected 2 as in 'row column'"},
       {general + "3 4 1\n0 1 1\n", "events:3: entry (0, 1) is outside the matrix, which is 3 x 4, counted from 1"},
       {general + "3 4 1\n1 5 1\n", "events:3: entry (1, 5) is outside the matrix, which is 3 x 4, counted from 1"},
-      {general + "3 4 1\n-1 1 1\n", "events:3: row = '-1' is negative: indices count from 0"},
+      {general + "3 4 1\n-1 1 1\n", "events:3: row = '-1' is negative: rows and columns count from 1"},
       {general + "3 4 1\n% x\n1 b 1\n", "events:4: 'b' is not an index: expected a whole number for column"},
       {general + "3 4 1\n1 1 nan\n", "events:3: value = 'nan' is not finite"},
       {general + "3 4 1\n1 1 1e999\n", "events:3: value = '1e999' is outside the range of a double"},

@@ -290,5 +290,22 @@ TEST(NpyEvents, ALiveFeedIsDeliveredRowByRow) {
   ::close(ends[0]);
 }
 
+TEST(NpyEvents, IntegersAreNeverRounded) {
+  const std::int64_t bad = (std::int64_t{1} << 53) + 1;
+  const std::string bytes =
+      npy(dictionary("<i8", "False", "(3, 2)"), raw(std::vector<std::int64_t>{1, 2, 3, bad, 5, 6}));
+  const std::size_t place = bytes.size() - 3 * 8;
+  const std::string message = fmt::format(
+      "events: expected integers that a double holds exactly, as it does all up to 2^53, found another at "
+      "row 1, column 1 (byte {}), counted from 0",
+      place);
+  EXPECT_EQ(input_error([&] { (void)deliver(bytes, {.default_operand = Operand::A}); }), message);
+  EventReader reader(as_bytes(bytes), "events", {.on_error = OnError::skip, .default_operand = Operand::A});
+  Delivered delivered;
+  delivered.add(reader);
+  EXPECT_EQ(delivered.rows.i, (std::vector<std::uint64_t>{0, 2}));
+  EXPECT_EQ(reader.first_skipped(), message);
+}
+
 }  // namespace
 }  // namespace weir

@@ -29,7 +29,7 @@ TEST(TextEvents, AllForms) {
 }
 
 TEST(TextEvents, NumbersAreTheNearestDoubles) {
-  for (const char* number : {"0", "-0.5", "0.1", "123456789012345", "1234567890123456", "9007199254740993",
+  for (const char* number : {"0", "-0.5", "0.1", "123456789012345", "1234567890123456", "9007199254740994",
                              "0.123456789012345", "12345678.9012345", "3.14159265358979311", "4.9e-324",
                              "1.7976931348623157e308", ".5", "5.", "00012", "0000000000000000000001.5"}) {
     const auto events = read_text(fmt::format("7,{}\n", number));
@@ -39,6 +39,42 @@ TEST(TextEvents, NumbersAreTheNearestDoubles) {
   EXPECT_EQ(read_text("9223372036854775807,1\n")[0].i, 9223372036854775807u);
   EXPECT_EQ(read_text("12345678,1\n")[0].i, 12345678u);
   EXPECT_EQ(read_text("123456781234567,1\n")[0].i, 123456781234567u);
+}
+
+TEST(TextEvents, WholeNumbersAreNeverRounded) {
+  const std::string expected =
+      " would be rounded: expected a whole number that a double holds exactly, as it does all up to 2^53";
+  for (const std::string number :
+       {"9007199254740993", "-9007199254740993", "+9007199254740993", "00009007199254740993", "9007199254740993.0",
+        "9007199254740993.", "18014398509481987", "123456789012345678901234567890"}) {
+    for (const char* line : {"7,{}\n", "y 7 {}\r\n", "y,7,  {}"}) {
+      EXPECT_EQ(input_error([&] { (void)read_text(fmt::format(fmt::runtime(line), number)); }),
+                "events:1: delta = '" + number + "'" + expected);
+    }
+    for (const char* line : {"A,1,*,1,{}\n", "A 1 *  1 {}\n"}) {
+      EXPECT_EQ(input_error([&] { (void)deliver(fmt::format(fmt::runtime(line), number)); }),
+                "events:1: v1 = '" + number + "'" + expected);
+    }
+  }
+  // Those that a double holds, and what is not written as a whole number.
+  for (const char* number :
+       {"9007199254740992", "-9007199254740992", "9007199254740994", "9007199254740994.000", "1180591620717411303424",
+        "9007199254740992.5", "9007199254740993e0", "1e23", "0.1234567890123456789", "123456789.01234567890123"}) {
+    const auto events = read_text(fmt::format("7,{}\n", number));
+    ASSERT_EQ(events.size(), 1u) << number;
+    EXPECT_EQ(events[0].delta, std::strtod(number, nullptr)) << number;
+  }
+}
+
+TEST(TextEvents, LargeWholeNumbersThatAreWrittenReadBack) {
+  const TemporaryDirectory directory;
+  std::vector<Event> events;
+  for (int exponent = 50; exponent < 1024; ++exponent) {
+    for (const double significand : {1.0, 1.0 + 0x1p-52, 2.0 - 0x1p-52, 1.1})
+      events.push_back({Operand::y, 1, 0, std::ldexp(significand, exponent)});
+  }
+  write_events(directory / "e.csv", events, EventFormat::text);
+  EXPECT_EQ(read_file(directory / "e.csv"), events);
 }
 
 struct BadLine {

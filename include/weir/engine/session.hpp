@@ -67,7 +67,8 @@ class Session {
   /// its values. Memory of a rank: its states, and at most 64 MiB. Throws UsageError for a problem or sources that cannot
   /// be, InputError for bad input and where the memory of a machine does not suffice.
   Session(MPI_Comm parent, Problem problem, Sources sources, Options options);
-  Session(MPI_Comm parent, Problem problem, Sources sources) : Session(parent, std::move(problem), std::move(sources), Options()) {}
+  Session(MPI_Comm parent, Problem problem, Sources sources)
+      : Session(parent, std::move(problem), std::move(sources), Options()) {}
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;

@@ -29,7 +29,7 @@ struct MatrixMarketHeader {
 /// Header and comments together may not be longer than this.
 inline constexpr std::size_t matrix_market_header_limit = std::size_t{1} << 20;
 
-/// True when `text` begins with "%%MatrixMarket" (in any case), the magic of the format.
+/// True when `text` begins with "%%MatrixMarket" (in any case), the magic of the format, or a byte-order mark and that.
 [[nodiscard]] bool looks_like_matrix_market(std::string_view text) noexcept;
 
 /// Parses banner, comments and size line. `text` is the beginning of the file, at least matrix_market_header_limit
@@ -43,7 +43,9 @@ inline constexpr std::size_t matrix_market_header_limit = std::size_t{1} << 20;
 inline constexpr std::uint64_t matrix_market_dense_limit = std::uint64_t{1} << 27;
 
 /// Reads a whole Matrix Market file into a dense matrix: array or coordinate; real, integer or pattern (entries 1);
-/// general, symmetric or skew-symmetric. Entries that are listed twice are added up. Throws InputError naming the line
+/// general, symmetric or skew-symmetric. Entries that are listed twice are added up. Blank lines and lines that begin
+/// with % may be anywhere behind the banner; no line is longer than 4096 bytes. The values of an `integer` matrix are
+/// whole, and no whole number is taken that a double does not hold exactly (all up to 2^53 are held). Throws InputError naming the line
 /// and what was expected. An array file allocates only what its own size warrants (two bytes an entry at least), a
 /// coordinate file at most matrix_market_dense_limit.
 [[nodiscard]] DenseMatrix load_matrix_market(const std::string& path);

@@ -18,12 +18,13 @@ struct NpyHeader {
   std::uint64_t columns = 0;  ///< Below 2^63.
   bool is_fortran_order = false;
   bool is_big_endian = false;
+  bool is_integer = false;
   std::size_t element_size = 0;   ///< Bytes.
   std::uint64_t data_offset = 0;  ///< Of the first element in the file.
   void (*convert)(const std::byte* elements, bool is_big_endian, std::span<double> out) = nullptr;
 
-  /// Elements as doubles; `elements` has element_size bytes for each of `out`. Integers beyond 2^53 are rounded to the
-  /// nearest double.
+  /// Elements as doubles; `elements` has element_size bytes for each of `out`. An integer that no double equals,
+  /// of which there are none up to 2^53, becomes NaN.
   void decode(const std::byte* elements, std::span<double> out) const { convert(elements, is_big_endian, out); }
   /// True when the elements take exactly `bytes` bytes.
   [[nodiscard]] bool fits(std::uint64_t bytes) const noexcept;
@@ -47,12 +48,12 @@ inline constexpr std::size_t npy_prefix = 12;
 
 /// What is wrong with a file that does not fit() its header: its data have `found` bytes ("1000", "more").
 [[nodiscard]] std::string npy_size_complaint(const NpyHeader& header, const std::string& name, std::string_view found);
-/// What is wrong with a file whose entry (i, j) is not finite.
+/// What is wrong with a file whose entry (i, j) was decoded as `value`, which is not finite.
 [[nodiscard]] std::string npy_entry_complaint(const NpyHeader& header, const std::string& name, std::uint64_t i,
                                               std::uint64_t j, double value);
 
 /// Reads a whole .npy file. Throws InputError naming the file and the byte or the entry: a header as above, a size
-/// other than it promises, an entry that is not finite. Allocates no more than eight times the size of the file.
+/// other than it promises, an entry that is not finite or an integer that a double does not hold exactly. Allocates no more than eight times the size of the file.
 [[nodiscard]] DenseMatrix load_npy(const std::string& path);
 
 }  // namespace weir

@@ -33,19 +33,19 @@ struct OperandUse {
 
 /// What is known of a setting without a problem: data for options, for help and for reports.
 struct SettingTraits {
-  std::string name;                   ///< In problems and state files: "kronecker-streaming".
-  std::string model;                  ///< For users: "kronecker".
-  std::string method = {};            ///< For users, where the model has several: "streaming".
+  std::string name;         ///< In problems and state files: "kronecker-streaming".
+  std::string model;        ///< For users: "kronecker".
+  std::string method = {};  ///< For users, where the model has several: "streaming".
   std::vector<SideUse> sides;
-  std::vector<OperandUse> operands;   ///< The first that streams is what a file of numbers means.
-  std::vector<double> exponents{2};   ///< p that sketches can draw by.
+  std::vector<OperandUse> operands;        ///< The first that streams is what a file of numbers means.
+  std::vector<double> exponents{2};        ///< p that sketches can draw by.
   std::vector<double> exact_exponents{2};  ///< p that exact states can draw by.
-  bool draws_rows = false;            ///< Rows in a metric, in place of entries of y.
-  bool has_sketch_of_y = true;        ///< Not only operands: precision, draws without replacement, moments.
-  bool has_gram = false;              ///< Keeps Gram matrices.
-  bool has_softmax = false;           ///< Exact states draw by exp(y_i).
-  bool exact_draws = true;            ///< Has exact states.
-  std::string advice = {};            ///< Ends the complaint about events of an operand that may not change.
+  bool draws_rows = false;                 ///< Rows in a metric, in place of entries of y.
+  bool has_sketch_of_y = true;             ///< Not only operands: precision, draws without replacement, moments.
+  bool has_gram = false;                   ///< Keeps Gram matrices.
+  bool has_softmax = false;                ///< Exact states draw by exp(y_i).
+  bool exact_draws = true;                 ///< Has exact states.
+  std::string advice = {};                 ///< Ends the complaint about events of an operand that may not change.
 };
 
 /// What it means to measure something: which events of which operands make it up, what a state of it keeps, how large

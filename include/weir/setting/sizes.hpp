@@ -16,7 +16,7 @@ struct SizeRequest {
   double failure = 0.05;  ///< Probability that fewer come out, in (0, 1).
   double epsilon = 0.1;   ///< Relative distortion of the law; of point answers their error as a share of the norm.
   bool without_replacement = false;
-  double p = 2;         ///< The law |y_i|^p: 0.5, 1, 2, or 4 of lifted rows.
+  double p = 2;  ///< The law |y_i|^p: 0.5, 1, 2, or 4 of lifted rows.
   double threshold = 1;
   std::optional<PrecisionTarget> precision = {};  ///< The sketch is for Algorithm 2.
 

@@ -25,8 +25,8 @@ enum class Role : std::uint8_t {
 
 /// What a state keeps of a stream.
 enum class Keeps : std::uint8_t {
-  sketch,  ///< Small linear sketches.
-  exact,   ///< The vector or the operands themselves: the reference for everything else.
+  sketch,        ///< Small linear sketches.
+  exact,         ///< The vector or the operands themselves: the reference for everything else.
   exact_shared,  ///< The same, shared out among the parties by rows, for draws by exp(y_i).
 };
 /// "sketch", "exact", "exact-shared".

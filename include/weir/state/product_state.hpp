@@ -38,7 +38,8 @@ class ProductState : public KeptAs<ProductState> {
   /// A has config.dimension rows and `d` columns. Throws as ProductSketch does.
   ProductState(const SketchConfig& config, std::uint64_t d, std::uint32_t degree,
                const std::optional<PrecisionTarget>& precision);
-  [[nodiscard]] static std::vector<ArrayLayout> layout(const SketchConfig& config, std::uint64_t d, std::uint32_t degree);
+  [[nodiscard]] static std::vector<ArrayLayout> layout(const SketchConfig& config, std::uint64_t d,
+                                                       std::uint32_t degree);
 
   [[nodiscard]] std::string_view holds() const override { return "A and x of a product"; }
   [[nodiscard]] std::vector<std::span<double>> arrays() override;

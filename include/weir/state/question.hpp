@@ -63,11 +63,11 @@ struct ExactQuestion {
 /// What is asked of a state. Any of the parts may be there.
 struct Question {
   std::optional<DrawQuestion> draw = {};
-  bool norm = false;                     ///< ||y||_2; of rows ||A||_F.
-  std::size_t top = 0;                   ///< So many of the largest entries.
-  std::vector<EntryIndex> points = {};   ///< The values of these entries.
-  std::vector<double> moments = {};      ///< sum |y_i|^q for each of these q.
-  const State* inner = nullptr;          ///< The inner product with the y of this state.
+  bool norm = false;                        ///< ||y||_2; of rows ||A||_F.
+  std::size_t top = 0;                      ///< So many of the largest entries.
+  std::vector<EntryIndex> points = {};      ///< The values of these entries.
+  std::vector<double> moments = {};         ///< sum |y_i|^q for each of these q.
+  const State* inner = nullptr;             ///< The inner product with the y of this state.
   std::optional<ExactQuestion> exact = {};  ///< Of exact states, and of states that can verify.
 };
 
@@ -85,10 +85,10 @@ struct MomentAnswer {
 /// The answer to each part of a question that was there.
 struct Answer {
   SampleResult draws;
-  bool verified = false;                      ///< Values and probabilities of the draws are exact.
-  std::optional<double> exact_norm = {};      ///< ||y||_2 without error but rounding.
+  bool verified = false;                        ///< Values and probabilities of the draws are exact.
+  std::optional<double> exact_norm = {};        ///< ||y||_2 without error but rounding.
   std::optional<double> draws_norm_bound = {};  ///< Of draws.norm, as Estimate::bound.
-  std::optional<Estimate> tensor_norm = {};   ///< ||y||_2 once more, from another sketch of the same operands.
+  std::optional<Estimate> tensor_norm = {};     ///< ||y||_2 once more, from another sketch of the same operands.
   std::map<EntryIndex, ExactEntry> exact = {};
   std::optional<Estimate> norm = {};
   std::optional<std::vector<HeavyCoordinate>> top = {};

@@ -22,20 +22,20 @@ namespace weir {
 
 /// How the parts of an array that the parties hold become the whole.
 enum class Gathering : std::uint8_t {
-  on_first,     ///< Parts are summed on the first party; the others go on from zero.
-  by_share,     ///< Parts are summed, and party r keeps the sums of its share of the rows; it has zeros elsewhere.
-  in_slices,    ///< Party r holds the rows of its share, complete, and nothing of the others'; nothing is summed.
-  everywhere,   ///< Every party holds all of it, complete; nothing is summed.
+  on_first,    ///< Parts are summed on the first party; the others go on from zero.
+  by_share,    ///< Parts are summed, and party r keeps the sums of its share of the rows; it has zeros elsewhere.
+  in_slices,   ///< Party r holds the rows of its share, complete, and nothing of the others'; nothing is summed.
+  everywhere,  ///< Every party holds all of it, complete; nothing is summed.
 };
 
 /// One array of a state, as it is known before anything is allocated.
 struct ArrayLayout {
-  std::string name;          ///< Unique in the state, and in files: "cells of A1".
-  Operand operand;           ///< The array is linear in it. Arrays of an operand that is fixed are neither added nor scaled.
-  std::uint64_t size = 0;    ///< Doubles of all parties together.
+  std::string name;  ///< Unique in the state, and in files: "cells of A1".
+  Operand operand;   ///< The array is linear in it. Arrays of an operand that is fixed are neither added nor scaled.
+  std::uint64_t size = 0;  ///< Doubles of all parties together.
   Gathering gathering = Gathering::on_first;
   std::uint64_t row_length = 1;  ///< Of by_share and in_slices: the parties share size / row_length rows.
-  bool is_count = false;     ///< A number of events: added whatever the coefficient, never scaled.
+  bool is_count = false;         ///< A number of events: added whatever the coefficient, never scaled.
   /// Not empty where the array is linear in rows that come and go whole only, so that it can be added or subtracted, not
   /// multiplied: what such a state is, for messages ("a state with an exact Gram matrix").
   std::string whole_rows_only = {};

@@ -81,6 +81,9 @@ struct ReadOptions {
   std::stop_token stop = {};
 };
 
+/// Numbers are read as the nearest double, but a whole number that no double equals is bad: 9007199254740993, say, while
+/// all up to 2^53 = 9007199254740992 are taken. So nothing that is counted is changed in silence.
+///
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
 /// `X,j,k,delta`, with fields separated by commas, tabs or blanks; or a whole row of a matrix operand that comes,
 /// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
@@ -91,8 +94,8 @@ struct ReadOptions {
 ///
 /// A .npy file, as in io/npy.hpp, is a stream of the rows of an array: row k is the event that row k of the default
 /// operand comes. Where that is a vector the array must be 1-d or have one row or column, and each of its entries but
-/// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite
-/// counts as a bad line; an array of another shape than the operand's, or than the file has data for, ends the reading.
+/// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite, or
+/// has an integer that a double does not hold exactly, counts as a bad line; an array of another shape than the operand's, or than the file has data for, ends the reading.
 ///
 /// Reads events from files (text, binary records, Matrix Market, .npy, gzip of them; told apart by content) or from
 /// standard input ("-", whole, whatever the slice). One pass, bounded memory.
