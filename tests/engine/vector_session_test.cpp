@@ -22,9 +22,7 @@ namespace {
 
 using testing_support::message_of;
 
-SketchConfig small_config(std::uint64_t n) {
-  return {.dimension = n, .buckets = 64, .lanes = 8, .seed = 5};
-}
+SketchConfig small_config(std::uint64_t n) { return {.dimension = n, .buckets = 64, .lanes = 8, .seed = 5}; }
 
 class VectorSessionTest : public testing::Test {
  protected:
