@@ -63,6 +63,13 @@ Answer softmax_answer(Parties& parties, std::uint64_t first, std::span<const dou
   return answer;
 }
 
+/// Parts of x that are finite may have a sum that is not. Empty when all is well.
+std::string describe_overflow(std::span<const double> x) {
+  const auto bad = std::ranges::find_if(x, [](double entry) { return !std::isfinite(entry); });
+  return bad == x.end() ? std::string()
+                        : fmt::format("the sum of the changes of x[{}] overflows a double", bad - x.begin());
+}
+
 DenseDrawOptions pair_options(const Question& question, const DenseLaw& law) {
   if (question.draw->without_replacement) throw UsageError("rows and pairs are drawn with replacement");
   return {.samples = question.draw->samples, .p = law.p, .seed = law.seed};
@@ -138,6 +145,7 @@ void DenseProductState::add(const EventBatch& batch) {
 }
 
 std::string DenseProductState::describe_range_problem() const {
+  if (std::string problem = describe_overflow(operands_.x); !problem.empty()) return problem;
   return law_.shared ? std::string() : weir::describe_range_problem(operands_.times(operands_.x));
 }
 
@@ -174,6 +182,8 @@ void DenseFactorState::add(const EventBatch& batch) {
       throw InputError(
           fmt::format("event {}: the sum of the changes of x[{}] overflows a double", describe(batch[t]), batch.i[t]));
 }
+
+std::string DenseFactorState::describe_range_problem() const { return describe_overflow(x_); }
 
 bool DenseFactorState::can_verify(const Parties& parties) const {
   return !law_.shared && parties.can_read_again(Operand::A);

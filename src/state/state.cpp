@@ -134,7 +134,11 @@ std::string describe_difference(const State& a, const State& b) {
   if (a.kept().holds() != b.kept().holds())
     return fmt::format("what they hold: {} against {}", a.kept().holds(), b.kept().holds());
   if (std::string difference = describe_difference(a.problem(), b.problem()); !difference.empty()) return difference;
-  if (a.party() != b.party())
+  // What is not cut is the same thing on every party: the whole, or a part of the sum.
+  const bool is_cut = std::ranges::any_of(a.layout(), [](const ArrayLayout& layout) {
+    return layout.gathering == Gathering::in_slices || layout.gathering == Gathering::by_share;
+  });
+  if (is_cut && a.party() != b.party())
     return fmt::format("party: {} of {} against {} of {}", a.party().number, a.party().count, b.party().number,
                        b.party().count);
   const std::vector<StateArray> x = a.arrays(), y = b.arrays();

@@ -162,7 +162,10 @@ TEST_F(OwnSettingTest, GoesThroughEverythingThatASessionDoes) {
   std::optional<State> part = loaded;
   Session continued = run({second.path()}, std::move(loaded));
   expect_answers(continued, y, total, "a stream that went on from a file");
-  if (world.local_is_root()) EXPECT_EQ(serialise(continued.snapshot()), expected);
+  const State& whole_again = continued.snapshot();
+  if (world.local_is_root()) {
+    EXPECT_EQ(serialise(whole_again), expected);
+  }
 
   // Combine, in one place.
   Session rest = run({second.path()});

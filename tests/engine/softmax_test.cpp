@@ -1,12 +1,14 @@
-#include "weir/engine/softmax.hpp"
+#include "weir/state/softmax_over_parties.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "engine/parties.hpp"
 #include "support/message_of.hpp"
 #include "weir/error.hpp"
 #include "weir/share.hpp"
@@ -42,6 +44,7 @@ void expect_equal(const SampleResult& a, const SampleResult& b) {
 /// What one process draws from y itself, to the bit: at lengths below, at and above the number of ranks too.
 TEST(Softmax, TheSameForAnyNumberOfRanks) {
   const mpi::Communicator world;
+  RankParties parties(world);
   for (const std::size_t n : {1U, 2U, 3U, 5U, 5000U}) {
     for (const double spread : {0.0, 3.0, 1e5}) {
       std::vector<double> y(n);
@@ -50,7 +53,7 @@ TEST(Softmax, TheSameForAnyNumberOfRanks) {
         for (const std::uint32_t samples : {0U, 1U, 40U}) {
           const SoftmaxOptions options{samples, without_replacement, 77};
           const Slice slice = slice_of(world, y);
-          const SampleResult result = softmax_over_ranks(world, slice.first, slice.values, options);
+          const SampleResult result = softmax_over_parties(parties, slice.first, slice.values, options);
           expect_equal(result, world.local_is_root() ? draw_softmax(y, options) : SampleResult());
         }
       }
@@ -60,12 +63,13 @@ TEST(Softmax, TheSameForAnyNumberOfRanks) {
 
 TEST(Softmax, OneRankMayHoldEverything) {
   const mpi::Communicator world;
+  RankParties parties(world);
   const std::vector<double> y{1, -2, 3.5, 0};
   for (int owner = 0; owner < world.local_size(); ++owner) {
     for (const bool without_replacement : {false, true}) {
       const SoftmaxOptions options{6, without_replacement, 3};
       const std::span<const double> slice = owner == world.local_rank() ? std::span(y) : std::span<const double>();
-      const SampleResult result = softmax_over_ranks(world, 0, slice, options);
+      const SampleResult result = softmax_over_parties(parties, 0, slice, options);
       expect_equal(result, world.local_is_root() ? draw_softmax(y, options) : SampleResult());
     }
   }
@@ -73,11 +77,12 @@ TEST(Softmax, OneRankMayHoldEverything) {
 
 TEST(Softmax, ErrorsReachEveryRank) {
   const mpi::Communicator world;
-  EXPECT_THROW((void)softmax_over_ranks(world, 0, {}, {}), UsageError);
+  RankParties parties(world);
+  EXPECT_THROW((void)softmax_over_parties(parties, 0, {}, {}), UsageError);
   std::vector<double> y(100, 1.0);
   y[97] = std::numeric_limits<double>::quiet_NaN();
   const Slice slice = slice_of(world, y);
-  testing_support::expect_error([&] { (void)softmax_over_ranks(world, slice.first, slice.values, {}); },
+  testing_support::expect_error([&] { (void)softmax_over_parties(parties, slice.first, slice.values, {}); },
                                 {"y[97] is nan"});
 }
 

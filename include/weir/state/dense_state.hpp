@@ -83,6 +83,7 @@ class DenseFactorState : public KeptAs<DenseFactorState> {
   [[nodiscard]] std::vector<std::span<double>> arrays() override { return {x_}; }
   [[nodiscard]] bool takes_fixed(Operand) const override { return false; }
   void add(const EventBatch& batch) override;
+  [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] bool can_verify(const Parties& parties) const override;
   [[nodiscard]] Answer answer(const Question& question, Parties& parties) const override;
 

@@ -3,22 +3,17 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
-#include <cstdio>
 #include <new>
-#include <optional>
 #include <random>
 #include <span>
 #include <string>
 #include <thread>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "engine/shared_file.hpp"
 #include "support/message_of.hpp"
 #include "weir/engine/ingest.hpp"
-#include "weir/engine/job.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 
@@ -27,14 +22,14 @@ namespace {
 
 using testing_support::message_of;
 
-struct Stream {
+struct TextStream {
   std::string text;
   std::vector<double> y;
 };
 
-Stream whole_valued_stream(std::uint64_t n, int events) {
+TextStream whole_valued_stream(std::uint64_t n, int events) {
   std::mt19937_64 random(11);
-  Stream stream{{}, std::vector<double>(n)};
+  TextStream stream{{}, std::vector<double>(n)};
   for (int t = 0; t < events; ++t) {
     const std::uint64_t i = random() % n;
     const int delta = static_cast<int>(random() % 15) - 5;
@@ -44,19 +39,9 @@ Stream whole_valued_stream(std::uint64_t n, int events) {
   return stream;
 }
 
-SketchConfig small_config(std::uint64_t n) {
-  SketchConfig config;
-  config.dimension = n;
-  config.buckets = 64;
-  config.lanes = 8;
-  config.seed = 5;
-  return config;
-}
-
 class EngineTest : public testing::Test {
  protected:
   mpi::Communicator world;
-  [[nodiscard]] std::uint64_t ranks() const { return static_cast<std::uint64_t>(world.local_size()); }
 };
 
 TEST_F(EngineTest, TogetherReturnsWhenNoRankFails) {
@@ -107,7 +92,7 @@ TEST_F(EngineTest, RequireMemoryRefusesWhatNoMachineHas) {
 }
 
 TEST_F(EngineTest, IngestHandsOutEveryEventExactlyOnce) {
-  const Stream first = whole_valued_stream(100, 20000);
+  const TextStream first = whole_valued_stream(100, 20000);
   const SharedFile a(world, "a.csv", first.text);
   const SharedFile b(world, "b.csv", "7,1\n8,2\n");
   std::vector<double> local(100);
@@ -126,9 +111,9 @@ TEST_F(EngineTest, IngestHandsOutEveryEventExactlyOnce) {
 }
 
 /// Rows and entries of a 40 x 3 matrix of whole numbers, and the matrix that they leave, row after row.
-Stream rows_and_entries(int events) {
+TextStream rows_and_entries(int events) {
   std::mt19937_64 random(13);
-  Stream stream{{}, std::vector<double>(40 * 3)};
+  TextStream stream{{}, std::vector<double>(40 * 3)};
   const auto number = [&] { return static_cast<int>(random() % 15) - 7; };
   for (int t = 0; t < events; ++t) {
     const std::uint64_t i = random() % 40;
@@ -163,7 +148,7 @@ void add_to(std::vector<double>& matrix, const EventBatch& batch) {
 class DeliveryTest : public EngineTest, public testing::WithParamInterface<Delivery> {};
 
 TEST_P(DeliveryTest, WholeRowsArriveFromFilesAndPipes) {
-  const Stream stream = rows_and_entries(20000);
+  const TextStream stream = rows_and_entries(20000);
   const SharedFile file(world, "rows.csv", stream.text);
   // A pipe that the root alone opens, filled by a thread because it holds less than the stream.
   std::array<int, 2> ends{-1, -1};
@@ -248,128 +233,6 @@ TEST_F(EngineTest, IngestPassesOnTheErrorOfAConsumer) {
 
 TEST_F(EngineTest, IngestRefusesStandardInputTwice) {
   EXPECT_THROW(ingest(world, {{"-", "-"}}, {}, Operand::y, [](const EventBatch&) {}), UsageError);
-}
-
-TEST_F(EngineTest, MergedTablesAreThoseOfOneRankToTheBit) {
-  constexpr std::uint64_t n = 500;
-  const Stream stream = whole_valued_stream(n, 30000);
-  const SharedFile file(world, "stream.csv", stream.text);
-  Model model = VectorModel(n);
-  const JobResult result = run_job(world, model, {small_config(n), Exact::on_root}, {{{file.path()}}});
-  EXPECT_EQ(result.ingest.updates, 30000u);
-  if (!world.local_is_root()) return;
-
-  // y itself, known from the generator, in one update a coordinate.
-  VectorSketch expected(small_config(n));
-  std::vector<std::uint64_t> keys(n);
-  for (std::uint64_t i = 0; i < n; ++i) keys[i] = i;
-  expected.update(keys, stream.y);
-  EXPECT_TRUE(std::ranges::equal(result.y.y().table(), expected.table()));
-  EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), stream.y));
-}
-
-TEST_F(EngineTest, RealValuedTablesAgreeUpToRounding) {
-  constexpr std::uint64_t n = 500;
-  std::mt19937_64 random(12);
-  std::vector<std::uint64_t> keys(20000);
-  std::vector<double> deltas(keys.size());
-  std::string text;
-  for (std::size_t t = 0; t < keys.size(); ++t) {
-    keys[t] = random() % n;
-    deltas[t] = (static_cast<double>(random() % 2000001) - 1e6) / 7e4;
-    std::array<char, 64> line{};  // 17 digits say which double it is
-    std::snprintf(line.data(), line.size(), "%llu,%.17g\n", static_cast<unsigned long long>(keys[t]), deltas[t]);
-    text += line.data();
-  }
-  const SharedFile file(world, "real.csv", text);
-  Model model = VectorModel(n);
-  const JobResult result = run_job(world, model, {small_config(n), Exact::none}, {{{file.path()}}});
-  if (!world.local_is_root()) return;
-
-  VectorSketch expected(small_config(n));
-  expected.update(keys, deltas);
-  double largest = 0, difference = 0;
-  for (std::size_t k = 0; k < expected.table().size(); ++k) {
-    largest = std::max(largest, std::abs(expected.table()[k]));
-    difference = std::max(difference, std::abs(expected.table()[k] - result.y.y().table()[k]));
-  }
-  EXPECT_GT(largest, 0);
-  EXPECT_LE(difference, 1e-12 * largest);
-}
-
-TEST_F(EngineTest, AStreamGoesOnFromAState) {
-  constexpr std::uint64_t n = 50;
-  const SharedFile file(world, "rest.csv", "3,4\n5,-2\n");
-  std::optional<SketchState> start;
-  VectorSketch expected(small_config(n));
-  const std::vector<std::uint64_t> before{1, 3}, after{1, 3, 5};
-  const std::vector<double> before_deltas{10, 1}, after_deltas{10, 5, -2};
-  if (world.local_is_root()) {
-    VectorSketch saved(small_config(n));
-    saved.update(before, before_deltas);
-    start.emplace(std::move(saved));
-  }
-  Model model = VectorModel(n);
-  const JobResult result = run_job(world, model, {small_config(n), Exact::none}, {{{file.path()}}}, std::move(start));
-  expected.update(after, after_deltas);
-  if (!world.local_is_root()) return;
-  EXPECT_TRUE(std::ranges::equal(result.y.y().table(), expected.table()));
-}
-
-TEST_F(EngineTest, ProductsAreMultipliedBeforeTheyAreMerged) {
-  const SharedFile file(world, "a.csv", "A,1,0,2\nA,1,1,3\nA,4,1,-1\n");
-  Model model = ProductModel(6, {10, 100});
-  const JobResult result = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}});
-  if (!world.local_is_root()) return;
-  const std::vector<double> expected{0, 320, 0, 0, -100, 0};
-  EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), expected));
-}
-
-TEST_F(EngineTest, ProductsOfWholeRows) {
-  const SharedFile file(world, "rows.csv", "A,1,*,2,3\nA,4,0,7\nA,4,-*,7,1\n");
-  Model model = ProductModel(6, {10, 100});
-  const JobResult result = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}});
-  EXPECT_EQ(result.ingest.updates, 3u);
-  if (!world.local_is_root()) return;
-  const std::vector<double> expected{0, 320, 0, 0, -100, 0};
-  EXPECT_TRUE(std::ranges::equal(result.y.dense->table(), expected));
-}
-
-TEST_F(EngineTest, DifferentSketchesDoNotMerge) {
-  const SharedFile file(world, "one.csv", "1,1\n");
-  SketchConfig config = small_config(10);
-  config.seed = static_cast<std::uint64_t>(world.local_rank());
-  Model model = VectorModel(10);
-  const auto run = [&] { std::ignore = run_job(world, model, {config, Exact::none}, {{{file.path()}}}); };
-  if (ranks() == 1) {
-    EXPECT_NO_THROW(run());
-  } else {
-    EXPECT_THROW(run(), InputError);
-  }
-}
-
-TEST_F(EngineTest, SumsThatOverflowAreAnError) {
-  const SharedFile file(world, "large.csv", "1,1e308\n1,1e308\n1,1e308\n1,1e308\n");
-  Model model = VectorModel(10);
-  EXPECT_THROW(std::ignore = run_job(world, model, {small_config(10), Exact::none}, {{{file.path()}}}), InputError);
-  EXPECT_THROW(std::ignore = run_job(world, model, {std::nullopt, Exact::on_root}, {{{file.path()}}}), InputError);
-}
-
-TEST_F(EngineTest, SquaresThatUnderflowAreAnError) {
-  const SharedFile file(world, "small.csv", "1,1e-200\n2,3e-200\n");
-  Model model = VectorModel(10);
-  for (const Measure& measure : {Measure{small_config(10), Exact::none}, Measure{std::nullopt, Exact::on_root}}) {
-    const std::string message =
-        message_of<InputError>([&] { std::ignore = run_job(world, model, measure, {{{file.path()}}}); });
-    EXPECT_NE(message.find("too small"), std::string::npos) << message;
-  }
-}
-
-TEST_F(EngineTest, ImpossibleShapesAreUsageErrors) {
-  SketchConfig config = small_config(10);
-  config.buckets = 3;
-  Model model = VectorModel(10);
-  EXPECT_THROW(std::ignore = run_job(world, model, {config, Exact::none}, {}), UsageError);
 }
 
 }  // namespace
