@@ -9,6 +9,7 @@
 #include <string>
 
 #include "options.hpp"
+#include "process.hpp"
 #include "weir/error.hpp"
 
 namespace weir::app {
@@ -86,6 +87,8 @@ int run(int argc, char** argv) {
 }  // namespace weir::app
 
 int main(int argc, char** argv) {
+  weir::app::open_closed_descriptors();
+  weir::app::handle_signals();
   try {
     return weir::app::run(argc, argv);
   } catch (const std::exception& error) {

@@ -12,6 +12,7 @@
 #include <new>
 #include <string_view>
 
+#include "process.hpp"
 #include "weir/engine/ingest.hpp"
 #include "weir/error.hpp"
 #include "weir/mpi/environment.hpp"
@@ -198,6 +199,7 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
   int argc = 0;
   char** argv = nullptr;
   const mpi::Environment environment(argc, argv);
+  handle_signals();  // again, whatever MPI has made of them
   const mpi::Communicator communicator;
   // Only the root speaks, and its exit code is that of the job: a launcher may end all processes at the first code that
   // is not 0.
@@ -221,7 +223,7 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
 
 void print_answer(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw InputError(fmt::format("standard output: {}", std::strerror(errno)));
+    throw InputError(fmt::format("standard output: {}", errno == EBADF ? "closed" : std::strerror(errno)));
 }
 
 void say(const std::string& line) {
