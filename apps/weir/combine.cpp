@@ -138,11 +138,12 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
       ->add_option_function<std::string>(
           "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
           "For states of --model product in which A and x both streamed. operands: A is added\n"
-          "to A and x to x, as is right for parts of one stream (and as is always done for\n"
-          "states of rows and of --method two-stage). y: every state is multiplied out first,\n"
-          "and the vectors y = A x are combined, as is right for the results of several\n"
-          "streams. Operands that were fixed must be the same in all states, and stay as they\n"
-          "are; where one operand alone streamed, the vectors y are combined either way")
+          "to A and x to x, as is right for parts of one stream; --scaled C multiplies A and\n"
+          "x each, and so y by C^2. y: every state is multiplied out first, and the vectors y\n"
+          "= A x are combined, as is right for the results of several streams. States of rows\n"
+          "and of --method two-stage are always combined by operands. Operands that were\n"
+          "fixed must be the same in all states, and stay as they are; where one operand\n"
+          "alone streamed, the vectors y are combined either way")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");
