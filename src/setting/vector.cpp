@@ -17,8 +17,8 @@ class VectorSetting : public Setting {
       : Setting({.name = "vector",
                  .model = "vector",
                  .sides = {{"n", "length of y",
-                            "indices are 0 .. N-1; costs no memory; without it any index below 2^63 is taken, at about "
-                            "twice the time and memory of a small N"}},
+                            "\nIndices are 0 to N - 1. It costs no memory. Without it every index below 2^63 is\n"
+                            "taken, at about twice the time and memory of a small N"}},
                  .operands = {{.operand = Operand::y, .rows = "n", .may_lack_rows = true}},
                  .exponents = {0.5, 1, 2},
                  .exact_exponents = {0.5, 1, 2, 4},
