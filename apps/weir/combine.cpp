@@ -126,13 +126,13 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
   add_path(*command, "-o,--output", options->output, "The state file to write. It appears when it is complete")
       ->required()
       ->type_name("FILE");
-  add_paths(*command, "--add", options->added, "Add these states")->type_name("FILE ...")->group(group);
-  add_paths(*command, "--subtract", options->subtracted, "Subtract these states")->type_name("FILE ...")->group(group);
+  add_paths(*command, "--add", options->added, "Add these states")->type_name("FILE")->group(group);
+  add_paths(*command, "--subtract", options->subtracted, "Subtract these states")->type_name("FILE")->group(group);
   command
       ->add_option("--scaled", options->scaled,
                    "Add a state times a real number C. Sums stay exact when C and the stream are whole\n"
                    "numbers")
-      ->type_name("C FILE ...")
+      ->type_name("C FILE")
       ->group(group);
   command
       ->add_option_function<std::string>(

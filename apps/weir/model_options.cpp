@@ -217,7 +217,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
          "read it in slices. x may be .npy, .mtx, or text with one number a line. While x\n"
          "streams and A is fixed, an event costs O(1). X is the identity when it is neither\n"
          "fixed nor in the stream. When all operands are fixed there is no STREAM")
-      ->type_name("NAME=FILE ...")
+      ->type_name("NAME=FILE")
       ->group(group);
   app.add_option("--method", options.method,
                  "For --model kronecker. streaming: one factor streams, the other and X are fixed. A\n"
