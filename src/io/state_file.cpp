@@ -105,7 +105,7 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
     setting.check(problem);
     expected = setting.layout(problem);
   } catch (const UsageError& error) {
-    throw InputError(fmt::format("{}: not a state: {}", name, error.what()));
+    throw_not_a_state(error, name);
   }
   require_construction(fingerprint, problem, name);
   if (arrays != expected.size())
@@ -253,11 +253,19 @@ std::pair<std::uint64_t, std::uint64_t> measure_payload(const State& state, cons
 
 namespace state_format {
 
+void throw_not_a_state(const UsageError& error, const std::string& name) {
+  constexpr std::size_t longest_message = 400;
+  std::string message = std::string(error.what()).substr(0, longest_message);
+  for (char& character : message)
+    if (character < ' ' || character > '~') character = '?';
+  throw InputError(fmt::format("{}: not a state: {}", name, message));
+}
+
 State state_for(const Problem& problem, const std::string& name) {
   try {
     return create_state(problem);
   } catch (const UsageError& error) {
-    throw InputError(fmt::format("{}: not a state: {}", name, error.what()));
+    throw_not_a_state(error, name);
   }
 }
 

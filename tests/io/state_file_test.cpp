@@ -446,6 +446,8 @@ TEST(StateFile, ForgedProblemsAreRefused) {
     expect_refused(file, parts);
   };
   refused("vector", "/setting", "tensor", {"not a state: unknown setting 'tensor': this build knows vector"});
+  refused("vector", "/setting", "two\nlines\xC3\xA9", {"not a state: unknown setting 'two?lines?"});
+  refused("vector", "/sides/two\nlines", 5, {"not a state: --model vector has no side two?lines"});
   refused("vector", "/setting", 7, {"'setting' is 7, expected a text"});
   refused("vector", "/operands/W", "streams", {"\"W\", which no setting of this build has"});
   refused("vector", "/operands/A", "streams", {"not a state: --model vector has no operand A"});
