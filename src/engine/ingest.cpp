@@ -132,13 +132,23 @@ struct Stream::Implementation {
     [[nodiscard]] bool reached(std::uint64_t done) const {
       return done >= events || (deadline && Clock::now() >= *deadline);
     }
+    /// How long to wait for a pipe before the others are told that nothing came.
+    [[nodiscard]] std::chrono::milliseconds patience() const {
+      constexpr std::chrono::milliseconds longest(100);
+      if (!deadline) return longest;
+      return std::clamp(std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()),
+                        std::chrono::milliseconds::zero(), longest);
+    }
   };
 
-  /// True when the files are at their end, on all ranks.
+  /// True when the files are at their end, on all ranks. A rank that is not reads one batch at least: so small goes get on
+  /// too, of which its share is nothing.
   bool read_files(const Limit& limit, const std::function<void(const EventBatch&)>& consume) {
     if (!files) return true;
     together(communicator, [&](mpi::FailureSignal& signal) {
-      while (!files_ended && !signal.local_raised() && !limit.reached(done)) {
+      bool has_read = false;
+      while (!files_ended && !signal.local_raised() && !(has_read && limit.reached(done))) {
+        has_read = true;
         if (!files->next(batch)) {
           files_ended = true;
           break;
@@ -164,9 +174,11 @@ struct Stream::Implementation {
     bool ended = false;  // on the root
     together(communicator, [&](mpi::FailureSignal& signal) {
       EventBatch received;
+      bool has_tried = false;
       const auto produce = [&](std::vector<std::byte>& piece) {
-        if (limit.reached(done)) return false;
-        if (!pipes->next(batch, std::chrono::milliseconds(100))) {
+        if (done >= limit.events || (has_tried && limit.reached(done))) return false;
+        has_tried = true;
+        if (!pipes->next(batch, limit.patience())) {
           ended = true;
           return false;
         }
@@ -190,6 +202,14 @@ struct Stream::Implementation {
     pipes.reset();
     pipes_ended = true;
     return true;
+  }
+
+  /// Nothing more is read.
+  void end() {
+    files.reset();
+    pipes.reset();
+    pipes_ended = true;
+    checked = true;
   }
 
   /// Collective: throws when there were lines and every one was bad.
@@ -259,9 +279,12 @@ Stream& Stream::operator=(Stream&&) noexcept = default;
 
 bool Stream::read(const std::function<void(const EventBatch&)>& consume, const Until& until) {
   Implementation& own = *implementation_;
+  if (until.events == 0U) return !own.checked;
   const auto start = Clock::now();
   const auto go_on = [&](std::optional<std::uint64_t> events, std::optional<Clock::time_point> deadline) {
-    Implementation::Limit limit{.deadline = deadline};
+    Implementation::Limit limit;
+    // What every rank is given, all pause at the same event. Of files each rank reads its own copy.
+    if (!own.to_all()) limit.deadline = deadline;
     const auto rank = static_cast<std::uint64_t>(own.communicator.local_rank());
     const auto ranks = static_cast<std::uint64_t>(own.communicator.local_size());
     own.done = 0;
@@ -272,20 +295,29 @@ bool Stream::read(const std::function<void(const EventBatch&)>& consume, const U
       const std::uint64_t done = own.to_all() ? own.done : own.communicator.all_sum(own.done);
       limit.events = *events - std::min(done, *events);
     }
+    limit.deadline = deadline;
     own.done = 0;
     return own.read_pipes(limit, consume);
   };
-  bool ended = false;
-  if (own.to_all() && until.time) {
-    // What every rank is given, all pause at the same event: in the rounds that the root asks for.
+  const auto deadline = until.time ? std::optional(start + *until.time) : std::nullopt;
+  const auto read_on = [&] {
+    if (!own.to_all() || !deadline) return go_on(until.events, deadline);
+    // In rounds, of which the root asks for one after the other.
     constexpr std::uint64_t round = std::uint64_t{1} << 16;
     std::uint64_t left = until.events.value_or(std::numeric_limits<std::uint64_t>::max());
-    while (!ended && left > 0 && own.communicator.broadcast(Clock::now() < start + *until.time)) {
-      ended = go_on(std::min(left, round), std::nullopt);
+    bool ended = false;
+    do {
+      ended = go_on(std::min(left, round), deadline);
       left -= std::min(left, round);
-    }
-  } else {
-    ended = go_on(until.events, until.time ? std::optional(start + *until.time) : std::nullopt);
+    } while (!ended && left > 0 && own.communicator.broadcast(Clock::now() < *deadline));
+    return ended;
+  };
+  bool ended = false;
+  try {
+    ended = read_on();
+  } catch (...) {
+    own.end();
+    throw;
   }
   own.seconds += seconds_since(start);
   if (ended && !own.checked) {

@@ -39,9 +39,10 @@ struct IngestStatistics {
 
 /// When reading pauses, at the end of a batch: whichever comes first. Without either it goes to the end.
 struct Until {
-  /// So many events more, of all ranks together. A rank reads its share of them, and a batch more at most.
+  /// So many events more, of all ranks together. A rank reads its share of them, and a batch more at most; at least one batch,
+  /// unless this is 0, so that goes of any length come to the end.
   std::optional<std::uint64_t> events = {};
-  std::optional<std::chrono::nanoseconds> time = {};  ///< So long from now.
+  std::optional<std::chrono::nanoseconds> time = {};  ///< So long from now; a rank reads at least one batch of a file.
 };
 
 /// A stream that is read by all ranks of a communicator, in any number of calls. Every event is handed to the consumer
