@@ -283,6 +283,14 @@ TEST(Settings, SizeAccordingToTheRequest) {
         problem_of("kronecker-streaming", {{"n1", longest}, {"n2", 2}, {"d1", 2}}, {Operand::A2}, small_sketch);
       }),
       "--method streaming: n1 n2 = 9223372036854775808 x 2 is more than 2^63; --method two-stage has no such limit");
+  EXPECT_EQ(message_of<UsageError>([&] {
+              problem_of("rows", {{"n", 13}, {"d", 3}}, {}, p4);
+            }),
+            "--p 4 is for --model product; --model rows takes 2");
+  EXPECT_EQ(message_of<UsageError>([&] {
+              problem_of("kronecker-two-stage", {{"n1", 7}, {"n2", 5}, {"d1", 2}, {"d2", 3}}, {}, p4);
+            }),
+            "--p 4 is for --model product; --model kronecker --method two-stage takes 2");
   EXPECT_EQ(problem_of("product", {{"n", 13}, {"d", 3}}, {}, p4).degree, 2U);
   EXPECT_EQ(problem_of("product", {{"n", 13}, {"d", 3}}, {}, p4).exponent(), 4);
   const SketchConfig small = problem_of("vector", {{"n", 13}}, {}, small_sketch).sketch;
