@@ -68,6 +68,10 @@ class StatesV2(Case):
                     outcome = self.weir(*command)
                     self.assertEqual(outcome.code, asked["code"], outcome.err)
                     answer = outcome.json()
+                    # Where x was fixed the file has a 1 in its place, and x is multiplied into the rows: a state of today does
+                    # not hold it, and says nothing about it.
+                    if table["state"]["kind"] == 2 and table["state"]["fixed"] == ["x"]:
+                        asked["answer"].pop("x_zero", None)
                     self.assertEqual(differences(asked["answer"], answer, tolerance), [])
                     # The norm in the cells, by the independent reader. Continuing changes it; a query about a Kronecker sketch
                     # estimates it by a TensorSketch, and --metric asks for another norm.
