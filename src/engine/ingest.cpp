@@ -129,8 +129,8 @@ struct Stream::Implementation {
     std::uint64_t events = std::numeric_limits<std::uint64_t>::max();
     std::optional<Clock::time_point> deadline = {};
 
-    [[nodiscard]] bool reached(std::uint64_t done) const {
-      return done >= events || (deadline && Clock::now() >= *deadline);
+    [[nodiscard]] bool reached(std::uint64_t so_far) const {
+      return so_far >= events || (deadline && Clock::now() >= *deadline);
     }
     /// How long to wait for a pipe before the others are told that nothing came.
     [[nodiscard]] std::chrono::milliseconds patience() const {

@@ -289,7 +289,7 @@ void require_finite(const State& state, const std::string& name) {
 }  // namespace state_format
 
 ArrayPieces pieces_of(const State& state) {
-  return [&state, arrays = state.arrays()](std::size_t array, const auto& take) { take(arrays[array].numbers); };
+  return [arrays = state.arrays()](std::size_t array, const auto& take) { take(arrays[array].numbers); };
 }
 
 std::vector<std::byte> serialise(const State& state) {

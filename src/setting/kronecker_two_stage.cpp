@@ -46,6 +46,7 @@ class KroneckerTwoStageSetting : public Setting {
   }
   void size(Problem& problem, const SizeRequest& request) const override {
     if (problem.keeps != Keeps::sketch) return size_exactly(problem, request, problem.side("n1"));
+    if (request.degree() == 2) throw UsageError(fmt::format("--p 4 is for --model product; {} takes 2", label()));
     const PairsConfig sizes = pairs_config(request, problem.side("n1"), problem.side("n2"));
     problem.sketch = sizes.sketch;
     problem.gram = sizes.gram;

@@ -32,6 +32,7 @@ class RowsSetting : public Setting {
   }
   void size(Problem& problem, const SizeRequest& request) const override {
     if (problem.keeps != Keeps::sketch) return size_exactly(problem, request, problem.side("n"));
+    if (request.degree() == 2) throw UsageError(fmt::format("--p 4 is for --model product; {} takes 2", label()));
     const PairsConfig sizes = rows_config(request, problem.side("n"));
     problem.sketch = sizes.sketch;
     problem.gram = sizes.gram;
