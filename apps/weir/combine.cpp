@@ -119,34 +119,41 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
 }  // namespace
 
 void add_combine_command(CLI::App& app, std::function<int()>& action) {
-  CLI::App* command =
-      app.add_subcommand("combine", "Linear combination of saved states: what changed, what several streams share");
+  CLI::App* command = app.add_subcommand(
+      "combine", "Add, subtract and scale saved states: what changed, or what streams hold together");
   auto options = std::make_shared<CombineOptions>();
   const std::string group = "Terms, each any number of times";
-  add_path(*command, "-o,--output", options->output, "The state file to write; it appears when it is complete")
+  add_path(*command, "-o,--output", options->output, "The state file to write. It appears when it is complete")
       ->required()
       ->type_name("FILE");
-  add_paths(*command, "--add", options->added, "Add these states")->type_name("FILE ...")->group(group);
-  add_paths(*command, "--subtract", options->subtracted, "Subtract these states")->type_name("FILE ...")->group(group);
+  add_paths(*command, "--add", options->added, "Add these states")->type_name("FILE")->group(group);
+  add_paths(*command, "--subtract", options->subtracted, "Subtract these states")->type_name("FILE")->group(group);
   command
       ->add_option("--scaled", options->scaled,
-                   "Add a state times a real number C; sums stay exact where C and the stream are whole numbers")
-      ->type_name("C FILE ...")
+                   "Add a state times a real number C. Sums stay exact when C and the stream are whole\n"
+                   "numbers")
+      ->type_name("C FILE")
       ->group(group);
   command
       ->add_option_function<std::string>(
           "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
-          "What is combined of states of A and x: operands, as parts of one stream are (--scaled multiplies A and x "
-          "each), or y = A x, as results of several are. Of states of A1, A2 and X, or of rows: operands. An operand "
-          "that was fixed must be the same in all states, and stays as it is; where all but one were, the vectors y "
-          "are combined either way")
+          "For states of --model product in which A and x both streamed. operands: A is added\n"
+          "to A and x to x, as is right for parts of one stream; --scaled C multiplies A and\n"
+          "x each, and so y by C^2. y: every state is multiplied out first, and the vectors y\n"
+          "= A x are combined, as is right for the results of several streams. States of rows\n"
+          "and of --method two-stage are always combined by operands. Operands that were\n"
+          "fixed must be the same in all states, and stay as they are; where one operand\n"
+          "alone streamed, the vectors y are combined either way")
       ->check(one_of({"operands", "y"}))
       ->default_str("operands")
       ->type_name("WHAT");
   command->footer(
-      "The states must agree in shape, seed and law. weir sample --state FILE draws from the result, weir query "
-      "--state FILE\n"
-      "answers about it: of a difference, the coordinates that changed most.");
+      "The states must agree in model, sides, sizes, law and seed; if not, the message names what differs.\n"
+      "States with --gram exact or --p 4 cannot be scaled, unless the rows in question were fixed.\n"
+      "\n"
+      "Example:\n"
+      "  weir combine -o change.weir --add tuesday.weir --subtract monday.weir\n"
+      "  weir sample --state change.weir              draws the entries that changed most");
   command->callback([options, &action] {
     action = [options, terms = options->terms()] { return combine(terms, options->of, options->output); };
   });

@@ -66,22 +66,23 @@ std::set<std::string> operand_names() {
 }  // namespace
 
 void add_convert_command(CLI::App& app, std::function<int()>& action) {
-  CLI::App& command = *app.add_subcommand("convert", "Convert event files between text and the binary format");
+  CLI::App& command = *app.add_subcommand("convert", "Convert files of events between text and the binary format");
   const auto options = std::make_shared<ConvertOptions>();
   command
       .add_option("IN", options->inputs,
-                  "Event files: text, binary, Matrix Market, .npy (told by content), gzip of them, or - for standard "
-                  "input; several are concatenated")
+                  "Files of events: text, binary, Matrix Market, .npy or .gz of these, told apart by\n"
+                  "their content; - is standard input. Several are written one after the other")
       ->required();
-  command.add_option("-o,--output", options->output, "File to write, or - for standard output")
+  command
+      .add_option("-o,--output", options->output, "File to write, or - for standard output (binary unless --to text)")
       ->required()
       ->type_name("FILE");
   add_format_option(command, options->format);
   command
       .add_option_function<std::string>(
           "--operand", [options](const std::string& name) { options->operand = find_operand(name); },
-          "What Matrix Market and .npy files mean, and i,delta lines if it is a vector (y; A for --model product and "
-          "rows, A1 for kronecker)")
+          "The operand that Matrix Market and .npy files hold, and lines i,delta if it is a\n"
+          "vector (y; with --model product and rows A, with kronecker A1)")
       ->check(one_of(operand_names()))
       ->type_name("NAME");
   const std::vector<std::string> names = model_names();
@@ -90,7 +91,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
   command
       .add_option_function<std::string>(
           "--model", [options](const std::string& model) { options->model.model = model; },
-          "Accept only the operands of this model, with indices below its sides")
+          "Accept only events of the operands of this model, with indices below its sides")
       ->check(one_of(models))
       ->type_name(fmt::format("{}", fmt::join(model_names(), "|")))
       ->group(group);
@@ -100,13 +101,16 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
       .add_option_function<std::string>(
           "--on-error",
           [options](const std::string& what) { options->on_error = what == "skip" ? OnError::skip : OnError::stop; },
-          "At a bad line: stop and write nothing, or skip and count it (stop)")
+          "At a bad line stop and write nothing, or skip the line and count it (stop)")
       ->check(CLI::IsMember({"stop", "skip"}))
       ->type_name("stop|skip")
       ->group(group);
   command.footer(
-      "Text has whole rows of a matrix (A,i,*,v0,v1,...). The binary format has none: a row is written as an event for "
-      "each of its non-zero entries, so that their number can grow.");
+      "Binary files are read fastest, and by all ranks at once. They have no whole rows: a row A,i,*,v0,v1,... is "
+      "written as\n"
+      "one event for each of its non-zero entries. The number of events that were written is told on standard error.\n"
+      "\n"
+      "Example: weir convert events.csv.gz -o events.bin --model vector --n 1000000");
   command.callback([options, &action] { action = [options] { return convert(*options); }; });
 }
 

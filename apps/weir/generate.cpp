@@ -79,38 +79,41 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value
 
 void add_generate_command(CLI::App& app, std::function<int()>& action) {
   CLI::App& command =
-      *app.add_subcommand("generate", "Write a synthetic stream of changes of y, or of another operand");
+      *app.add_subcommand("generate", "Write an artificial stream of events, to try weir and to test it");
   const auto options = std::make_shared<GenerateOptions>();
   GeneratorOptions& generator = options->generator;
-  add_choice<StreamKind>(
-      command, "KIND", generator.kind,
-      {{"flat", StreamKind::flat},
-       {"zipf", StreamKind::zipf},
-       {"planted", StreamKind::planted},
-       {"insert-delete", StreamKind::insert_delete},
-       {"structured", StreamKind::structured}},
-      "flat: uniform indices; zipf: index k has probability ~ (k+1)^-exponent; planted: a few heavy indices over a "
-      "flat "
-      "background; insert-delete: all insertions but a few are deleted again; structured: regular indices in turn")
+  add_choice<StreamKind>(command, "KIND", generator.kind,
+                         {{"flat", StreamKind::flat},
+                          {"zipf", StreamKind::zipf},
+                          {"planted", StreamKind::planted},
+                          {"insert-delete", StreamKind::insert_delete},
+                          {"structured", StreamKind::structured}},
+                         "What the indices look like. flat: uniform. zipf: index k has a probability in\n"
+                         "proportion to (k+1)^-exponent. planted: a few heavy indices over a flat\n"
+                         "background. insert-delete: nearly all that is inserted is deleted again.\n"
+                         "structured: regular indices, one after the other")
       ->required();
   add_whole(
       command, "--n", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t n) { generator.n = n; },
-      "Length of y, rows of a matrix operand; indices lie in [0, n)")
+      "Length of y, or rows of a matrix operand: indices are 0 to N - 1")
       ->required();
   add_whole(
       command, "--events", {1, UINT64_MAX}, [&generator](std::uint64_t events) { generator.events = events; },
-      "Number of events")
+      "Number of events to write")
       ->required();
   add_whole(
       command, "--seed", {}, [options](std::uint64_t seed) { options->seed = seed; },
-      "The same seed gives the same events (drawn from the operating system and printed)");
-  command.add_option("-o,--output", options->output, "File to write, or - for standard output")
+      "The same seed gives the same events. Unless given, it is drawn from the operating\n"
+      "system and told on standard error");
+  command
+      .add_option("-o,--output", options->output, "File to write, or - for standard output (binary unless --to text)")
       ->required()
       ->type_name("FILE");
   add_format_option(command, options->format);
   add_choice<DeltaLaw>(command, "--delta", generator.deltas,
                        {{"one", DeltaLaw::one}, {"sign", DeltaLaw::sign}, {"real", DeltaLaw::real}},
-                       "1, or -1 and 1 evenly, or uniform on [-1, 1); insert-delete has its own (one)");
+                       "The change of an event. one: 1. sign: -1 or 1, evenly. real: uniform on [-1, 1).\n"
+                       "insert-delete has changes of its own (one)");
   const std::string operand_group = "Another operand than y";
   add_choice<Operand>(command, "--operand", generator.operand,
                       {{"y", Operand::y},
@@ -119,20 +122,21 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
                        {"A1", Operand::A1},
                        {"A2", Operand::A2},
                        {"X", Operand::X}},
-                      "What the events change (y)")
+                      "The operand that the events change (y)")
       ->group(operand_group);
   add_whole(
       command, "--d", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t d) { generator.columns = d; },
-      "Columns of a matrix operand (1)")
+      "Columns of a matrix operand; at most 2^20 with --whole-rows (1)")
       ->group(operand_group);
   command
       .add_flag("--whole-rows", generator.whole_rows,
-                "Events are whole rows of a matrix operand, D entries each; insert-delete takes away what it brought")
+                "Each event is a whole row of a matrix operand, D entries. insert-delete takes away\n"
+                "rows that it has inserted")
       ->group(operand_group);
   const std::string group = "Options of one kind";
   add_real(
       command, "--exponent", {0, 16, true, false}, [&generator](double exponent) { generator.exponent = exponent; },
-      "zipf (1.1)")
+      "zipf: the exponent (1.1)")
       ->group(group);
   add_whole(
       command, "--heavy", {1, std::uint64_t{1} << 20}, [&generator](std::uint64_t heavy) { generator.heavy = heavy; },
@@ -145,26 +149,31 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
   add_whole(
       command, "--survivors", {0, std::uint64_t{1} << 20},
       [&generator](std::uint64_t survivors) { generator.survivors = survivors; },
-      "insert-delete: non-zeros of the final vector (16, or 15 when --events is odd)")
+      "insert-delete: non-zero entries at the end; as even or odd as the number of events\n"
+      "(16 or 15)")
       ->group(group);
   command
       .add_option("--final-vector", options->final_vector,
-                  "insert-delete: also write what remains in the end to this file, as events")
+                  "insert-delete: also write what is left at the end to this file, as events")
       ->type_name("FILE")
       ->group(group);
-  add_choice<IndexPattern>(
-      command, "--pattern", generator.pattern,
-      {{"sequential", IndexPattern::sequential},
-       {"stride", IndexPattern::stride},
-       {"powers", IndexPattern::powers},
-       {"high", IndexPattern::high}},
-      "structured: 0, 1, 2, ...; multiples of --stride; powers of two; multiples of 2^32 (sequential)")
+  add_choice<IndexPattern>(command, "--pattern", generator.pattern,
+                           {{"sequential", IndexPattern::sequential},
+                            {"stride", IndexPattern::stride},
+                            {"powers", IndexPattern::powers},
+                            {"high", IndexPattern::high}},
+                           "structured: 0, 1, 2, ... or multiples of --stride, powers of two, multiples of\n"
+                           "2^32 (sequential)")
       ->group(group);
   add_whole(
       command, "--stride", {1, std::uint64_t{1} << 63},
       [&generator](std::uint64_t stride) { generator.stride = stride; },
-      "structured, stride: distance of two indices (4096)")
+      "structured with the pattern stride: distance of two indices (4096)")
       ->group(group);
+  command.footer(
+      "Examples:\n"
+      "  weir generate zipf --n 1000000 --events 5000000 --seed 1 -o zipf.bin\n"
+      "  weir generate flat --operand A1 --n 1000 --d 16 --whole-rows --events 1000 -o queries.csv");
   command.callback([options, &action] { action = [options] { return generate(*options); }; });
 }
 

@@ -86,9 +86,11 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
     std::string name(to_string(layout.operand));
     std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     if (layout.is_count) json[name + "_events"] = static_cast<std::uint64_t>(state.array(layout.name).front());
-    // An operand that is kept as it is.
-    if (layout.name == to_string(layout.operand) && layout.gathering == Gathering::on_first)
-      json[name + "_zero"] = zero.contains(layout.operand);
+    // x, or X, where it is kept as it is.
+    if (layout.name == to_string(layout.operand) && layout.gathering != Gathering::in_slices)
+      json[name + "_zero"] = zero.contains(layout.operand) ||
+                             (layout.gathering == Gathering::everywhere &&
+                              std::ranges::all_of(state.array(layout.name), [](double entry) { return entry == 0; }));
   }
   json["zero"] = !zero.empty();
   if (const std::optional<double> norm = state.kept().norm()) json["norm"] = *norm + 0.0;
@@ -201,16 +203,28 @@ int inspect(const InspectOptions& options) {
 }  // namespace
 
 void add_inspect_command(CLI::App& app, std::function<int()>& action) {
-  CLI::App* command = app.add_subcommand("inspect", "What a state or event file holds, and whether it is whole");
+  CLI::App* command =
+      app.add_subcommand("inspect", "Read a state file or a file of events whole, check it, and say what it holds");
   auto options = std::make_shared<InspectOptions>();
   command
       ->add_option("FILE", options->path,
-                   "A state (.weir) or a file of events in any format that weir reads; told apart by content")
+                   "A saved state, or a file of events in any format that weir reads; its content\n"
+                   "tells which")
       ->required()
       ->type_name("");
   add_on_error_option(*command, options->on_error);
-  command->add_flag("--json", options->json, "One JSON object instead of lines");
-  command->footer("A damaged file is an error that names the byte or the line, exit code 1.");
+  command->add_flag("--json", options->json, "Print one JSON object in place of lines");
+  command->footer(
+      "A damaged file is an error that names the byte or the line; the exit code is 1.\n"
+      "\n"
+      "Of a state: version of the format, bytes, model, method, sides, updates, ranks that it was merged from, sizes "
+      "of the\n"
+      "sketch (rows, buckets, lanes, levels, columns), law, p, randomness, seed, fingerprint (two states with the same "
+      "one\n"
+      "have the same random functions), fixed and streamed operands, which operands are zero, and the norm of y.\n"
+      "Of events: format, bytes, events, bad lines skipped, and for each operand its events, the range of its indices, "
+      "and\n"
+      "whether all changes are whole numbers, so that sums are exact to the bit.");
   command->callback([options, &action] { action = [options] { return inspect(*options); }; });
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "options.hpp"
+#include "process.hpp"
 #include "weir/error.hpp"
 
 namespace weir::app {
@@ -36,13 +37,19 @@ int usage_failure(const std::string& message, const std::string& command) {
 
 int run(int argc, char** argv) {
   CLI::App app(
-      "Linear sketches of a turnstile stream, over MPI ranks: draw indices i with probability |y_i|^p / sum |y|^p.",
+      "weir keeps a small sketch of a vector y while events change it, and draws random indices i of y with "
+      "probability\n"
+      "|y_i|^p / sum |y|^p. It runs alone, or on many ranks under mpirun, with the same answer.",
       "weir");
   app.require_subcommand(1);
   app.set_version_flag("--version", "weir " WEIR_VERSION);
   app.get_formatter()->column_width(38);
   app.footer(
       "Run \"weir COMMAND --help\" for the options of a command.\n\n"
+      "Example: draw from y, whose events are lines i,delta (add delta to y[i])\n"
+      "  printf '%s\\n' 7,2 300,5 7,1 >events.csv\n"
+      "  weir sample --n 1000 events.csv\n\n"
+      "Results go to standard output, everything else to standard error.\n"
       "Exit codes: 0 done; 1 bad input or a failure at run time; 2 wrong usage; 3 nothing could be drawn.");
 
   std::function<int()> action;
@@ -86,6 +93,8 @@ int run(int argc, char** argv) {
 }  // namespace weir::app
 
 int main(int argc, char** argv) {
+  weir::app::open_closed_descriptors();
+  weir::app::handle_signals();
   try {
     return weir::app::run(argc, argv);
   } catch (const std::exception& error) {

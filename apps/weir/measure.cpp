@@ -105,15 +105,18 @@ void MeasureOptions::check(const SizeRequest& request) const {
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
   add_model_options(app, options.model);
-  add_path(
-      app, "--state", options.state_path,
-      "Start from this saved state. It knows its model, its sides and its sizes, so none of them need be given "
-      "again; STREAM arguments, if any, are added to it. --epsilon and --failure are ignored, as they would choose "
-      "sizes; of the sampler precision it keeps --epsilon and --precision-constant. Operands that were fixed stay "
-      "as they are")
+  add_path(app, "--state", options.state_path,
+           "Start from this saved state and add the STREAM files, if any, to it. The state\n"
+           "knows its model, method, sides, sizes, seed and P, and fixed operands stay as they\n"
+           "are: none of these need be given, and an option that contradicts the state is an\n"
+           "error. --epsilon and --failure, which would choose sizes, are ignored, unless the\n"
+           "state is one of --sampler precision. A file of format version 2 does not hold what\n"
+           "was fixed: a stream goes on from it with --fixed")
       ->type_name("FILE")
       ->group("State");
-  add_path(app, "--save", options.save_path, "Write the merged state, for --state and weir combine")
+  add_path(app, "--save", options.save_path,
+           "Write the merged state to this file, for --state and for weir combine. The file\n"
+           "appears when it is complete. A state of --sampler exact or softmax cannot be saved")
       ->type_name("FILE")
       ->group("State");
   add_sketch_options(app, options.sketch);
@@ -169,14 +172,17 @@ Run run_of(const engine::Session& session, std::uint64_t updates) {
 void add_output_options(CLI::App& app, OutputOptions& options) {
   const std::string group = "Output";
   add_path(app, "--labels", options.labels_path,
-           "Text file, gzipped or not: line i, counted from 0, names index i in the output")
+           "Text file, gzipped or not: its line i, counted from 0, is the name of index i in\n"
+           "the output")
       ->type_name("FILE")
       ->group(group);
   add_path(app, "--labels2", options.column_labels_path,
-           "The same for the second index of --model kronecker; without it --labels names both")
+           "The names of the second indices for --model kronecker. Without it --labels names\n"
+           "both")
       ->type_name("FILE")
       ->group(group);
-  app.add_flag("--json", options.json, "One JSON object instead of a table")->group(group);
+  app.add_flag("--json", options.json, "Print one JSON object in place of a table; its fields are listed below")
+      ->group(group);
 }
 
 OutputLabels::OutputLabels(const OutputOptions& options, bool of_pairs) {

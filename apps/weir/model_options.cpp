@@ -193,12 +193,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   const auto set_of = [](const std::vector<std::string>& names) {
     return std::set<std::string>(names.begin(), names.end());
   };
-  app.add_option(
-         "--model", options.model,
-         "What y is. vector: the stream of events i,delta. product: y = A x, with events A,i,j,delta and x,j,delta; "
-         "A,i,*,v0,v1,... is a whole row that comes, A,i,-*,... one that leaves. kronecker: y = (A1 (x) A2) vec X, the "
-         "matrix A1 X A2^T, with events of A1, A2 and X. rows: whole rows a of A are drawn, by a^T M a. A saved state "
-         "knows its model")
+  app.add_option("--model", options.model,
+                 "What y is. vector: y is the stream itself. product: y = A x; A, x or both stream.\n"
+                 "kronecker: y = (A1 (x) A2) vec X, which is the matrix A1 X A2^T: all products of\n"
+                 "rows of A1 (queries, say) with rows of A2 (keys). rows: A streams, and whole rows\n"
+                 "a of it are drawn, with probability in proportion to a^T M a (--metric). A saved\n"
+                 "state knows its model")
       ->check(one_of(set_of(model_names())))
       ->type_name(list(model_names()))
       ->default_str(model_names().front())
@@ -212,27 +212,31 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
            for (std::size_t k = 0; k < values.size(); ++k)
              (k == 0 || is_assignment(values[k]) ? options.fixed : options.behind_fixed).push_back(values[k]);
          },
-         "Operands that are loaded once instead of streamed, each as NAME=FILE. x=FILE: .npy, .mtx, or text with one "
-         "number a line. A=FILE: .npy or coordinate .mtx, read in slices by all ranks and sketched; after that a "
-         "change "
-         "of x costs O(1). A1=FILE, A2=FILE, X=FILE likewise; X is the identity when it neither is fixed nor streams. "
-         "When all operands are fixed there is no STREAM")
-      ->type_name("NAME=FILE ...")
+         "Operands that do not stream but are files: NAME=FILE, one or several. A matrix may\n"
+         "be .npy, coordinate .mtx, or a file of events (with --n, --d and so on); all ranks\n"
+         "read it in slices. x may be .npy, .mtx, or text with one number a line. While x\n"
+         "streams and A is fixed, an event costs O(1). X is the identity when it is neither\n"
+         "fixed nor in the stream. When all operands are fixed there is no STREAM")
+      ->type_name("NAME=FILE")
       ->group(group);
-  app.add_option(
-         "--method", options.method,
-         "Of --model kronecker. streaming: one factor streams into a sketch of y, the other and X are fixed; values "
-         "are "
-         "exact; O(N2) time an event (N1 when A2 streams), O((N1 + N2) D / ranks) memory. two-stage: all may stream, "
-         "O(1) in N1 and N2. exact: keeps the operands themselves, O((N1 + N2) D) a rank. The default is streaming "
-         "when one factor is fixed, else two-stage")
+  app.add_option("--method", options.method,
+                 "For --model kronecker. streaming: one factor streams, the other and X are fixed. A\n"
+                 "rank keeps a sketch of y and its slices of the operands, O((N1 + N2) D / ranks).\n"
+                 "An event costs O(N2), or O(N1) when A2 streams. Values and probabilities are\n"
+                 "exact. N1 N2 is at most 2^63. two-stage: any of A1, A2 and X may stream. A rank\n"
+                 "keeps sketches of A1 and of A2, and an event costs O(1) in N1 and N2. First i1 is\n"
+                 "drawn, then i2 given i1. Values are estimates. D1 and D2 are at most 32,768.\n"
+                 "exact: every rank keeps A1, A2 and X themselves, 8 (N1 + N2) D bytes. The default\n"
+                 "is streaming when one factor is fixed, otherwise two-stage")
       ->check(one_of(set_of(method_names())))
       ->type_name(list(method_names()))
       ->group(group);
   app.add_option_function<std::string>(
          "--gram", [&options](const std::string& text) { options.exact_gram = text == "exact"; },
-         "How A^T A is kept (--model rows, and --method two-stage). sketch: for every stream. exact: D^2 numbers "
-         "without error, where rows come and go whole and each is there at most once, which nothing can check")
+         "How the Gram matrix A^T A is kept, for --model rows and --method two-stage, which\n"
+         "draw by it. sketch: estimated, for every stream. exact: D^2 numbers without error,\n"
+         "for rows that come and go whole and are there at most once each; nothing checks\n"
+         "that. With --model rows D is at most 32,768 either way")
       ->check(one_of({"sketch", "exact"}))
       ->type_name("sketch|exact")
       ->default_str("sketch")
@@ -240,8 +244,9 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_whole(
       app, "--gram-buckets", {2, std::uint64_t{1} << 31},
       [&options](std::uint64_t value) { options.gram_buckets = value; },
-      "Buckets of the sketch of A^T A, a power of two, in place of what epsilon chooses: it moves the law of the draws "
-      "by about sqrt(2 / (5 BUCKETS)) / 2")
+      "Buckets of the sketch of A^T A, a power of two from 2 to 2^31, in place of what\n"
+      "--epsilon chooses. The error that they add to the probabilities is about sqrt(2 /\n"
+      "(5 BUCKETS)) / 2 in total variation")
       ->type_name("BUCKETS")
       ->group(group);
 }

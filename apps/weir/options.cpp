@@ -12,6 +12,7 @@
 #include <new>
 #include <string_view>
 
+#include "process.hpp"
 #include "weir/engine/ingest.hpp"
 #include "weir/error.hpp"
 #include "weir/mpi/environment.hpp"
@@ -89,7 +90,8 @@ void add_on_error_option(CLI::App& app, OnError& on_error) {
   app.add_option_function<std::string>(
          "--on-error",
          [&on_error](const std::string& text) { on_error = text == "skip" ? OnError::skip : OnError::stop; },
-         "What a bad line does: stop the job with nothing emitted, or be skipped and counted")
+         "What to do about a bad line: stop the job and answer nothing, or skip the line and\n"
+         "count it. When every line is bad, skip stops as well")
       ->check(one_of({"stop", "skip"}))
       ->type_name("stop|skip")
       ->default_str("stop")
@@ -99,22 +101,27 @@ void add_on_error_option(CLI::App& app, OnError& on_error) {
 void add_format_option(CLI::App& app, std::optional<EventFormat>& format) {
   app.add_option_function<std::string>(
          "--to", [&format](const std::string& to) { format = to == "text" ? EventFormat::text : EventFormat::binary; },
-         "Format of the output; otherwise the name decides: text for .csv, .tsv and .txt, else binary")
+         "Format of the output. Without it the name decides: text for .csv, .tsv and .txt,\n"
+         "otherwise binary")
       ->check(one_of({"text", "binary"}))
       ->type_name("text|binary");
 }
 
 void add_stream_options(CLI::App& app, engine::StreamSource& source) {
-  app.add_option(
-         "STREAM", source.paths,
-         "Event files, in any number: .csv .tsv .txt, .gz of them, binary records, Matrix Market, .npy (its row "
-         "k is row k of A, or entry k of y); - is standard input. A line is i,delta, A,i,j,delta, or a whole row "
-         "that comes, A,i,*,v0,v1,..., or leaves, A,i,-*,v0,v1,...")
+  app.add_option("STREAM", source.paths,
+                 "Files of events, in any number; - is standard input. They may be text (.csv, .tsv,\n"
+                 ".txt), binary records (weir convert), Matrix Market, .npy (row k of the array is\n"
+                 "added to row k of A, or entry k to y[k]), or .gz of these; the content tells them\n"
+                 "apart. A line of text is i,delta (add delta to y[i]), x,j,delta, A,i,j,delta, or a\n"
+                 "whole row of A: A,i,*,v0,v1,... adds it, A,i,-*,v0,v1,... takes it away; A1, A2\n"
+                 "and X likewise. Indices count from 0. A matrix whose rows come whole has at most\n"
+                 "2^20 columns. A whole number beyond 2^53 that a double cannot hold is refused, and\n"
+                 "so are NaN and infinities")
       ->type_name("");
   add_on_error_option(app, source.on_error);
   add_real(
       app, "--progress", {0, 1e6, true, false}, [&source](double value) { source.progress_seconds = value; },
-      "Write a line to standard error every so often; without it there are none")
+      "Write a line to standard error every so many seconds. Without it there is none")
       ->type_name("SECONDS")
       ->group("Stream");
 }
@@ -164,32 +171,40 @@ void add_sketch_options(CLI::App& app, SketchOptions& options) {
   const std::string group = "Sketch (overrides of what epsilon and failure choose)";
   add_whole(
       app, "--rows", {1, 15}, [&options](std::uint64_t value) { options.rows = static_cast<std::uint32_t>(value); },
-      "Independent repetitions, medians are taken over them; odd")
+      "R: rows of the sketch, independent repetitions over which estimates take medians.\n"
+      "Odd, 1 to 15")
       ->group(group);
   add_whole(
       app, "--buckets", {2, std::uint64_t{1} << 32}, [&options](std::uint64_t value) { options.buckets = value; },
-      "Cells of a row; a power of two")
+      "B: buckets of each row of the sketch. A power of two, 2 to 2^32")
       ->group(group);
   add_whole(
       app, "--lanes", {1, 4096}, [&options](std::uint64_t value) { options.lanes = static_cast<std::uint32_t>(value); },
-      "Doubles of a cell: lane 0 measures y, every other one draws once; 1, 2 or a multiple of 8")
+      "L: numbers in each bucket. Lane 0 measures y; every other lane yields one draw. 1,\n"
+      "2 or a multiple of 8, at most 4096. Where a matrix is sketched, columns times\n"
+      "lanes must be below 2^32")
       ->group(group);
   add_whole(
       app, "--levels", {1, 3}, [&options](std::uint64_t value) { options.levels = static_cast<std::uint32_t>(value); },
-      "1: a query scans all n items; 2, 3: groups of items make it O(n^(1/2)), O(n^(1/3)), for updates that take "
-      "about 1.4 and 2.1 times as long")
+      "1: a query looks at all N indices, of which there may be 2^40. 2 and 3: it looks\n"
+      "at groups of indices first, O(N^(1/2)) and O(N^(1/3)) of them, and an update takes\n"
+      "about 1.4 and 2.1 times as long. The default follows from N: 1 up to 2^20, 3 from\n"
+      "2^36 on. For --method streaming at most 2")
       ->group(group);
   app.add_option_function<std::string>(
          "--randomness", [&options](const std::string& text) { options.randomness = parse_randomness(text); },
-         "Hash functions: mix, a strong keyed mixer; kwise, polynomials over 2^61 - 1, as the theorems ask")
+         "Where buckets, signs and random factors come from. mix: a strong keyed hash.\n"
+         "kwise: polynomials over 2^61 - 1 with the independence that the theorems ask for;\n"
+         "slower, and N is at most 2^61 - 1")
       ->check(one_of({"mix", "kwise"}))
       ->type_name("mix|kwise")
       ->default_str("mix")
       ->group(group);
   add_whole(
       app, "--seed", {}, [&options](std::uint64_t value) { options.seed = value; },
-      "Same seed and same integer stream: the same answer to the bit for any number of ranks; decimal or 0x "
-      "hexadecimal; drawn from the operating system unless given")
+      "Chooses the random functions. The same seed and the same stream of whole numbers\n"
+      "give the same answer, to the bit, on any number of ranks. Decimal, or hexadecimal\n"
+      "with 0x. Drawn from the operating system unless given")
       ->type_name("U64")
       ->group(group);
 }
@@ -198,6 +213,7 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
   int argc = 0;
   char** argv = nullptr;
   const mpi::Environment environment(argc, argv);
+  handle_signals();  // again, whatever MPI has made of them
   const mpi::Communicator communicator;
   // Only the root speaks, and its exit code is that of the job: a launcher may end all processes at the first code that
   // is not 0.
@@ -221,7 +237,7 @@ int run_over_mpi(const std::function<int(const mpi::Communicator&)>& job) {
 
 void print_answer(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw InputError(fmt::format("standard output: {}", std::strerror(errno)));
+    throw InputError(fmt::format("standard output: {}", errno == EBADF ? "closed" : std::strerror(errno)));
 }
 
 void say(const std::string& line) {

@@ -99,13 +99,18 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
 
 void add_query_command(CLI::App& app, std::function<int()>& action) {
   CLI::App* command =
-      app.add_subcommand("query", "Ingest a stream, or load a state, and answer: norm, points, heavy coordinates");
+      app.add_subcommand("query", "Read a stream or continue a saved state, then estimate norm, entries, moments of y");
   auto options = std::make_shared<QueryOptions>();
   const std::string group = "Questions (--norm when none is asked)";
-  command->add_flag("--norm", options->norm, "The l2 norm of y")->group(group);
+  command
+      ->add_flag("--norm", options->norm,
+                 "The l2 norm of y; of --model rows the Frobenius norm of A, the only question it\n"
+                 "answers")
+      ->group(group);
   add_whole(
       *command, "--top", {1, 1000000}, [options](std::uint64_t value) { options->top = value; },
-      "The K coordinates that are largest in magnitude")
+      "The K largest entries of y in magnitude. K must be below the number of buckets;\n"
+      "for --method two-stage N1 and N2 must be at most 2^32")
       ->type_name("K")
       ->group(group);
   command
@@ -115,13 +120,14 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
             for (const std::string& text : texts)
               for (const EntryIndex& point : parse_list(text, parse_point)) options->points.push_back(point);
           },
-          "The values at these indices; I1:I2 of --model kronecker")
+          "The entries of y at these indices; I1:I2 for --model kronecker")
       ->allow_extra_args(false)
       ->type_name("I[,I...]")
       ->group(group);
   command
       ->add_option("--inner", options->others,
-                   "The inner product with the vector of another saved state of the same sketch")
+                   "The inner product with the y of another saved state, made with the same sketch:\n"
+                   "the same sizes and the same --seed")
       ->allow_extra_args(false)
       ->type_name("FILE")
       ->group(group);
@@ -135,19 +141,37 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
                    }))
                 options->moments.push_back(p);
           },
-          "Sums of |y_i|^P, through samples; the bound is that of the sampling")
+          "Sums of |y_i|^P over all i, for P above 0 and up to 16, estimated from 64 draws\n"
+          "without replacement; the bound is that of the sampling. Not for --method two-stage")
       ->allow_extra_args(false)
       ->type_name("P[,P...]")
       ->group(group);
   add_output_options(*command, options->output);
   add_real(
       *command, "--epsilon", {0, 1, true, true}, [options](double value) { options->epsilon = value; },
-      "Error of a point estimate as a fraction of the norm, except with probability 0.01: sizes the buckets")
+      "Error of the estimate of an entry as a fraction of the norm, exceeded with\n"
+      "probability 0.01 at most. It decides how many buckets a new sketch has; a state\n"
+      "keeps the buckets that it was made with")
       ->type_name("EPS")
       ->default_str("0.1")
       ->group("Accuracy");
   add_measure_options(*command, options->measure);
-  command->footer("Example: weir query --state S.weir --norm --top 10 --point 3,17");
+  command->footer(
+      "Examples:\n"
+      "  weir query --n 1000000 --norm --top 10 events.csv\n"
+      "  weir query --state S.weir --point 3,17 --inner OTHER.weir\n"
+      "\"weir sample --help\" explains rows, buckets, lanes and levels of a sketch. A state that was made to draw from "
+      "has few\n"
+      "buckets, and its bounds are wide.\n"
+      "\n"
+      "The object of --json:\n"
+      "  model, method (kronecker), n or shape [N1, N2], d or d1 and d2, ranks, updates, skipped, seed, randomness, "
+      "law, p,\n"
+      "    sketch, gram, seconds: as for \"weir sample\"\n"
+      "  norm and norm_bound; top and points [{index, label, value, bound}]; inner [{state, value, bound}];\n"
+      "    moments [{p, value, bound}]: what was asked for\n"
+      "\n"
+      "A bound is exceeded with probability 0.01 at most; the table prints it after \"+-\".");
   command->callback([options, &action] {
     if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty() &&
         options->moments.empty())

@@ -131,40 +131,51 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
 
 void add_sample_command(CLI::App& app, std::function<int()>& action) {
   CLI::App* command =
-      app.add_subcommand("sample", "Ingest a stream, merge, draw indices i with probability |y_i|^p / sum |y|^p");
+      app.add_subcommand("sample", "Read a stream or continue a saved state, then draw random indices of y");
   auto options = std::make_shared<SampleOptions>();
   SketchOptions& sketch = options->measure.sketch;
   const std::string group = "Sampling";
   add_whole(
       *command, "--samples", {1, 1000000},
       [&sketch](std::uint64_t value) { sketch.samples = static_cast<std::uint32_t>(value); },
-      "Samples wanted. With replacement a sketch draws at most 4095, one a lane; without, at most as many as there "
-      "are buckets")
+      "How many draws are wanted, S, from 1 to 1,000,000. With replacement every lane of\n"
+      "the sketch (see Words below) but the first yields at most one draw. A sketch has\n"
+      "at most 4096 lanes: at most 4095 draws come out, and with the default --failure at\n"
+      "most about 2,400. Without replacement S must be below the number of buckets; at\n"
+      "most N come out. --sampler exact and softmax have neither limit. A saved state\n"
+      "keeps the lanes and buckets that it was made with")
       ->type_name("S")
       ->default_str("8")
       ->group(group);
   add_real(
       *command, "--failure", {0, 1, true, true}, [&sketch](double value) { sketch.failure = value; },
-      "Probability that fewer come out: sizes the lanes")
+      "Probability that fewer than S draws come out, over the choice of the seed. It\n"
+      "decides how many lanes a new sketch has")
       ->type_name("DELTA")
       ->default_str("0.05")
       ->group(group);
   add_real(
       *command, "--epsilon", {0, 1, true, true}, [&sketch](double value) { sketch.epsilon = value; },
-      "Relative distortion of the law of the draws: sizes the buckets")
+      "Relative error of the probabilities by which indices are drawn. It decides how\n"
+      "many buckets a new sketch has, and those of Gram matrices")
       ->type_name("EPS")
       ->default_str("0.1")
       ->group(group);
   command
       ->add_flag("--without-replacement", sketch.without_replacement,
-                 "The S samples are distinct indices, with their inclusion probabilities")
+                 "Draw S distinct indices, each with its inclusion probability: that of being among\n"
+                 "the S (bottom-k sampling: the S largest scaled entries of one lane). Not for\n"
+                 "--model rows, --method two-stage and exact")
       ->group(group);
   command
       ->add_option("--sampler", options->sampler,
-                   "perfect: the exponential law on a sketch. precision: Algorithm 2 of the paper, on a sketch some 50 "
-                   "times larger. exact: keeps y itself, 8 N bytes a rank (8 N D more when A and x both stream), for N "
-                   "of at most 2^31. softmax: exp(y_i) in place of |y_i|^P, exact, with the same memory and limit; no "
-                   "small sketch exists for it")
+                   "perfect: draws from a small sketch; the one to take. exact: keeps y itself, 8 N\n"
+                   "bytes a rank (8 N D more where A and x both stream), for an N that is known and at\n"
+                   "most 2^31; of --model kronecker and rows it keeps the operands. softmax: draws by\n"
+                   "exp(y_i) in place of |y_i|^P, exactly; it needs y itself as well, with the same\n"
+                   "limit, shared out over the ranks at the end (no small sketch can do it); --model\n"
+                   "vector and product. precision: Algorithm 2 of arXiv:2510.03678, for comparison;\n"
+                   "its sketch is 10 to 500 times larger")
       ->check(one_of({"perfect", "precision", "exact", "softmax"}))
       ->type_name("perfect|precision|exact|softmax")
       ->default_str("perfect")
@@ -172,7 +183,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
   add_real(
       *command, "--precision-constant", {0, 1e6, true, false},
       [&sketch](double value) { sketch.precision_constant = value; },
-      "C of Algorithm 2: a lane draws once in about C ln(N) / EPS")
+      "C of --sampler precision: one lane in about C ln(N) / EPS yields a draw")
       ->type_name("C")
       ->default_str("1")
       ->group(group);
@@ -184,33 +195,42 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
             if (*sketch.p != 0.5 && *sketch.p != 1 && *sketch.p != 2 && *sketch.p != 4)
               throw CLI::ValidationError("--p", fmt::format("'{}' given, expected 0.5, 1, 2 or 4", text));
           },
-          "The law: |y_i|^P. 4 is for products whose rows come and go whole, and holds D (D + 1) / 2 columns where x "
-          "streams. A row must have left with the values that it came with before another takes its place: a row that "
-          "comes twice makes the answer wrong, and nothing can tell")
+          "P: draw index i with probability |y_i|^P / sum |y|^P. P = 4 is for --model product\n"
+          "where rows of A come and go whole. Where x streams the sketch then has D (D + 3) /\n"
+          "2 columns, and columns times lanes must be below 2^32 (D of some 18,000 with 24\n"
+          "lanes); where x is fixed it has 2. A row must leave with the values that it came\n"
+          "with before another takes its place: a row that comes twice makes the answer\n"
+          "wrong, and no small sketch can tell. --sampler exact takes P = 4 for --model\n"
+          "vector and product, whatever the events")
       ->type_name("0.5|1|2|4")
       ->default_str("2")
       ->group(group);
   add_real(
       *command, "--threshold", {0, 1e6}, [&sketch](double value) { sketch.threshold = value; },
-      "T: a lane draws with probability 1 - exp(-1/T); T = 0 accepts every lane, larger is closer to the law")
+      "How far the largest scaled entry of a lane must stand out for the lane to yield a\n"
+      "draw: it does so with probability 1 - exp(-1/T), 0.632 at T = 1. With a larger T\n"
+      "fewer lanes draw, and their law is closer to the true one. T = 0 accepts every\n"
+      "lane")
       ->type_name("T")
       ->default_str("1")
       ->group(group);
   command
       ->add_flag("--exact-check", options->exact_check,
-                 "Keep y itself as well (8 N bytes a rank) and show the true values and probabilities beside the draws")
+                 "Keep exact values as well, in the memory and within the limits of --sampler exact,\n"
+                 "and show the true value and probability beside each draw")
       ->group(group);
   command
-      ->add_flag(
-          "--verify,!--no-verify", options->verify,
-          "With --fixed A=FILE, and --method streaming: give exact values and probabilities of the draws in place of "
-          "estimates, reading A once more (on by default)")
+      ->add_flag("--verify,!--no-verify", options->verify,
+                 "Give exact values and probabilities of the draws in place of estimates, where the\n"
+                 "operands are at hand: --fixed A=FILE, which is read once more, and --method\n"
+                 "streaming. On by default")
       ->group(group);
   command
-      ->add_option(
-          "--metric", options->metric,
-          "Of --model rows: rows a are drawn by a^T M a. norm: M = I, squared norms. leverage: M = (A^T A)^-1, the "
-          "leverage scores of least squares. FILE: M itself, .npy or .mtx, symmetric and positive semi-definite")
+      ->add_option("--metric", options->metric,
+                   "For --model rows: row a of A is drawn by a^T M a. norm: M = I, the squared norms\n"
+                   "of the rows. leverage: M = (A^T A)^-1, the leverage scores, which say how much a\n"
+                   "row matters to least squares. FILE: M itself, D x D numbers in .npy or .mtx,\n"
+                   "symmetric and positive semi-definite")
       ->type_name("norm|leverage|FILE")
       ->default_str("norm")
       ->group(group);
@@ -221,17 +241,48 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "  weir sample --n 1000000 events.csv\n"
       "  mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json "
       "edges.csv.gz\n"
-      "  weir sample --model product --fixed A=keys.npy query.csv\n\n"
-      "The object of --json:\n"
-      "  model; n (or shape); ranks; updates; skipped (bad lines); seed; randomness; law; p;\n"
-      "  sketch {rows, buckets, lanes, levels, columns, bytes}; seconds {ingest, merge, query}; norm;\n"
-      "  d of a product or of rows; d1, d2 and method of kronecker; metric of rows; gram {buckets, exact} of both;\n"
-      "  verified (true: values and probabilities of the samples are exact);\n"
-      "  samples [{lane, index, value, probability}], index and label pairs [i1, i2] of kronecker; in them label with\n"
-      "  --labels, inclusion without replacement, row of rows, exact {value, probability} with --exact-check;\n"
-      "  failed [{lane, reason}].\n"
-      "  Only sometimes: exact_norm with --exact-check, a fixed A or --method streaming; norm_bound and norm_tensor\n"
-      "  {value, bound} with --method streaming; zero_vector (true); reason, when samples is empty.");
+      "  weir sample --model product --fixed A=keys.npy query.csv\n"
+      "  weir sample --n 1000000 --save monday.weir monday.csv\n"
+      "  weir sample --state monday.weir tuesday.csv              (a saved state knows its model, its sides and its "
+      "sizes)\n"
+      "\n"
+      "Words:\n"
+      "  sketch   A table of sums that is linear in the stream: tables of several ranks, or of several days, are "
+      "added.\n"
+      "  row      Of the sketch: one of an odd number of independent repetitions, over which estimates take medians.\n"
+      "           (A row of A is a row of the matrix A.)\n"
+      "  bucket   A cell of a row of the sketch. Each entry of y is hashed to one bucket of every row of the sketch.\n"
+      "  lane     A bucket holds one number for each lane. Lane 0 holds sums of y itself and gives norms and values. "
+      "In every\n"
+      "           other lane each entry of y is multiplied by a random factor of its own; the entry that is then the "
+      "largest\n"
+      "           is the draw of that lane. It is rejected when it does not stand out (--threshold).\n"
+      "  level    Above level 1 further tables hold sums of groups of neighbouring indices. A query then looks at "
+      "groups\n"
+      "           first, in place of all N indices.\n"
+      "\n"
+      "The object of --json, field by field:\n"
+      "  model, method (kronecker), metric (rows), n or shape [N1, N2], d or d1 and d2\n"
+      "  ranks, updates (events read, by all ranks), skipped (bad lines left out), seed\n"
+      "  randomness, law (of the random factors), p, sketch {rows, buckets, lanes, levels, columns, bytes}: where "
+      "there is a\n"
+      "    sketch; gram {buckets, exact}: rows and --method two-stage\n"
+      "  seconds {ingest, merge, query}: of the slowest rank\n"
+      "  norm: ||y||_2, for --model rows the root of the sum of all a^T M a; with norm_bound and norm_tensor {value, "
+      "bound}, a\n"
+      "    second estimate, for --method streaming\n"
+      "  exact_norm: with --exact-check, --fixed A=FILE, or --method streaming\n"
+      "  verified: true when the values and probabilities of the samples are exact\n"
+      "  samples [{lane, index, value, probability}]; of kronecker index and label are pairs [i1, i2]; besides: label "
+      "(with\n"
+      "    --labels), inclusion (without replacement), row (of --model rows), exact {value, probability} (with "
+      "--exact-check)\n"
+      "  failed [{lane, reason}]: lanes without a draw. below_threshold: nothing stood out; no_candidate: no entry was "
+      "found;\n"
+      "    second_stage: i1 was drawn but no i2 (two-stage); heavy_tail: --sampler precision\n"
+      "  reason and, if y is zero, zero_vector (true): when samples is empty\n"
+      "\n"
+      "Exit codes: 0 done; 1 bad input or a failure at run time; 2 wrong usage; 3 nothing could be drawn.");
   command->callback([options, &action] {
     action = [options] {
       options->measure.settle_streams();

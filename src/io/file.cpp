@@ -6,9 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <climits>
+#include <cstring>
 #include <filesystem>
+#include <memory>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -37,7 +42,122 @@ std::string_view kind_of(mode_t mode) noexcept {
   return "a device";
 }
 
+std::string directory_of(const std::string& path) {
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  return parent.empty() ? std::string(".") : parent.string();
+}
+
+/// The file that `path` leads to through symbolic links, whether that file exists or not.
+std::string follow_links(const std::string& path) {
+  constexpr int most_links = 40;  // as many as Linux follows
+  std::filesystem::path target = path;
+  for (int link = 0; link <= most_links; ++link) {
+    std::error_code not_a_link;
+    const std::filesystem::path next = std::filesystem::read_symlink(target, not_a_link);
+    if (not_a_link) return target.string();
+    target = target.parent_path() / next;
+  }
+  fail(path, "create", ELOOP);
+}
+
+/// What a signal handler has to know of a temporary file. A slot is free, then claimed by the thread that writes its
+/// path, then armed: the path is complete and the file may exist. A handler moves it from armed to removed, where it
+/// stays, so that the path does not change while the handler uses it.
+struct Slot {
+  enum State : int { free, claimed, armed, removed };
+
+  std::atomic<int> state{free};
+  pid_t process = 0;                  ///< A child that was forked does not remove the files of its parent.
+  std::array<char, PATH_MAX> path{};  ///< Absolute, ended by a zero.
+};
+static_assert(std::atomic<int>::is_always_lock_free, "signal handlers may use nothing else");
+
+/// When all slots are taken, or a path is too long, a file has none, and outlives a signal.
+constinit std::array<Slot, 32> slots;
+
+/// An armed slot for the file `path`, or null.
+Slot* arm_slot(const std::string& path) {
+  std::error_code error;
+  const std::string absolute = std::filesystem::absolute(path, error).string();
+  if (error || absolute.size() >= PATH_MAX) return nullptr;
+  for (Slot& slot : slots) {
+    int expected = Slot::free;
+    if (!slot.state.compare_exchange_strong(expected, Slot::claimed)) continue;
+    slot.process = ::getpid();
+    std::memcpy(slot.path.data(), absolute.c_str(), absolute.size() + 1);
+    slot.state.store(Slot::armed);
+    return &slot;
+  }
+  return nullptr;
+}
+
+std::string name_by_descriptor(int descriptor) { return fmt::format("/proc/self/fd/{}", descriptor); }
+
+/// A file without a name in `directory`, open for writing; -1 where the file system has none, or where it could not be
+/// named later because /proc is missing.
+int open_unnamed(const std::string& directory) {
+  const int descriptor =
+      retry_interrupted([&] { return ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666); });
+  if (descriptor >= 0 && ::access(name_by_descriptor(descriptor).c_str(), F_OK) != 0) {
+    ::close(descriptor);
+    return -1;
+  }
+  return descriptor;
+}
+
 }  // namespace
+
+void remove_temporary_files_now() noexcept {
+  const int error = errno;
+  for (Slot& slot : slots) {
+    int expected = Slot::armed;
+    if (slot.state.compare_exchange_strong(expected, Slot::removed) && slot.process == ::getpid())
+      ::unlink(slot.path.data());
+  }
+  errno = error;
+}
+
+/// The name of a file that is not complete. It exists as long as this object, unless rename_to() ends it.
+class OutputFile::TemporaryName {
+ public:
+  /// Invents a name in the directory of `target` and calls `create` with it, which makes the file. Throws InputError
+  /// that names `path` when `create` returns a negative number.
+  template <class Create>
+  TemporaryName(const std::string& path, const std::string& target, const Create& create) {
+    std::random_device source;
+    const std::uint64_t number = std::uint64_t{source()} << 32 | source();
+    // The name of the target is no part of it: that may be as long as a name can be.
+    name_ = fmt::format("{}/weir-{}-{:016x}.tmp", directory_of(target), ::getpid(), number);
+    slot_ = arm_slot(name_);  // before the file exists: a signal may come at once
+    if (create(name_.c_str()) >= 0) return;
+    const int error = errno;
+    free_slot();
+    fail(path, "create", error);
+  }
+  ~TemporaryName() {
+    if (!name_.empty()) ::unlink(name_.c_str());
+    free_slot();
+  }
+  TemporaryName(const TemporaryName&) = delete;
+  TemporaryName& operator=(const TemporaryName&) = delete;
+
+  /// Returns false, with errno set, when that fails; the name stays.
+  bool rename_to(const std::string& target) {
+    if (::rename(name_.c_str(), target.c_str()) != 0) return false;
+    name_.clear();
+    return true;
+  }
+
+ private:
+  void free_slot() noexcept {
+    int expected = Slot::armed;
+    if (slot_ != nullptr) slot_->state.compare_exchange_strong(expected, Slot::free);
+    slot_ = nullptr;
+  }
+
+  std::string name_;  ///< Empty when the file has its own name.
+  Slot* slot_ = nullptr;
+};
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a named pipe that nobody writes to must not hang; it is refused below.
@@ -109,35 +229,28 @@ void require_creatable(const std::string& path) {
 
 OutputFile::OutputFile(std::string path) : path_(std::move(path)), target_(path_) {
   struct stat status {};
-  if (::stat(path_.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+  if (::stat(path_.c_str(), &status) == 0) {
     if (S_ISDIR(status.st_mode)) throw InputError(fmt::format("{}: cannot write: it is a directory", path_));
-    descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), O_WRONLY | O_CLOEXEC); });
-    if (descriptor_ < 0) fail(path_, "write", errno);
-    return;
+    if (!S_ISREG(status.st_mode)) {
+      direct_ = true;
+      descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), O_WRONLY | O_CLOEXEC); });
+      if (descriptor_ < 0) fail(path_, "write", errno);
+      return;
+    }
+  } else if (errno != ENOENT || path_.empty()) {
+    fail(path_, "create", errno);  // found now rather than when the file is complete: a name too long, a loop of links
   }
   // Renaming over a symbolic link would replace the link and leave the file that it names as it was.
-  std::error_code error;
-  if (std::filesystem::is_symlink(path_, error)) {
-    target_ = std::filesystem::weakly_canonical(path_, error).string();
-    if (error) fail(path_, "write", error.value());
-  }
-
-  static std::atomic<unsigned> next_number{0};
-  constexpr int attempts =
-      1000;  // names left over by killed processes with our process id, or other hosts' on a shared disk
-  for (int attempt = 0; attempt < attempts && descriptor_ < 0; ++attempt) {
-    temporary_ = fmt::format("{}.{}-{}.tmp", target_, ::getpid(), next_number++);
-    descriptor_ =
-        retry_interrupted([&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
-    if (descriptor_ < 0 && errno != EEXIST) fail(path_, "create", errno);
-  }
-  if (descriptor_ < 0) fail(path_, "create", EEXIST);
+  target_ = follow_links(path_);
+  descriptor_ = open_unnamed(directory_of(target_));
+  if (descriptor_ >= 0) return;
+  temporary_ = std::make_unique<TemporaryName>(path_, target_, [&](const char* name) {
+    return descriptor_ = retry_interrupted([&] { return ::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+  });
 }
 
 OutputFile::~OutputFile() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  if (!is_direct()) ::unlink(temporary_.c_str());
+  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {
@@ -163,18 +276,24 @@ void OutputFile::overwrite_at(std::uint64_t offset, std::span<const std::byte> b
 }
 
 void OutputFile::commit() {
-  if (is_direct()) {
+  if (direct_) {
     if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "write", errno);
     return;
   }
   if (retry_interrupted([&] { return ::fsync(descriptor_); }) != 0) fail(path_, "write", errno);
-  if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(path_, "rename to", errno);
+  // A link cannot replace what has the name of the target, so that a file without a name needs one to be renamed.
+  if (!temporary_) {
+    temporary_ = std::make_unique<TemporaryName>(path_, target_, [&](const char* name) {
+      return ::linkat(AT_FDCWD, name_by_descriptor(descriptor_).c_str(), AT_FDCWD, name, AT_SYMLINK_FOLLOW);
+    });
+  }
+  if (!temporary_->rename_to(target_)) fail(path_, "rename to", errno);
+  temporary_.reset();
   ::close(std::exchange(descriptor_, -1));
 
   // The rename itself must reach the disk too. Some file systems cannot flush a directory; that is no failure of the
   // write.
-  const std::filesystem::path parent = std::filesystem::path(target_).parent_path();
-  const std::filesystem::path directory = parent.empty() ? std::filesystem::path(".") : parent;
+  const std::string directory = directory_of(target_);
   const int handle = retry_interrupted([&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
   if (handle >= 0) {
     ::fsync(handle);

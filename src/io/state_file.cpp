@@ -46,6 +46,16 @@ std::uint64_t header_checksum(const Header& header) {
   return checksum.value();
 }
 
+/// Runs `work`; what is wrong with the numbers is the file's fault.
+template <class Work>
+void in_file(const std::string& name, const Work& work) {
+  try {
+    work();
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", name, error.what()));
+  }
+}
+
 void write_text(OutputArchive& archive, std::string_view text) {
   archive(static_cast<std::uint32_t>(text.size()), cereal::binary_data(text.data(), text.size()));
 }
@@ -95,7 +105,7 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
     setting.check(problem);
     expected = setting.layout(problem);
   } catch (const UsageError& error) {
-    throw InputError(fmt::format("{}: not a state: {}", name, error.what()));
+    throw_not_a_state(error, name);
   }
   require_construction(fingerprint, problem, name);
   if (arrays != expected.size())
@@ -122,7 +132,7 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
   if (other_size > 0) {
     std::vector<std::byte> other(static_cast<std::size_t>(other_size));
     archive(cereal::binary_data(other.data(), other.size()));
-    state.kept().merge_other_part(other);
+    in_file(name, [&] { state.kept().merge_other_part(other); });
   }
   state.updates = updates;
   state.ranks = ranks;
@@ -211,7 +221,7 @@ State read_state(const ReadAt& read, std::uint64_t size, const std::string& name
     State state = payload.version == 2 ? read_payload_v2(read, payload.kind, payload.length, name)
                                        : read_payload(read, payload.length, name);
     require_finite(state, name);
-    state.kept().finish_fixed();
+    in_file(name, [&] { state.kept().finish_fixed(); });
     return state;
   } catch (const cereal::Exception&) {
     throw InputError(fmt::format("{}: the payload of {} bytes is too short for a state", name, payload.length));
@@ -243,11 +253,19 @@ std::pair<std::uint64_t, std::uint64_t> measure_payload(const State& state, cons
 
 namespace state_format {
 
+void throw_not_a_state(const UsageError& error, const std::string& name) {
+  constexpr std::size_t longest_message = 400;
+  std::string message = std::string(error.what()).substr(0, longest_message);
+  for (char& character : message)
+    if (character < ' ' || character > '~') character = '?';
+  throw InputError(fmt::format("{}: not a state: {}", name, message));
+}
+
 State state_for(const Problem& problem, const std::string& name) {
   try {
     return create_state(problem);
   } catch (const UsageError& error) {
-    throw InputError(fmt::format("{}: not a state: {}", name, error.what()));
+    throw_not_a_state(error, name);
   }
 }
 

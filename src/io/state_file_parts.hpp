@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
 
 namespace weir::state_format {
@@ -79,6 +80,9 @@ class ReadingBuffer : public std::streambuf {
   std::uint64_t remaining_;
 };
 
+/// Throws the InputError for a problem from a file that cannot be. Its message is one line, whatever the names in the
+/// file are.
+[[noreturn]] void throw_not_a_state(const UsageError& error, const std::string& name);
 /// A state without events for a problem from a file; what cannot be is the file's fault.
 [[nodiscard]] State state_for(const Problem& problem, const std::string& name);
 /// Throws InputError unless the file's fingerprint of the hashes is this build's.

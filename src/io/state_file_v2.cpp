@@ -235,7 +235,7 @@ State read_payload_v2(const ReadAt& read, std::uint32_t kind, std::uint64_t leng
     setting.check(problem);
     for (const ArrayLayout& layout : setting.layout(problem)) numbers += layout.size;
   } catch (const UsageError& error) {
-    throw InputError(fmt::format("{}: not a state: {}", name, error.what()));
+    throw_not_a_state(error, name);
   }
   require_numbers(buffer, numbers, name);
   if (numbers_before > 0) {

@@ -84,6 +84,13 @@ double acceptance(double threshold) { return threshold == 0 ? 1.0 : -std::expm1(
 /// p = 2 it is ln n, as the smallest of n coordinates ends the integral.
 double energy_below(double dimension, double p) { return p == 2.0 ? std::max(1.0, std::log(dimension)) : p / (2 - p); }
 
+/// What sized a sketch, for messages; a value epsilon of 1 asks for nothing.
+std::string wish_text(const SamplingRequest& request) {
+  const std::string values =
+      request.value_epsilon == 1 ? "" : fmt::format(" and value epsilon {}", request.value_epsilon);
+  return fmt::format("{} samples with epsilon {}{}", request.samples, request.epsilon, values);
+}
+
 /// The buckets that a request needs. Let tau be the magnitude that decides (the threshold; without replacement the last
 /// one drawn) and k the number of coordinates expected above it. A row estimate has noise of variance sigma^2 = k tau^2
 /// energy / B, the median of five about 0.314 of it. Four things may go wrong:
@@ -123,9 +130,7 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
       request.without_replacement ? k * std::cbrt(5 * scored / k) : std::pow(25 * scored / request.epsilon, 0.25);
   const double needed = std::max({law, values, made_up, ghosts, static_cast<double>(fewest_buckets)});
   require(needed <= 0x1p32,
-          fmt::format("{} samples with epsilon {} and value epsilon {} need {:.3g} buckets: at most 2^32 are "
-                      "possible",
-                      request.samples, request.epsilon, request.value_epsilon, needed));
+          fmt::format("{} need {:.3g} buckets: at most 2^32 are possible", wish_text(request), needed));
   return std::bit_ceil(static_cast<std::uint64_t>(std::ceil(needed)));
 }
 
@@ -203,8 +208,7 @@ SketchConfig suggest_config(const SamplingRequest& request) {
   config.levels = suggest_levels(request.dimension);
   config.buckets = suggest_buckets(request, config.levels);
   config.lanes = request.without_replacement ? 2 : suggest_lanes(request.samples, request.failure, request.threshold);
-  require_sensible_size(config, fmt::format("{} samples with epsilon {} and value epsilon {}", request.samples,
-                                            request.epsilon, request.value_epsilon));
+  require_sensible_size(config, wish_text(request));
   return config;
 }
 

@@ -36,7 +36,7 @@ class KroneckerTwoStageSetting : public Setting {
 
   void check(const Problem& problem) const override {
     Setting::check(problem);
-    if (problem.degree != 1) throw UsageError(fmt::format("{} lifts no rows", label()));
+    require_dimension(problem, "n1");
     SketchConfig longer = problem.sketch;
     longer.dimension = std::max(problem.side("n1"), problem.side("n2"));
     if (problem.keeps == Keeps::sketch) require_answerable(longer);

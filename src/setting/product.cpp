@@ -29,10 +29,12 @@ class ProductSetting : public Setting {
       : Setting({.name = "product",
                  .model = "product",
                  .sides = {{"n", "number of rows of A",
-                            "costs no memory; without it any index below 2^63 is taken, at about twice the time and "
-                            "memory of a small N; the file of a fixed operand says it"},
-                           {"d", "length of x, the number of columns of A",
-                            "the file of a fixed operand says it; where x streams the sketch holds D times as much"}},
+                            "\nIndices are 0 to N - 1. It costs no memory. Without it the file of a fixed A says\n"
+                            "it; otherwise every index below 2^63 is taken, at about twice the time and memory\n"
+                            "of a small N"},
+                           {"d", "number of columns of A",
+                            "\nFor --model product it is the length of x; the file of a fixed operand says it.\n"
+                            "Where A is sketched the sketch is D times as large"}},
                  .operands =
                      {{.operand = Operand::A, .rows = "n", .columns = "d", .may_be_fixed = true, .may_lack_rows = true},
                       {.operand = Operand::x, .rows = "d", .may_be_fixed = true}},
@@ -55,6 +57,10 @@ class ProductSetting : public Setting {
           "--model product with both operands in the stream needs --d, the length of x; or fix one of them: "
           "--fixed x=FILE, --fixed A=FILE");
     Setting::require_sides(complete);
+  }
+  void check(const Problem& problem) const override {
+    Setting::check(problem);
+    require_dimension(problem, "n");
   }
   bool is_complete_without_stream(const Problem& problem) const override {
     // A sketch of A alone is worth keeping: x can stream later.

@@ -26,6 +26,10 @@ class RowsSetting : public Setting {
     if (problem.keeps != Keeps::sketch) require_exact_length(problem, "n");
     Setting::require_sides(problem);
   }
+  void check(const Problem& problem) const override {
+    Setting::check(problem);
+    require_dimension(problem, "n");
+  }
   void size(Problem& problem, const SizeRequest& request) const override {
     if (problem.keeps != Keeps::sketch) return size_exactly(problem, request, problem.side("n"));
     const PairsConfig sizes = rows_config(request, problem.side("n"));

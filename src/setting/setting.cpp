@@ -18,6 +18,8 @@ namespace weir {
 namespace {
 
 constexpr std::uint64_t longest_side = std::uint64_t{1} << 63;
+/// Doubles of a state, beyond which sizes in bytes may overflow.
+constexpr std::uint64_t most_doubles = std::uint64_t{1} << 60;
 
 /// The table of settings. Order matters where more than one suits a problem.
 struct Registry {
@@ -84,6 +86,7 @@ void Setting::check(const Problem& problem) const {
   }
   if (problem.degree != 1 && problem.degree != 2)
     throw UsageError(fmt::format("degree is {}: expected 1 or 2", problem.degree));
+  if (problem.degree == 2 && !draws_by(4)) throw UsageError(fmt::format("{} lifts no rows", label()));
   const std::vector<double>& exponents = problem.keeps == Keeps::sketch ? traits_.exponents : traits_.exact_exponents;
   if (!contains(exponents, problem.exponent()))
     throw UsageError(fmt::format("{} does not draw by |y|^{}: expected p of {}", label(), problem.exponent(),
@@ -96,6 +99,7 @@ void Setting::check(const Problem& problem) const {
                                  problem.precision ? "there are" : "there is no", to_string(problem.sketch.law)));
   if (!problem.precision) return;
   if (!traits_.has_sketch_of_y) throw UsageError(fmt::format("the sampler precision is not for {}", label()));
+  if (problem.degree != 1) throw UsageError("the sampler precision draws by |y|^2, not from lifted rows");
   const auto [epsilon, constant] = *problem.precision;
   if (!(epsilon > 0 && epsilon < 1) || !(constant > 0) || !std::isfinite(constant))
     throw UsageError(
@@ -218,7 +222,11 @@ std::vector<OperandShape> shapes_of(const Problem& problem, const std::vector<Ro
 State create_state(const Problem& problem, Party party) {
   const Setting& setting = setting_of(problem);
   setting.check(problem);
-  return {problem, setting.layout(problem), setting.make(problem, party), party};
+  std::vector<ArrayLayout> layout = setting.layout(problem);
+  if (doubles_of(layout, {}) >= most_doubles)
+    throw UsageError(
+        fmt::format("the state of {} has more than 2^60 numbers: expected smaller sides", setting.label()));
+  return {problem, std::move(layout), setting.make(problem, party), party};
 }
 
 State as_vector(const State& state) {
@@ -247,6 +255,12 @@ void size_exactly(Problem& problem, const SizeRequest& request, std::uint64_t di
   problem.sketch.dimension = dimension;
   problem.sketch.p = request.p;
   problem.sketch.seed = request.seed;
+}
+
+void require_dimension(const Problem& problem, std::string_view side) {
+  if (problem.keeps == Keeps::sketch && problem.sketch.dimension != problem.side(side))
+    throw UsageError(fmt::format("the dimension of the sketch is {}, and {} is {}", problem.sketch.dimension, side,
+                                 problem.side(side)));
 }
 
 void require_exact_length(const Problem& problem, std::string_view side) {

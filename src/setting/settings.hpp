@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "weir/setting/setting.hpp"
 
@@ -20,6 +21,8 @@ struct DenseLaw;
 [[nodiscard]] DenseLaw dense_law(const Problem& problem);
 /// The configuration of an exact state: the dimension, p and the seed.
 void size_exactly(Problem& problem, const SizeRequest& request, std::uint64_t dimension);
+/// Throws UsageError unless a sketch has as many coordinates as the side says.
+void require_dimension(const Problem& problem, std::string_view side);
 /// Throws UsageError unless n is known and small enough for exact values of y.
 void require_exact_length(const Problem& problem, std::string_view side);
 

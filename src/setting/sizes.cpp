@@ -18,7 +18,13 @@ constexpr std::uint32_t moment_draws = 64;
 /// With them a point estimate is within epsilon ||y||, 3.16 sqrt(F2/B), of the truth except with probability 0.01, the
 /// median of five rows of the sketch.
 std::uint64_t buckets_for(double epsilon) {
-  return std::bit_ceil(static_cast<std::uint64_t>(std::min(0x1p40, std::ceil(10 / (epsilon * epsilon)))));
+  const double buckets = std::ceil(10 / (epsilon * epsilon));
+  if (buckets > 0x1p32)
+    throw UsageError(
+        fmt::format("epsilon {}: a point estimate with so small an error needs more than 2^32 buckets; "
+                    "expected 0.00005 or more",
+                    epsilon));
+  return std::bit_ceil(static_cast<std::uint64_t>(buckets));
 }
 
 SamplingRequest sampling(const SizeRequest& request, std::uint64_t dimension) {
@@ -40,6 +46,13 @@ SketchConfig with_overrides(const SizeRequest& request, SketchConfig config) {
   config.seed = request.seed;
   config.validate();
   require_answerable(config);
+  // A state that is loaded may take longer.
+  constexpr std::uint64_t longest_scan_of_new = std::uint64_t{1} << 36;
+  if (config.groups(config.levels - 1) > longest_scan_of_new)
+    throw UsageError(
+        fmt::format("levels is {} and the dimension {}: a query would look at more than 2^36 items one by one, for "
+                    "minutes; expected more levels, which is the default, or a smaller dimension",
+                    config.levels, config.dimension));
   return config;
 }
 

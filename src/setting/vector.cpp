@@ -17,8 +17,8 @@ class VectorSetting : public Setting {
       : Setting({.name = "vector",
                  .model = "vector",
                  .sides = {{"n", "length of y",
-                            "indices are 0 .. N-1; costs no memory; without it any index below 2^63 is taken, at about "
-                            "twice the time and memory of a small N"}},
+                            "\nIndices are 0 to N - 1. It costs no memory. Without it every index below 2^63 is\n"
+                            "taken, at about twice the time and memory of a small N"}},
                  .operands = {{.operand = Operand::y, .rows = "n", .may_lack_rows = true}},
                  .exponents = {0.5, 1, 2},
                  .exact_exponents = {0.5, 1, 2, 4},
@@ -27,6 +27,10 @@ class VectorSetting : public Setting {
   void require_sides(const Problem& problem) const override {
     if (problem.keeps != Keeps::sketch) require_exact_length(problem, "n");
     Setting::require_sides(problem);
+  }
+  void check(const Problem& problem) const override {
+    Setting::check(problem);
+    require_dimension(problem, "n");
   }
   void size(Problem& problem, const SizeRequest& request) const override {
     if (problem.keeps != Keeps::sketch) return size_exactly(problem, request, problem.side("n"));

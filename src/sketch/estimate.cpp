@@ -9,7 +9,8 @@ namespace weir {
 
 double median_deviations(std::size_t repetitions) {
   const auto all = static_cast<double>(repetitions);
-  const auto half = static_cast<double>((repetitions + 1) / 2);
+  const std::size_t majority = (repetitions + 1) / 2;
+  const auto half = static_cast<double>(majority);
   const double log_ways = std::lgamma(all + 1) - std::lgamma(half + 1) - std::lgamma(all - half + 1);
   return std::exp((log_ways - std::log(0.01)) / (2 * half));
 }

@@ -15,6 +15,7 @@ namespace weir {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Parsed = nlohmann::json;  // finds members in logarithmic time, however many a text has
 
 constexpr std::array roles{Role::streams, Role::fixed, Role::forgotten, Role::absent};
 constexpr std::array all_keeps{Keeps::sketch, Keeps::exact, Keeps::exact_shared};
@@ -25,51 +26,67 @@ std::string excerpt(const std::string& text) {
   return Json(text.substr(0, 40)).dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
+/// The same in single quotes.
+std::string quoted(const std::string& text) {
+  std::string shown = excerpt(text);
+  shown.front() = shown.back() = '\'';
+  return shown;
+}
+
+/// A value from a file as a message may show it. (dump() of an array would go as deep as the array does.)
+std::string excerpt(const Parsed& value) {
+  if (value.is_string()) return excerpt(value.get_ref<const std::string&>());
+  if (value.is_structured()) return value.is_array() ? "an array" : "an object";
+  return value.dump();
+}
+
 /// Reads the members of one JSON object, each exactly once, and refuses what nobody has asked for.
 class Members {
  public:
-  Members(const Json& object, std::string what, const std::string& source)
+  Members(const Parsed& object, std::string what, const std::string& source)
       : object_(&object), what_(std::move(what)), source_(&source) {
     if (!object.is_object()) fail("expected an object");
   }
 
-  [[nodiscard]] const Json& at(const char* name) {
+  [[nodiscard]] const Parsed& at(const std::string& name) {
     const auto member = object_->find(name);
-    if (member == object_->end()) fail(fmt::format("has no '{}'", name));
+    if (member == object_->end()) fail(fmt::format("has no {}", quoted(name)));
     ++asked_;
     return *member;
   }
-  [[nodiscard]] const Json* find(const char* name) { return object_->contains(name) ? &at(name) : nullptr; }
-  [[nodiscard]] std::uint64_t whole(const char* name, std::uint64_t most) {
-    const Json& value = at(name);
+  [[nodiscard]] const Parsed* find(const std::string& name) { return object_->contains(name) ? &at(name) : nullptr; }
+  [[nodiscard]] std::uint64_t whole(const std::string& name, std::uint64_t most) {
+    const Parsed& value = at(name);
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() > most)
-      fail(fmt::format("'{}' is {}, expected a whole number up to {}", name, value.dump(), most));
+      fail(fmt::format("{} is {}, expected a whole number up to {}", quoted(name), excerpt(value), most));
     return value.get<std::uint64_t>();
   }
-  [[nodiscard]] std::uint32_t small(const char* name) { return static_cast<std::uint32_t>(whole(name, UINT32_MAX)); }
-  [[nodiscard]] double real(const char* name) {
-    const Json& value = at(name);
+  [[nodiscard]] std::uint32_t small(const std::string& name) {
+    return static_cast<std::uint32_t>(whole(name, UINT32_MAX));
+  }
+  [[nodiscard]] double real(const std::string& name) {
+    const Parsed& value = at(name);
     if (!value.is_number() || !std::isfinite(value.get<double>()))
-      fail(fmt::format("'{}' is {}, expected a finite number", name, value.dump()));
+      fail(fmt::format("{} is {}, expected a finite number", quoted(name), excerpt(value)));
     return value.get<double>();
   }
-  [[nodiscard]] bool flag(const char* name) {
-    const Json& value = at(name);
-    if (!value.is_boolean()) fail(fmt::format("'{}' is {}, expected true or false", name, value.dump()));
+  [[nodiscard]] bool flag(const std::string& name) {
+    const Parsed& value = at(name);
+    if (!value.is_boolean()) fail(fmt::format("{} is {}, expected true or false", quoted(name), excerpt(value)));
     return value.get<bool>();
   }
-  [[nodiscard]] std::string text(const char* name) {
-    const Json& value = at(name);
-    if (!value.is_string()) fail(fmt::format("'{}' is {}, expected a text", name, value.dump()));
+  [[nodiscard]] std::string text(const std::string& name) {
+    const Parsed& value = at(name);
+    if (!value.is_string()) fail(fmt::format("{} is {}, expected a text", quoted(name), excerpt(value)));
     return value.get<std::string>();
   }
   /// The one of `values` whose to_string() is the text.
   template <class Value, std::size_t count>
-  [[nodiscard]] Value one_of(const char* name, const std::array<Value, count>& values) {
+  [[nodiscard]] Value one_of(const std::string& name, const std::array<Value, count>& values) {
     const std::string given = text(name);
     for (const Value value : values)
       if (given == to_string(value)) return value;
-    fail(fmt::format("'{}' is {}, which this build does not know", name, excerpt(given)));
+    fail(fmt::format("{} is {}, which this build does not know", quoted(name), excerpt(given)));
   }
   /// Throws when there are members that were not asked for.
   void finish() const {
@@ -80,7 +97,7 @@ class Members {
   }
 
  private:
-  const Json* object_;
+  const Parsed* object_;
   std::string what_;
   const std::string* source_;
   std::size_t asked_ = 0;
@@ -101,7 +118,7 @@ Json json_of(const SketchConfig& sketch) {
   return json;
 }
 
-SketchConfig sketch_of(const Json& json, const std::string& source) {
+SketchConfig sketch_of(const Parsed& json, const std::string& source) {
   Members members(json, "'sketch'", source);
   SketchConfig sketch;
   sketch.dimension = members.whole("dimension", UINT64_MAX);
@@ -190,22 +207,22 @@ std::string to_text(const Problem& problem) {
 }
 
 Problem problem_of_text(std::string_view text, const std::string& source) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Parsed json = Parsed::parse(text, nullptr, false);
   if (json.is_discarded()) throw InputError(source + ": the description of the problem is no JSON object");
   Members members(json, "it", source);
   Problem problem;
   problem.setting = members.text("setting");
   problem.keeps = members.one_of("keeps", all_keeps);
-  const Json& sides = members.at("sides");
+  const Parsed& sides = members.at("sides");
   Members side_members(sides, "'sides'", source);
   for (const auto& [name, length] : sides.items())
-    problem.sides[name] = side_members.whole(name.c_str(), std::uint64_t{1} << 63);
-  const Json& operands = members.at("operands");
+    problem.sides[name] = side_members.whole(name, std::uint64_t{1} << 63);
+  const Parsed& operands = members.at("operands");
   Members operand_members(operands, "'operands'", source);
   for (const auto& [name, role] : operands.items()) {
     const std::optional<Operand> operand = find_operand(name);
     if (!operand) operand_members.fail(fmt::format("name {}, which no setting of this build has", excerpt(name)));
-    problem.roles[*operand] = operand_members.one_of(name.c_str(), roles);
+    problem.roles[*operand] = operand_members.one_of(name, roles);
   }
   problem.degree = members.small("degree");
   problem.sketch = sketch_of(members.at("sketch"), source);
@@ -213,15 +230,14 @@ Problem problem_of_text(std::string_view text, const std::string& source) {
   problem.gram.buckets = gram.whole("buckets", UINT64_MAX);
   problem.gram.exact = gram.flag("exact");
   gram.finish();
-  if (const Json* target = members.find("precision")) {
+  if (const Parsed* target = members.find("precision")) {
     Members precision(*target, "'precision'", source);
     problem.precision = PrecisionTarget{precision.real("epsilon"), precision.real("constant")};
     precision.finish();
   }
-  if (const Json* parameters = members.find("parameters")) {
+  if (const Parsed* parameters = members.find("parameters")) {
     Members parameter_members(*parameters, "'parameters'", source);
-    for (const auto& [name, value] : parameters->items())
-      problem.parameters[name] = parameter_members.text(name.c_str());
+    for (const auto& [name, value] : parameters->items()) problem.parameters[name] = parameter_members.text(name);
   }
   members.finish();
   return problem;

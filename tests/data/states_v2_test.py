@@ -68,6 +68,9 @@ class StatesV2(Case):
                     outcome = self.weir(*command)
                     self.assertEqual(outcome.code, asked["code"], outcome.err)
                     answer = outcome.json()
+                    if "x" in table["state"]["fixed"]:
+                        # The old program held a 1 in the place of such an x, and took that for it: x is not known.
+                        asked["answer"].pop("x_zero", None)
                     self.assertEqual(differences(asked["answer"], answer, tolerance), [])
                     # The norm in the cells, by the independent reader. Continuing changes it; a query about a Kronecker sketch
                     # estimates it by a TensorSketch, and --metric asks for another norm.

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
+#include "weir/setting/setting.hpp"
 
 namespace weir::mpi {
 namespace {
@@ -209,30 +211,34 @@ TEST(Distribute, LeavesNothingBehindForTheNextOne) {
 // Alice and Bob: the last rank ingests, rank 0 adds its own updates to the state it was sent.
 TEST(SendState, AStateGoesToAnotherRankAndOn) {
   const Communicator world;
-  SketchConfig config;
-  config.dimension = 1'000'000;
-  config.buckets = 64;
-  config.lanes = 8;
-  config.seed = 5;
-  const std::vector<std::uint64_t> first{1, 2, 999'999};
-  const std::vector<std::uint64_t> second{2, 77, 1};
-  const std::vector<double> deltas{3, -4, 5};
-  State all{{"vector", 6, 1}, VectorSketch(config)};
-  std::get<VectorSketch>(all.sketch).update(first, deltas);
-  std::get<VectorSketch>(all.sketch).update(second, deltas);
+  Problem problem;
+  problem.sides["n"] = 1'000'000;
+  problem.roles[Operand::y] = Role::streams;
+  problem.sketch = {.dimension = 1'000'000, .buckets = 64, .lanes = 8, .seed = 5};
+  const auto events = [](std::initializer_list<Event> list) {
+    EventBatch batch;
+    for (const Event& event : list) batch.push_back(event);
+    return batch;
+  };
+  const EventBatch first = events({{Operand::y, 1, 0, 3}, {Operand::y, 2, 0, -4}, {Operand::y, 999'999, 0, 5}});
+  const EventBatch second = events({{Operand::y, 2, 0, 3}, {Operand::y, 77, 0, -4}, {Operand::y, 1, 0, 5}});
+  State all = create_state(problem);
+  all.add(first);
+  all.add(second);
 
-  State alice{{"vector", 3, 1}, VectorSketch(config)};
-  std::get<VectorSketch>(alice.sketch).update(first, deltas);
+  State alice = create_state(problem);
+  alice.add(first);
+  alice.updates = 3;
   const int last = world.local_size() - 1;
   std::vector<std::byte> message = serialise(alice);
   if (last > 0 && world.local_rank() == last) world.local_send(message, 0);
   if (!world.local_is_root()) return;
   if (last > 0) message = world.local_receive(last);
   State bob = deserialise(message, "message of Alice");
-  std::get<VectorSketch>(bob.sketch).update(second, deltas);
-  EXPECT_EQ(config_of(bob.sketch), config);
-  EXPECT_TRUE(
-      std::ranges::equal(std::get<VectorSketch>(bob.sketch).table(), std::get<VectorSketch>(all.sketch).table()));
+  bob.add(second);
+  EXPECT_EQ(bob.updates, 3U);
+  EXPECT_EQ(bob.problem(), problem);
+  EXPECT_TRUE(std::ranges::equal(bob.array("cells of y"), all.array("cells of y")));
 }
 
 }  // namespace

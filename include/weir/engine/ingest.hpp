@@ -26,7 +26,7 @@ struct StreamSource {
   /// arrives, after the files.
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
-  std::string advice = {};      ///< Ends the complaint about an event of an operand that may not change.
+  std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
 };
 
@@ -45,9 +45,9 @@ struct Until {
   std::optional<std::chrono::nanoseconds> time = {};  ///< So long from now; a rank reads at least one batch of a file.
 };
 
-/// A stream that is read by all ranks of a communicator, in as many goes as one likes. Every event is handed to the
-/// consumer of one rank or another, or of each of them, exactly once. What the ranks believe about the files, their sizes
-/// above all, is what the root saw when the stream was opened; a rank that finds otherwise fails.
+/// A stream that is read by all ranks of a communicator, in any number of calls. Every event is handed to the consumer
+/// of one rank or another, or of each of them, exactly once. What the ranks believe about the files, their sizes above
+/// all, is what the root saw when the stream was opened; a rank that finds otherwise fails.
 class Stream {
  public:
   /// Collective. `shapes` and `default_operand` are what is taken. The communicator must outlive the stream. Throws
@@ -59,10 +59,10 @@ class Stream {
   Stream(Stream&&) noexcept;
   Stream& operator=(Stream&&) noexcept;
 
-  /// Collective: reads on until the end, or until `until` says so, and hands batches to `consume`. True when there may be
-  /// more. The batches of a file are the same in however many goes it is read. Throws on all ranks the error of the first
-  /// rank that fails, be it in reading or in `consume`; the others stop within a batch, and the stream is at its end. When
-  /// it ends and every line of it was bad, that is an InputError.
+  /// Collective: reads on until the end, or until `until` says so, and hands batches to `consume`. True when there may
+  /// be more. The batches of a file are the same in any number of calls. Throws on all ranks the error of the first
+  /// rank that fails, be it in reading or in `consume`; the others stop within a batch, and the stream is at its end.
+  /// When it ends and every line of it was bad, that is an InputError.
   bool read(const std::function<void(const EventBatch&)>& consume, const Until& until = {});
   /// Collective: of all that was read so far.
   [[nodiscard]] IngestStatistics statistics() const;

@@ -24,17 +24,18 @@ struct Sources {
   std::map<Operand, DenseMatrix> values = {};  ///< Fixed operands that the root has at hand; others need not have them.
 };
 
-/// Collective: the problem that a user has named in part becomes whole, on the root, from what the files of fixed
-/// operands say about themselves, from the setting, and from what is wanted of the sketch; and every rank gets it by one
-/// broadcast. A fixed operand that is a vector is loaded into `sources.values`. `most_keys` is the number of rows where
-/// nobody has counted them. `examine` is called on the root with the whole problem, to refuse it before anything else is
-/// read. Throws UsageError or InputError on all ranks.
+/// Collective. Completes a problem that a user has given in part, and gives every rank the same one. The root takes the
+/// shapes that the files of fixed operands state, lets the setting infer roles and sides and choose the sketch, and
+/// broadcasts the result. A fixed operand that is a vector is loaded into `sources.values`. `most_keys` is taken as the
+/// number of rows where it is not known. `examine` is called on the root with the whole problem, to refuse it before
+/// anything else is read. Throws UsageError or InputError on all ranks.
 [[nodiscard]] Problem prepare(const mpi::Communicator& communicator, Problem problem, Sources& sources,
                               const SizeRequest& request, std::uint64_t most_keys,
                               const std::function<void(const Problem&)>& examine = {});
-/// Collective: the problem of a saved state, `start` on the root, that goes on: what it does not hold and was fixed
-/// (states of version 2) is taken from `sources`, and what `sources` gives although the state holds it must be the same,
-/// which the session checks. `path` names the state, in messages. `examine` as for prepare(). Throws likewise.
+/// Collective. The problem of a saved state (`start`, on the root) that a stream goes on from. Fixed operands that the
+/// state does not hold (files of version 2) are taken from `sources`. Where `sources` gives an operand that the state
+/// holds, the two must be the same; the session checks that. `path` names the state, in messages. `examine` as for
+/// prepare(). Throws likewise.
 [[nodiscard]] Problem prepare_to_continue(const mpi::Communicator& communicator, const std::optional<State>& start,
                                           const std::string& path, Sources& sources,
                                           const std::function<void(const Problem&)>& examine = {});
@@ -74,11 +75,11 @@ class Session {
   Session& operator=(Session&&) noexcept;
 
   [[nodiscard]] const Problem& problem() const noexcept;
-  /// Reads on until the end of the stream, or until `until` says so. True when there may be more. The bits of the state do
-  /// not depend on how a stream is cut into goes, where it is read by one rank or holds whole numbers.
+  /// Reads on until the end of the stream, or until `until` says so. True when there may be more. When one rank reads
+  /// the stream, or it holds whole numbers, the bits of the state are the same in one call as in many.
   bool advance(const Until& until = {});
-  /// Merges what the ranks have so far: the root's state becomes that of all events up to now, and the others go on from
-  /// zero. The state it returns is complete on the root; elsewhere it is this rank's part.
+  /// Merges what the ranks have read so far. The root's state is then that of all events up to now, and the others go
+  /// on from zero. The state it returns is complete on the root; elsewhere it is this rank's part.
   const State& snapshot();
   /// Merges, then answers; the answer is on the root. A draw with `verify` or `show_exact` reads files of fixed operands
   /// again where the operands are not held. Throws UsageError for a question that the state cannot answer.

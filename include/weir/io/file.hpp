@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,9 +43,19 @@ class InputFile {
 /// opened.
 void require_creatable(const std::string& path);
 
-/// Writes a file that appears under its name only when it is complete: a temporary name in the same directory, then
-/// fsync, rename, and fsync of the directory. A symbolic link is followed. A device or a pipe ("/dev/stdout") is
-/// written to directly.
+/// Removes the temporary files of all OutputFiles of this process. Async-signal-safe: a program calls it in its handlers
+/// of the signals that end it; the library installs none. What these OutputFiles do afterwards is not defined, except
+/// that nothing appears under the names that they were to write.
+void remove_temporary_files_now() noexcept;
+
+/// Writes a file that appears under its name only when it is complete: a file without a name in the same directory, then
+/// fsync, a temporary name, rename, and fsync of the directory. Whatever ends the process before commit(), nothing is
+/// left. A signal that comes in the microseconds of the temporary name, or at any time on a file system that has no
+/// files without a name (no O_TMPFILE), leaves "weir-PID-RANDOM.tmp" unless its handler calls
+/// remove_temporary_files_now().
+///
+/// A symbolic link is followed; one to a file that does not exist creates that file. A device or a pipe ("/dev/stdout")
+/// is written to directly.
 class OutputFile {
  public:
   /// Throws InputError "PATH: reason" when it cannot be created.
@@ -56,9 +67,10 @@ class OutputFile {
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   /// True for a device or a pipe.
-  [[nodiscard]] bool is_direct() const noexcept { return temporary_.empty(); }
+  [[nodiscard]] bool is_direct() const noexcept { return direct_; }
 
-  /// Appends. Unbuffered: hand over large pieces. Throws InputError (no space left on device, ...).
+  /// Appends. Unbuffered: hand over large pieces. Throws InputError: no space left on the device, or a file larger than
+  /// the process may write (where it ignores SIGXFSZ, which ends it otherwise).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
   /// Overwrites bytes that were written before (a header whose counts are known only at the end). Not for devices and
@@ -69,10 +81,13 @@ class OutputFile {
   void commit();
 
  private:
-  std::string path_;       ///< As given, for messages.
-  std::string target_;     ///< With symbolic links resolved.
-  std::string temporary_;  ///< Empty: writing directly.
+  class TemporaryName;
+
+  std::string path_;    ///< As given, for messages.
+  std::string target_;  ///< With symbolic links resolved.
+  bool direct_ = false;
   int descriptor_ = -1;
+  std::unique_ptr<TemporaryName> temporary_;  ///< Null while the file has no name.
 };
 
 }  // namespace weir

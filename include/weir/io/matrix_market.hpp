@@ -45,9 +45,9 @@ inline constexpr std::uint64_t matrix_market_dense_limit = std::uint64_t{1} << 2
 /// Reads a whole Matrix Market file into a dense matrix: array or coordinate; real, integer or pattern (entries 1);
 /// general, symmetric or skew-symmetric. Entries that are listed twice are added up. Blank lines and lines that begin
 /// with % may be anywhere behind the banner; no line is longer than 4096 bytes. The values of an `integer` matrix are
-/// whole, and no whole number is taken that a double does not hold exactly (all up to 2^53 are held). Throws InputError naming the line
-/// and what was expected. An array file allocates only what its own size warrants (two bytes an entry at least), a
-/// coordinate file at most matrix_market_dense_limit.
+/// whole, and a whole number that a double does not hold exactly is refused (all up to 2^53 are held). Throws
+/// InputError naming the line and what was expected. An array file allocates only what its own size warrants (two bytes
+/// an entry at least), a coordinate file at most matrix_market_dense_limit.
 [[nodiscard]] DenseMatrix load_matrix_market(const std::string& path);
 
 }  // namespace weir

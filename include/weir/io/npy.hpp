@@ -53,7 +53,8 @@ inline constexpr std::size_t npy_prefix = 12;
                                               std::uint64_t j, double value);
 
 /// Reads a whole .npy file. Throws InputError naming the file and the byte or the entry: a header as above, a size
-/// other than it promises, an entry that is not finite or an integer that a double does not hold exactly. Allocates no more than eight times the size of the file.
+/// other than it promises, an entry that is not finite, or an integer that a double does not hold exactly. Allocates no
+/// more than eight times the size of the file.
 [[nodiscard]] DenseMatrix load_npy(const std::string& path);
 
 }  // namespace weir

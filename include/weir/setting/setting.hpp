@@ -18,7 +18,7 @@ namespace weir {
 struct SideUse {
   std::string name;
   std::string meaning;
-  std::string note = {};  ///< For help: what happens without it.
+  std::string note = {};  ///< For the help, with \n where a line is to end.
 };
 
 /// An operand of a setting.
@@ -37,20 +37,21 @@ struct SettingTraits {
   std::string model;        ///< For users: "kronecker".
   std::string method = {};  ///< For users, where the model has several: "streaming".
   std::vector<SideUse> sides;
-  std::vector<OperandUse> operands;        ///< The first that streams is what a file of numbers means.
+  std::vector<OperandUse> operands;        ///< Files of numbers (.npy, .mtx) hold the first one that streams.
   std::vector<double> exponents{2};        ///< p that sketches can draw by.
   std::vector<double> exact_exponents{2};  ///< p that exact states can draw by.
   bool draws_rows = false;                 ///< Rows in a metric, in place of entries of y.
-  bool has_sketch_of_y = true;             ///< Not only operands: precision, draws without replacement, moments.
+  bool has_sketch_of_y = true;             ///< For precision, draws without replacement, moments.
   bool has_gram = false;                   ///< Keeps Gram matrices.
   bool has_softmax = false;                ///< Exact states draw by exp(y_i).
   bool exact_draws = true;                 ///< Has exact states.
-  std::string advice = {};                 ///< Ends the complaint about events of an operand that may not change.
+  std::string advice = {};                 ///< Added to the message about an event of an operand that may not change.
 };
 
 /// What it means to measure something: which events of which operands make it up, what a state of it keeps, how large
 /// that is, and what may be asked. One object for each, without state, found by name; a new setting derives from this,
-/// in a file of its own, and is listed in registry.cpp or added by add_setting().
+/// in a file of its own, and is listed in src/setting/setting.cpp or added by add_setting(). .github/CONTRIBUTING.md
+/// says how.
 class Setting {
  public:
   explicit Setting(SettingTraits traits) : traits_(std::move(traits)) {}
@@ -65,8 +66,8 @@ class Setting {
   /// Whether it is the one to choose, of the settings of one model, for a problem that names fixed operands and what is
   /// kept, but no method. The first that says yes is taken.
   [[nodiscard]] virtual bool suits(const Problem&) const { return true; }
-  /// Fills in roles that are missing, and sides that follow from others or, as rows nobody counts, from `most_keys`. The
-  /// length of an exact state is never guessed.
+  /// Fills in missing roles, and missing sides that follow from others. A number of rows that nobody has counted
+  /// becomes `most_keys`; in an exact state it stays missing, as it is never guessed there.
   virtual void infer(Problem& problem, std::uint64_t most_keys) const;
   /// Throws UsageError when a side is missing, or is not 1 to 2^63.
   virtual void require_sides(const Problem& problem) const;
@@ -85,7 +86,7 @@ class Setting {
   [[nodiscard]] virtual std::vector<ArrayLayout> layout(const Problem& problem) const = 0;
   /// The state of no event, of one of the parties whose states make up the whole. Throws UsageError, std::bad_alloc.
   [[nodiscard]] virtual std::unique_ptr<Kept> make(const Problem& problem, Party party) const = 0;
-  /// True where every party must be given every event; else one or another is.
+  /// True when every party must be given every event; otherwise each event goes to one party.
   [[nodiscard]] virtual bool gives_every_party_every_event(const Problem&) const { return false; }
 
   /// Doubles that the first party needs besides its state to answer.
@@ -96,9 +97,9 @@ class Setting {
   [[nodiscard]] virtual std::string describe_memory(const Problem& problem) const;
   /// The sides of y, for reports: {n}, or {n1, n2} where it is a matrix.
   [[nodiscard]] virtual std::vector<std::uint64_t> shape_of_y(const Problem& problem) const;
-  /// Columns of all sketched matrices together: so many times the cells of a vector's sketch.
+  /// Columns of all sketched matrices together. The sketch has that many times the cells of a vector's sketch.
   [[nodiscard]] virtual std::uint64_t columns_of_sketch(const Problem&) const { return 1; }
-  /// In what two problems differ so that their vectors have no inner product; empty when they have one.
+  /// Says why the vectors of two problems have no inner product; empty when they have one.
   [[nodiscard]] virtual std::string describe_inner_difference(const Problem& a, const Problem& b) const;
   /// Throws UsageError when a state of the problem cannot answer the question, as far as can be known without a state.
   virtual void check_question(const Problem& problem, const Question& question) const;

@@ -9,7 +9,7 @@
 
 namespace weir {
 
-/// What a user wants of a sketch, and what of its shape the user has fixed. A setting makes a SketchConfig of it.
+/// What a user wants of a sketch, and the sizes that the user has set. A setting chooses the SketchConfig from it.
 struct SizeRequest {
   // Draws.
   std::uint32_t samples = 8;

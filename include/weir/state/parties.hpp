@@ -26,9 +26,9 @@ struct PlacedValue {
   std::uint64_t index = 0;
 };
 
-/// What a state may ask of the parties that hold its other parts, while it answers a question. Every member but party()
-/// is collective: all parties call it, in the same order. The engine implements it over MPI; lone_party() is for a state
-/// that is in one place.
+/// What a state may ask, while it answers a question, of the parties that hold its other parts. Every member but
+/// party() is collective: all parties call it, in the same order. The engine implements it over MPI; lone_party() is
+/// for a state that is in one place.
 class Parties {
  public:
   virtual ~Parties() = default;
@@ -53,28 +53,29 @@ class Parties {
   [[nodiscard]] virtual std::uint64_t sum_everywhere(std::uint64_t value) = 0;
   /// The largest of all parties' values, on all parties.
   [[nodiscard]] virtual double largest(double value) = 0;
-  /// For each element the largest value of all parties, and what its party gave as its index; of equal ones that of the
-  /// lowest party. On all parties.
+  /// For each element: the largest value that any party gave, with the number of that party and the index that it gave.
+  /// Of equal values, that of the lowest party. On all parties.
   [[nodiscard]] virtual std::vector<PlacedValue> largest_of_each(std::span<const double> values,
                                                                  std::span<const std::uint64_t> indices) = 0;
-  /// The first party's numbers, on all parties.
+  /// Gives all parties the numbers of the first one.
   virtual void broadcast(std::vector<std::uint64_t>& values) = 0;
   virtual void broadcast(std::vector<double>& values) = 0;
-  /// On the first party what each party gave, in their order; elsewhere nothing.
+  /// Returns on the first party what each party gave, in the order of the parties; elsewhere an empty vector.
   [[nodiscard]] virtual std::vector<std::vector<std::byte>> gather(std::span<const std::byte> bytes) = 0;
 
   /// True where the file of a fixed operand is at hand, so that read_again() can read it.
   [[nodiscard]] virtual bool can_read_again(Operand operand) const = 0;
   /// True where that file is an array, in which every row comes once and whole.
   [[nodiscard]] virtual bool has_rows_once(Operand operand) const = 0;
-  /// Throws InputError on all parties when `doubles` more numbers on each would not fit into memory; `what` they are.
+  /// Throws InputError on all parties when `doubles` more numbers on each would not fit into memory. `what` says what
+  /// the numbers are, for the message.
   virtual void require_memory(std::uint64_t doubles, const std::string& what) = 0;
-  /// Reads the file of a fixed operand once more and gives every event of it to one party or another. Throws on all
-  /// parties what reading, or `consume`, throws on one.
+  /// Reads the file of a fixed operand once more and gives every event of it to one party or another. An error of
+  /// reading, or of `consume`, on one party is thrown on all of them.
   virtual void read_again(Operand operand, const std::function<void(const EventBatch&)>& consume) = 0;
 };
 
-/// A party that has no others and no files.
+/// For a state that is in one place: a single party, without files.
 [[nodiscard]] Parties& lone_party();
 
 }  // namespace weir

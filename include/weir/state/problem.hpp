@@ -17,8 +17,8 @@ namespace weir {
 enum class Role : std::uint8_t {
   streams,    ///< Events change it, and the state holds what they have made of it.
   fixed,      ///< Given whole before the stream. The state holds it, and no event may change it.
-  forgotten,  ///< Events change it, but the state does not hold what has come (states of old files).
-  absent,     ///< It neither streams nor does the state hold it (X that is the identity; what old files did not keep).
+  forgotten,  ///< Events change it, but the state does not hold their sum (states from files of version 2).
+  absent,     ///< It does not stream, and the state lacks it: X that is the identity; see version 2 of the format.
 };
 /// "streams", "fixed", "forgotten", "absent".
 [[nodiscard]] std::string_view to_string(Role role) noexcept;
@@ -32,7 +32,7 @@ enum class Keeps : std::uint8_t {
 /// "sketch", "exact", "exact-shared".
 [[nodiscard]] std::string_view to_string(Keeps keeps) noexcept;
 
-/// What the sketch of a state was sized for that draws by Algorithm 2; see PrecisionOptions.
+/// The epsilon and C that a sketch was sized for whose state draws by Algorithm 2 of the paper; see PrecisionOptions.
 struct PrecisionTarget {
   double epsilon = 0;   ///< In (0, 1).
   double constant = 0;  ///< C, above 0 and finite.
@@ -49,11 +49,11 @@ struct Problem {
   /// Lengths by the names that the setting gives them: n and d, or n1, n2, d1, d2. Each 1 to 2^63.
   std::map<std::string, std::uint64_t, std::less<>> sides = {};
   std::map<Operand, Role> roles = {};
-  std::uint32_t degree = 1;  ///< 2 where rows are lifted, so that draws have the law |y_i|^(2 p); else 1.
-  SketchConfig sketch = {};  ///< Its dimension follows from the sides. Of an exact state only p and the seed count.
-  GramConfig gram = {};      ///< Of the settings that keep Gram matrices.
-  std::optional<PrecisionTarget> precision = {};  ///< Exactly where the law of the scales is `uniform`.
-  std::map<std::string, std::string, std::less<>> parameters = {};  ///< What only one setting knows about.
+  std::uint32_t degree = 1;  ///< 2 where each row is replaced by the products of its entries (law |y_i|^(2 p)); else 1.
+  SketchConfig sketch = {};  ///< Its dimension follows from the sides. An exact state uses only p and the seed.
+  GramConfig gram = {};      ///< Used by the settings that keep Gram matrices.
+  std::optional<PrecisionTarget> precision = {};  ///< Present if and only if the law of the scales is `uniform`.
+  std::map<std::string, std::string, std::less<>> parameters = {};  ///< Values that only this setting knows.
 
   bool operator==(const Problem&) const = default;
 
@@ -73,8 +73,8 @@ struct Problem {
 [[nodiscard]] Problem problem_of_text(std::string_view text, const std::string& source);
 /// 64-bit digest of to_text(), equal on parties that may merge.
 [[nodiscard]] std::uint64_t fingerprint_of(const Problem& problem);
-/// Account of the first thing in which two problems of one setting differ ("seed: 1 against 2", "A: fixed against
-/// streamed"); empty when their states may be added.
+/// Says in what two problems of one setting differ first ("seed: 1 against 2", "A: fixed against streamed"); empty when
+/// their states may be added.
 [[nodiscard]] std::string describe_difference(const Problem& a, const Problem& b);
 
 }  // namespace weir

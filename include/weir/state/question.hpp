@@ -28,7 +28,7 @@ struct EntryIndex {
   return {coordinate.index, coordinate.column};
 }
 
-/// The metric M of --model rows, which may depend on the rows.
+/// The metric M by which --model rows draws. It may depend on the rows.
 struct MetricChoice {
   /// M = (A^T A)^-1. Otherwise `given`, and without that the identity.
   bool leverage = false;
@@ -46,8 +46,8 @@ struct DrawQuestion {
   std::uint32_t samples = 8;         ///< At most so many draws; at least 1.
   double threshold = 1;              ///< T of the acceptance test of the perfect sampler.
   bool without_replacement = false;  ///< The samples are distinct indices.
-  bool softmax = false;              ///< The law exp(y_i), of exact states of y.
-  MetricChoice metric = {};          ///< Where rows are drawn.
+  bool softmax = false;              ///< The law exp(y_i); only exact states of y have it.
+  MetricChoice metric = {};          ///< Used where rows are drawn.
   /// Put exact values in the place of estimates where the operands are at hand.
   bool verify = false;
   /// Leave the estimates and show exact values beside them.
@@ -64,11 +64,11 @@ struct ExactQuestion {
 struct Question {
   std::optional<DrawQuestion> draw = {};
   bool norm = false;                        ///< ||y||_2; of rows ||A||_F.
-  std::size_t top = 0;                      ///< So many of the largest entries.
+  std::size_t top = 0;                      ///< How many of the largest entries are wanted.
   std::vector<EntryIndex> points = {};      ///< The values of these entries.
   std::vector<double> moments = {};         ///< sum |y_i|^q for each of these q.
   const State* inner = nullptr;             ///< The inner product with the y of this state.
-  std::optional<ExactQuestion> exact = {};  ///< Of exact states, and of states that can verify.
+  std::optional<ExactQuestion> exact = {};  ///< For exact states, and states that can verify.
 };
 
 /// The true value of an entry and, where the norm is known, its probability.

@@ -55,7 +55,7 @@ class Kept {
   /// Adds events. Throws InputError for events that are not of the problem, and for sums that overflow.
   virtual void add(const EventBatch& batch) = 0;
 
-  /// False where the file of a fixed operand is not to be read before the stream, but when a question is answered.
+  /// False when the file of a fixed operand is read while a question is answered, and not before the stream.
   [[nodiscard]] virtual bool takes_fixed(Operand) const { return true; }
   /// Called before the events of a fixed operand come, from its file.
   virtual void begin_fixed(Operand) {}
@@ -64,25 +64,26 @@ class Kept {
   /// Called once all fixed operands are there: read, or loaded. Works out what follows from them.
   virtual void finish_fixed() {}
 
-  /// What makes the numbers too large or too small to be measured; empty when nothing does. Of a merged state, on the
-  /// first party.
+  /// Says why the numbers are too large or too small to be measured; empty when they are not. Called on the first
+  /// party, of a merged state.
   [[nodiscard]] virtual std::string describe_range_problem() const { return {}; }
-  /// The operands that are zero, so that y is.
+  /// The operands that are zero. If there is one, y is zero.
   [[nodiscard]] virtual OperandSet zero_operands() const { return {}; }
-  /// What forbids to multiply the state by `coefficient`, or, where `has_others`, to add others to it, besides what the
-  /// layout says; empty when nothing does.
+  /// Says why the state cannot be multiplied by `coefficient` or, where `has_others`, why no others can be added to it;
+  /// empty when that can be done. What the layout says is checked elsewhere.
   [[nodiscard]] virtual std::string describe_combine_problem(const Problem& problem, double coefficient,
                                                              bool has_others) const;
-  /// ||y||_2 as draws report it, of rows ||A||_F; none where there is no y yet.
+  /// ||y||_2 as draws report it, ||A||_F where rows are drawn; none where there is no y yet.
   [[nodiscard]] virtual std::optional<double> norm() const { return std::nullopt; }
-  /// The sketch of y alone, multiplied out where need be; none where the state has no sketch of y.
+  /// The sketch of y alone, which is multiplied out first where the state keeps operands; none where the state has no
+  /// sketch of y.
   [[nodiscard]] virtual std::optional<VectorSketch> sketch_of_y() const { return std::nullopt; }
   /// True where the state is nothing but a sketch of y, so that it may be taken for that of any y.
   [[nodiscard]] virtual bool is_sketch_of_y() const { return false; }
   /// True where an ExactQuestion can be answered, now, with the help of `parties`.
   [[nodiscard]] virtual bool can_verify(const Parties& parties) const;
-  /// Collective. Answers on the first party; elsewhere the result is empty. Throws UsageError for what this kind does not
-  /// answer, InputError for numbers that cannot be measured; on all parties alike.
+  /// Collective. The answer is on the first party; elsewhere it is empty. Throws on all parties: UsageError for what
+  /// this kind does not answer, InputError for numbers that cannot be measured.
   [[nodiscard]] virtual Answer answer(const Question& question, Parties& parties) const = 0;
 
   // A part that is no sum: a bounded list, say. By default there is none.
@@ -90,7 +91,7 @@ class Kept {
   [[nodiscard]] virtual std::vector<std::byte> other_part() const { return {}; }
   /// Adds the other part of another state to this one's. Throws InputError when the bytes are not of such a part.
   virtual void merge_other_part(std::span<const std::byte> bytes);
-  /// Forgets it: it has been handed to another party.
+  /// Empties it, after another party has got it.
   virtual void clear_other_part() {}
 
  protected:
@@ -138,12 +139,12 @@ class State {
   /// The numbers of the array called `name`; throws UsageError when there is none.
   [[nodiscard]] std::span<double> array(std::string_view name) const;
 
-  std::uint64_t updates = 0;  ///< Events that went in, of all parties.
+  std::uint64_t updates = 0;  ///< Events that were added, by all parties. The caller of add() counts them.
   std::uint64_t ranks = 1;    ///< Parties that it was merged from.
 
   /// Adds events; see Kept::add.
   void add(const EventBatch& batch) { kept_->add(batch); }
-  /// The same state as the part of one of several parties. Only where no array is cut among the parties (std::logic_error).
+  /// This state as the part that one of several parties holds. Throws std::logic_error when an array is cut among them.
   [[nodiscard]] State as_part(Party party) &&;
   /// *this += coefficient * other, operands that are fixed kept once; their updates are counted. Throws InputError that
   /// says what differs, or why it cannot be. `other` may be *this.
@@ -154,7 +155,7 @@ class State {
   void require_range() const;
   /// See Kept::answer. Throws as require_range() first, on all parties.
   [[nodiscard]] Answer answer(const Question& question, Parties& parties = lone_party()) const;
-  /// True where the array is of an operand that is fixed.
+  /// True when the operand of the array is fixed.
   [[nodiscard]] bool is_fixed(const ArrayLayout& layout) const { return problem_.role(layout.operand) == Role::fixed; }
 
  private:
@@ -173,13 +174,13 @@ struct ArrayShare {
 /// Doubles of all arrays of one party, at most; the largest number when they do not fit into one.
 [[nodiscard]] std::uint64_t doubles_of(const std::vector<ArrayLayout>& layout, Party party) noexcept;
 
-/// Account of the first thing in which two states differ that must be equal for them to be added: what they hold, their
-/// problems, and operands that are fixed, number by number. Empty when they can be added.
+/// Says in what two states differ first that must be equal for them to be added: what they hold, their problems, and
+/// operands that are fixed, number by number. Empty when they can be added.
 [[nodiscard]] std::string describe_difference(const State& a, const State& b);
 /// The name of the first array with a number that is not finite, and the place of that; none when all are finite.
 [[nodiscard]] std::optional<std::pair<std::string, std::uint64_t>> find_not_finite(const State& state);
-/// Why `state`, times `coefficient`, cannot be a term of a sum; empty when it can. `is_first`: there are no terms before
-/// it. `is_only`: there are no others at all.
+/// Says why `state`, times `coefficient`, cannot be a term of a sum; empty when it can. `is_first`: no term comes
+/// before it. `is_only`: it is the only term.
 [[nodiscard]] std::string describe_combine_problem(const State& state, double coefficient, bool is_first, bool is_only);
 
 }  // namespace weir

@@ -17,7 +17,7 @@ namespace weir {
 /// Which operands a StreamingState holds.
 struct StreamingOperands {
   Operand streamed = Operand::A1;  ///< A1 or A2.
-  bool holds_streamed = true;      ///< All that has come of it: entries of y can be verified.
+  bool holds_streamed = true;      ///< Its sums: entries of y can be verified.
   bool holds_fixed = true;         ///< The other factor and X: events can be added.
 };
 
@@ -26,7 +26,8 @@ struct StreamingOperands {
 /// A1, A2 and X as far as they are held. X is the identity until events of it come.
 class StreamingState : public KeptAs<StreamingState> {
  public:
-  /// Throws as StreamedFactor and VectorSketch do. Without the fixed operands d1 and d2 of `shape` do not count.
+  /// Throws as StreamedFactor and VectorSketch do. Where the fixed operands are not held, d1 and d2 are
+  /// ignored.
   StreamingState(const KroneckerShape& shape, const StreamingOperands& operands, const SketchConfig& config,
                  const std::optional<PrecisionTarget>& precision, Party party);
   [[nodiscard]] static std::vector<ArrayLayout> layout(const KroneckerShape& shape, const StreamingOperands& operands,

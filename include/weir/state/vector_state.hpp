@@ -28,7 +28,7 @@ struct Updates {
 /// delta) is the change (i, delta * x[j]), and a row a that comes or leaves is the change (i, weight * <a, x>).
 class ProductUpdates {
  public:
-  /// An x of d entries, zeros so far. d = 0: not known, and no event can be taken.
+  /// x has d entries, 0 until set_x(). With d = 0 the length of x is not known, and events are refused.
   explicit ProductUpdates(std::uint64_t d) : x_(static_cast<std::size_t>(d)) {}
 
   /// Throws UsageError when `operand` is not x or `values` has another length, InputError as check().

@@ -95,7 +95,8 @@ struct ReadOptions {
 /// A .npy file, as in io/npy.hpp, is a stream of the rows of an array: row k is the event that row k of the default
 /// operand comes. Where that is a vector the array must be 1-d or have one row or column, and each of its entries but
 /// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite, or
-/// has an integer that a double does not hold exactly, counts as a bad line; an array of another shape than the operand's, or than the file has data for, ends the reading.
+/// has an integer that a double does not hold exactly, counts as a bad line; an array of another shape than the
+/// operand's, or than the file has data for, ends the reading.
 ///
 /// Reads events from files (text, binary records, Matrix Market, .npy, gzip of them; told apart by content) or from
 /// standard input ("-", whole, whatever the slice). One pass, bounded memory.

@@ -1,4 +1,4 @@
-#include "model/panel_kernels.hpp"
+#include "state/panel_kernels.hpp"
 
 #include <gtest/gtest.h>
 

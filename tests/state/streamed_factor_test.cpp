@@ -1,4 +1,4 @@
-#include "weir/model/streamed_factor.hpp"
+#include "weir/state/streamed_factor.hpp"
 
 #include <gtest/gtest.h>
 
@@ -50,8 +50,8 @@ EventBatch entries_of(Operand operand, const DenseMatrix& matrix) {
   return batch;
 }
 
-/// A setting with its operands, the streamed factor as a stream of batches.
-struct Setting {
+/// The operands of a y, the streamed factor as a stream of batches.
+struct Operands {
   KroneckerShape shape;
   Operand streamed;
   DenseMatrix x, fixed, factor;
@@ -82,15 +82,15 @@ struct Setting {
     sketch.update(keys, y());
     return sketch;
   }
-  [[nodiscard]] StreamedFactorModel party(std::uint32_t number, std::uint32_t count) const {
-    StreamedFactorModel model(shape, streamed, x, {number, count});
+  [[nodiscard]] StreamedFactor party(std::uint32_t number, std::uint32_t count) const {
+    StreamedFactor model(shape, streamed, x, {number, count});
     model.add_fixed(rows_of(model.fixed(), fixed));
     model.multiply();
     return model;
   }
   /// Every party has seen the whole stream.
-  [[nodiscard]] std::vector<StreamedFactorModel> parties(std::uint32_t count, VectorSketch& sum) const {
-    std::vector<StreamedFactorModel> models;
+  [[nodiscard]] std::vector<StreamedFactor> parties(std::uint32_t count, VectorSketch& sum) const {
+    std::vector<StreamedFactor> models;
     for (std::uint32_t r = 0; r < count; ++r) {
       models.push_back(party(r, count));
       VectorSketch part(sum.config());
@@ -101,41 +101,41 @@ struct Setting {
   }
 };
 
-Setting make_setting(const KroneckerShape& shape, Operand streamed, std::uint64_t seed) {
+Operands make_operands(const KroneckerShape& shape, Operand streamed, std::uint64_t seed) {
   const DenseMatrix a1 = random_matrix(shape.n1, shape.d1, seed), a2 = random_matrix(shape.n2, shape.d2, seed + 1);
   const bool a1_streams = streamed == Operand::A1;
-  Setting setting{shape, streamed, random_matrix(shape.d1, shape.d2, seed + 2), a1_streams ? a2 : a1,
-                  a1_streams ? a1 : a2};
-  setting.stream.push_back(rows_of(streamed, setting.factor));
-  return setting;
+  Operands operands{shape, streamed, random_matrix(shape.d1, shape.d2, seed + 2), a1_streams ? a2 : a1,
+                    a1_streams ? a1 : a2};
+  operands.stream.push_back(rows_of(streamed, operands.factor));
+  return operands;
 }
 
-void expect_sketch(const Setting& setting, std::uint32_t parties, std::uint32_t lanes = 8) {
-  VectorSketch sum(setting.config(lanes));
-  std::ignore = setting.parties(parties, sum);
-  EXPECT_TRUE(std::ranges::equal(sum.table(), setting.expected(lanes).table())) << parties << " parties";
+void expect_sketch(const Operands& operands, std::uint32_t parties, std::uint32_t lanes = 8) {
+  VectorSketch sum(operands.config(lanes));
+  std::ignore = operands.parties(parties, sum);
+  EXPECT_TRUE(std::ranges::equal(sum.table(), operands.expected(lanes).table())) << parties << " parties";
 }
 
 /// The same stream, `rows` rows to a batch.
-void cut_stream(Setting& setting, std::size_t rows) {
-  setting.stream.clear();
-  for (std::uint64_t i = 0; i < setting.n(); ++i) {
-    if (i % rows == 0) setting.stream.emplace_back();
-    setting.stream.back().rows.push_back(setting.streamed, i, 1, row_of(setting.factor, i));
+void cut_stream(Operands& operands, std::size_t rows) {
+  operands.stream.clear();
+  for (std::uint64_t i = 0; i < operands.n(); ++i) {
+    if (i % rows == 0) operands.stream.emplace_back();
+    operands.stream.back().rows.push_back(operands.streamed, i, 1, row_of(operands.factor, i));
   }
 }
 
 /// The same factor, in a mixture of entries and rows that come, change and leave, in batches that cut through rows.
-void shuffle_stream(Setting& setting, std::uint64_t seed) {
+void shuffle_stream(Operands& operands, std::uint64_t seed) {
   std::mt19937_64 random(seed);
-  const DenseMatrix& a = setting.factor;
+  const DenseMatrix& a = operands.factor;
   const DenseMatrix other = random_matrix(a.rows, a.columns, seed + 1);
   std::vector<EventBatch> pieces;
   const auto add_row = [&](std::uint64_t i, double weight, std::span<const double> values) {
-    pieces.emplace_back().rows.push_back(setting.streamed, i, weight, values);
+    pieces.emplace_back().rows.push_back(operands.streamed, i, weight, values);
   };
   const auto add_entry = [&](std::uint64_t i, std::uint64_t j, double delta) {
-    pieces.emplace_back().push_back({setting.streamed, i, j, delta});
+    pieces.emplace_back().push_back({operands.streamed, i, j, delta});
   };
   for (std::uint64_t i = 0; i < a.rows; ++i) {
     if (i % 3 == 0) {  // a row that leaves again
@@ -152,151 +152,152 @@ void shuffle_stream(Setting& setting, std::uint64_t seed) {
     }
   }
   std::ranges::shuffle(pieces, random);
-  setting.stream.assign(1, {});
+  operands.stream.assign(1, {});
   for (const EventBatch& piece : pieces) {
-    if (random() % 40 == 0) setting.stream.emplace_back();
-    if (piece.size() > 0) setting.stream.back().push_back(piece[0]);
+    if (random() % 40 == 0) operands.stream.emplace_back();
+    if (piece.size() > 0) operands.stream.back().push_back(piece[0]);
     if (!piece.rows.empty())
-      setting.stream.back().rows.push_back(setting.streamed, piece.rows.i[0], piece.rows.weights[0], piece.rows.row(0));
+      operands.stream.back().rows.push_back(operands.streamed, piece.rows.i[0], piece.rows.weights[0],
+                                            piece.rows.row(0));
   }
 }
 
-TEST(StreamedFactorModel, SketchesYForAnyNumberOfParties) {
+TEST(StreamedFactor, SketchesYForAnyNumberOfParties) {
   // Sides that are no multiples of panels or of parties, and more rows than are taken together (64).
   const KroneckerShape shape{.n1 = 69, .n2 = 75, .d1 = 3, .d2 = 5};
   for (const Operand streamed : {Operand::A1, Operand::A2})
-    for (const std::uint32_t parties : {1u, 2u, 3u, 4u, 7u}) expect_sketch(make_setting(shape, streamed, 1), parties);
+    for (const std::uint32_t parties : {1u, 2u, 3u, 4u, 7u}) expect_sketch(make_operands(shape, streamed, 1), parties);
 }
 
-TEST(StreamedFactorModel, TakesEntriesAndRowsInAnyMixture) {
+TEST(StreamedFactor, TakesEntriesAndRowsInAnyMixture) {
   const KroneckerShape shape{.n1 = 73, .n2 = 69, .d1 = 6, .d2 = 2};
   for (const Operand streamed : {Operand::A1, Operand::A2}) {
-    Setting setting = make_setting(shape, streamed, 2);
+    Operands operands = make_operands(shape, streamed, 2);
     for (const std::uint64_t seed : {3u, 4u}) {
-      shuffle_stream(setting, seed);
-      ASSERT_GT(setting.stream.size(), 1u);
-      for (const std::uint32_t parties : {1u, 3u}) expect_sketch(setting, parties);
+      shuffle_stream(operands, seed);
+      ASSERT_GT(operands.stream.size(), 1u);
+      for (const std::uint32_t parties : {1u, 3u}) expect_sketch(operands, parties);
     }
-    setting.stream = {entries_of(streamed, setting.factor)};
-    expect_sketch(setting, 2);
+    operands.stream = {entries_of(streamed, operands.factor)};
+    expect_sketch(operands, 2);
   }
 }
 
-TEST(StreamedFactorModel, TilesTogetherMakeTheRow) {
+TEST(StreamedFactor, TilesTogetherMakeTheRow) {
   // A row of y longer than a tile, and lanes of every kind.
-  const Setting setting = make_setting({.n1 = 3, .n2 = 1200, .d1 = 2, .d2 = 2}, Operand::A1, 6);
-  for (const std::uint32_t lanes : {1u, 2u, 8u, 24u}) expect_sketch(setting, 1, lanes);
-  expect_sketch(setting, 2);
+  const Operands operands = make_operands({.n1 = 3, .n2 = 1200, .d1 = 2, .d2 = 2}, Operand::A1, 6);
+  for (const std::uint32_t lanes : {1u, 2u, 8u, 24u}) expect_sketch(operands, 1, lanes);
+  expect_sketch(operands, 2);
 }
 
-TEST(StreamedFactorModel, NarrowSlicesAndSingleRowsOnEveryTarget) {
+TEST(StreamedFactor, NarrowSlicesAndSingleRowsOnEveryTarget) {
   testing::for_each_simd_target([](const std::string& target) {
     SCOPED_TRACE(target);
     // On both sides of the width where rows become runs, of a cache line and of a panel.
     for (const std::uint64_t m : {1u, 5u, 8u, 9u, 15u, 16u, 33u, 65u}) {
-      Setting setting = make_setting({.n1 = 69, .n2 = m, .d1 = 9, .d2 = 2}, Operand::A1, m);
+      Operands operands = make_operands({.n1 = 69, .n2 = m, .d1 = 9, .d2 = 2}, Operand::A1, m);
       for (const std::size_t rows : {1u, 3u, 69u}) {
-        cut_stream(setting, rows);
-        expect_sketch(setting, 1);
-        expect_sketch(setting, 2);
+        cut_stream(operands, rows);
+        expect_sketch(operands, 1);
+        expect_sketch(operands, 2);
       }
     }
   });
 }
 
-TEST(StreamedFactorModel, BatchesOfRealNumbersMakeTheSameBits) {
+TEST(StreamedFactor, BatchesOfRealNumbersMakeTheSameBits) {
   testing::for_each_simd_target([](const std::string& target) {
     SCOPED_TRACE(target);
     for (const std::uint64_t m : {5u, 40u, 100u}) {
-      Setting setting = make_setting({.n1 = 21, .n2 = m, .d1 = 9, .d2 = 3}, Operand::A1, 19);
-      for (DenseMatrix* matrix : {&setting.x, &setting.fixed, &setting.factor})
+      Operands operands = make_operands({.n1 = 21, .n2 = m, .d1 = 9, .d2 = 3}, Operand::A1, 19);
+      for (DenseMatrix* matrix : {&operands.x, &operands.fixed, &operands.factor})
         for (double& value : matrix->values) value = std::sin(value + 0.3);
-      cut_stream(setting, setting.n());
-      VectorSketch expected(setting.config());
-      std::ignore = setting.parties(1, expected);
+      cut_stream(operands, operands.n());
+      VectorSketch expected(operands.config());
+      std::ignore = operands.parties(1, expected);
       for (const std::size_t rows : {1u, 2u, 5u}) {
-        cut_stream(setting, rows);
-        VectorSketch y(setting.config());
-        std::ignore = setting.parties(1, y);
+        cut_stream(operands, rows);
+        VectorSketch y(operands.config());
+        std::ignore = operands.parties(1, y);
         EXPECT_TRUE(std::ranges::equal(y.table(), expected.table())) << m << " columns, " << rows << " rows";
       }
     }
   });
 }
 
-TEST(StreamedFactorModel, MorePartiesThanRows) {
-  expect_sketch(make_setting({.n1 = 2, .n2 = 3, .d1 = 2, .d2 = 4}, Operand::A1, 7), 9);
-  expect_sketch(make_setting({.n1 = 1, .n2 = 1, .d1 = 1, .d2 = 1}, Operand::A2, 8), 4);
+TEST(StreamedFactor, MorePartiesThanRows) {
+  expect_sketch(make_operands({.n1 = 2, .n2 = 3, .d1 = 2, .d2 = 4}, Operand::A1, 7), 9);
+  expect_sketch(make_operands({.n1 = 1, .n2 = 1, .d1 = 1, .d2 = 1}, Operand::A2, 8), 4);
 }
 
-TEST(StreamedFactorModel, CoresOfAnyRank) {
-  Setting setting = make_setting({.n1 = 12, .n2 = 10, .d1 = 4, .d2 = 3}, Operand::A1, 9);
+TEST(StreamedFactor, CoresOfAnyRank) {
+  Operands operands = make_operands({.n1 = 12, .n2 = 10, .d1 = 4, .d2 = 3}, Operand::A1, 9);
   for (std::uint64_t j = 0; j < 4; ++j)
     for (std::uint64_t k = 0; k < 3; ++k)
-      setting.x.values[3 * j + k] = static_cast<double>(j) * (static_cast<double>(k) - 1);
-  expect_sketch(setting, 2);
-  std::ranges::fill(setting.x.values, 0.0);
-  expect_sketch(setting, 2);
+      operands.x.values[3 * j + k] = static_cast<double>(j) * (static_cast<double>(k) - 1);
+  expect_sketch(operands, 2);
+  std::ranges::fill(operands.x.values, 0.0);
+  expect_sketch(operands, 2);
 }
 
-TEST(StreamedFactorModel, WhatCancelsLeavesNothing) {
-  Setting setting = make_setting({.n1 = 20, .n2 = 15, .d1 = 3, .d2 = 3}, Operand::A1, 10);
-  EventBatch leave = setting.stream[0];
+TEST(StreamedFactor, WhatCancelsLeavesNothing) {
+  Operands operands = make_operands({.n1 = 20, .n2 = 15, .d1 = 3, .d2 = 3}, Operand::A1, 10);
+  EventBatch leave = operands.stream[0];
   std::ranges::fill(leave.rows.weights, -1.0);
-  setting.stream.push_back(leave);
-  VectorSketch sum(setting.config());
-  const std::vector<StreamedFactorModel> models = setting.parties(2, sum);
+  operands.stream.push_back(leave);
+  VectorSketch sum(operands.config());
+  const std::vector<StreamedFactor> models = operands.parties(2, sum);
   EXPECT_TRUE(std::ranges::all_of(sum.table(), [](double cell) { return cell == 0; }));
   EXPECT_EQ(models[0].mass_part(models[0].metric_part()), 0);
 }
 
-TEST(StreamedFactorModel, FixedFactorsComeAsEntriesToo) {
-  const Setting setting = make_setting({.n1 = 5, .n2 = 9, .d1 = 2, .d2 = 3}, Operand::A1, 11);
-  VectorSketch sum(setting.config());
+TEST(StreamedFactor, FixedFactorsComeAsEntriesToo) {
+  const Operands operands = make_operands({.n1 = 5, .n2 = 9, .d1 = 2, .d2 = 3}, Operand::A1, 11);
+  VectorSketch sum(operands.config());
   for (std::uint32_t r = 0; r < 2; ++r) {
-    StreamedFactorModel model(setting.shape, setting.streamed, setting.x, {r, 2});
-    DenseMatrix half = setting.fixed;
+    StreamedFactor model(operands.shape, operands.streamed, operands.x, {r, 2});
+    DenseMatrix half = operands.fixed;
     for (double& value : half.values) value /= 2;
     model.add_fixed(rows_of(Operand::A2, half));
     model.add_fixed(entries_of(Operand::A2, half));
     model.multiply();
-    VectorSketch part(setting.config());
-    model.add_events(setting.stream[0], part);
+    VectorSketch part(operands.config());
+    model.add_events(operands.stream[0], part);
     sum.add(part);
   }
-  EXPECT_TRUE(std::ranges::equal(sum.table(), setting.expected().table()));
+  EXPECT_TRUE(std::ranges::equal(sum.table(), operands.expected().table()));
 }
 
-TEST(StreamedFactorModel, RealNumbersAgreeToRounding) {
-  Setting setting = make_setting({.n1 = 30, .n2 = 50, .d1 = 5, .d2 = 4}, Operand::A2, 12);
-  for (DenseMatrix* matrix : {&setting.x, &setting.fixed, &setting.factor})
+TEST(StreamedFactor, RealNumbersAgreeToRounding) {
+  Operands operands = make_operands({.n1 = 30, .n2 = 50, .d1 = 5, .d2 = 4}, Operand::A2, 12);
+  for (DenseMatrix* matrix : {&operands.x, &operands.fixed, &operands.factor})
     for (double& value : matrix->values) value = std::sin(value + 0.3);
-  shuffle_stream(setting, 13);
-  const VectorSketch expected = setting.expected();
+  shuffle_stream(operands, 13);
+  const VectorSketch expected = operands.expected();
   const double scale = std::sqrt(expected.lane_f2(0));
-  VectorSketch sum(setting.config());
-  std::ignore = setting.parties(3, sum);
+  VectorSketch sum(operands.config());
+  std::ignore = operands.parties(3, sum);
   for (std::size_t cell = 0; cell < sum.items().size(); cell += 8)  // lane 0
     ASSERT_NEAR(sum.items()[cell], expected.items()[cell], 1e-12 * scale);
 }
 
-TEST(StreamedFactorModel, VerifiesEntriesExactly) {
+TEST(StreamedFactor, VerifiesEntriesExactly) {
   for (const Operand streamed : {Operand::A1, Operand::A2}) {
-    Setting setting = make_setting({.n1 = 14, .n2 = 11, .d1 = 3, .d2 = 4}, streamed, 14);
-    shuffle_stream(setting, 15);
-    const std::vector<double> y = setting.y();
+    Operands operands = make_operands({.n1 = 14, .n2 = 11, .d1 = 3, .d2 = 4}, streamed, 14);
+    shuffle_stream(operands, 15);
+    const std::vector<double> y = operands.y();
     for (const std::uint32_t count : {1u, 3u, 20u}) {
-      VectorSketch sum(setting.config());
-      const std::vector<StreamedFactorModel> models = setting.parties(count, sum);
+      VectorSketch sum(operands.config());
+      const std::vector<StreamedFactor> models = operands.parties(count, sum);
       std::vector<std::uint64_t> rows, columns;
       for (std::uint64_t key = 0; key < y.size(); ++key) {
-        rows.push_back(key / setting.m());
-        columns.push_back(key % setting.m());
+        rows.push_back(key / operands.m());
+        columns.push_back(key % operands.m());
       }
       // In two sums over the parties.
-      std::vector<double> row_values(rows.size() * setting.factor.columns), values(rows.size());
-      DenseMatrix metric{setting.factor.columns, setting.factor.columns,
-                         std::vector<double>(setting.factor.columns * setting.factor.columns)};
+      std::vector<double> row_values(rows.size() * operands.factor.columns), values(rows.size());
+      DenseMatrix metric{operands.factor.columns, operands.factor.columns,
+                         std::vector<double>(operands.factor.columns * operands.factor.columns)};
       const auto add = [](std::vector<double>& to, const std::vector<double>& part) {
         ASSERT_EQ(to.size(), part.size());
         std::ranges::transform(to, part, to.begin(), std::plus());
@@ -304,15 +305,15 @@ TEST(StreamedFactorModel, VerifiesEntriesExactly) {
       for (std::uint32_t r = 0; r < count; ++r) {
         const std::vector<double> part = models[r].rows_of_streamed(rows);
         for (std::size_t t = 0; t < rows.size(); ++t) {
-          const bool is_kept = rows[t] >= share(setting.n(), r, count) && rows[t] < share(setting.n(), r + 1, count);
-          for (std::size_t j = 0; j < setting.factor.columns; ++j)
-            ASSERT_EQ(part[t * setting.factor.columns + j], is_kept ? row_of(setting.factor, rows[t])[j] : 0);
+          const bool is_kept = rows[t] >= share(operands.n(), r, count) && rows[t] < share(operands.n(), r + 1, count);
+          for (std::size_t j = 0; j < operands.factor.columns; ++j)
+            ASSERT_EQ(part[t * operands.factor.columns + j], is_kept ? row_of(operands.factor, rows[t])[j] : 0);
         }
         add(row_values, part);
         add(metric.values, models[r].metric_part().values);
       }
       double mass = 0;
-      for (const StreamedFactorModel& model : models) {
+      for (const StreamedFactor& model : models) {
         add(values, model.entries(row_values, columns));
         mass += model.mass_part(metric);
       }
@@ -322,9 +323,9 @@ TEST(StreamedFactorModel, VerifiesEntriesExactly) {
   }
 }
 
-TEST(StreamedFactorModel, SaysWhatItTakes) {
-  const Setting setting = make_setting({.n1 = 5, .n2 = 9, .d1 = 2, .d2 = 3}, Operand::A2, 16);
-  const StreamedFactorModel model = setting.party(0, 1);
+TEST(StreamedFactor, SaysWhatItTakes) {
+  const Operands operands = make_operands({.n1 = 5, .n2 = 9, .d1 = 2, .d2 = 3}, Operand::A2, 16);
+  const StreamedFactor model = operands.party(0, 1);
   EXPECT_EQ(model.streamed(), Operand::A2);
   EXPECT_EQ(model.fixed(), Operand::A1);
   EXPECT_EQ(model.streamed_shape().operand, Operand::A2);
@@ -335,9 +336,9 @@ TEST(StreamedFactorModel, SaysWhatItTakes) {
   EXPECT_EQ(model.fixed_shape().columns, 2u);
 }
 
-TEST(StreamedFactorModel, RefusesImpossibleSettings) {
+TEST(StreamedFactor, RefusesImpossibleSettings) {
   const auto usage = [](const KroneckerShape& shape, Operand streamed, DenseMatrix x, Party party) {
-    return message_of<UsageError>([&] { StreamedFactorModel(shape, streamed, x, party); });
+    return message_of<UsageError>([&] { StreamedFactor(shape, streamed, x, party); });
   };
   const KroneckerShape shape{.n1 = 2, .n2 = 3, .d1 = 1, .d2 = 2};
   const DenseMatrix x{1, 2, {1, 2}};
@@ -353,30 +354,77 @@ TEST(StreamedFactorModel, RefusesImpossibleSettings) {
   EXPECT_EQ(usage({.n1 = std::uint64_t{1} << 61, .n2 = 4, .d1 = 1, .d2 = 2}, Operand::A1, x, {}),
             "2305843009213693952 rows of 1 numbers of A1 are too many to be kept in memory");
   EXPECT_EQ(message_of<InputError>([&] {
-              StreamedFactorModel(shape, Operand::A1, {1, 2, {1, -infinity}}, {});
+              StreamedFactor(shape, Operand::A1, {1, 2, {1, -infinity}}, {});
             }),
             "entry (0, 1) of X is -inf, expected a finite number");
 }
 
-TEST(StreamedFactorModel, KeepsTheOrderOfItsSteps) {
-  const Setting setting = make_setting({.n1 = 4, .n2 = 3, .d1 = 2, .d2 = 2}, Operand::A1, 17);
-  StreamedFactorModel model(setting.shape, setting.streamed, setting.x, {});
-  VectorSketch y(setting.config());
-  EXPECT_EQ(message_of<UsageError>([&] { model.add_events(setting.stream[0], y); }),
+TEST(StreamedFactor, KeepsTheOrderOfItsSteps) {
+  const Operands operands = make_operands({.n1 = 4, .n2 = 3, .d1 = 2, .d2 = 2}, Operand::A1, 17);
+  StreamedFactor model(operands.shape, operands.streamed, operands.x, {});
+  VectorSketch y(operands.config());
+  EXPECT_EQ(message_of<UsageError>([&] { model.add_events(operands.stream[0], y); }),
             "the fixed factor has to be multiplied before the other one streams");
   model.multiply();
   EXPECT_EQ(message_of<UsageError>([&] { model.multiply(); }), "the fixed factor has been multiplied already");
-  EXPECT_EQ(message_of<UsageError>([&] { model.add_fixed(rows_of(Operand::A2, setting.fixed)); }),
+  EXPECT_EQ(message_of<UsageError>([&] { model.add_fixed(rows_of(Operand::A2, operands.fixed)); }),
             "the fixed factor has been multiplied, and takes no more events");
   VectorSketch other({.dimension = 13, .buckets = 64, .lanes = 8});
-  EXPECT_EQ(message_of<UsageError>([&] { model.add_events(setting.stream[0], other); }),
+  EXPECT_EQ(message_of<UsageError>([&] { model.add_events(operands.stream[0], other); }),
             "a sketch of 13 coordinates for a y of 12");
 }
 
-TEST(StreamedFactorModel, RefusesWhatDoesNotFit) {
-  const Setting setting = make_setting({.n1 = 4, .n2 = 3, .d1 = 2, .d2 = 2}, Operand::A1, 18);
-  StreamedFactorModel model = setting.party(0, 1);
-  VectorSketch y(setting.config());
+TEST(StreamedFactor, TakesAnXUntilItMultiplies) {
+  const Operands operands = make_operands({.n1 = 6, .n2 = 5, .d1 = 2, .d2 = 3}, Operand::A1, 21);
+  StreamedFactor model(operands.shape, operands.streamed, random_matrix(2, 3, 99), {});
+  model.add_fixed(rows_of(Operand::A2, operands.fixed));
+  EXPECT_EQ(message_of<UsageError>([&] {
+              model.set_core({3, 2, std::vector<double>(6)});
+            }),
+            "X is 3 x 2, expected 2 x 3");
+  EXPECT_EQ(message_of<InputError>([&] {
+              model.set_core({2, 3, {1, 2, 3, 4, infinity, 6}});
+            }),
+            "entry (1, 1) of X is inf, expected a finite number");
+  model.set_core(operands.x);
+  model.multiply();
+  EXPECT_EQ(message_of<UsageError>([&] { model.set_core(operands.x); }),
+            "the fixed factor has been multiplied, and X can no longer be changed");
+  VectorSketch y(operands.config());
+  model.add_events(operands.stream[0], y);
+  EXPECT_TRUE(std::ranges::equal(y.table(), operands.expected().table()));
+  // The slices are still there.
+  EXPECT_TRUE(std::ranges::equal(model.fixed_rows(), operands.fixed.values));
+  EXPECT_TRUE(std::ranges::equal(model.streamed_rows(), operands.factor.values));
+}
+
+TEST(StreamedFactor, RowsThatAreWrittenAreRowsThatWereRead) {
+  // As a state file is loaded: the rows of the slices, not their events.
+  for (const Operand streamed : {Operand::A1, Operand::A2}) {
+    const Operands operands = make_operands({.n1 = 7, .n2 = 9, .d1 = 2, .d2 = 3}, streamed, 22);
+    const std::vector<std::uint64_t> rows{0, 6, 3}, columns{4, 6, 0};
+    for (std::uint32_t r = 0; r < 3; ++r) {
+      StreamedFactor read = operands.party(r, 3), written(operands.shape, streamed, operands.x, {r, 3});
+      VectorSketch y(operands.config()), again(operands.config());
+      read.add_events(operands.stream[0], y);
+      std::ranges::copy(read.fixed_rows(), written.fixed_rows().begin());
+      std::ranges::copy(read.streamed_rows(), written.streamed_rows().begin());
+      written.multiply();
+      EXPECT_EQ(written.rows_of_streamed(rows), read.rows_of_streamed(rows));
+      EXPECT_EQ(written.metric_part(), read.metric_part());
+      EXPECT_EQ(written.mass_part(read.metric_part()), read.mass_part(read.metric_part()));
+      EXPECT_EQ(written.entries(std::vector<double>(3 * read.streamed_shape().columns, 1.0), columns),
+                read.entries(std::vector<double>(3 * read.streamed_shape().columns, 1.0), columns));
+      written.add_events(operands.stream[0], again);
+      EXPECT_TRUE(std::ranges::equal(again.table(), y.table()));
+    }
+  }
+}
+
+TEST(StreamedFactor, RefusesWhatDoesNotFit) {
+  const Operands operands = make_operands({.n1 = 4, .n2 = 3, .d1 = 2, .d2 = 2}, Operand::A1, 18);
+  StreamedFactor model = operands.party(0, 1);
+  VectorSketch y(operands.config());
   const auto message = [&](const EventBatch& batch) {
     return message_of<InputError>([&] { model.add_events(batch, y); });
   };
@@ -407,7 +455,7 @@ TEST(StreamedFactorModel, RefusesWhatDoesNotFit) {
   EXPECT_TRUE(y.is_zero());
 
   // Batches that are each in range.
-  StreamedFactorModel small(setting.shape, setting.streamed, {2, 2, {1, 0, 0, 1}}, {});
+  StreamedFactor small(operands.shape, operands.streamed, {2, 2, {1, 0, 0, 1}}, {});
   small.add_fixed(entry(Operand::A2, 0, 0, 1));
   small.multiply();
   small.add_events(row(Operand::A1, 2, {1e308, 0}), y);
@@ -416,7 +464,7 @@ TEST(StreamedFactorModel, RefusesWhatDoesNotFit) {
             }),
             "row 2 of A1: the sum of the changes of A1[2][0] is not a finite double");
 
-  StreamedFactorModel fixed(setting.shape, setting.streamed, {2, 2, {1e200, 0, 0, 1}}, {});
+  StreamedFactor fixed(operands.shape, operands.streamed, {2, 2, {1e200, 0, 0, 1}}, {});
   EXPECT_EQ(message_of<InputError>([&] { fixed.add_fixed(entry(Operand::A2, 3, 0, 1)); }),
             "event A2,3,0,1: A2 is 3 x 2");
   EXPECT_EQ(message_of<InputError>([&] { fixed.add_fixed(entry(Operand::A1, 0, 0, 1)); }),
@@ -427,20 +475,20 @@ TEST(StreamedFactorModel, RefusesWhatDoesNotFit) {
               fixed.add_fixed(row(Operand::A2, 0, {infinity, 1}));
             }),
             "row 0 of A2: the sum of the changes of A2[0][0] is not a finite double");
-  StreamedFactorModel large(setting.shape, setting.streamed, {2, 2, {1e200, 0, 0, 1}}, {});
+  StreamedFactor large(operands.shape, operands.streamed, {2, 2, {1e200, 0, 0, 1}}, {});
   large.add_fixed(row(Operand::A2, 1, {1e200, 0}));
   EXPECT_EQ(message_of<InputError>([&] { large.multiply(); }),
             "row 1 of A2: its product with X overflows a double; scale the values down");
 }
 
-TEST(StreamedFactorModel, OnlyThePartyThatKeepsARowSeesItOverflow) {
+TEST(StreamedFactor, OnlyThePartyThatKeepsARowSeesItOverflow) {
   // All entries of y stay finite, and so do those of the other parties.
   const KroneckerShape shape{.n1 = 4, .n2 = 4, .d1 = 1, .d2 = 1};
   EventBatch fixed, row;
   fixed.push_back({Operand::A2, 0, 0, 1});
   row.rows.push_back(Operand::A1, 3, 1, std::vector<double>{1e308});
   for (std::uint32_t r = 0; r < 2; ++r) {
-    StreamedFactorModel model(shape, Operand::A1, {1, 1, {1e-10}}, {r, 2});
+    StreamedFactor model(shape, Operand::A1, {1, 1, {1e-10}}, {r, 2});
     model.add_fixed(fixed);
     model.multiply();
     VectorSketch y({.dimension = 16, .buckets = 8, .lanes = 8, .row_length = 4});
