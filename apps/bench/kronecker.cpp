@@ -9,11 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "weir/model/kronecker.hpp"
-#include "weir/model/streamed_factor.hpp"
 #include "weir/random/source.hpp"
 #include "weir/sample/sizing.hpp"
 #include "weir/sketch/vector_sketch.hpp"
+#include "weir/state/rows_state.hpp"
+#include "weir/state/state.hpp"
+#include "weir/state/streamed_factor.hpp"
 #include "workload.hpp"
 
 namespace weir::bench {
@@ -82,14 +83,14 @@ void streaming(benchmark::State& state, bool whole_rows, std::size_t events_of_b
   const std::uint64_t m = config.row_length;
   DenseMatrix identity{d, d, std::vector<double>(d * d)};
   for (std::uint64_t j = 0; j < d; ++j) identity.values[j * d + j] = 1;
-  StreamedFactorModel model({n1, m, d, d}, Operand::A1, identity, {});
+  StreamedFactor factor({n1, m, d, d}, Operand::A1, identity, {});
   EventBatch fixed;
   for (std::uint64_t k = 0; k < m; ++k) {
     for (std::uint64_t j = 0; j < d; ++j) fixed.rows.values.push_back(value(k * d + j));
     fixed.rows.close_row(Operand::A2, k, 1);
   }
-  model.add_fixed(fixed);
-  model.multiply();
+  factor.add_fixed(fixed);
+  factor.multiply();
   std::vector<EventBatch> batches;
   std::vector<std::size_t> changed_rows;  // events of the same row are taken together
   for (std::uint64_t number = 0; number < 64; ++number) {
@@ -101,7 +102,7 @@ void streaming(benchmark::State& state, bool whole_rows, std::size_t events_of_b
   VectorSketch y(config);
   std::size_t at = 0, rows = 0;
   for (auto _ : state) {
-    model.add_events(batches[at], y);
+    factor.add_events(batches[at], y);
     rows += changed_rows[at];
     at = (at + 1) % batches.size();
   }
@@ -116,15 +117,16 @@ void two_stage(benchmark::State& state, bool whole_rows, std::uint64_t n, const 
   for (std::uint64_t number = 0; number < 64; ++number)
     batches.push_back(
         random_events(number % 2 == 0 ? Operand::A1 : Operand::A2, whole_rows, n, d, EventRing::batch, number));
-  KroneckerModel model({n, n, d, d}, config.gram);
-  KroneckerSketch sketch = model.sketch(config.sketch);
+  const KroneckerShape shape{n, n, d, d};
+  KroneckerState operands(shape, config.sketch, config.gram);
   std::size_t at = 0;
   for (auto _ : state) {
-    model.ingest(batches[at++ % batches.size()], sketch);
+    operands.add(batches[at++ % batches.size()]);
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(EventRing::batch));
-  state.counters["state_bytes"] = static_cast<double>(model.sketch_bytes(config.sketch));
+  state.counters["state_bytes"] =
+      8.0 * static_cast<double>(doubles_of(KroneckerState::layout(shape, config.sketch, config.gram), {}));
 }
 
 /// What is suggested for 4 pairs, of which 16 lanes come.

@@ -6,11 +6,14 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "weir/model/model.hpp"
 #include "weir/random/source.hpp"
+#include "weir/state/product_state.hpp"
+#include "weir/state/vector_state.hpp"
 #include "workload.hpp"
 
 namespace weir::bench {
@@ -81,24 +84,29 @@ void measure(benchmark::State& state, Kind kind, std::uint64_t d, const Ingest& 
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(batches.front().events()));
 }
 
-void into_sketch(benchmark::State& state, const Model& streams, const MatrixShape& shape, Kind kind) {
-  Model model = streams;
-  SketchState sketch = empty_sketch(model, shape.config(), true);
-  measure(state, kind, shape.d, [&](const EventBatch& batch) { add_events(model, batch, sketch); });
+/// The state of no event while A streams and x is fixed, or both stream.
+std::unique_ptr<Kept> empty_state(const std::string& streams, const MatrixShape& shape) {
+  if (streams != "A") return std::make_unique<ProductState>(shape.config(), shape.d, 1, std::nullopt);
+  auto state = std::make_unique<FixedProductState>(shape.config(), shape.d, std::nullopt);
+  state->set_fixed(Operand::x, {shape.d, 1, std::vector<double>(shape.d, 0.5)});
+  return state;
+}
+
+void into_sketch(benchmark::State& state, const std::string& streams, const MatrixShape& shape, Kind kind) {
+  const std::unique_ptr<Kept> kept = empty_state(streams, shape);
+  measure(state, kind, shape.d, [&](const EventBatch& batch) { kept->add(batch); });
 }
 
 void a_fixed(benchmark::State& state, std::uint64_t d) {
-  StreamedProductModel model(MatrixShape().n, d);
+  ProductEntries entries;
   std::vector<double> x(d);
-  measure(state, Kind::x, d, [&](const EventBatch& batch) { model.ingest(batch, x); });
+  measure(state, Kind::x, d, [&](const EventBatch& batch) { entries.split(batch, x); });
 }
 
 void add(const std::string& streams, const MatrixShape& shape, Kind kind) {
-  const Model model = streams == "A" ? Model(ProductModel(shape.n, std::vector<double>(shape.d, 0.5)))
-                                     : Model(StreamedProductModel(shape.n, shape.d));
   benchmark::RegisterBenchmark(
       fmt::format("product/streams:{}/event:{}/n:{}/{}", streams, text(kind), shape.n, bench::text(shape)).c_str(),
-      [=](benchmark::State& state) { into_sketch(state, model, shape, kind); });
+      [=](benchmark::State& state) { into_sketch(state, streams, shape, kind); });
 }
 
 }  // namespace

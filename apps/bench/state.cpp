@@ -3,9 +3,14 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "weir/io/state_file.hpp"
+#include "weir/setting/setting.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 #include "workload.hpp"
 
@@ -35,17 +40,28 @@ void merge(benchmark::State& state, const SketchConfig& config) {
   count_bytes(state, config);
 }
 
+/// The state of a vector with these cells.
+State saved_state(const SketchConfig& config) {
+  Problem problem;
+  problem.sides["n"] = config.dimension;
+  problem.roles[Operand::y] = Role::streams;
+  problem.sketch = config;
+  State state = create_state(problem);
+  std::ranges::copy(filled(config).table(), state.array("cells of y").begin());
+  return state;
+}
+
 void to_bytes(benchmark::State& state, const SketchConfig& config) {
-  const State saved{{}, filled(config)};
+  const State saved = saved_state(config);
   for (auto _ : state) benchmark::DoNotOptimize(serialise(saved).data());
   count_bytes(state, config);
 }
 
 void from_bytes(benchmark::State& state, const SketchConfig& config) {
-  const std::vector<std::byte> bytes = serialise({{}, filled(config)});
+  const std::vector<std::byte> bytes = serialise(saved_state(config));
   for (auto _ : state) {
     const State read = deserialise(bytes, "bytes");
-    benchmark::DoNotOptimize(std::get<VectorSketch>(read.sketch).table().data());
+    benchmark::DoNotOptimize(read.array("cells of y").data());
   }
   count_bytes(state, config);
 }

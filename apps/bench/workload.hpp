@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "weir/event.hpp"
-#include "weir/model/model.hpp"
 #include "weir/sketch/config.hpp"
+#include "weir/state/vector_state.hpp"
 
 namespace weir::bench {
 

@@ -18,11 +18,11 @@
 
 #include "program.hpp"
 #include "vectors.hpp"
-#include "weir/model/streamed_factor.hpp"
 #include "weir/sample/dense_tensor.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/sample/sizing.hpp"
 #include "weir/sample/two_stage.hpp"
+#include "weir/state/streamed_factor.hpp"
 
 namespace {
 
@@ -163,11 +163,11 @@ struct Method {
 };
 
 void draw_streaming(const Stream& stream, const std::vector<Law>& laws, SketchConfig config, Method& streaming) {
-  StreamedFactorModel model(stream.shape(), Operand::A1, stream.core(), {});
+  StreamedFactor factor(stream.shape(), Operand::A1, stream.core(), {});
   EventBatch batch;
   for (std::size_t j = 0; j < stream.keys.rows; ++j) batch.rows.push_back(Operand::A2, j, 1, stream.key(j));
-  model.add_fixed(batch);
-  model.multiply();
+  factor.add_fixed(batch);
+  factor.multiply();
   VectorSketch y(config);
   const std::uint64_t n2 = stream.keys.rows;
   // The sketch, B, and the queries for the verification.
@@ -179,7 +179,7 @@ void draw_streaming(const Stream& stream, const std::vector<Law>& laws, SketchCo
       batch.clear();
       for (std::size_t t = 0; t < rows.size(); ++t)
         batch.rows.push_back(Operand::A1, rows[t], weights[t], std::span(values).subspan(t * stream.d(), stream.d()));
-      model.add_events(batch, y);
+      factor.add_events(batch, y);
     });
     streaming.ingest_seconds += processor_seconds() - start;
     arrived = laws[m].arrived;
@@ -192,7 +192,7 @@ void draw_streaming(const Stream& stream, const std::vector<Law>& laws, SketchCo
       rows.push_back(draw.index / n2);
       columns.push_back(draw.index % n2);
     }
-    const std::vector<double> verified = model.entries(model.rows_of_streamed(rows), columns);
+    const std::vector<double> verified = factor.entries(factor.rows_of_streamed(rows), columns);
     Tally& tally = streaming.moments[m];
     tally.query_seconds += processor_seconds() - start;
     for (std::size_t t = 0; t < rows.size(); ++t) {

@@ -119,10 +119,11 @@ std::string counted(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
 }
 
+// Adding 0 makes 0 of a negative zero.
 std::string value_text(double value) { return fmt::format("{:.6g}", value + 0.0); }
-std::string percent_text(double probability) { return fmt::format("{:.4g} %", 100 * probability); }
+std::string percent_text(double probability) { return fmt::format("{:.4g} %", 100 * probability + 0.0); }
 std::string with_bound(const Estimate& estimate) {
-  return fmt::format("{} +- {:.2g}", value_text(estimate.value), estimate.bound);
+  return fmt::format("{} +- {:.2g}", value_text(estimate.value), estimate.bound + 0.0);
 }
 
 std::string bytes_text(std::uint64_t bytes) {
@@ -250,7 +251,7 @@ std::string row_text(std::span<const double> row, std::size_t room) {
   constexpr std::string_view more = ", ...";
   std::string text;
   for (std::size_t j = 0; j < row.size(); ++j) {
-    const std::string entry = fmt::format("{}{:.4g}", j == 0 ? "" : ", ", row[j]);
+    const std::string entry = fmt::format("{}{:.4g}", j == 0 ? "" : ", ", row[j] + 0.0);
     const std::size_t needed = text.size() + entry.size() + (j + 1 < row.size() ? more.size() : 0);
     if (j > 0 && needed > room) return text.append(more);
     text += entry;

@@ -138,6 +138,20 @@ void distribute(const mpi::Communicator& communicator, const std::optional<State
   if (root) state.kept().merge_other_part(start->kept().other_part());
 }
 
+/// Throws InputError unless a stream that is measured as `problem` says may go on from a state of `start`: they are the
+/// same, but for operands that the state does not hold and `problem` has fixed.
+void require_same(Problem start, const Problem& problem) {
+  for (const auto& [operand, role] : problem.roles)
+    if (start.role(operand) == Role::absent) start.roles[operand] = role;
+  for (const auto& [side, length] : problem.sides) start.sides.try_emplace(side, length);
+  if (start == problem) return;
+  if (start.setting != problem.setting)
+    throw InputError(fmt::format("the state that the stream is to go on from is of {}, expected one of {}",
+                                 setting_of(start).label(), setting_of(problem).label()));
+  throw InputError("the state that the stream is to go on from is of another problem: " +
+                   describe_difference(start, problem));
+}
+
 /// A verified draw whose value is zero was made up by collisions: its lane has failed.
 void fail_draws_of_zeros(SampleResult& result) {
   for (const Draw& draw : result.draws)
@@ -204,6 +218,7 @@ void Session::Implementation::make_states(Options& options) {
   bool goes_on_as_it_is = false;
   together(communicator, [&](mpi::FailureSignal&) {
     if (communicator.local_is_root() && has_start) {
+      require_same(options.start->problem(), problem);
       updates_before = options.start->updates;
       goes_on_as_it_is = options.start->problem() == problem && (party.count == 1 || !is_cut(*options.start)) &&
                          sources.files.empty() && sources.values.empty();

@@ -1,18 +1,21 @@
-#include "weir/io/report.hpp"
+#include "report.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "support/message_of.hpp"
 #include "weir/error.hpp"
 
-namespace weir {
+namespace weir::app {
 namespace {
 
 using nlohmann::json;
@@ -20,27 +23,31 @@ using testing_support::expect_error;
 
 constexpr std::uint64_t max_index = (std::uint64_t{1} << 63) - 1;
 
-RunReport run() {
-  RunReport report;
-  report.model = "product";
-  report.shape = {50803};
-  report.ranks = 4;
-  report.updates = 387564;
-  report.seed = 0xFFFF'FFFF'FFFF'FFFF;
-  report.sketch = SketchConfig();
-  report.sketch->dimension = 50803;
-  report.seconds = {0.5, 0.001, 2};
-  return report;
+Run run() { return {.ranks = 4, .updates = 387564, .ingest_seconds = 0.5, .merge_seconds = 0.001, .query_seconds = 2}; }
+
+Problem problem_of(const std::string& setting) {
+  Problem problem;
+  problem.setting = setting;
+  problem.sketch.seed = 0xFFFF'FFFF'FFFF'FFFF;
+  return problem;
+}
+
+/// y = A x for an x that is fixed.
+Problem product() {
+  Problem problem = problem_of("product");
+  problem.sides = {{"n", 50803}, {"d", 12}};
+  problem.roles = {{Operand::A, Role::streams}, {Operand::x, Role::fixed}};
+  problem.sketch.dimension = 50803;
+  return problem;
 }
 
 SampleReport sample() {
-  SampleReport report;
-  report.run = run();
-  report.result.norm = 26659.25;
-  report.result.draws = {{1, 7, 21841.5, 0.671, std::nullopt}, {3, max_index, -12, 0.0004, 0.25}};
-  report.result.failed = {
+  SampleReport report{product(), run(), {}, {}};
+  report.answer.draws.norm = 26659.25;
+  report.answer.draws.draws = {{1, 7, 21841.5, 0.671, std::nullopt}, {3, max_index, -12, 0.0004, 0.25}};
+  report.answer.draws.failed = {
       {2, FailReason::below_threshold}, {4, FailReason::below_threshold}, {5, FailReason::no_candidate}};
-  report.labels = {{7, "libc6"}};
+  report.labels.rows = {{7, "libc6"}};
   return report;
 }
 
@@ -75,10 +82,10 @@ TEST(SampleJson, HasTheFieldsOfTheCommandLineManual) {
 
 TEST(SampleJson, ExactReferencesAndTheZeroVector) {
   SampleReport report = sample();
-  report.run.sketch.reset();
-  report.exact_norm = 5;
-  report.exact[{7}] = {3, 0.36};
-  report.result.draws.resize(1);
+  report.problem.keeps = Keeps::exact;
+  report.answer.exact_norm = 5;
+  report.answer.exact[{7}] = {3, 0.36};
+  report.answer.draws.draws.resize(1);
   json object = json::parse(to_json(report));
   EXPECT_FALSE(object.contains("sketch"));
   for (const char* absent : {"shape", "method", "metric", "d1", "d2", "gram", "norm_bound", "norm_tensor"})
@@ -87,8 +94,8 @@ TEST(SampleJson, ExactReferencesAndTheZeroVector) {
   EXPECT_EQ(object["exact_norm"], 5.0);
   EXPECT_EQ(object["samples"][0]["exact"], (json{{"value", 3.0}, {"probability", 0.36}}));
 
-  report.result = {};
-  report.result.zero_vector = true;
+  report.answer.draws = {};
+  report.answer.draws.zero_vector = true;
   object = json::parse(to_json(report));
   EXPECT_EQ(object["zero_vector"], true);
   EXPECT_EQ(object["norm"], 0.0);
@@ -97,27 +104,21 @@ TEST(SampleJson, ExactReferencesAndTheZeroVector) {
 
 /// Of a matrix that has more entries than a 64-bit number counts.
 SampleReport sample_of_pairs() {
-  SampleReport report;
-  report.run = run();
-  report.run.model = "kronecker";
-  report.run.method = "two-stage";
-  report.run.shape = {max_index + 1, 4096};
-  report.run.d1 = 64;
-  report.run.d2 = 48;
-  report.run.columns = 64 + 48;
-  report.run.bytes = 12'345'678;
-  report.run.gram = GramConfig{.buckets = 2048, .exact = false};
-  report.result.norm = 100;
-  report.result.draws = {
+  SampleReport report{problem_of("kronecker-two-stage"), run(), {}, {}};
+  report.problem.sides = {{"n1", max_index + 1}, {"n2", 4096}, {"d1", 64}, {"d2", 48}};
+  report.problem.sketch.dimension = max_index + 1;
+  report.problem.gram = {.buckets = 2048, .exact = false};
+  report.answer.draws.norm = 100;
+  report.answer.draws.draws = {
       {.lane = 1, .index = max_index, .value = 3, .probability = 0.25, .inclusion = {}, .column = 4095},
       {.lane = 2, .index = 5, .value = -1, .probability = 0.125, .inclusion = {}, .column = 7},
       {.lane = 4, .index = 6, .value = 2, .probability = 0.5, .inclusion = {}, .column = 8}};
-  report.result.failed = {{3, FailReason::second_stage}};
-  report.labels = {{5, "query"}, {7, "not a column"}};
-  report.column_labels = {{7, "key"}, {8, "other key"}, {6, "not a row"}};
-  report.exact = {{{max_index, 4095}, {3.5, 0.375}}, {{5, 8}, {9, 0.5}}};
-  report.norm_bound = 10;
-  report.tensor_norm = Estimate{115, 5};
+  report.answer.draws.failed = {{3, FailReason::second_stage}};
+  report.labels.rows = {{5, "query"}, {7, "not a column"}};
+  report.labels.columns = {{7, "key"}, {8, "other key"}, {6, "not a row"}};
+  report.answer.exact = {{{max_index, 4095}, {3.5, 0.375}}, {{5, 8}, {9, 0.5}}};
+  report.answer.draws_norm_bound = 10;
+  report.answer.tensor_norm = Estimate{115, 5};
   return report;
 }
 
@@ -131,7 +132,8 @@ TEST(SampleJson, PairsOfIndices) {
   EXPECT_EQ(object["d1"], 64);
   EXPECT_EQ(object["d2"], 48);
   EXPECT_EQ(object["sketch"]["columns"], 112);
-  EXPECT_EQ(object["sketch"]["bytes"], 12'345'678);
+  // 112 columns of cells and of buckets, and X.
+  EXPECT_EQ(object["sketch"]["bytes"], 8 * (112 * (5 * 512 * 16 + 5 * 2048) + 64 * 48));
   EXPECT_EQ(object["gram"], (json{{"buckets", 2048}, {"exact", false}}));
   EXPECT_EQ(object["norm"], 100.0);
   EXPECT_EQ(object["norm_bound"], 10.0);
@@ -149,17 +151,17 @@ TEST(SampleJson, PairsOfIndices) {
 }
 
 SampleReport sample_of_rows(std::size_t d) {
-  SampleReport report;
-  report.run = run();
-  report.run.model = "rows";
+  SampleReport report{problem_of("rows"), run(), {}, {}};
   report.run.metric = "leverage";
-  report.run.shape = {1000};
-  report.run.d = d;
-  report.run.gram = GramConfig{.buckets = 512, .exact = true};
-  report.result.norm = 2;
+  report.problem.sides = {{"n", 1000}, {"d", d}};
+  report.problem.roles = {{Operand::A, Role::streams}};
+  report.problem.sketch.dimension = 1000;
+  report.problem.gram = {.buckets = 512, .exact = true};
+  report.answer.draws.norm = 2;
   std::vector<double> row(d);
   for (std::size_t j = 0; j < d; ++j) row[j] = static_cast<double>(j) + 0.25;
-  report.result.draws = {{.lane = 1, .index = 17, .value = 0.5, .probability = 0.0625, .inclusion = {}, .row = row}};
+  report.answer.draws.draws = {
+      {.lane = 1, .index = 17, .value = 0.5, .probability = 0.0625, .inclusion = {}, .row = row}};
   return report;
 }
 
@@ -175,29 +177,48 @@ TEST(SampleJson, Rows) {
 
 TEST(SampleJson, LabelsThatAreNotUtf8AreRepaired) {
   SampleReport report = sample();
-  report.labels[7] = "caf\xe9\x01\"";
+  report.labels.rows[7] = "caf\xe9\x01\"";
   EXPECT_EQ(json::parse(to_json(report))["samples"][0]["label"], "caf\xef\xbf\xbd\x01\"");
 }
 
 TEST(SampleJson, NumbersThatAreNotFiniteAreRefused) {
   SampleReport report = sample();
-  report.result.norm = std::numeric_limits<double>::infinity();
+  report.answer.draws.norm = std::numeric_limits<double>::infinity();
   expect_error([&] { (void)to_json(report); }, {"not finite", "norm is inf"});
   report = sample();
-  report.result.draws[1].probability = std::numeric_limits<double>::quiet_NaN();
+  report.answer.draws.draws[1].probability = std::numeric_limits<double>::quiet_NaN();
   expect_error([&] { (void)to_json(report); }, {"probability is nan"});
   report = sample_of_rows(3);
-  report.result.draws[0].row[2] = -std::numeric_limits<double>::infinity();
+  report.answer.draws.draws[0].row[2] = -std::numeric_limits<double>::infinity();
   expect_error([&] { (void)to_json(report); }, {"row is -inf"});
   report = sample_of_pairs();
-  report.norm_bound = std::numeric_limits<double>::quiet_NaN();
+  report.answer.draws_norm_bound = std::numeric_limits<double>::quiet_NaN();
   expect_error([&] { (void)to_json(report); }, {"norm_bound is nan"});
   for (const Estimate& bad :
        {Estimate{std::numeric_limits<double>::infinity(), 1}, Estimate{1, std::numeric_limits<double>::infinity()}}) {
     report = sample_of_pairs();
-    report.tensor_norm = bad;
+    report.answer.tensor_norm = bad;
     expect_error([&] { (void)to_json(report); }, {"norm_tensor is inf"});
   }
+}
+
+/// "-0" is no number that a person wants to see, nor one that all readers of JSON can read.
+TEST(SampleJson, ANegativeZeroIsWrittenAsZero) {
+  SampleReport report = sample();
+  report.answer.draws.norm = -0.0;
+  report.answer.draws.draws[0].value = -0.0;
+  report.answer.exact[{7}] = {-0.0, -0.0};
+  SampleReport rows = sample_of_rows(3);
+  rows.answer.draws.draws[0].row[1] = -0.0;
+  QueryReport query{product(), run(), {}, {}, {}};
+  query.answer.norm = Estimate{-0.0, -0.0};
+  query.answer.points = {{9, {-0.0, 4}}};
+  query.inner = {{"other.weir", {-0.0, 1}}};
+  query.answer.moments = {{1.5, {-0.0, 1}}};
+  for (const std::string& text :
+       {to_json(report), to_json(rows), to_json(query), to_table(report), to_table(rows), to_table(query)})
+    EXPECT_EQ(text.find("-0"), std::string::npos) << text;
+  EXPECT_EQ(json::parse(to_json(report))["samples"][0]["value"].dump(), "0.0");
 }
 
 TEST(SampleTable, ShowsWhatAPersonWantsToKnow) {
@@ -214,7 +235,7 @@ TEST(SampleTable, ShowsWhatAPersonWantsToKnow) {
 
 TEST(SampleTable, SaysThatTailsWereTooHeavy) {
   SampleReport report = sample();
-  report.result.failed = {{2, FailReason::heavy_tail}};
+  report.answer.draws.failed = {{2, FailReason::heavy_tail}};
   EXPECT_EQ(json::parse(to_json(report))["failed"][0], (json{{"lane", 2}, {"reason", "heavy_tail"}}));
   EXPECT_NE(
       to_table(report).find("1 lane gave no draw: the entries below the largest ones were too heavy (heavy_tail)"),
@@ -223,10 +244,10 @@ TEST(SampleTable, SaysThatTailsWereTooHeavy) {
 
 TEST(SampleTable, ColumnsAreAlignedAndLongLabelsCut) {
   SampleReport report = sample();
-  report.labels[7] = std::string(300, 'a') + "\n\x1b[31m";
-  report.exact[{7}] = {21841, 0.6713};
-  report.result.draws[1].index = 41234;
-  report.result.failed.clear();
+  report.labels.rows[7] = std::string(300, 'a') + "\n\x1b[31m";
+  report.answer.exact[{7}] = {21841, 0.6713};
+  report.answer.draws.draws[1].index = 41234;
+  report.answer.draws.failed.clear();
   const std::string table = to_table(report, 80);
   EXPECT_LE(widest(table), 80U) << table;
   EXPECT_EQ(table.find('\x1b'), std::string::npos);
@@ -258,7 +279,7 @@ TEST(SampleTable, PairsAreAligned) {
   const std::string table = to_table(sample_of_pairs());
   for (const std::string_view part :
        {"kronecker model, 9,223,372,036,854,775,808 x 4,096 entries, X of 64 x 48, method two-stage",
-        "112 columns x 16 lanes, 1 level, 11.8 MiB", "|y_(i1,i2)|^2", "gram      estimated from 2,048 buckets a row",
+        "112 columns x 16 lanes, 1 level, 43.8 MiB", "|y_(i1,i2)|^2", "gram      estimated from 2,048 buckets a row",
         "1 lane gave no draw: a row of y was drawn, but nothing stood out in it (second_stage)"}) {
     EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
   }
@@ -282,10 +303,10 @@ TEST(SampleTable, PairsAreAligned) {
 
 TEST(SampleTable, LongLabelsOfPairsShareTheWidth) {
   SampleReport report = sample_of_pairs();
-  report.labels[5] = std::string(300, 'a');
-  report.column_labels[7] = std::string(40, 'b');
-  report.result.draws[0].index = 4;
-  report.exact.clear();
+  report.labels.rows[5] = std::string(300, 'a');
+  report.labels.columns[7] = std::string(40, 'b');
+  report.answer.draws.draws[0].index = 4;
+  report.answer.exact.clear();
   const std::string table = to_table(report, 80);
   for (const std::string& line : draw_lines(table)) EXPECT_LE(line.size(), 80U) << table;
   EXPECT_NE(table.find("aaaaaaaaaa.."), std::string::npos) << table;
@@ -298,10 +319,10 @@ TEST(SampleTable, SaysWhetherTheTwoNormsAgree) {
                                   "bounds\n"),
             std::string::npos)
       << to_table(report);
-  report.tensor_norm = Estimate{116, 5};
+  report.answer.tensor_norm = Estimate{116, 5};
   EXPECT_NE(to_table(report).find("116 +- 5 by TensorSketch: the two differ by more than their bounds\n"),
             std::string::npos);
-  report.tensor_norm.reset();
+  report.answer.tensor_norm.reset();
   EXPECT_EQ(to_table(report).find("TensorSketch"), std::string::npos);
 }
 
@@ -315,7 +336,7 @@ TEST(SampleTable, RowsShowAsManyEntriesAsFit) {
   }
   for (const std::size_t width : {std::size_t{80}, std::size_t{100}, std::size_t{120}}) {
     SampleReport report = sample_of_rows(1000);
-    report.verified = true;
+    report.answer.verified = true;
     const std::vector<std::string> lines = draw_lines(to_table(report, width));
     ASSERT_EQ(lines.size(), 2U);
     EXPECT_LE(lines[1].size(), width);
@@ -324,28 +345,27 @@ TEST(SampleTable, RowsShowAsManyEntriesAsFit) {
     EXPECT_NE(to_table(report, width).find("rows, values and probabilities are exact"), std::string::npos);
   }
   SampleReport zero = sample_of_rows(3);
-  zero.result = {};
-  zero.result.zero_vector = true;
+  zero.answer.draws = {};
+  zero.answer.draws.zero_vector = true;
   EXPECT_NE(to_table(zero).find("nothing to draw: a_i^T M a_i is 0 for every row"), std::string::npos);
 }
 
 TEST(SampleTable, NothingToDraw) {
   SampleReport report = sample();
-  report.result.draws.clear();
+  report.answer.draws.draws.clear();
   EXPECT_NE(to_table(report).find("nothing could be drawn"), std::string::npos);
-  report.result.zero_vector = true;
+  report.answer.draws.zero_vector = true;
   EXPECT_NE(to_table(report).find("zero vector"), std::string::npos);
 }
 
 TEST(QueryReport, JsonAndTableGiveEachEstimateWithItsBound) {
-  QueryReport report;
-  report.run = run();
+  QueryReport report{product(), run(), {}, {}, {}};
   EXPECT_FALSE(json::parse(to_json(report)).contains("norm"));
-  report.norm = Estimate{100.5, 2.5};
-  report.top = std::vector{HeavyCoordinate{7, {60, 4}}};
-  report.points = std::vector{HeavyCoordinate{9, {-3, 4}}};
+  report.answer.norm = Estimate{100.5, 2.5};
+  report.answer.top = std::vector{HeavyCoordinate{7, {60, 4}}};
+  report.answer.points = std::vector{HeavyCoordinate{9, {-3, 4}}};
   report.inner = {{"other.weir", {10, 1}}};
-  report.labels = {{9, "nine"}};
+  report.labels.rows = {{9, "nine"}};
   const json object = json::parse(to_json(report));
   EXPECT_EQ(object["norm"], 100.5);
   EXPECT_EQ(object["norm_bound"], 2.5);
@@ -360,12 +380,11 @@ TEST(QueryReport, JsonAndTableGiveEachEstimateWithItsBound) {
 }
 
 TEST(QueryReport, EntriesOfAMatrixAreNamedByPairs) {
-  QueryReport report;
-  report.run = sample_of_pairs().run;
-  report.top = std::vector<HeavyCoordinate>{{max_index, {60, 4}, 12}, {3, {-50, 4}, 4095}};
-  report.points = {{9, {-3, 4}, 10}};
-  report.labels = {{9, "nine"}};
-  report.column_labels = {{10, "ten"}, {12, "twelve"}};
+  QueryReport report{sample_of_pairs().problem, run(), {}, {}, {}};
+  report.answer.top = std::vector<HeavyCoordinate>{{max_index, {60, 4}, 12}, {3, {-50, 4}, 4095}};
+  report.answer.points = {{9, {-3, 4}, 10}};
+  report.labels.rows = {{9, "nine"}};
+  report.labels.columns = {{10, "ten"}, {12, "twelve"}};
   const json object = json::parse(to_json(report));
   EXPECT_EQ(object["top"],
             (json::array({{{"index", {max_index, 12}}, {"label", {nullptr, "twelve"}}, {"value", 60.0}, {"bound", 4.0}},
@@ -378,4 +397,4 @@ TEST(QueryReport, EntriesOfAMatrixAreNamedByPairs) {
 }
 
 }  // namespace
-}  // namespace weir
+}  // namespace weir::app
