@@ -109,8 +109,8 @@ void State::require_range() const {
 Answer State::answer(const Question& question, Parties& parties) const {
   parties.together([&] {
     if (question.exact && !kept_->can_verify(parties))
-      throw UsageError(fmt::format("a state of {} does not know exact values, and cannot read its operands again",
-                                   kept_->holds()));
+      throw UsageError(
+          fmt::format("a state of {} does not know exact values, and cannot read its operands again", kept_->holds()));
     if (parties.is_first()) require_range();
   });
   return kept_->answer(question, parties);

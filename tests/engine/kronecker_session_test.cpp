@@ -255,10 +255,10 @@ struct Way {
 };
 
 TEST_F(KroneckerSessionTest, AllStreamAndAreDrawnByTheJointLaw) {
-  // A Gram matrix from 2^15 buckets moves the law by about sqrt(2 / (5 2^15)) = 0.0035, far below 5%.
+  // A Gram matrix from 2^13 buckets moves the law by about sqrt(2 / (5 2^13)) = 0.007, far below 5%.
   const std::vector<Way> ways{
       {"sketched Gram",
-       {.buckets = 1U << 15U, .exact = false},
+       {.buckets = 1U << 13U, .exact = false},
        {},
        streams({a1_entries.path(), x_entries.path(), a2_entries.path()}),
        {entries("A1", operands.a1, 3), entries("X", operands.x, 4), entries("A2", operands.a2, 4)}},
@@ -327,7 +327,7 @@ TEST_F(KroneckerSessionTest, RowsAreDrawnByTheirNorms) {
   drawn.counts.resize(12);
   for (std::uint64_t seed = 1; seed <= 24; ++seed) {
     const SketchConfig wide{.dimension = 12, .buckets = 256, .lanes = 256, .seed = seed};
-    const Problem problem = rows_problem(wide, 3, {.buckets = 1U << 15U, .exact = false});
+    const Problem problem = rows_problem(wide, 3, {.buckets = 1U << 13U, .exact = false});
     Session session = run(world, problem, streams({stream.path()}));
     const Answer answer = session.answer({.draw = DrawQuestion{.samples = 255}});
     const State& merged = session.snapshot();
