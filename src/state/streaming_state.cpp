@@ -100,15 +100,22 @@ void StreamingState::add(const EventBatch& batch) {
   if (!factor_)
     throw UsageError("the state does not hold the operands that were fixed: they must be given again for it to go on");
   require_within(batch, kronecker_shapes(shape_));
-  if (const EventBatch& part = part_of(batch, operands_.streamed, part_); !part.empty()) factor_->add_events(part, y_);
+  if (const EventBatch& part = part_of(batch, operands_.streamed, part_); !part.empty()) {
+    multiply();
+    factor_->add_events(part, y_);
+  }
   if (const EventBatch& part = part_of(batch, factor_->fixed(), part_); !part.empty()) factor_->add_fixed(part);
   add_to_core(part_of(batch, Operand::X, part_), shape_.d2, x_);
 }
 
-void StreamingState::finish_fixed() {
-  if (!factor_) return;
+void StreamingState::finish_fixed() { is_fixed_complete_ = true; }
+
+void StreamingState::multiply() const {
+  if (is_multiplied_) return;
+  if (!is_fixed_complete_) throw UsageError("the fixed operands have to be complete before the other factor streams");
   factor_->set_core({shape_.d1, shape_.d2, x_});
   factor_->multiply();
+  is_multiplied_ = true;
 }
 
 std::string StreamingState::describe_range_problem() const { return weir::describe_range_problem(y_); }
@@ -170,6 +177,7 @@ void StreamingState::answer_exactly(const ExactQuestion& question, Parties& part
   std::vector<double> row_values, values;
   DenseMatrix metric;
   parties.together([&] {
+    multiply();
     row_values = factor_->rows_of_streamed(rows);
     metric = factor_->metric_part();
   });

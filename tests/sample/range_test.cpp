@@ -16,6 +16,7 @@
 #include "weir/sample/row_sampler.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/sample/two_stage.hpp"
+#include "weir/sketch/product_sketch.hpp"
 
 namespace weir {
 namespace {
@@ -112,7 +113,7 @@ TEST(Range, OfAProductIsThatOfItsSquaresToo) {
     operands.a.update_rows(Keys{3}, Numbers{1}, Numbers{value, value * value});
     operands.x[0] = 1;
     EXPECT_EQ(describe_range_problem(operands.y()), "");
-    EXPECT_EQ(describe_range_problem(operands).find("the values are too large") == 0, value > 1e70) << value;
+    EXPECT_EQ(describe_range_problem(operands.squares()).find("the values are too large") == 0, value > 1e70) << value;
   }
 }
 

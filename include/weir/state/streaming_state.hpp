@@ -56,8 +56,14 @@ class StreamingState : public KeptAs<StreamingState> {
   StreamingOperands operands_;
   VectorSketch y_;
   std::optional<PrecisionTarget> precision_;
-  std::vector<double> x_;                 // d1 * d2 entries, row by row
-  std::optional<StreamedFactor> factor_;  // where the fixed operands are held
+  /// The fixed factor is multiplied when that is first needed: a state that is only looked at or combined need not have
+  /// the memory for it, which no file bounds.
+  void multiply() const;
+
+  std::vector<double> x_;  // d1 * d2 entries, row by row
+  mutable std::optional<StreamedFactor> factor_;  // where the fixed operands are held
+  bool is_fixed_complete_ = false;
+  mutable bool is_multiplied_ = false;
   EventBatch part_;                       // scratch
 };
 
