@@ -582,11 +582,14 @@ TEST(StateFile, ForgedNumbersAreRefused) {
       file.array("events of X")[0] = count;
       expect_refused(file, {fmt::format("expected a whole number of events of X, found {}", count)});
     }
-  // Operands whose product overflows.
+  // Operands whose product overflows: the state is whole, and is refused an event, for which they are multiplied.
   File file = file_of(small_state("streaming_a1"));
   std::ranges::fill(file.array("A2"), 1e200);
   std::ranges::fill(file.array("X"), 1e200);
-  expect_refused(file, {"of A2: its product with X overflows a double"});
+  State loaded = deserialise(file.write(), "test");
+  EventBatch batch;
+  batch.push_back({Operand::A1, 0, 0, 1});
+  expect_error<InputError>([&] { loaded.add(batch); }, {"of A2: its product with X overflows a double"});
 }
 
 TEST(StateFile, ForgedSizesAllocateNothing) {

@@ -88,7 +88,10 @@ TEST(Sizes, SketchesThatCannotBeQueriedAreRefused) {
   refused([&] { std::ignore = rows_config(request, many); });
   refused([&] { std::ignore = pairs_config(request, many, 5); });
   refused([&] { std::ignore = pairs_config(request, 5, many); });
-  EXPECT_NO_THROW(std::ignore = vector_config(request, std::uint64_t{1} << 40));
+  // A new sketch is refused before that: a query of it would take minutes.
+  expect_error<UsageError>([&] { std::ignore = vector_config(request, std::uint64_t{1} << 37); },
+                           {"a query would look at more than 2^36 items"});
+  EXPECT_NO_THROW(std::ignore = vector_config(request, std::uint64_t{1} << 36));
   EXPECT_NO_THROW(std::ignore = vector_config({}, many));
 }
 

@@ -277,7 +277,7 @@ TEST(SketchAnswers, OfAnOldFileCannotBeVerified) {
     EXPECT_EQ(message_of<UsageError>([&] {
                 std::ignore = state.answer({.exact = ExactQuestion{{{0, 0}}, {}}});
               }),
-              "the state does not hold the operands, so that nothing can be verified");
+              "a state of a matrix y does not know exact values, and cannot read its operands again");
     EventBatch event;
     event.push_back({Operand::A1, 0, 0, 1});
     EXPECT_EQ(message_of<UsageError>([&] { state.add(event); }),
