@@ -60,11 +60,11 @@ class StreamingState : public KeptAs<StreamingState> {
   /// the memory for it, which no file bounds.
   void multiply() const;
 
-  std::vector<double> x_;  // d1 * d2 entries, row by row
+  std::vector<double> x_;                         // d1 * d2 entries, row by row
   mutable std::optional<StreamedFactor> factor_;  // where the fixed operands are held
   bool is_fixed_complete_ = false;
   mutable bool is_multiplied_ = false;
-  EventBatch part_;                       // scratch
+  EventBatch part_;  // scratch
 };
 
 }  // namespace weir
