@@ -36,6 +36,7 @@ class KroneckerTwoStageSetting : public Setting {
 
   void check(const Problem& problem) const override {
     Setting::check(problem);
+    require_gram(problem, {"d1", "d2"});
     require_dimension(problem, "n1");
     SketchConfig longer = problem.sketch;
     longer.dimension = std::max(problem.side("n1"), problem.side("n2"));

@@ -72,6 +72,13 @@ class ProductSetting : public Setting {
     problem.degree = request.degree();
     problem.sketch = vector_config(request, n);
     problem.precision = request.precision;
+    const std::uint64_t most_columns = std::numeric_limits<std::uint32_t>::max() / problem.sketch.lanes;
+    if (columns_of_sketch(problem) > most_columns)
+      throw UsageError(
+          fmt::format("d is {}: the sketch needs {} columns of {} lanes each, and columns times lanes must be below "
+                      "2^32; expected a "
+                      "smaller d, or fewer samples",
+                      columns_of(problem), columns_of_sketch(problem), problem.sketch.lanes));
   }
   std::vector<ArrayLayout> layout(const Problem& problem) const override {
     const std::uint64_t d = columns_of(problem), n = problem.side("n");

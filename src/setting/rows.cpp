@@ -28,6 +28,7 @@ class RowsSetting : public Setting {
   }
   void check(const Problem& problem) const override {
     Setting::check(problem);
+    require_gram(problem, {"d"});
     require_dimension(problem, "n");
   }
   void size(Problem& problem, const SizeRequest& request) const override {

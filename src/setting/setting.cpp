@@ -257,6 +257,17 @@ void size_exactly(Problem& problem, const SizeRequest& request, std::uint64_t di
   problem.sketch.seed = request.seed;
 }
 
+void require_gram(const Problem& problem, std::initializer_list<std::string_view> sides) {
+  if (problem.keeps != Keeps::sketch) return;
+  for (const std::string_view side : sides)
+    if (problem.side(side) > most_gram_columns)
+      throw UsageError(fmt::format("{} is {}: {} keeps Gram matrices, of at most {} columns", side, problem.side(side),
+                                   setting_of(problem).label(), most_gram_columns));
+  if (problem.sketch.row_length != 0)
+    throw UsageError(fmt::format("row_length of the sketch is {}: expected 0 in a state of {}",
+                                 problem.sketch.row_length, setting_of(problem).label()));
+}
+
 void require_dimension(const Problem& problem, std::string_view side) {
   if (problem.keeps == Keeps::sketch && problem.sketch.dimension != problem.side(side))
     throw UsageError(fmt::format("the dimension of the sketch is {}, and {} is {}", problem.sketch.dimension, side,

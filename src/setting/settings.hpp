@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <string_view>
 
@@ -21,6 +22,9 @@ struct DenseLaw;
 [[nodiscard]] DenseLaw dense_law(const Problem& problem);
 /// The configuration of an exact state: the dimension, p and the seed.
 void size_exactly(Problem& problem, const SizeRequest& request, std::uint64_t dimension);
+/// Throws UsageError unless Gram matrices can be kept of sketched matrices with as many columns as these sides say, and
+/// the sketches are those of vectors, column by column.
+void require_gram(const Problem& problem, std::initializer_list<std::string_view> sides);
 /// Throws UsageError unless a sketch has as many coordinates as the side says.
 void require_dimension(const Problem& problem, std::string_view side);
 /// Throws UsageError unless n is known and small enough for exact values of y.

@@ -49,10 +49,10 @@ SketchConfig with_overrides(const SizeRequest& request, SketchConfig config) {
   // A state that is loaded may take longer.
   constexpr std::uint64_t longest_scan_of_new = std::uint64_t{1} << 36;
   if (config.groups(config.levels - 1) > longest_scan_of_new)
-    throw UsageError(
-        fmt::format("levels is {} and the dimension {}: a query would look at more than 2^36 items one by one, for "
-                    "minutes; expected more levels, which is the default, or a smaller dimension",
-                    config.levels, config.dimension));
+    throw UsageError(fmt::format(
+        "levels is {} for a sketch of {} entries: a query would look at more than 2^36 items one by one, for "
+        "minutes; expected more levels, which is the default, or fewer entries",
+        config.levels, config.dimension));
   return config;
 }
 

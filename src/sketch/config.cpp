@@ -25,7 +25,7 @@ void SketchConfig::validate() const {
   require(dimension >= 1 && dimension <= (std::uint64_t{1} << 63U),
           fmt::format("dimension is {}: expected 1 to 2^63", dimension));
   require(dimension <= key_limit(randomness),
-          fmt::format("dimension is {}: randomness kwise takes at most 2^61 - 1", dimension));
+          fmt::format("a sketch of {} entries: randomness kwise takes at most 2^61 - 1 of them, mix 2^63", dimension));
   require(rows % 2 == 1 && rows <= 15, fmt::format("rows is {}: expected an odd number, 1 to 15", rows));
   require(std::has_single_bit(buckets) && buckets >= 2 && buckets <= (std::uint64_t{1} << 32U),
           fmt::format("buckets is {}: expected a power of two, 2 to 2^32", buckets));
@@ -92,8 +92,8 @@ std::uint64_t SketchConfig::fingerprint() const noexcept {
 void require_answerable(const SketchConfig& config) {
   if (config.groups(config.levels - 1) <= longest_scan) return;
   throw UsageError(fmt::format(
-      "levels is {} and the dimension {}: a query would scan more than 2^40 items one by one; expected more "
-      "levels or a smaller dimension",
+      "levels is {} for a sketch of {} entries: a query would scan more than 2^40 items one by one; expected more "
+      "levels or fewer entries",
       config.levels, config.dimension));
 }
 

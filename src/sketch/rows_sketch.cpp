@@ -16,13 +16,10 @@ namespace weir {
 
 namespace {
 
-/// Most columns: of a d x d matrix that is decomposed before rows are drawn.
-constexpr std::uint64_t most_columns = std::uint64_t{1} << 15U;
-
 std::uint64_t checked_columns(std::uint64_t d, const GramConfig& gram) {
-  if (d == 0 || d > most_columns) {
+  if (d == 0 || d > most_gram_columns) {
     throw UsageError(
-        fmt::format("rows of {} columns: expected 1 to {}, as their Gram matrix is kept", d, most_columns));
+        fmt::format("rows of {} columns: expected 1 to {}, as their Gram matrix is kept", d, most_gram_columns));
   }
   if (!std::has_single_bit(gram.buckets) || gram.buckets < 2 || gram.buckets > (std::uint64_t{1} << 32U)) {
     throw UsageError(

@@ -7,7 +7,9 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
+#include <vector>
 
 #include "weir/error.hpp"
 
@@ -206,8 +208,26 @@ std::string to_text(const Problem& problem) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+namespace {
+
+/// Throws InputError for an object that has a member twice: readers differ in which of them they take.
+Parsed parse_distinct(std::string_view text, const std::string& source) {
+  std::vector<std::set<std::string>> members;  // of the objects around
+  const auto note = [&](int, Parsed::parse_event_t event, Parsed& parsed) {
+    if (event == Parsed::parse_event_t::object_start) members.emplace_back();
+    if (event == Parsed::parse_event_t::object_end) members.pop_back();
+    if (event == Parsed::parse_event_t::key && !members.back().insert(parsed.get<std::string>()).second)
+      throw InputError(fmt::format("{}: the description of the problem has the member {} twice", source,
+                                   quoted(parsed.get<std::string>())));
+    return true;
+  };
+  return Parsed::parse(text, note, false);
+}
+
+}  // namespace
+
 Problem problem_of_text(std::string_view text, const std::string& source) {
-  const Parsed json = Parsed::parse(text, nullptr, false);
+  const Parsed json = parse_distinct(text, source);
   if (json.is_discarded()) throw InputError(source + ": the description of the problem is no JSON object");
   Members members(json, "it", source);
   Problem problem;

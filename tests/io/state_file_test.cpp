@@ -513,7 +513,7 @@ TEST(StateFile, ForgedSketchesThatCannotBeQueriedAreRefused) {
     file.change(change);
     SketchConfig sketch = problem_of_text(file.problem, "test").sketch;
     file.fingerprint = sketch.fingerprint();
-    expect_refused(file, {"not a state: levels is 1 and the dimension ", "a query would scan more than 2^40 items"});
+    expect_refused(file, {"not a state: levels is 1 for a sketch of ", "a query would scan more than 2^40 items"});
   };
   const auto change_n = [&](Json& json) { json["sides"]["n"] = json["sketch"]["dimension"] = many; };
   for (const char* kind : {"vector", "product", "product_x_fixed", "product_p4", "rows"}) refused(kind, change_n);

@@ -250,6 +250,21 @@ TEST(Settings, CheckThatSketchesCanBeQueried) {
     });
 }
 
+TEST(Settings, CheckThatGroupsOfRowsAreNoRows) {
+  for (const char* kind : {"rows", "pairs"})
+    expect_complaint(kind, "expected 0 in a state of", [](Problem& problem) { problem.sketch.row_length = 1; });
+}
+
+TEST(Settings, CheckThatGramMatricesCanBeDecomposed) {
+  for (const auto& [kind, side] : {std::pair{"rows", "d"}, {"pairs", "d1"}, {"pairs", "d2"}}) {
+    expect_complaint(kind, fmt::format("{} is 32769: --model ", side),
+                     [side = side](Problem& problem) { problem.sides[side] = 32769; });
+    Problem largest = of_kind(kind);
+    largest.sides[side] = 32768;
+    EXPECT_NO_THROW(setting_of(largest).check(largest)) << kind << " " << side;
+  }
+}
+
 TEST(Settings, StreamOneFactorAndFixTheOther) {
   const std::string kind = "streaming_a1";
   expect_complaint(kind, "one factor streams and the other is fixed, --fixed A1=FILE or --fixed A2=FILE",

@@ -36,7 +36,7 @@ TEST(Config, NamesTheFieldThatIsOutOfRange) {
   const std::vector<Bad> cases = {
       {"dimension", [](SketchConfig& c) { c.dimension = 0; }},
       {"dimension", [](SketchConfig& c) { c.dimension = (std::uint64_t{1} << 63U) + 1; }},
-      {"dimension",
+      {"kwise takes at most 2^61 - 1",
        [](SketchConfig& c) {
          c.randomness = Randomness::kwise;
          c.dimension = std::uint64_t{1} << 61U;
@@ -206,7 +206,7 @@ TEST(Config, IsAnswerableWhenAQueryScansNoMoreThan2To40Items) {
   ++config.dimension;
   testing_support::expect_error<UsageError>(
       [&] { require_answerable(config); },
-      {"levels is 1 and the dimension 1099511627777", "would scan more than 2^40 items one by one"});
+      {"levels is 1 for a sketch of 1099511627777 entries", "would scan more than 2^40 items one by one"});
   config.levels = 2;  // 2^20 items a group
   EXPECT_NO_THROW(require_answerable(config));
   config.dimension = std::uint64_t{1} << 63U;

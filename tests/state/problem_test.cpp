@@ -127,6 +127,19 @@ TEST(Problem, EveryUnknownMemberIsRefused) {
                {"'operands' name \"Q\", which no setting of this build has"});
 }
 
+TEST(Problem, EveryMemberThatComesTwiceIsRefused) {
+  for (const auto& [object, names] : members())
+    for (const std::string& name : names) {
+      // The member once more, before all others of its object.
+      const Json json = Json::parse(to_text(full_problem()));
+      const std::string inner = json.at(Json::json_pointer(object)).dump();
+      std::string text = json.dump();
+      const std::string more = fmt::format("{{\"{}\":1,", name);
+      text.replace(text.find(inner), 1, more);
+      expect_error([&] { std::ignore = read(text); }, {"has the member '" + name + "' twice"});
+    }
+}
+
 TEST(Problem, EveryWrongTypeIsRefused) {
   const std::vector<Json> values{
       nullptr,           true, -1, 1.5, "text", Json::array({1}), Json::object(), Json::parse("18446744073709551616"),

@@ -10,6 +10,9 @@
 
 namespace weir {
 
+/// Most columns of a matrix whose Gram matrix is kept: a d x d matrix is decomposed before rows are drawn.
+inline constexpr std::uint64_t most_gram_columns = std::uint64_t{1} << 15U;
+
 /// How A^T A is kept.
 struct GramConfig {
   /// B of the unscaled sketch: a fixed quadratic form of A^T A has a relative standard error of at most sqrt(2 / (R B)),
