@@ -104,8 +104,13 @@ int combine(const std::vector<Term>& terms, CombineOf of, const std::string& out
     if (!difference.empty()) {
       const bool of_y_would_do =
           sum->kept().sketch_of_y() && next.kept().sketch_of_y() && sum->problem().sketch == next.problem().sketch;
-      throw InputError(fmt::format("{} and {} do not combine: {}{}", terms.front().path, term.path, difference,
-                                   of_y_would_do ? "; --of y multiplies the operands first" : ""));
+      const bool sizes_differ =
+          sum->problem().sides == next.problem().sides && !(sum->problem().sketch == next.problem().sketch);
+      std::string remedy;
+      if (of_y_would_do) remedy = "; --of y multiplies the operands first";
+      if (sizes_differ) remedy = fmt::format("; weir sample --like {} makes states that do", terms.front().path);
+      throw InputError(
+          fmt::format("{} and {} do not combine: {}{}", terms.front().path, term.path, difference, remedy));
     }
     sum->add(next, term.coefficient);
   }

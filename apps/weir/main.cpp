@@ -29,9 +29,11 @@ int fail(ExitCode code, const std::string& message) {
   return first_process() ? report_error(code, message) : static_cast<int>(done);
 }
 
+std::string help_hint(const std::string& command) { return fmt::format("Run \"{} --help\" for the options.", command); }
+
 int usage_failure(const std::string& message, const std::string& command) {
   const int code = fail(usage_error, message);
-  if (code != done) say(fmt::format("Run \"{} --help\" for the options.", command));
+  if (code != done) say(help_hint(command));
   return code;
 }
 
@@ -72,7 +74,9 @@ int run(int argc, char** argv) {
     // These are the work of one process; under a launcher the others have nothing to do.
     const bool alone = app.got_subcommand("convert") || app.got_subcommand("generate") ||
                        app.got_subcommand("inspect") || app.got_subcommand("combine");
-    return alone && !first_process() ? static_cast<int>(done) : action();
+    const int code = alone && !first_process() ? static_cast<int>(done) : action();
+    if (code == usage_error) say(help_hint(command()));
+    return code;
   } catch (const CLI::Success& success) {
     std::ostringstream text;
     const int code = app.exit(success, text, text);

@@ -18,7 +18,8 @@ namespace {
 
 std::uint64_t system_seed() {
   std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
+  const std::uint64_t word = (std::uint64_t{device()} << 32) | device();
+  return word >> 11;  // below 2^53, so that every JSON tool can repeat it
 }
 
 /// "A1", "A1 and X", "A1, A2 and X".
@@ -48,6 +49,16 @@ void require_goes_on(const Problem& problem, const std::string& path) {
 /// The number of rows where nobody has counted them: what the hash functions tell apart.
 std::uint64_t most_keys(const SizeRequest& request) { return std::min(max_dimension, key_limit(request.randomness)); }
 
+/// The files of names by the sides whose indices they name.
+std::map<std::string, std::string> names_of(const OutputOptions& output, const Setting& setting) {
+  std::map<std::string, std::string> names;
+  const std::vector<std::string>& sides = setting.traits().sides_of_y;
+  if (!output.labels_path.empty())
+    for (const std::string& side : sides) names[side] = output.labels_path;
+  if (!output.column_labels_path.empty() && sides.size() > 1) names[sides[1]] = output.column_labels_path;
+  return names;
+}
+
 SizeRequest with_gram_options(SizeRequest request, const ModelOptions& model) {
   request.exact_gram = model.exact_gram;
   if (model.gram_buckets) request.gram_buckets = model.gram_buckets;
@@ -62,10 +73,11 @@ void MeasureOptions::settle_streams() {
 }
 
 void MeasureOptions::check(const SizeRequest& request) const {
-  const bool from_state = !state_path.empty(), streams = !source.paths.empty();
-  if (from_state) {
+  const bool streams = !source.paths.empty();
+  if (!known_from().empty()) {
     std::ignore = model.files();
-    if (keeps != Keeps::sketch) throw UsageError("exact answers need the whole stream; --state holds a sketch only");
+    if (keeps != Keeps::sketch) throw UsageError("exact answers need the whole stream; a saved state is a sketch");
+    if (state_path.empty() && !streams) throw UsageError("--like needs a STREAM: it takes nothing but sizes and seed");
     return;
   }
   Problem problem = model.problem(keeps);
@@ -90,7 +102,13 @@ void MeasureOptions::check(const SizeRequest& request) const {
     throw UsageError(fmt::format("--p {} is not for {}; it is for {}, and for --sampler exact", *sketch.p,
                                  setting.label(), fmt::join(models, " and ")));
   }
-  // Sizes, unless a file has to say how long a side is; but for that of a vector, which no size depends on.
+  // Sizes, unless a file has to say how long a side is; but for that of a fixed vector, which no size depends on.
+  const bool files_may_say =
+      !output.labels_path.empty() || std::ranges::any_of(source.paths, [](const auto& path) { return path != "-"; });
+  for (const OperandUse& use : setting.traits().operands)
+    if (files_may_say && !fixed.contains(use.operand))
+      for (const std::string& side : {use.rows, use.columns})
+        if (!side.empty() && !problem.sides.contains(side)) return;
   for (const OperandUse& use : setting.traits().operands)
     if (use.columns.empty() && fixed.contains(use.operand)) problem.sides.try_emplace(use.rows, 1);
   setting.infer(problem, most_keys(request));
@@ -114,6 +132,12 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
            "was fixed: a stream goes on from it with --fixed")
       ->type_name("FILE")
       ->group("State");
+  add_path(app, "--like", options.like_path,
+           "Measure the STREAM files with the model, the sizes and the seed of this saved state,\n"
+           "and its fixed operands, but without what it has seen. Such states combine with it")
+      ->type_name("FILE")
+      ->group("State")
+      ->excludes(app.get_option("--state"));
   add_path(app, "--save", options.save_path,
            "Write the merged state to this file, for --state and for weir combine. The file\n"
            "appears when it is complete. A state of --sampler exact or softmax cannot be saved")
@@ -122,11 +146,12 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_sketch_options(app, options.sketch);
 }
 
-engine::Session measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
-                        const std::function<void(const Problem& problem, bool continues)>& examine) {
-  engine::Sources sources{.stream = options.source, .files = options.model.files(), .values = {}};
+Measurement measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
+                    const std::function<void(const Problem& problem, bool continues)>& examine) {
+  engine::Sources sources{.stream = options.source, .files = options.model.files()};
   engine::Session::Options session_options{.start = std::nullopt, .with_exact = options.with_exact};
-  const bool continues = !options.state_path.empty();
+  const std::string& known_from = options.known_from();
+  const bool continues = !known_from.empty();
   const auto examine_all = [&](const Problem& problem) {
     if (!options.save_path.empty()) require_creatable(options.save_path);
     examine(problem, continues);
@@ -135,36 +160,40 @@ engine::Session measure(const mpi::Communicator& communicator, const MeasureOpti
   if (continues) {
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
-      session_options.start = load_state(options.state_path);
+      session_options.start = load_state(known_from);
+      if (options.state_path.empty()) session_options.start->clear();
       options.sketch.require_consistent(session_options.start->problem());
-      options.model.require_consistent(session_options.start->problem(), options.state_path);
+      options.model.require_consistent(session_options.start->problem(), known_from);
     });
-    problem = engine::prepare_to_continue(communicator, session_options.start, options.state_path, sources,
+    problem = engine::prepare_to_continue(communicator, session_options.start, known_from, sources,
                                           [&](const Problem& whole) {
-                                            if (!sources.stream.paths.empty())
-                                              require_goes_on(whole, options.state_path);
+                                            if (!sources.stream.paths.empty()) require_goes_on(whole, known_from);
                                             examine_all(whole);
                                           });
     if (const OperandSet fixed = problem.with_role(Role::fixed); !fixed.empty())
       sources.stream.advice = "fixed in the saved state: " + to_string(fixed);
   } else {
     problem = options.model.problem(options.keeps);
+    sources.names = names_of(options.output, setting_of(problem));
     request = with_gram_options(request, options.model);
     request.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
     problem = engine::prepare(communicator, std::move(problem), sources, request, most_keys(request), examine_all);
   }
-  engine::Session session(communicator.local_handle(), std::move(problem), std::move(sources),
-                          std::move(session_options));
-  session.advance();
-  if (!options.save_path.empty()) session.save(options.save_path);
-  return session;
+  Measurement measurement{
+      engine::Session(communicator.local_handle(), std::move(problem), sources, std::move(session_options)), sources};
+  measurement.session.advance();
+  if (!options.save_path.empty()) measurement.session.save(options.save_path);
+  return measurement;
 }
 
-Run run_of(const engine::Session& session, std::uint64_t updates) {
+Run run_of(engine::Session& session) {
+  const State& state = session.snapshot();
   const engine::PhaseSeconds seconds = session.seconds();
+  const bool is_root_of_sketch = session.communicator().local_is_root() && session.problem().keeps == Keeps::sketch;
   return {.ranks = static_cast<std::uint64_t>(session.communicator().local_size()),
-          .updates = updates,
+          .updates = state.updates,
           .skipped = session.statistics().skipped,
+          .exact_sums = is_root_of_sketch ? std::optional(state.has_exact_sums()) : std::nullopt,
           .ingest_seconds = seconds.ingest,
           .merge_seconds = seconds.merge};
 }

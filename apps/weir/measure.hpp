@@ -13,16 +13,27 @@
 
 namespace weir::app {
 
-/// What `sample` and `query` have in common: what is measured, and where it comes from.
+/// How an answer is printed.
+struct OutputOptions {
+  std::string labels_path;
+  std::string column_labels_path;
+  bool json = false;
+};
+
+/// What `sample` and `query` have in common: what is measured, where it comes from, and how it is printed.
 struct MeasureOptions {
   engine::StreamSource source;
   ModelOptions model;
   SketchOptions sketch;
   std::string state_path;  ///< A saved state to start from; streams are added to it.
+  std::string like_path;   ///< A saved state whose problem is measured anew.
   std::string save_path;   ///< Where the merged state goes.
   Keeps keeps = Keeps::sketch;
   bool with_exact = false;  ///< Exact values beside the sketch.
+  OutputOptions output = {};
 
+  /// The saved state that says what is measured; empty where options do.
+  [[nodiscard]] const std::string& known_from() const { return state_path.empty() ? like_path : state_path; }
   /// Streams that stood behind --fixed NAME=FILE become streams.
   void settle_streams();
   /// What can be found wrong before anything is read, `request` being what is wanted of a new sketch. Throws UsageError.
@@ -31,23 +42,23 @@ struct MeasureOptions {
 /// STREAM..., --model and its sides, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
 
+/// A session that has read its stream, and the sources that it was opened with.
+struct Measurement {
+  engine::Session session;
+  engine::Sources sources;
+};
+
 /// Collective: opens a session for the options, reads its stream to the end, and saves the state where that was asked
 /// for. `request` sizes a new sketch. `examine` is called on the root with the whole problem before anything is read, to
 /// refuse what could not be answered; `continues` says whether it is that of a saved state. Throws the same error on all
 /// ranks.
-[[nodiscard]] engine::Session measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                                      SizeRequest request,
-                                      const std::function<void(const Problem& problem, bool continues)>& examine);
+[[nodiscard]] Measurement measure(const mpi::Communicator& communicator, const MeasureOptions& options,
+                                  SizeRequest request,
+                                  const std::function<void(const Problem& problem, bool continues)>& examine);
 
 /// What was done, for a report. Collective.
-[[nodiscard]] Run run_of(const engine::Session& session, std::uint64_t updates);
+[[nodiscard]] Run run_of(engine::Session& session);
 
-/// How an answer is printed.
-struct OutputOptions {
-  std::string labels_path;
-  std::string column_labels_path;
-  bool json = false;
-};
 /// --labels, --labels2, --json.
 void add_output_options(CLI::App& app, OutputOptions& options);
 

@@ -32,7 +32,6 @@ struct QueryOptions {
   std::vector<EntryIndex> points;
   std::vector<std::string> others;
   std::vector<double> moments;
-  OutputOptions output;
 
   [[nodiscard]] SizeRequest size_request() const {
     SizeRequest request = measure.sketch.size_request();
@@ -63,10 +62,10 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
                           .top = static_cast<std::size_t>(options.top),
                           .points = options.points,
                           .moments = options.moments};
-  engine::Session session =
+  auto [session, sources] =
       measure(communicator, options.measure, options.size_request(), [&](const Problem& problem, bool) {
         const Setting& setting = setting_of(problem);
-        labels = OutputLabels(options.output, setting.shape_of_y(problem).size() == 2);
+        labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
         setting.check_question(problem, question);
         if (!options.others.empty() && setting.traits().draws_rows)
           throw UsageError(fmt::format("--inner: {} has no vector y", setting.label()));
@@ -84,14 +83,14 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
     if (answer.inner) report.inner.push_back({path, *answer.inner});
   }
   const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report.run = run_of(session, session.snapshot().updates);
+  report.run = run_of(session);
   report.run.query_seconds = query_seconds;
   if (!communicator.local_is_root()) return done;
   std::vector<EntryIndex> entries = options.points;
   if (report.answer.top)
     for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
   report.labels = labels.find(entries);
-  print_answer(options.output.json ? to_json(report) + '\n' : to_table(report));
+  print_answer(options.measure.output.json ? to_json(report) + '\n' : to_table(report));
   return done;
 }
 
@@ -146,7 +145,7 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       ->allow_extra_args(false)
       ->type_name("P[,P...]")
       ->group(group);
-  add_output_options(*command, options->output);
+  add_output_options(*command, options->measure.output);
   add_real(
       *command, "--epsilon", {0, 1, true, true}, [options](double value) { options->epsilon = value; },
       "Error of the estimate of an entry as a fraction of the norm, exceeded with\n"

@@ -36,9 +36,22 @@ double finite(double value, std::string_view field) {
   return value + 0.0;  // a negative zero becomes 0
 }
 
-Json index_json(const EntryIndex& entry) {
-  if (!entry.column) return entry.index;
-  return {entry.index, *entry.column};
+/// The first whole number that a reader of JSON may round which keeps numbers as doubles.
+constexpr std::uint64_t first_rounded = std::uint64_t{1} << 53;
+
+/// "index", and "index_text" where a reader may round it.
+void add_index(Json& json, const EntryIndex& entry) {
+  if (entry.column) {
+    json["index"] = {entry.index, *entry.column};
+  } else {
+    json["index"] = entry.index;
+  }
+  if (std::max(entry.index, entry.column.value_or(0)) < first_rounded) return;
+  if (entry.column) {
+    json["index_text"] = {fmt::to_string(entry.index), fmt::to_string(*entry.column)};
+  } else {
+    json["index_text"] = fmt::to_string(entry.index);
+  }
 }
 
 Json run_json(const Problem& problem, const Run& run) {
@@ -60,6 +73,8 @@ Json run_json(const Problem& problem, const Run& run) {
   json["updates"] = run.updates;
   json["skipped"] = run.skipped;
   json["seed"] = problem.sketch.seed;
+  if (problem.sketch.seed >= first_rounded) json["seed_text"] = fmt::to_string(problem.sketch.seed);
+  if (run.exact_sums) json["exact_sums"] = *run.exact_sums;
   if (problem.keeps == Keeps::sketch) {
     const SketchConfig& config = problem.sketch;
     json["randomness"] = to_string(config.randomness);
@@ -95,7 +110,7 @@ Json coordinates_json(const std::vector<HeavyCoordinate>& coordinates, const Lab
   Json list = Json::array();
   for (const HeavyCoordinate& coordinate : coordinates) {
     Json item;
-    item["index"] = index_json(entry_of(coordinate));
+    add_index(item, entry_of(coordinate));
     add_label(item, entry_of(coordinate), labels);
     item["value"] = finite(coordinate.estimate.value, field);
     item["bound"] = finite(coordinate.estimate.bound, field);
@@ -320,6 +335,10 @@ std::string run_heading(const Problem& problem, const Run& run) {
   } else {
     text += fmt::format(heading_line, "sketch", fmt::format("none: exact entries, seed {}", problem.sketch.seed));
   }
+  if (run.exact_sums == false)
+    text += fmt::format(heading_line, "sums",
+                        "rounded: not of whole numbers, or beyond the range in which those are exact; the last digits "
+                        "may\n          depend on the number of ranks and on the order of events");
   text += fmt::format(heading_line, "time",
                       fmt::format("ingest {}, merge {}, query {}", seconds_text(run.ingest_seconds),
                                   seconds_text(run.merge_seconds), seconds_text(run.query_seconds)));
@@ -394,6 +413,23 @@ std::string norm_text(const Answer& answer) {
   return text;
 }
 
+/// Why fewer samples came than were wanted; empty when all came, or when `reason` says why there is none.
+std::string shortfall(const SampleReport& report) {
+  const SampleResult& result = report.answer.draws;
+  const std::size_t came = result.draws.size();
+  if (came >= report.wanted || came == 0) return {};
+  const std::string counts = fmt::format("{} of {} came: ", counted(came, "sample"), grouped(report.wanted));
+  const bool is_sketch = report.problem.keeps == Keeps::sketch;
+  if (report.without_replacement)
+    return counts + (is_sketch ? "no more entries stood out of the sketch" : "y has no more entries that are not zero");
+  if (!is_sketch) return counts + "the others failed";
+  const std::uint64_t lanes = report.problem.sketch.lanes - 1;
+  if (lanes >= report.wanted)
+    return counts + fmt::format("the others of the {} that draw gave none", counted(lanes, "lane"));
+  return counts + fmt::format("the sketch has {} that draw, each at most once; a new one with --samples {} has enough",
+                              counted(lanes, "lane"), report.wanted);
+}
+
 /// Why there is no draw at all, for programs.
 std::string nothing_drawn_reason(const SampleResult& result) {
   if (result.zero_vector) return "zero vector";
@@ -431,14 +467,18 @@ std::string to_json(const SampleReport& report) {
   if (result.zero_vector) json["zero_vector"] = true;
   if (result.draws.empty()) json["reason"] = nothing_drawn_reason(result);
   json["verified"] = answer.verified;
+  json["wanted"] = report.wanted;
+  if (const std::string reason = shortfall(report); !reason.empty()) json["shortfall"] = reason;
   json["samples"] = Json::array();
   for (const Draw& draw : result.draws) {
     Json item;
     item["lane"] = draw.lane;
-    item["index"] = index_json(entry_of(draw));
+    add_index(item, entry_of(draw));
     add_label(item, entry_of(draw), report.labels);
     item["value"] = finite(draw.value, "value");
+    if (draw.value_bound) item["value_bound"] = finite(*draw.value_bound, "value_bound");
     item["probability"] = finite(draw.probability, "probability");
+    if (draw.probability_bound) item["probability_bound"] = finite(*draw.probability_bound, "probability_bound");
     if (draw.inclusion) item["inclusion"] = finite(*draw.inclusion, "inclusion");
     if (!draw.row.empty()) item["row"] = Json::array();
     for (const double entry : draw.row) item["row"].push_back(finite(entry, "row"));
@@ -493,16 +533,26 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   std::vector<EntryIndex> entries;
   Column lane{"lane"};
   Column value{"value"};
+  Column value_bound{"+-"};
   Column exact_value{"exact"};
   Column probability{"probability"};
+  Column probability_bound{"+-"};
   Column exact_probability{"exact"};
   Column inclusion{"inclusion"};
   bool has_inclusion = false;
   bool has_rows = false;
+  bool has_value_bound = false;
+  bool has_probability_bound = false;
   for (const Draw& draw : result.draws) {
     entries.push_back(entry_of(draw));
     lane.cells.push_back(fmt::to_string(draw.lane));
     value.cells.push_back(value_text(draw.value));
+    value_bound.cells.push_back(draw.value_bound ? fmt::format("{:.2g}", *draw.value_bound) : "-");
+    probability_bound.cells.push_back(draw.probability_bound ? fmt::format("{:.2g} %", 100 * *draw.probability_bound)
+                                                             : "-");
+    // What is exact needs no column of zeros.
+    has_value_bound = has_value_bound || draw.value_bound.value_or(0) > 0;
+    has_probability_bound = has_probability_bound || draw.probability_bound.value_or(0) > 0;
     probability.cells.push_back(percent_text(draw.probability));
     const auto exact = answer.exact.find(entry_of(draw));
     const bool has_exact = exact != answer.exact.end();
@@ -516,17 +566,24 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   std::vector<Column> columns = index_columns(entries, report.labels);
   columns.insert(columns.begin(), std::move(lane));
   columns.push_back(std::move(value));
+  if (has_value_bound) columns.push_back(std::move(value_bound));
   if (!answer.exact.empty()) columns.push_back(std::move(exact_value));
   columns.push_back(std::move(probability));
+  if (has_probability_bound) columns.push_back(std::move(probability_bound));
   if (!answer.exact.empty()) columns.push_back(std::move(exact_probability));
   if (has_inclusion) columns.push_back(std::move(inclusion));
   if (has_rows) columns.push_back(rows_column(result.draws, columns, width));
   text += result.draws.empty() ? "nothing could be drawn\n" : render(std::move(columns), width);
   if (!result.draws.empty()) {
-    text += fmt::format("\n{} and probabilities are {}\n", has_rows ? "rows, values" : "values",
-                        answer.verified ? "exact" : "estimates");
+    text += answer.has_exact_values && !answer.verified
+                ? fmt::format("\n{} are exact, probabilities are estimates\n", has_rows ? "rows and values" : "values")
+                : fmt::format("\n{} and probabilities are {}\n", has_rows ? "rows, values" : "values",
+                              answer.verified ? "exact" : "estimates");
   }
-  if (!result.failed.empty()) text += '\n' + failures_text(result.failed);
+  const std::string missing = shortfall(report);
+  if (!missing.empty() || !result.failed.empty()) text += '\n';
+  if (!missing.empty()) text += missing + '\n';
+  text += failures_text(result.failed);
   return text;
 }
 

@@ -17,6 +17,7 @@ struct Run {
   std::uint64_t ranks = 1;
   std::uint64_t updates = 0;               ///< Events that were ingested, by all ranks.
   std::uint64_t skipped = 0;               ///< Bad lines that were skipped.
+  std::optional<bool> exact_sums = {};     ///< State::has_exact_sums(), where a sketch was kept.
   std::optional<std::string> metric = {};  ///< Where rows are drawn: "norm", "leverage" or the path of M.
   // Wall-clock time of the phases, the slowest rank's.
   double ingest_seconds = 0;
@@ -37,6 +38,8 @@ struct SampleReport {
   Problem problem;
   Run run;
   Answer answer;
+  std::uint64_t wanted = 0;  ///< Samples that were asked for.
+  bool without_replacement = false;
   LabelMaps labels = {};
 };
 
@@ -56,7 +59,8 @@ struct QueryReport {
 };
 
 /// One JSON object, indented, without a newline at the end. The index of an entry of a matrix is [i1, i2], and so is its
-/// label, with null where there is none. 64-bit integers are exact; bytes of labels that are not UTF-8 become U+FFFD; a
+/// label, with null where there is none. 64-bit integers are exact; those of 2^53 or more, which many readers of JSON round,
+/// stand as text beside them ("index_text", "seed_text"); bytes of labels that are not UTF-8 become U+FFFD; a
 /// negative zero is written as 0. Throws InputError naming the field when a number is not finite (entries so large that
 /// their squares overflow).
 [[nodiscard]] std::string to_json(const SampleReport& report);

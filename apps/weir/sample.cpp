@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "measure.hpp"
+#include "weir/engine/second_pass.hpp"
 #include "weir/error.hpp"
 #include "weir/io/operand.hpp"
 #include "weir/setting/setting.hpp"
@@ -20,8 +22,8 @@ struct SampleOptions {
   std::optional<std::string> sampler;
   bool exact_check = false;
   bool verify = true;
-  std::optional<std::string> metric;  ///< norm, leverage, or the path of M.
-  OutputOptions output;
+  std::optional<std::string> metric;                    ///< norm, leverage, or the path of M.
+  std::optional<std::vector<std::string>> second_pass;  ///< Files to be read once more; none: those of the stream.
 
   [[nodiscard]] bool is(std::string_view name) const { return sampler.value_or("perfect") == name; }
 
@@ -42,14 +44,31 @@ struct SampleOptions {
             "--threshold belongs to the sampler perfect; that of precision follows from --epsilon and "
             "--precision-constant");
       if (sketch.p.value_or(2) != 2) throw UsageError("--sampler precision has the law |y_i|^2 only");
-    } else if (sketch.precision_constant && measure.state_path.empty()) {
+    } else if (sketch.precision_constant && measure.known_from().empty()) {
       throw UsageError("--precision-constant belongs to --sampler precision");
     }
     if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
     if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
     measure.keeps = is("softmax") ? Keeps::exact_shared : is("exact") ? Keeps::exact : Keeps::sketch;
     measure.with_exact = exact_check && measure.keeps == Keeps::sketch;
-    if (measure.state_path.empty()) require_setting();
+    if (second_pass) settle_second_pass();
+    if (measure.known_from().empty()) require_setting();
+  }
+  /// Throws UsageError when there is nothing that a second pass could read.
+  void settle_second_pass() {
+    if (measure.keeps != Keeps::sketch) throw UsageError("--second-pass is for sketches: these values are exact");
+    std::vector<std::string>& streams = measure.source.paths;
+    if (measure.state_path.empty()) {
+      // Files that only this option names are the stream as well.
+      if (streams.empty()) streams = *second_pass;
+      if (!second_pass->empty() && *second_pass != streams)
+        throw UsageError("--second-pass reads the STREAM files again: expected no FILES, or the same, without --state");
+    } else if (second_pass->empty()) {
+      throw UsageError("--second-pass needs the FILES that the saved state was made of, those of this run included");
+    }
+    const std::vector<std::string>& files = second_pass->empty() ? streams : *second_pass;
+    if (std::ranges::find(files, "-") != files.end())
+      throw UsageError("--second-pass reads files again: standard input (-) comes only once");
   }
   /// Throws UsageError when the setting, which the options say, cannot do what they ask for.
   void require_setting() const {
@@ -100,11 +119,11 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
                                .verify = options.verify,
                                .show_exact = options.exact_check};
   std::optional<std::string> metric;  // on the root
-  engine::Session session =
+  auto [session, sources] =
       measure(communicator, options.measure, wanted.size_request(), [&](const Problem& problem, bool continues) {
         const Setting& setting = setting_of(problem);
         if (continues) options.require_saved(problem);
-        labels = OutputLabels(options.output, setting.shape_of_y(problem).size() == 2);
+        labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
         if (setting.traits().draws_rows) {
           metric = options.metric.value_or("norm");
           question.draw->metric = metric_choice(*metric, problem.side("d"));
@@ -114,16 +133,24 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
         setting.check_question(problem, question);
       });
   const auto start = std::chrono::steady_clock::now();
-  SampleReport report{.problem = session.problem(), .run = {}, .answer = session.answer(question)};
+  SampleReport report{.problem = session.problem(),
+                      .run = {},
+                      .answer = session.answer(question),
+                      .wanted = wanted.samples,
+                      .without_replacement = wanted.without_replacement};
+  if (options.second_pass) {
+    if (!options.second_pass->empty()) sources.stream.paths = *options.second_pass;
+    engine::read_again(session, sources, report.answer);
+  }
   const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report.run = run_of(session, session.snapshot().updates);
+  report.run = run_of(session);
   report.run.query_seconds = query_seconds;
   report.run.metric = metric;
   if (!communicator.local_is_root()) return done;
   std::vector<EntryIndex> entries;
   for (const Draw& item : report.answer.draws.draws) entries.push_back(entry_of(item));
   report.labels = labels.find(entries);
-  print_answer(options.output.json ? to_json(report) + '\n' : to_table(report));
+  print_answer(options.measure.output.json ? to_json(report) + '\n' : to_table(report));
   return report.answer.draws.draws.empty() ? nothing_drawn : done;
 }
 
@@ -226,6 +253,21 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
                  "streaming. On by default")
       ->group(group);
   command
+      ->add_option_function<std::vector<std::string>>(
+          "--second-pass",
+          [options](const std::vector<std::string>& files) {
+            // CLI11 hands over a text of its own where there are none.
+            const bool none = files.size() == 1 && (files[0].empty() || files[0] == "{}");
+            options->second_pass = none ? std::vector<std::string>() : files;
+          },
+          "Read the streams once more after the draws and give exact values, and exact rows of\n"
+          "--model rows, in place of estimates. A draw whose value turns out to be zero counts\n"
+          "as failed. Probabilities stay estimates, as the norm does. With --state the FILES\n"
+          "are all those that the state was made of")
+      ->expected(0, -1)
+      ->type_name("[FILE...]")
+      ->group(group);
+  command
       ->add_option("--metric", options->metric,
                    "For --model rows: row a of A is drawn by a^T M a. norm: M = I, the squared norms\n"
                    "of the rows. leverage: M = (A^T A)^-1, the leverage scores, which say how much a\n"
@@ -234,7 +276,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->type_name("norm|leverage|FILE")
       ->default_str("norm")
       ->group(group);
-  add_output_options(*command, options->output);
+  add_output_options(*command, options->measure.output);
   add_measure_options(*command, options->measure);
   command->footer(
       "Examples:\n"
@@ -264,6 +306,10 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "The object of --json, field by field:\n"
       "  model, method (kronecker), metric (rows), n or shape [N1, N2], d or d1 and d2\n"
       "  ranks, updates (events read, by all ranks), skipped (bad lines left out), seed\n"
+      "  exact_sums: false when sums were rounded, so that the last digits may depend on ranks and on the order of "
+      "events\n"
+      "  wanted, shortfall: how many samples were asked for, and why fewer came\n"
+      "  index_text, seed_text: numbers of 2^53 or more as text, beside index and seed\n"
       "  randomness, law (of the random factors), p, sketch {rows, buckets, lanes, levels, columns, bytes}: where "
       "there is a\n"
       "    sketch; gram {buckets, exact}: rows and --method two-stage\n"

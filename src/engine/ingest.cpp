@@ -252,6 +252,7 @@ Stream::Stream(const mpi::Communicator& communicator, StreamSource source, std::
   ReadOptions options;
   options.on_error = own.source.on_error;
   options.advice = own.source.advice;
+  options.shape_note = own.source.shape_note;
   options.shapes = std::move(shapes);
   options.default_operand = default_operand;
   own.pipes_ended = seen.pipes.empty();

@@ -7,6 +7,7 @@
 #include "weir/engine/session.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/io/labels.hpp"
 #include "weir/io/operand.hpp"
 #include "weir/stream/reader.hpp"
 
@@ -71,6 +72,40 @@ void take_shapes(const Setting& setting, Problem& problem, Sources& sources) {
                         sources.files.at(use->operand), use->rows, use->columns));
 }
 
+/// The sides of the operand that the stream is of, as its files state them, where each of them does.
+void take_shapes_of_stream(const Setting& setting, Problem& problem, const Sources& sources) {
+  const auto use = std::ranges::find_if(setting.traits().operands, [&](const OperandUse& each) {
+    const auto role = problem.roles.find(each.operand);
+    return role == problem.roles.end() || role->second == Role::streams;
+  });
+  if (use == setting.traits().operands.end() || sources.stream.paths.empty()) return;
+  const bool is_matrix = !use->columns.empty();
+  if (problem.sides.contains(use->rows) && (!is_matrix || problem.sides.contains(use->columns))) return;
+  std::uint64_t rows = 0, columns = 0;
+  for (const std::string& path : sources.stream.paths) {
+    const auto stated = is_pipe(path) ? std::nullopt : stated_shape(path);
+    if (!stated) return;
+    const auto [r, c] = *stated;
+    if (!is_matrix && r != 1 && c != 1) return;  // the reader says what is wrong
+    rows = std::max(rows, is_matrix ? r : r * c);
+    columns = std::max(columns, c);
+  }
+  if (rows > 0) problem.sides.try_emplace(use->rows, rows);
+  if (columns > 0 && is_matrix) problem.sides.try_emplace(use->columns, columns);
+}
+
+/// The sides whose indices have names, where nothing else says how long they are.
+void take_lengths_of_names(Problem& problem, Sources& sources) {
+  for (const auto& [side, path] : sources.names) {
+    if (problem.sides.contains(side)) continue;
+    const std::uint64_t lines = Labels(path).check();
+    if (lines == 0) continue;
+    problem.sides[side] = lines;
+    sources.stream.shape_note += fmt::format("{}{} has {} lines, which was taken as {}; --{} says otherwise",
+                                             sources.stream.shape_note.empty() ? "" : "; ", path, lines, side, side);
+  }
+}
+
 /// A file of a vector has been loaded; what is left is read as events.
 void forget_loaded_files(const Problem& problem, Sources& sources) {
   for (const OperandUse& use : setting_of(problem).traits().operands)
@@ -104,6 +139,8 @@ Problem prepare(const mpi::Communicator& communicator, Problem problem, Sources&
     if (!communicator.local_is_root()) return;
     const Setting& setting = setting_of(problem);
     take_shapes(setting, problem, sources);
+    take_shapes_of_stream(setting, problem, sources);
+    take_lengths_of_names(problem, sources);
     setting.infer(problem, most_keys);
     setting.require_sides(problem);
     setting.size(problem, request);
@@ -111,6 +148,7 @@ Problem prepare(const mpi::Communicator& communicator, Problem problem, Sources&
     if (examine) examine(problem);
   });
   problem = broadcast(communicator, problem);
+  communicator.broadcast(sources.stream.shape_note);
   forget_loaded_files(problem, sources);
   return problem;
 }

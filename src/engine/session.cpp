@@ -10,11 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include "engine/merge.hpp"
 #include "engine/parties.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
+#include "weir/setting/selection.hpp"
 
 namespace weir::engine {
 namespace {
@@ -23,73 +25,9 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-Party party_of(const mpi::Communicator& communicator) {
-  return {static_cast<std::uint32_t>(communicator.local_rank()), static_cast<std::uint32_t>(communicator.local_size())};
-}
-
 bool is_cut(const State& state) {
   return std::ranges::any_of(state.layout(), [](const ArrayLayout& layout) {
     return layout.gathering == Gathering::in_slices || layout.gathering == Gathering::by_share;
-  });
-}
-
-/// The same problem, of which exact values are kept.
-Problem exact_problem(const Problem& problem, Keeps keeps) {
-  Problem exact = problem;
-  exact.keeps = keeps;
-  exact.precision.reset();
-  setting_of(problem).size(exact, {.p = problem.exponent(), .seed = problem.sketch.seed});
-  return exact;
-}
-
-std::uint64_t bytes_of(const Problem& problem, Party party) {
-  const Setting& setting = setting_of(problem);
-  return add_saturated(doubles_in_bytes(doubles_of(setting.layout(problem), party)),
-                       doubles_in_bytes(setting.doubles_besides_arrays(problem, party)));
-}
-
-/// Throws on all ranks unless every machine has room for what its ranks will allocate.
-void require_room(const mpi::Communicator& communicator, const Problem& problem, const std::optional<Problem>& exact) {
-  // A rank's share of rows is rounded up on some; that of the last is never the smaller one.
-  const Party last{party_of(communicator).count - 1, party_of(communicator).count};
-  const Problem& larger = exact ? *exact : problem;
-  std::uint64_t bytes = 0, answering = 0;
-  std::string what;
-  together(communicator, [&](mpi::FailureSignal&) {
-    bytes = bytes_of(problem, last);
-    if (exact) bytes = add_saturated(bytes, bytes_of(*exact, last));
-    answering = doubles_in_bytes(setting_of(problem).doubles_to_answer(problem));
-    what = setting_of(larger).describe_memory(larger);
-  });
-  require_memory(communicator, bytes, answering, what);
-}
-
-/// Sums the parts of all ranks, as each array says.
-void merge(const mpi::Communicator& communicator, State& state) {
-  communicator.require_equal(fingerprint_of(state.problem()), "the problem that is measured");
-  const bool root = communicator.local_is_root();
-  for (const StateArray& array : state.arrays()) {
-    switch (array.layout->gathering) {
-      case Gathering::on_first:
-        communicator.reduce_sum(array.numbers);
-        if (!root) std::ranges::fill(array.numbers, 0.0);
-        break;
-      case Gathering::by_share: {
-        const std::span<double> own = communicator.reduce_scatter_sum(array.numbers, array.layout->row_length);
-        const auto first = static_cast<std::size_t>(own.data() - array.numbers.data());
-        std::ranges::fill(array.numbers.first(first), 0.0);
-        std::ranges::fill(array.numbers.subspan(first + own.size()), 0.0);
-        break;
-      }
-      case Gathering::in_slices:
-      case Gathering::everywhere:
-        break;
-    }
-  }
-  const std::vector<std::vector<std::byte>> others = communicator.gather(state.kept().other_part());
-  together(communicator, [&](mpi::FailureSignal&) {
-    for (std::size_t r = 1; r < others.size(); ++r) state.kept().merge_other_part(others[r]);
-    if (!root) state.kept().clear_other_part();
   });
 }
 
@@ -152,21 +90,17 @@ void require_same(Problem start, const Problem& problem) {
                    describe_difference(start, problem));
 }
 
-/// A verified draw whose value is zero was made up by collisions: its lane has failed.
-void fail_draws_of_zeros(SampleResult& result) {
-  for (const Draw& draw : result.draws)
-    if (draw.value == 0) result.failed.push_back({draw.lane, FailReason::no_candidate});
-  std::erase_if(result.draws, [](const Draw& draw) { return draw.value == 0; });
-  std::ranges::stable_sort(result.failed, {}, &FailedLane::lane);
-}
-
 /// Puts exact values, and probabilities where they are known, in the place of estimates.
 void verify(const Answer& exact, Answer& answer) {
-  answer.verified = true;
+  answer.verified = answer.has_exact_values = true;
   for (Draw& draw : answer.draws.draws) {
     const ExactEntry& entry = exact.exact.at(entry_of(draw));
     draw.value = entry.value;
-    if (entry.probability) draw.probability = *entry.probability;
+    draw.value_bound = 0;
+    if (entry.probability) {
+      draw.probability = *entry.probability;
+      draw.probability_bound = 0;
+    }
     answer.verified = answer.verified && entry.probability.has_value();
   }
   fail_draws_of_zeros(answer.draws);
@@ -212,7 +146,7 @@ void Session::Implementation::make_states(Options& options) {
   const Party party = party_of(communicator);
   const bool has_start = communicator.broadcast(options.start.has_value());
   together(communicator, [&](mpi::FailureSignal&) { setting_of(problem).check(problem); });
-  require_room(communicator, problem, std::nullopt);
+  require_room(communicator, problem);
 
   // What the root continues is used as it is, unless it has to be cut.
   bool goes_on_as_it_is = false;

@@ -45,6 +45,7 @@ SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const Precis
   const double threshold = precision_threshold(config.dimension, options.epsilon, options.constant) * f2;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
   if (result.zero_vector) return result;
+  result.mass.value = f2;
 
   // What cannot pass the first test need not be looked for.
   const double floor = std::sqrt(threshold) * (1 - 1e-9);

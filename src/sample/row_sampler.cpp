@@ -92,6 +92,7 @@ SampleResult draw_rows(const MatrixSketch& sketch, const Metric& metric, double 
   result.zero_vector = total == 0 || sketch.is_zero();
   if (result.zero_vector) return result;
   result.norm = std::sqrt(total);
+  result.mass.value = total;
 
   const VectorSketch norms = sketch.cell_norms(metric.factor());
   const double floor = std::sqrt(options.threshold * total) * (1 - 1e-9);

@@ -100,6 +100,7 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
   const std::vector<LaneMaximum> maxima = maxima_of_scaled_lanes(sketch, floor);
 
   const Acceptance accepted(config, f2, options.threshold, maxima);
+  result.mass.value = accepted.moment();
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
     const LaneMaximum& maximum = maxima[lane - 1];
     if (maximum.value == 0 || f2 == 0) {
@@ -149,6 +150,7 @@ SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOpti
     result.draws.push_back({.lane = lane, .index = item.key, .value = value, .probability = 0, .inclusion = inclusion});
   }
   const double moment = config.p == 2.0 ? f2 : horvitz_thompson_moment(result.draws, config.p);
+  result.mass.value = moment;
   for (Draw& draw : result.draws) draw.probability = share_of_moment(draw.value, config.p, moment);
   return result;
 }

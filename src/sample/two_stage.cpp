@@ -70,6 +70,7 @@ SampleResult draw_pairs(const KroneckerSketch& sketch, const DrawOptions& option
   SampleResult rows = draw_rows(sketch.a1.draws, metric, total, all_lanes);
   SampleResult result;
   result.norm = rows.norm;
+  result.mass = rows.mass;
   result.zero_vector = rows.zero_vector;
 
   ColumnDraws columns(sketch.a2.draws, options.threshold);

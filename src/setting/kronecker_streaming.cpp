@@ -65,6 +65,7 @@ class KroneckerStreamingSetting : public Setting {
                        {"n2", "number of rows of A2"},
                        {"d1", "number of columns of A1"},
                        {"d2", "number of columns of A2"}},
+             .sides_of_y = {"n1", "n2"},
              .operands =
                  {{.operand = Operand::A1, .rows = "n1", .columns = "d1", .may_be_fixed = true, .may_lack_rows = true},
                   {.operand = Operand::A2, .rows = "n2", .columns = "d2", .may_be_fixed = true, .may_lack_rows = true},
@@ -140,9 +141,6 @@ class KroneckerStreamingSetting : public Setting {
     const KroneckerShape shape = shape_of(problem);
     return fmt::format("the slices of the operands, n1 = {}, n2 = {}, X, d1 = {} by d2 = {}, and the sketches",
                        shape.n1, shape.n2, shape.d1, shape.d2);
-  }
-  std::vector<std::uint64_t> shape_of_y(const Problem& problem) const override {
-    return {problem.side("n1"), problem.side("n2")};
   }
   std::string describe_inner_difference(const Problem& a, const Problem& b) const override {
     std::string difference = Setting::describe_inner_difference(a, b);

@@ -27,6 +27,7 @@ class KroneckerTwoStageSetting : public Setting {
                        {"n2", "number of rows of A2"},
                        {"d1", "number of columns of A1"},
                        {"d2", "number of columns of A2"}},
+             .sides_of_y = {"n1", "n2"},
              .operands =
                  {{.operand = Operand::A1, .rows = "n1", .columns = "d1", .may_be_fixed = true, .may_lack_rows = true},
                   {.operand = Operand::A2, .rows = "n2", .columns = "d2", .may_be_fixed = true, .may_lack_rows = true},
@@ -69,9 +70,6 @@ class KroneckerTwoStageSetting : public Setting {
     const std::uint64_t widest = std::min(std::max(problem.side("d1"), problem.side("d2")), std::uint64_t{1} << 28);
     const std::uint64_t sketch = problem.keeps == Keeps::sketch ? doubles_of(layout(problem), {}) : 0;
     return sketch + 4 * widest * widest;
-  }
-  std::vector<std::uint64_t> shape_of_y(const Problem& problem) const override {
-    return {problem.side("n1"), problem.side("n2")};
   }
   std::string describe_inner_difference(const Problem& a, const Problem& b) const override {
     // Fixed operands, and the columns of the factors, may differ.

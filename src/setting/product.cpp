@@ -29,12 +29,13 @@ class ProductSetting : public Setting {
       : Setting({.name = "product",
                  .model = "product",
                  .sides = {{"n", "number of rows of A",
-                            "\nIndices are 0 to N - 1. It costs no memory. Without it the file of a fixed A says\n"
-                            "it; otherwise every index below 2^63 is taken, at about twice the time and memory\n"
-                            "of a small N"},
+                            "\nIndices are 0 to N - 1. Without it files that state a shape say it, or the number\n"
+                            "of lines of --labels. Otherwise every index below 2^63 is taken;\n"
+                            "HELPCOSTS"},
                            {"d", "number of columns of A",
                             "\nFor --model product it is the length of x; the file of a fixed operand says it.\n"
                             "Where A is sketched the sketch is D times as large"}},
+                 .sides_of_y = {"n"},
                  .operands =
                      {{.operand = Operand::A, .rows = "n", .columns = "d", .may_be_fixed = true, .may_lack_rows = true},
                       {.operand = Operand::x, .rows = "d", .may_be_fixed = true}},

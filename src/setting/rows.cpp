@@ -17,6 +17,7 @@ class RowsSetting : public Setting {
       : Setting({.name = "rows",
                  .model = "rows",
                  .sides = {{"n", "number of rows of A"}, {"d", "number of columns of A"}},
+                 .sides_of_y = {"n"},
                  .operands = {{.operand = Operand::A, .rows = "n", .columns = "d", .may_lack_rows = true}},
                  .draws_rows = true,
                  .has_sketch_of_y = false,

@@ -113,7 +113,12 @@ std::string Setting::describe_memory(const Problem& problem) const {
   return problem.keeps == Keeps::sketch ? "the tables of the sketch" : "the operands themselves, for exact answers,";
 }
 
-std::vector<std::uint64_t> Setting::shape_of_y(const Problem& problem) const { return {problem.sketch.dimension}; }
+std::vector<std::uint64_t> Setting::shape_of_y(const Problem& problem) const {
+  if (traits_.sides_of_y.empty()) return {problem.sketch.dimension};
+  std::vector<std::uint64_t> shape;
+  for (const std::string& side : traits_.sides_of_y) shape.push_back(problem.side(side));
+  return shape;
+}
 
 std::string Setting::describe_inner_difference(const Problem& a, const Problem& b) const {
   if (a.keeps != Keeps::sketch || b.keeps != Keeps::sketch) return "exact values have no inner product with a sketch";

@@ -17,8 +17,10 @@ class VectorSetting : public Setting {
       : Setting({.name = "vector",
                  .model = "vector",
                  .sides = {{"n", "length of y",
-                            "\nIndices are 0 to N - 1. It costs no memory. Without it every index below 2^63 is\n"
-                            "taken, at about twice the time and memory of a small N"}},
+                            "\nIndices are 0 to N - 1. Without it .npy and Matrix Market files of the stream say\n"
+                            "it, or the number of lines of --labels. Otherwise every index below 2^63 is taken;\n"
+                            "HELPCOSTS"}},
+                 .sides_of_y = {"n"},
                  .operands = {{.operand = Operand::y, .rows = "n", .may_lack_rows = true}},
                  .exponents = {0.5, 1, 2},
                  .exact_exponents = {0.5, 1, 2, 4},

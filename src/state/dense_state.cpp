@@ -41,7 +41,7 @@ void answer_from_values(const DenseVector& y, const Question& question, const De
     const DenseDrawOptions options{.samples = question.draw->samples, .p = law.p, .seed = law.seed};
     answer.draws =
         question.draw->without_replacement ? draw_without_replacement(y, options) : draw_with_replacement(y, options);
-    answer.verified = true;
+    answer.verified = answer.has_exact_values = true;
   }
   if (question.norm) answer.norm = Estimate{y.norm(), 0};
   if (!question.exact) return;
@@ -59,7 +59,7 @@ Answer softmax_answer(Parties& parties, std::uint64_t first, std::span<const dou
   answer.draws = softmax_over_parties(
       parties, first, slice,
       {.samples = question.draw->samples, .without_replacement = question.draw->without_replacement, .seed = law.seed});
-  answer.verified = true;
+  answer.verified = answer.has_exact_values = true;
   return answer;
 }
 
@@ -77,7 +77,7 @@ DenseDrawOptions pair_options(const Question& question, const DenseLaw& law) {
 
 ExactEntry square_share(double value, double norm) {
   const double root = norm > 0 ? value / norm : 0.0;
-  return {value, root * root};
+  return {.value = value, .probability = root * root};
 }
 
 }  // namespace
@@ -235,14 +235,17 @@ Answer DenseRowsState::answer(const Question& question, Parties& parties) const 
     const DenseMatrix gram = a_.gram();
     if (question.draw) {
       answer.draws = draw_rows(a_, question.draw->metric.of(gram), pair_options(question, law_));
-      answer.verified = true;
+      answer.verified = answer.has_exact_values = true;
     }
     if (question.norm) answer.norm = Estimate{std::sqrt(Metric::norm(a_.columns()).total(gram)), 0};
     if (!question.exact) return answer;
     const Metric metric = question.exact->metric.of(gram);
     answer.exact_norm = std::sqrt(metric.total(gram));
-    for (const EntryIndex& entry : question.exact->entries)
-      answer.exact[entry] = square_share(std::sqrt(metric.of_row(a_.row(entry.index))), *answer.exact_norm);
+    for (const EntryIndex& entry : question.exact->entries) {
+      const std::span<const double> row = a_.row(entry.index);
+      ExactEntry& exact = answer.exact[entry] = square_share(std::sqrt(metric.of_row(row)), *answer.exact_norm);
+      exact.row.assign(row.begin(), row.end());
+    }
     return answer;
   });
 }
@@ -282,7 +285,7 @@ Answer DenseKroneckerState::answer(const Question& question, Parties& parties) c
     Answer answer;
     if (question.draw) {
       answer.draws = draw_pairs(operands_, pair_options(question, law_));
-      answer.verified = true;
+      answer.verified = answer.has_exact_values = true;
     }
     if (!question.norm && !question.exact) return answer;
     const TensorSampler exact(operands_);

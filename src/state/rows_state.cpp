@@ -89,7 +89,7 @@ Answer RowsState::answer(const Question& question, Parties& parties) const {
       if (question.draw->without_replacement || question.draw->softmax)
         throw UsageError("rows are drawn with replacement, by a^T M a");
       const DenseMatrix gram = a_.checked_gram();
-      const Metric metric = question.draw->metric.of(gram);
+      const Metric& metric = answer.metric.emplace(question.draw->metric.of(gram));
       answer.draws = draw_rows(a_.draws, metric, metric.total(gram),
                                {.samples = question.draw->samples, .threshold = question.draw->threshold});
     }

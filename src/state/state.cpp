@@ -102,6 +102,23 @@ void State::scale(double coefficient) {
   }
 }
 
+void State::clear() {
+  for (const StateArray& array : arrays())
+    if (!is_fixed(*array.layout)) std::ranges::fill(array.numbers, 0.0);
+  kept_->clear_other_part();
+  updates = 0;
+  ranks = 1;
+}
+
+bool State::has_exact_sums() const {
+  constexpr double limit = 0x1p37, steps = 0x1p16;  // 53 bits in all
+  return std::ranges::all_of(arrays(), [&](const StateArray& array) {
+    return is_fixed(*array.layout) || std::ranges::all_of(array.numbers, [](double number) {
+             return std::abs(number) < limit && number * steps == std::trunc(number * steps);
+           });
+  });
+}
+
 void State::require_range() const {
   if (const std::string problem = kept_->describe_range_problem(); !problem.empty()) throw InputError(problem);
 }

@@ -4,7 +4,8 @@
 
 namespace weir::stream {
 
-Limits::Limits(const ReadOptions& options) : given_(!options.shapes.empty()), advice_(options.advice) {
+Limits::Limits(const ReadOptions& options)
+    : given_(!options.shapes.empty()), advice_(options.advice), shape_note_(options.shape_note) {
   if (!given_) {
     for (const Operand operand : known_operands()) {
       rows_[static_cast<std::size_t>(operand)] = index_limit;
@@ -26,9 +27,12 @@ std::string Limits::complaint(Operand operand, std::uint64_t i, std::uint64_t j)
   const bool row = i >= rows(operand);
   const auto index = fmt::format("{} = {} is too large", index_names(operand)[row ? 0 : 1], row ? i : j);
   if (!given_) return index + ": indices lie below 2^63";
+  const std::string_view separator = shape_note_.empty() ? "" : "; ";
   if (!has_column(operand))
-    return fmt::format("{}: {} has {} entries, counted from 0", index, to_string(operand), rows(operand));
-  return fmt::format("{}: {} is {} x {}, counted from 0", index, to_string(operand), rows(operand), columns(operand));
+    return fmt::format("{}: {} has {} entries, counted from 0{}{}", index, to_string(operand), rows(operand), separator,
+                       shape_note_);
+  return fmt::format("{}: {} is {} x {}, counted from 0{}{}", index, to_string(operand), rows(operand),
+                     columns(operand), separator, shape_note_);
 }
 
 std::string Limits::row_complaint(Operand operand, std::uint64_t found) const {

@@ -57,6 +57,7 @@ class Limits {
   OperandSet taken_;
   bool given_ = false;
   std::string advice_;
+  std::string shape_note_;
 };
 
 /// The lines of a text event for `operand`: "y,i,delta".

@@ -298,7 +298,7 @@ class BinaryEncoder final : public Encoder {
     pack_deltas(payload + layout.delta, pending_.delta, delta);
     if (head.operands >= named_operands) {
       std::memcpy(payload + layout.operands, pending_.operands.data(), pending_.size());
-      std::memcpy(payload + layout.names, names.data(), names.size() * sizeof(OperandName));
+      if (!names.empty()) std::memcpy(payload + layout.names, names.data(), names.size() * sizeof(OperandName));
     }
     index_.push_back({sink.written(), events_});
     write_with_checksum(sink);

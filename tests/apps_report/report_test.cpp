@@ -44,7 +44,8 @@ Problem product() {
 SampleReport sample() {
   SampleReport report{product(), run(), {}, {}};
   report.answer.draws.norm = 26659.25;
-  report.answer.draws.draws = {{1, 7, 21841.5, 0.671, std::nullopt}, {3, max_index, -12, 0.0004, 0.25}};
+  report.answer.draws.draws = {{.lane = 1, .index = 7, .value = 21841.5, .probability = 0.671, .inclusion = {}},
+                               {.lane = 3, .index = max_index, .value = -12, .probability = 0.0004, .inclusion = 0.25}};
   report.answer.draws.failed = {
       {2, FailReason::below_threshold}, {4, FailReason::below_threshold}, {5, FailReason::no_candidate}};
   report.labels.rows = {{7, "libc6"}};
@@ -78,6 +79,42 @@ TEST(SampleJson, HasTheFieldsOfTheCommandLineManual) {
   EXPECT_EQ(object["samples"][1]["inclusion"], 0.25);
   EXPECT_EQ(object["failed"].size(), 3U);
   EXPECT_EQ(object["failed"][2], (json{{"lane", 5}, {"reason", "no_candidate"}}));
+}
+
+TEST(SampleReports, SayWhatNumbersAreWorth) {
+  SampleReport report = sample();
+  report.wanted = 2;
+  json object = json::parse(to_json(report));
+  EXPECT_EQ(object["wanted"], 2);
+  for (const char* absent : {"shortfall", "exact_sums"}) EXPECT_FALSE(object.contains(absent)) << absent;
+  for (const char* absent : {"value_bound", "probability_bound"})
+    EXPECT_FALSE(object["samples"][0].contains(absent)) << absent;
+  EXPECT_EQ(object["seed_text"], "18446744073709551615");
+  EXPECT_FALSE(object["samples"][0].contains("index_text"));
+  EXPECT_EQ(object["samples"][1]["index_text"], "9223372036854775807");
+
+  report.wanted = 20;
+  report.run.exact_sums = false;
+  report.answer.draws.draws[0].value_bound = 12.5;
+  report.answer.draws.draws[0].probability_bound = 0.0625;
+  object = json::parse(to_json(report));
+  EXPECT_EQ(object["exact_sums"], false);
+  EXPECT_EQ(object["samples"][0]["value_bound"], 12.5);
+  EXPECT_EQ(object["samples"][0]["probability_bound"], 0.0625);
+  const std::string few = "2 samples of 20 came: the sketch has 15 lanes that draw, each at most once";
+  EXPECT_NE(object["shortfall"].get<std::string>().find(few), std::string::npos) << object["shortfall"];
+  const std::string table = to_table(report);
+  for (const std::string& part :
+       {few, std::string("sums      rounded"), std::string("21841.5  12"), std::string("67.1 %  6.2 %")})
+    EXPECT_NE(table.find(part), std::string::npos) << part << "\n" << table;
+
+  report.wanted = 3;
+  EXPECT_NE(to_table(report).find("2 samples of 3 came: the others of the 15 lanes that draw gave none"),
+            std::string::npos);
+  report.without_replacement = true;
+  EXPECT_NE(to_table(report).find("2 samples of 3 came: no more entries stood out"), std::string::npos);
+  report.answer.has_exact_values = true;
+  EXPECT_NE(to_table(report).find("values are exact, probabilities are estimates"), std::string::npos);
 }
 
 TEST(SampleJson, ExactReferencesAndTheZeroVector) {
@@ -140,6 +177,7 @@ TEST(SampleJson, PairsOfIndices) {
   EXPECT_EQ(object["norm_tensor"], (json{{"value", 115.0}, {"bound", 5.0}}));
   EXPECT_EQ(object["samples"][0], (json{{"lane", 1},
                                         {"index", {max_index, 4095}},
+                                        {"index_text", {"9223372036854775807", "4095"}},
                                         {"value", 3.0},
                                         {"probability", 0.25},
                                         {"exact", {{"value", 3.5}, {"probability", 0.375}}}}));
@@ -386,9 +424,12 @@ TEST(QueryReport, EntriesOfAMatrixAreNamedByPairs) {
   report.labels.rows = {{9, "nine"}};
   report.labels.columns = {{10, "ten"}, {12, "twelve"}};
   const json object = json::parse(to_json(report));
-  EXPECT_EQ(object["top"],
-            (json::array({{{"index", {max_index, 12}}, {"label", {nullptr, "twelve"}}, {"value", 60.0}, {"bound", 4.0}},
-                          {{"index", {3, 4095}}, {"value", -50.0}, {"bound", 4.0}}})));
+  EXPECT_EQ(object["top"], (json::array({{{"index", {max_index, 12}},
+                                          {"index_text", {"9223372036854775807", "12"}},
+                                          {"label", {nullptr, "twelve"}},
+                                          {"value", 60.0},
+                                          {"bound", 4.0}},
+                                         {{"index", {3, 4095}}, {"value", -50.0}, {"bound", 4.0}}})));
   EXPECT_EQ(object["points"],
             (json::array({{{"index", {9, 10}}, {"label", {"nine", "ten"}}, {"value", -3.0}, {"bound", 4.0}}})));
   const std::string table = to_table(report);

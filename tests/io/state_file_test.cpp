@@ -737,7 +737,8 @@ TEST(StateFile, FilesOfVersion2AreReadForEver) {
     EXPECT_EQ(setting_of(problem).traits().model, model);
     EXPECT_EQ(problem.keeps, Keeps::sketch);
     EXPECT_EQ(problem.degree, expected.value("degree", 1));
-    for (const auto& [name, value] : Json::parse(to_text(problem))["sketch"].items())
+    const Json sketch = Json::parse(to_text(problem)).at("sketch");
+    for (const auto& [name, value] : sketch.items())
       if (name != "dimension") {
         EXPECT_EQ(value, expected.value(name, Json(0))) << name;
       }

@@ -27,6 +27,7 @@ struct StreamSource {
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
+  std::string shape_note = {};  ///< The same about an index that is too large.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
 };
 

@@ -22,12 +22,16 @@ struct Sources {
   StreamSource stream = {};                    ///< Those that stream.
   std::map<Operand, std::string> files = {};   ///< Fixed operands: read by slices on all ranks, and perhaps again.
   std::map<Operand, DenseMatrix> values = {};  ///< Fixed operands that the root has at hand; others need not have them.
+  /// Files of names (weir/io/labels.hpp) by the side whose indices they name: it is as long as they have lines, where
+  /// nothing else says how long it is.
+  std::map<std::string, std::string> names = {};
 };
 
 /// Collective. Completes a problem that a user has given in part, and gives every rank the same one. The root takes the
-/// shapes that the files of fixed operands state, lets the setting infer roles and sides and choose the sketch, and
-/// broadcasts the result. A fixed operand that is a vector is loaded into `sources.values`. `most_keys` is taken as the
-/// number of rows where it is not known. `examine` is called on the root with the whole problem, to refuse it before
+/// shapes that the files of fixed operands state, and those of the stream where all of them do (.npy and Matrix Market),
+/// lets the setting infer roles and sides and choose the sketch, and broadcasts the result. A fixed operand that is a
+/// vector is loaded into `sources.values`. A number of rows that nothing says is the number of lines of
+/// `sources.names`, or else `most_keys`. `examine` is called on the root with the whole problem, to refuse it before
 /// anything else is read. Throws UsageError or InputError on all ranks.
 [[nodiscard]] Problem prepare(const mpi::Communicator& communicator, Problem problem, Sources& sources,
                               const SizeRequest& request, std::uint64_t most_keys,

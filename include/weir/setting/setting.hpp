@@ -37,6 +37,8 @@ struct SettingTraits {
   std::string model;        ///< For users: "kronecker".
   std::string method = {};  ///< For users, where the model has several: "streaming".
   std::vector<SideUse> sides;
+  /// The sides that the indices of y run over: {"n"}, or {"n1", "n2"} where y is a matrix.
+  std::vector<std::string> sides_of_y = {};
   std::vector<OperandUse> operands;        ///< Files of numbers (.npy, .mtx) hold the first one that streams.
   std::vector<double> exponents{2};        ///< p that sketches can draw by.
   std::vector<double> exact_exponents{2};  ///< p that exact states can draw by.
@@ -95,8 +97,9 @@ class Setting {
   [[nodiscard]] virtual std::uint64_t doubles_besides_arrays(const Problem&, Party) const { return 0; }
   /// What takes the memory, for a message: "the exact values of n = 5".
   [[nodiscard]] virtual std::string describe_memory(const Problem& problem) const;
-  /// The sides of y, for reports: {n}, or {n1, n2} where it is a matrix.
-  [[nodiscard]] virtual std::vector<std::uint64_t> shape_of_y(const Problem& problem) const;
+  /// The lengths of the sides of y: {n}, or {n1, n2} where it is a matrix; {the dimension of the sketch} where the traits
+  /// name none.
+  [[nodiscard]] std::vector<std::uint64_t> shape_of_y(const Problem& problem) const;
   /// Columns of all sketched matrices together. The sketch has that many times the cells of a vector's sketch.
   [[nodiscard]] virtual std::uint64_t columns_of_sketch(const Problem&) const { return 1; }
   /// Says why the vectors of two problems have no inner product; empty when they have one.

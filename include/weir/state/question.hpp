@@ -74,7 +74,8 @@ struct Question {
 /// The true value of an entry and, where the norm is known, its probability.
 struct ExactEntry {
   double value = 0;
-  std::optional<double> probability;
+  std::optional<double> probability = {};
+  std::vector<double> row = {};  ///< Where rows are drawn: the entries of the row.
 };
 
 struct MomentAnswer {
@@ -85,7 +86,9 @@ struct MomentAnswer {
 /// The answer to each part of a question that was there.
 struct Answer {
   SampleResult draws;
+  bool has_exact_values = false;                ///< Values of the draws are exact.
   bool verified = false;                        ///< Values and probabilities of the draws are exact.
+  std::optional<Metric> metric = {};            ///< The one by which a sketch of rows has drawn.
   std::optional<double> exact_norm = {};        ///< ||y||_2 without error but rounding.
   std::optional<double> draws_norm_bound = {};  ///< Of draws.norm, as Estimate::bound.
   std::optional<Estimate> tensor_norm = {};     ///< ||y||_2 once more, from another sketch of the same operands.

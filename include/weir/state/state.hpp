@@ -151,6 +151,12 @@ class State {
   void add(const State& other, double coefficient = 1);
   /// *this *= coefficient, operand by operand, but for those that are fixed. Throws InputError.
   void scale(double coefficient);
+  /// True when no number of an operand that streams shows that it was rounded: all are below 2^37 in magnitude, and
+  /// multiples of 2^-16, as are the sums of whole numbers times scales. Such sums do not depend on the order of the
+  /// events or on the number of parties. A number that left that range and came back is not noticed. O(size).
+  [[nodiscard]] bool has_exact_sums() const;
+  /// As if no event had come: only operands that are fixed stay.
+  void clear();
   /// Throws InputError when the numbers are too large or too small to be measured. Of a merged state, on the first party.
   void require_range() const;
   /// See Kept::answer. Throws as require_range() first, on all parties.

@@ -66,6 +66,7 @@ struct ReadOptions {
   Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
                                           ///< vector.
   std::string advice = {};                ///< Ends the complaint about an event of another operand; may be empty.
+  std::string shape_note = {};            ///< The same about an index that is too large.
   std::size_t batch = 8192;               ///< Events a batch, at most.
   std::size_t row_values = std::size_t{1} << 18;  ///< Values of whole rows that fill a batch, too.
   /// What was seen at the paths, one entry each, by the party that all slices rely on. None: the reader looks itself,

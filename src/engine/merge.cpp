@@ -1,0 +1,72 @@
+#include "engine/merge.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "weir/engine/memory.hpp"
+#include "weir/engine/together.hpp"
+#include "weir/setting/setting.hpp"
+
+namespace weir::engine {
+namespace {
+
+std::uint64_t bytes_of(const Problem& problem, Party party) {
+  const Setting& setting = setting_of(problem);
+  return add_saturated(doubles_in_bytes(doubles_of(setting.layout(problem), party)),
+                       doubles_in_bytes(setting.doubles_besides_arrays(problem, party)));
+}
+
+}  // namespace
+
+Party party_of(const mpi::Communicator& communicator) {
+  return {static_cast<std::uint32_t>(communicator.local_rank()), static_cast<std::uint32_t>(communicator.local_size())};
+}
+
+void require_room(const mpi::Communicator& communicator, const Problem& problem, const std::optional<Problem>& exact) {
+  // A rank's share of rows is rounded up on some; that of the last is never the smaller one.
+  const Party last{party_of(communicator).count - 1, party_of(communicator).count};
+  const Problem& larger = exact ? *exact : problem;
+  std::uint64_t bytes = 0, answering = 0;
+  std::string what;
+  together(communicator, [&](mpi::FailureSignal&) {
+    bytes = bytes_of(problem, last);
+    if (exact) bytes = add_saturated(bytes, bytes_of(*exact, last));
+    answering = doubles_in_bytes(setting_of(problem).doubles_to_answer(problem));
+    what = setting_of(larger).describe_memory(larger);
+  });
+  require_memory(communicator, bytes, answering, what);
+}
+
+void merge(const mpi::Communicator& communicator, State& state) {
+  communicator.require_equal(fingerprint_of(state.problem()), "the problem that is measured");
+  const bool root = communicator.local_is_root();
+  for (const StateArray& array : state.arrays()) {
+    switch (array.layout->gathering) {
+      case Gathering::on_first:
+        communicator.reduce_sum(array.numbers);
+        if (!root) std::ranges::fill(array.numbers, 0.0);
+        break;
+      case Gathering::by_share: {
+        const std::span<double> own = communicator.reduce_scatter_sum(array.numbers, array.layout->row_length);
+        const auto first = static_cast<std::size_t>(own.data() - array.numbers.data());
+        std::ranges::fill(array.numbers.first(first), 0.0);
+        std::ranges::fill(array.numbers.subspan(first + own.size()), 0.0);
+        break;
+      }
+      case Gathering::in_slices:
+      case Gathering::everywhere:
+        break;
+    }
+  }
+  const std::vector<std::vector<std::byte>> others = communicator.gather(state.kept().other_part());
+  together(communicator, [&](mpi::FailureSignal&) {
+    for (std::size_t r = 1; r < others.size(); ++r) state.kept().merge_other_part(others[r]);
+    if (!root) state.kept().clear_other_part();
+  });
+}
+
+}  // namespace weir::engine
