@@ -281,7 +281,7 @@ class Kronecker(Case):
         for stream in (self.a2_entries, self.x_entries):
             for ranks in (None, 3):
                 self.fail_with(1, *go_on, stream, ranks=ranks,
-                               naming=[stream + ":1: ", "which takes A1", "fixed in the saved state: A2, X"])
+                               naming=[stream + ":", "which takes A1", "fixed in the saved state: A2, X"])
         # A file of numbers is of the operand that streams.
         nothing = self.write("nothing.csv", "A2,0,0,1\nA2,0,0,-1\n")
         self.weir("sample", *self.options, "--method", "two-stage", "--n2", N2, *self.fix("A1", "X"), nothing, "--save", state)
