@@ -166,7 +166,11 @@ void verify(const Answer& exact, Answer& answer) {
   for (Draw& draw : answer.draws.draws) {
     const ExactEntry& entry = exact.exact.at(entry_of(draw));
     draw.value = entry.value;
-    if (entry.probability) draw.probability = *entry.probability;
+    draw.value_bound = 0;
+    if (entry.probability) {
+      draw.probability = *entry.probability;
+      draw.probability_bound = 0;
+    }
     answer.verified = answer.verified && entry.probability.has_value();
   }
   fail_draws_of_zeros(answer.draws);

@@ -15,6 +15,11 @@ struct Draw {
   double probability = 0;   ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
   /// Without replacement only: probability of being among the draws, given the threshold.
   std::optional<double> inclusion;
+  /// |value - y[index]| <= value_bound except with probability 0.01; 0 where the value is exact, nothing where the error is
+  /// not known.
+  std::optional<double> value_bound = {};
+  /// The same of `probability`.
+  std::optional<double> probability_bound = {};
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
   std::vector<double> row = {};              ///< Where rows are drawn: the entries of the row.
 };

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "weir/sketch/operator.hpp"
+#include "weir/sketch/vector_sketch.hpp"
+
+namespace weir {
+
+/// An entry of y as all lanes together show it.
+struct FittedEntry {
+  double value = 0;
+  /// Of `value`. 0 where the cells of a row of the table show the entry and nothing else, so that it is exact but for
+  /// the rounding of sums.
+  double standard_error = 0;
+};
+
+/// Whether JointFit can be used: there is a scaled lane, and the law is exponential with p = 2.
+[[nodiscard]] bool has_joint_fit(const SketchConfig& config) noexcept;
+
+/// Estimates of entries of y from all lanes of a sketch.
+///
+/// Every lane holds the entry i at another scale s_il, and other entries collide with it in the same cells, at other
+/// scales. What collides with i in row r of the table is noise n_r in lane 0 and mu n_r + something that is nearly
+/// independent of it in lane l, mu = E[s] = Gamma(1/2). So with lane 0 subtracted mu times, the cells of lane l hold
+/// y_i (s_il - mu) and noise that is nearly uncorrelated from lane to lane; lane 0 itself holds y_i and noise. A
+/// regression of all these cells on their factors estimates y_i. The noise has heavy tails, as scales have, so the
+/// regression reweights by a Student law with 3 degrees of freedom. A large entry in a cell of i disturbs all lanes
+/// of that row, so each row has a noise scale of its own.
+///
+/// The sketch must outlive the object and stay as it is. Magnitudes are relative to the largest cell of lane 0, so nothing
+/// overflows that require_range() lets pass.
+class JointFit {
+ public:
+  /// Requires has_joint_fit(). Estimates the noise of each lane: O(R B L).
+  explicit JointFit(const VectorSketch& sketch);
+
+  /// Entry `key`: O(R L). The result does not depend on earlier calls.
+  [[nodiscard]] FittedEntry operator()(std::uint64_t key);
+
+ private:
+  /// Reads the cells and factors of `key` into the scratch. Returns the first row of the table that shows nothing but
+  /// the entry, or the number of rows.
+  [[nodiscard]] std::uint32_t read(std::uint64_t key);
+  [[nodiscard]] double weighted_median();
+  /// Noise of row `row` of the table in units of that of the lanes, given y.
+  [[nodiscard]] double row_noise(std::uint32_t row, double y);
+
+  const VectorSketch& sketch_;
+  SketchOperator phi_;
+  PhiColumns columns_;
+  double unit_ = 1;            ///< A power of two: magnitude of the largest cells of lane 0.
+  std::vector<double> noise_;  ///< Of each lane without its part of lane 0, in units of unit_.
+  // Scratch of a fit.
+  std::vector<double> scales_;
+  std::vector<double> factors_;  ///< [lane]: s_il - mu; 1 in lane 0.
+  std::vector<double> cells_;    ///< [row][lane]: of the entry, with its sign, without the part of lane 0.
+  std::vector<double> residuals_;
+  struct Ratio {
+    double value;
+    double weight;
+  };
+  std::vector<Ratio> ratios_;
+};
+
+}  // namespace weir
