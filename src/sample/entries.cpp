@@ -11,14 +11,6 @@
 
 namespace weir {
 
-namespace {
-
-/// Standard errors of the fit that hold its error with probability 0.99; the noise has somewhat heavier tails than the
-/// normal law, whose number is 2.6.
-constexpr double errors_of_point = 3.2;
-
-}  // namespace
-
 double part_beyond_bar(std::uint32_t rows) {
   double low = 0, high = 1;
   for (int step = 0; step < 60; ++step) {
@@ -51,7 +43,7 @@ std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<con
     JointFit fit(sketch);
     for (const std::uint64_t key : keys) {
       const FittedEntry entry = fit(key);
-      estimates.push_back({entry.value, errors_of_point * entry.standard_error});
+      estimates.push_back({entry.value, fit_errors_of_point * entry.standard_error});
     }
     return estimates;
   }

@@ -94,13 +94,13 @@ std::uint32_t JointFit::read(std::uint64_t key) {
   return exact;
 }
 
-double JointFit::weighted_median() {
+double JointFit::weighted_median(std::size_t without) {
   const std::size_t lanes = factors_.size();
   ratios_.clear();
   double total = 0;
   for (std::size_t k = 0; k < cells_.size(); ++k) {
     const std::size_t lane = k % lanes;
-    if (!(noise_[lane] > 0) || factors_[lane] == 0) continue;
+    if (lane == without || !(noise_[lane] > 0) || factors_[lane] == 0) continue;
     const double weight = std::abs(factors_[lane]) / noise_[lane];
     ratios_.push_back({cells_[k] / factors_[lane], weight});
     total += weight;
@@ -115,31 +115,31 @@ double JointFit::weighted_median() {
   return ratios_.back().value;
 }
 
-double JointFit::row_noise(std::uint32_t row, double y) {
+double JointFit::row_noise(std::uint32_t row, double y, std::size_t without) {
   const std::size_t lanes = factors_.size();
   std::size_t used = 0;
   for (std::size_t lane = 0; lane < lanes; ++lane) {
-    if (!(noise_[lane] > 0)) continue;
+    if (lane == without || !(noise_[lane] > 0)) continue;
     residuals_[used++] = std::abs(cells_[row * lanes + lane] - y * factors_[lane]) / noise_[lane];
   }
   if (used == 0) return least_row_noise;
   return std::max(least_row_noise, deviations_a_median * median_in_place(std::span(residuals_).first(used)));
 }
 
-FittedEntry JointFit::operator()(std::uint64_t key) {
+FittedEntry JointFit::operator()(std::uint64_t key, std::uint32_t without) {
   const std::size_t lanes = factors_.size();
   const auto rows = static_cast<std::uint32_t>(cells_.size() / lanes);
   // In every lane the cell is the scaled entry: anything else in it has other scales, and would show.
   if (const std::uint32_t exact = read(key); exact < rows) return {cells_[exact * lanes] * unit_, 0};
-  double y = weighted_median();
+  double y = weighted_median(without);
   double precision = 0;
   for (int step = 0; step < reweightings; ++step) {
     double product = 0, weight_sum = 0;
     precision = 0;
     for (std::uint32_t row = 0; row < rows; ++row) {
-      const double v = row_noise(row, y);
+      const double v = row_noise(row, y, without);
       for (std::size_t lane = 0; lane < lanes; ++lane) {
-        if (!(noise_[lane] > 0)) continue;
+        if (lane == without || !(noise_[lane] > 0)) continue;
         const double inverse = 1 / (noise_[lane] * v);
         const double u = (cells_[row * lanes + lane] - y * factors_[lane]) * inverse;
         const double x = factors_[lane] * inverse;

@@ -20,6 +20,10 @@ struct FittedEntry {
 /// Whether JointFit can be used: there is a scaled lane, and the law is exponential with p = 2.
 [[nodiscard]] bool has_joint_fit(const SketchConfig& config) noexcept;
 
+/// Standard errors of the fit that hold its error with probability 0.99; the noise has somewhat heavier tails than the
+/// normal law, whose number is 2.6.
+inline constexpr double fit_errors_of_point = 3.2;
+
 /// Estimates of entries of y from all lanes of a sketch.
 ///
 /// Every lane holds the entry i at another scale s_il, and other entries collide with it in the same cells, at other
@@ -37,16 +41,19 @@ class JointFit {
   /// Requires has_joint_fit(). Estimates the noise of each lane: O(R B L).
   explicit JointFit(const VectorSketch& sketch);
 
-  /// Entry `key`: O(R L). The result does not depend on earlier calls.
-  [[nodiscard]] FittedEntry operator()(std::uint64_t key);
+  /// Entry `key` from all lanes but `without`: O(R L). The result does not depend on earlier calls. An entry that was
+  /// chosen by what one lane shows is estimated without bias from the others. Where its cells show that it is exact, that lane
+  /// is not left out.
+  [[nodiscard]] FittedEntry operator()(std::uint64_t key, std::uint32_t without = no_lane);
+  static constexpr std::uint32_t no_lane = 0xFFFFFFFF;
 
  private:
   /// Reads the cells and factors of `key` into the scratch. Returns the first row of the table that shows nothing but
   /// the entry, or the number of rows.
   [[nodiscard]] std::uint32_t read(std::uint64_t key);
-  [[nodiscard]] double weighted_median();
+  [[nodiscard]] double weighted_median(std::size_t without);
   /// Noise of row `row` of the table in units of that of the lanes, given y.
-  [[nodiscard]] double row_noise(std::uint32_t row, double y);
+  [[nodiscard]] double row_noise(std::uint32_t row, double y, std::size_t without);
 
   const VectorSketch& sketch_;
   SketchOperator phi_;

@@ -196,11 +196,15 @@ std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::
   std::vector<HeavyCoordinate> heavy;
   std::vector<std::uint64_t> keys;
   for (const Recovered& item : Pursuit(sketch, 0).run(count)) keys.push_back(item.key);
-  if (has_joint_fit(sketch.config())) {
-    const std::vector<Estimate> estimates = estimate_entries(sketch, keys);
-    for (std::size_t k = 0; k < keys.size(); ++k) heavy.push_back({keys[k], estimates[k]});
+  // They were chosen by what lane 0 shows, so that lane 0 shows them too large. The others together do not; one alone knows
+  // too little.
+  if (has_joint_fit(sketch.config()) && sketch.config().lanes > 2) {
+    JointFit fit(sketch);
+    for (const std::uint64_t key : keys) {
+      const FittedEntry entry = fit(key, 0);
+      heavy.push_back({key, {entry.value, fit_errors_of_point * entry.standard_error}});
+    }
   } else {
-    // They were chosen by what lane 0 shows, which an error bar of lane 0 does not allow for.
     for (const std::uint64_t key : keys) heavy.push_back({key, sketch.point(key)});
   }
   std::erase_if(heavy, [](const HeavyCoordinate& item) { return item.estimate.value == 0; });

@@ -84,14 +84,15 @@ struct MomentEstimate {
 ///
 /// With scaled lanes of the exponential law and p = 2, all lanes together estimate the entry (a robust regression, bound 3.2
 /// standard errors). Otherwise it is the median over the rows of the table in lane 0, and the bound is the quantile of the
-/// |cells| of lane 0 that a majority of the rows exceeds with probability 0.01. A bound of 0 says that the value is exact but
-/// for the rounding of sums. Both are far below the bound of VectorSketch::point. Cost: O(R B L) once, O(R L) for each key.
+/// |cells| of lane 0 that a majority of the rows exceeds with probability 0.01. A bound of 0 says that, with this probability, the
+/// value is exact but for the rounding of sums. Both are far below the bound of VectorSketch::point. Cost: O(R B L) once, O(R L) for each key.
 /// Throws InputError as draw_with_replacement().
 [[nodiscard]] std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<const std::uint64_t> keys);
 
 struct HeavyCoordinate {
   std::uint64_t index = 0;  ///< Where y is a matrix and `column` is set, the row i1.
-  /// As estimate_entries() gives it where that uses all lanes, else as VectorSketch::point.
+  /// As estimate_entries() gives it, but from the scaled lanes alone, where there are at least 8 of p = 2; otherwise as
+  /// VectorSketch::point.
   Estimate estimate;
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
 };
