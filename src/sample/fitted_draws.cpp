@@ -37,6 +37,7 @@ constexpr double rounding = 0x1p-36;
 struct Candidate {
   std::uint64_t key = 0;
   FittedEntry entry;
+  double scale = 0;              ///< In the lane.
   double relative_variance = 0;  ///< r^2
   double score = 0;              ///< |w|
   std::uint32_t supporting = 0;  ///< The set of table rows whose cell has the sign of w and a third of its magnitude.
@@ -55,7 +56,8 @@ class Candidates {
     if (entry.value == 0) return result;
     const double r = entry.standard_error / entry.value;
     result.relative_variance = std::min(most_relative_variance, r * r);
-    const double w = entry.value * sketch_.scale_of(hit.key, hit.lane);
+    result.scale = sketch_.scale_of(hit.key, hit.lane);
+    const double w = entry.value * result.scale;
     result.score = std::abs(w) * (1 - 1.5 * result.relative_variance);
     std::array<double, 15> storage{};
     const auto rows = std::span(storage).first(sketch_.config().rows);
@@ -66,12 +68,16 @@ class Candidates {
     return result;
   }
 
-  /// Whether the support of a candidate is that of another, larger than half of it, which has more.
+  /// Whether a candidate looks like a large entry because it shares cells with another, larger than half of it, which has
+  /// more support. Of equal support the one of the larger scale is believed: the scale of the true one is large because it
+  /// is the maximum of the lane, and that of a shadow is that of any key.
   [[nodiscard]] bool is_shadow(const Candidate& candidate, std::span<const Candidate> others) {
     const int support = std::popcount(candidate.supporting);
     if (support == static_cast<int>(sketch_.config().rows)) return false;
     return std::ranges::any_of(others, [&](const Candidate& other) {
-      return other.score > candidate.score / 2 && std::popcount(other.supporting) > support &&
+      const int its_support = std::popcount(other.supporting);
+      const bool is_better = its_support > support || (its_support == support && other.scale > candidate.scale);
+      return other.score > candidate.score / 2 && is_better &&
              2 * std::popcount(candidate.supporting & shared_rows(candidate.key, other.key)) >= support;
     });
   }
