@@ -52,7 +52,8 @@ std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<con
   for (const std::uint64_t key : keys) {
     const auto rows = std::span(storage).first(config.rows);
     sketch.row_estimates(key, 0, rows);
-    estimates.push_back({median_of(rows), bound});
+    const double value = median_of(rows);
+    estimates.push_back({value, std::max(bound, rounding_error(value))});
   }
   return estimates;
 }

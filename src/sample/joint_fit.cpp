@@ -34,6 +34,8 @@ double median_in_place(std::span<double> values) {
 
 }  // namespace
 
+double rounding_error(double value) noexcept { return value == std::trunc(value) ? 0.0 : rounding * std::abs(value); }
+
 bool has_joint_fit(const SketchConfig& config) noexcept {
   return config.lanes > 1 && config.law == ScaleLaw::exponential && config.p == 2.0;
 }
@@ -130,7 +132,10 @@ FittedEntry JointFit::operator()(std::uint64_t key, std::uint32_t without) {
   const std::size_t lanes = factors_.size();
   const auto rows = static_cast<std::uint32_t>(cells_.size() / lanes);
   // In every lane the cell is the scaled entry: anything else in it has other scales, and would show.
-  if (const std::uint32_t exact = read(key); exact < rows) return {cells_[exact * lanes] * unit_, 0};
+  if (const std::uint32_t exact = read(key); exact < rows) {
+    const double value = cells_[exact * lanes] * unit_;
+    return {value, rounding_error(value)};
+  }
   double y = weighted_median(without);
   double precision = 0;
   for (int step = 0; step < reweightings; ++step) {

@@ -12,10 +12,13 @@ namespace weir {
 /// An entry of y as all lanes together show it.
 struct FittedEntry {
   double value = 0;
-  /// Of `value`. 0 where the cells of a row of the table show the entry and nothing else, so that it is exact but for
-  /// the rounding of sums.
+  /// Of `value`. rounding_error() where the cells of a row of the table show the entry and nothing else.
   double standard_error = 0;
 };
+
+/// Bound of the error of an entry that is exact but for the rounding of sums: 2^-36 of it, and 0 for a whole number, as sums
+/// of whole numbers are exact.
+[[nodiscard]] double rounding_error(double value) noexcept;
 
 /// Whether JointFit can be used: there is a scaled lane, and the law is exponential with p = 2.
 [[nodiscard]] bool has_joint_fit(const SketchConfig& config) noexcept;

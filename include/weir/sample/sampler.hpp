@@ -84,8 +84,8 @@ struct MomentEstimate {
 ///
 /// With scaled lanes of the exponential law and p = 2, all lanes together estimate the entry (a robust regression, bound 3.2
 /// standard errors). Otherwise it is the median over the rows of the table in lane 0, and the bound is the quantile of the
-/// |cells| of lane 0 that a majority of the rows exceeds with probability 0.01. A bound of 0 says that, with this probability, the
-/// value is exact but for the rounding of sums. Both are far below the bound of VectorSketch::point. Cost: O(R B L) once, O(R L) for each key.
+/// |cells| of lane 0 that a majority of the rows exceeds with probability 0.01. Where nothing collides the bound is
+/// 0 for a whole number, and 2^-36 of any other value, for the rounding of sums. Both are far below the bound of VectorSketch::point. Cost: O(R B L) once, O(R L) for each key.
 /// Throws InputError as draw_with_replacement().
 [[nodiscard]] std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<const std::uint64_t> keys);
 
