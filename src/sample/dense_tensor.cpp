@@ -214,6 +214,8 @@ SampleResult draw_pairs(const DenseTensor& operands, const DenseDrawOptions& opt
                             .value = draw.value,
                             .probability = draw.probability,
                             .inclusion = std::nullopt,
+                            .value_bound = 0.0,
+                            .probability_bound = 0.0,
                             .column = draw.indices[1]});
   }
   return result;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sample/fitted_draws.hpp"
+#include "sample/joint_fit.hpp"
 #include "sample/power.hpp"
 #include "sample/pursuit.hpp"
 #include "sample/search.hpp"
@@ -23,15 +25,11 @@ void require_recoverable(const VectorSketch& sketch, std::size_t count, std::str
   }
 }
 
-/// The acceptance test of the lanes.
+/// The acceptance test of the lanes, p < 2.
 class Acceptance {
  public:
-  Acceptance(const SketchConfig& config, double f2, double threshold, std::span<const LaneMaximum> maxima)
+  Acceptance(const SketchConfig& config, double threshold, std::span<const LaneMaximum> maxima)
       : p_(config.p), threshold_(threshold) {
-    if (p_ == 2.0) {
-      moment_ = f2;
-      return;
-    }
     // 1 / max^p of a lane is Exp(1) / sum |y|^p, independently from lane to lane. So K others sum to Gamma(K) / sum
     // |y|^p, and the lane's own is at most c times their sum with probability 1 - (1 + c)^-K, which c = exp(1 / (T K))
     // - 1 makes 1 - exp(-1/T).
@@ -46,7 +44,6 @@ class Acceptance {
   [[nodiscard]] bool operator()(const LaneMaximum& maximum) const {
     if (threshold_ == 0) return true;
     const double power = power_of_magnitude(maximum.value, p_);
-    if (p_ == 2.0) return power >= threshold_ * moment_;
     const double others = std::max(1.0, lanes_ - 1);
     return 1 / power <= std::expm1(1 / (threshold_ * others)) * (inverse_sum_ - 1 / power);
   }
@@ -94,17 +91,15 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
   const double f2 = sketch.f2().value;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
   if (result.zero_vector) return result;
+  if (config.p == 2.0) return draw_by_joint_fit(sketch, options);
 
-  // For p = 2 the test is known beforehand, and what cannot pass it need not be looked for.
-  const double floor = config.p == 2.0 ? std::sqrt(options.threshold * f2) * (1 - 1e-9) : 0.0;
-  const std::vector<LaneMaximum> maxima = maxima_of_scaled_lanes(sketch, floor);
-
-  const Acceptance accepted(config, f2, options.threshold, maxima);
+  const std::vector<LaneMaximum> maxima = maxima_of_scaled_lanes(sketch, 0);
+  const Acceptance accepted(config, options.threshold, maxima);
   result.mass.value = accepted.moment();
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
     const LaneMaximum& maximum = maxima[lane - 1];
     if (maximum.value == 0 || f2 == 0) {
-      result.failed.push_back({lane, floor > 0 ? FailReason::below_threshold : FailReason::no_candidate});
+      result.failed.push_back({lane, FailReason::no_candidate});
     } else if (!accepted(maximum)) {
       result.failed.push_back({lane, FailReason::below_threshold});
     } else if (options.threshold > 0 && maximum.supporting < rows_required(config.rows)) {
@@ -162,7 +157,14 @@ SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, con
       throw InputError(fmt::format("the square of y[{}] is estimated as {:.6g}, below 0: {}", draw.index, draw.value,
                                    unmatched_row));
     }
-    draw.value = std::copysign(std::sqrt(std::max(0.0, draw.value)), y.point(draw.index).value);
+    const double square = draw.value;
+    const double root = std::sqrt(std::max(0.0, square));
+    if (draw.value_bound) {
+      const double below = root - std::sqrt(std::max(0.0, square - *draw.value_bound));
+      const double above = std::sqrt(std::max(0.0, square + *draw.value_bound)) - root;
+      draw.value_bound = std::max(below, above);
+    }
+    draw.value = std::copysign(root, y.point(draw.index).value);
   }
   return draws;
 }
@@ -194,7 +196,20 @@ std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::
   require_recoverable(sketch, count, "heavy coordinates");
   require_range(sketch);
   std::vector<HeavyCoordinate> heavy;
-  for (const Recovered& item : Pursuit(sketch, 0).run(count)) heavy.push_back({item.key, sketch.point(item.key)});
+  std::vector<std::uint64_t> keys;
+  for (const Recovered& item : Pursuit(sketch, 0).run(count)) keys.push_back(item.key);
+  // They were chosen by what lane 0 shows, so that lane 0 shows them too large. The others together do not; one alone knows
+  // too little.
+  if (has_joint_fit(sketch.config()) && sketch.config().lanes > 2) {
+    JointFit fit(sketch);
+    for (const std::uint64_t key : keys) {
+      const FittedEntry entry = fit(key, 0);
+      heavy.push_back({key, {entry.value, fit_errors_of_point * entry.standard_error}});
+    }
+  } else {
+    for (const std::uint64_t key : keys) heavy.push_back({key, sketch.point(key)});
+  }
+  std::erase_if(heavy, [](const HeavyCoordinate& item) { return item.estimate.value == 0; });
   std::sort(heavy.begin(), heavy.end(), [](const HeavyCoordinate& a, const HeavyCoordinate& b) {
     const double x = std::abs(a.estimate.value);
     const double y = std::abs(b.estimate.value);

@@ -79,8 +79,11 @@ Answer answer_from(const SketchOfY& sketch, const Question& question) {
     answer.top = heavy_coordinates(sketch.y, question.top);
     for (HeavyCoordinate& heavy : *answer.top) place(heavy.index, heavy.column);
   }
-  for (const EntryIndex& entry : question.points)
-    answer.points.push_back({entry.index, sketch.y.point(sketch.keys.key(entry)), entry.column});
+  std::vector<std::uint64_t> keys;
+  for (const EntryIndex& entry : question.points) keys.push_back(sketch.keys.key(entry));
+  const std::vector<Estimate> estimates = estimate_entries(sketch.y, keys);
+  for (std::size_t k = 0; k < keys.size(); ++k)
+    answer.points.push_back({question.points[k].index, estimates[k], question.points[k].column});
   if (!question.moments.empty()) answer.moments = moments_of(sketch, question.moments);
   if (question.inner != nullptr) {
     const std::optional<VectorSketch> other = question.inner->kept().sketch_of_y();

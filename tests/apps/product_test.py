@@ -381,7 +381,7 @@ class Products(Case):
             largest = sorted(range(N), key=lambda i: -abs(self.y[i]))[:3]
             self.assertEqual([entry["index"] for entry in answer["top"]], largest)
             for entry in answer["top"] + answer["points"]:
-                self.assertLess(abs(entry["value"] - self.y[entry["index"]]), entry["bound"])
+                self.assertLessEqual(abs(entry["value"] - self.y[entry["index"]]), entry["bound"])
         # A x and A' x, A' being A with a part of its rows negated.
         other = self.write("other.npy", as_npy([[-v for v in row] if i % 2 else row for i, row in enumerate(self.a)]))
         self.succeed("query", *options, "--fixed", "A=" + other, x, "--save", self.path("other.weir"))

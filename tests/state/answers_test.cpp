@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -302,7 +303,9 @@ TEST(SketchAnswers, AreThoseOfTheSketchOfY) {
     EXPECT_EQ(answer.norm->value, norm_of(y->f2()).value) << kind.name;
     EXPECT_EQ(answer.norm->value, *state.kept().norm()) << kind.name;
     const std::uint64_t key = !is_matrix ? 3 : transposed ? 2 * 7 + 1 : 1 * 5 + 2;
-    EXPECT_EQ(answer.points.at(0).estimate.value, y->point(key).value) << kind.name;
+    const Estimate expected = estimate_entries(*y, std::array{key}).front();
+    EXPECT_EQ(answer.points.at(0).estimate.value, expected.value) << kind.name;
+    EXPECT_EQ(answer.points.at(0).estimate.bound, expected.bound) << kind.name;
     EXPECT_EQ(entry_of(answer.points[0]), question.points[0]) << kind.name;
     EXPECT_EQ(answer.top->size(), 2U) << kind.name;
     for (const HeavyCoordinate& heavy : *answer.top) EXPECT_EQ(heavy.column.has_value(), is_matrix) << kind.name;

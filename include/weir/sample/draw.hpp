@@ -15,7 +15,9 @@ struct Draw {
   std::uint64_t index = 0;                       ///< Where y is a matrix and `column` is set, the row i1.
   double value = 0;                              ///< Estimate of y[index] (exact from the dense reference).
   double probability = 0;                        ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
-  std::optional<double> value_bound = {};        ///< |value - y[index]| is at most this, except with probability 0.01.
+  /// |value - y[index]| <= value_bound except with probability 0.01; 0 where the value is exact, nothing where the error is
+  /// not known.
+  std::optional<double> value_bound = {};
   std::optional<double> probability_bound = {};  ///< The same of the probability.
   /// Without replacement only: probability of being among the draws, given the threshold.
   std::optional<double> inclusion;

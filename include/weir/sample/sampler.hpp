@@ -26,6 +26,10 @@ struct DrawOptions {
 /// F2 of lane 0; for p < 2 it is estimated from the maxima of the other lanes. Every lane that was tried and did not accept
 /// is in `failed`.
 ///
+/// For p = 2 an entry is judged by all lanes together, not only by the lane that draws it: a joint fit chooses the largest
+/// entry of a lane among those that its cells propose, and gives values and probabilities with their bounds. (Among many
+/// keys some lane shows a large entry that is not there; the other lanes contradict it.)
+///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
 /// lane). Throws UsageError when the sketch has no scaled lane or the law `uniform` (weir/sample/precision.hpp is for
 /// that), when T is out of range, and when p < 2 and T > 0 with fewer than two scaled lanes; InputError when values are
@@ -44,7 +48,8 @@ struct DrawOptions {
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
 /// Turns draws from `squares`, the sketch of z with z_i = y_i^2, into draws with the law |y_i|^4. Values become their roots,
-/// with the signs that the sketch of y shows, and the norm becomes that of y. Probabilities and inclusions stay. Both
+/// with the signs that the sketch of y shows, bounds of values the bounds of the roots, and the norm becomes that of y.
+/// Probabilities, their bounds and inclusions stay. Both
 /// sketches have the same configuration.
 ///
 /// Throws InputError when the table has 5 rows or more and all of them agree that the square of a draw is negative: then a
@@ -75,14 +80,25 @@ struct MomentEstimate {
 /// probability.
 [[nodiscard]] MomentEstimate moment_through_samples(std::span<const Draw> draws, double p);
 
+/// y[key] for each of `keys`, chosen without looking at the sketch; a bound holds with probability 0.99.
+///
+/// With scaled lanes of the exponential law and p = 2, all lanes together estimate the entry (a robust regression, bound 3.2
+/// standard errors). Otherwise it is the median over the rows of the table in lane 0, and the bound is the quantile of the
+/// |cells| of lane 0 that a majority of the rows exceeds with probability 0.01. Where nothing collides the bound is
+/// 0 for a whole number, and 2^-36 of any other value, for the rounding of sums. Both are far below the bound of VectorSketch::point. Cost: O(R B L) once, O(R L) for each key.
+/// Throws InputError as draw_with_replacement().
+[[nodiscard]] std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<const std::uint64_t> keys);
+
 struct HeavyCoordinate {
-  std::uint64_t index = 0;                   ///< Where y is a matrix and `column` is set, the row i1.
-  Estimate estimate;                         ///< As VectorSketch::point gives it.
+  std::uint64_t index = 0;  ///< Where y is a matrix and `column` is set, the row i1.
+  /// As estimate_entries() gives it, but from the scaled lanes alone, where there are at least 8 of p = 2; otherwise as
+  /// VectorSketch::point.
+  Estimate estimate;
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
 };
 
-/// The `count` keys with the largest |estimate| in lane 0, largest first; fewer when y has fewer non-zero coordinates. They
-/// are found as draw_without_replacement() finds its draws. A sketch of more than one level should have 8 lanes or more: in
+/// The `count` keys with the largest |estimate|, largest first; fewer when y has fewer non-zero coordinates. They are found in
+/// lane 0 as draw_without_replacement() finds its draws, and some more than `count`. A sketch of more than one level should have 8 lanes or more: in
 /// the groups of lane 0 equal neighbours may cancel each other, and a sketch of one lane misses them for half of the seeds. Throws UsageError when
 /// count is not below the number of buckets: no more can stand out; InputError as draw_with_replacement().
 [[nodiscard]] std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count);
