@@ -16,13 +16,6 @@ namespace weir {
 
 namespace {
 
-void require_recoverable(const VectorSketch& sketch, std::size_t count, std::string_view what) {
-  if (count >= sketch.config().buckets) {
-    throw UsageError(fmt::format("{} {} from a sketch of {} buckets: expected fewer than buckets", count, what,
-                                 sketch.config().buckets));
-  }
-}
-
 /// The acceptance test of the lanes.
 class Acceptance {
  public:
@@ -120,39 +113,6 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
   return result;
 }
 
-SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options) {
-  const SketchConfig& config = sketch.config();
-  constexpr std::uint32_t lane = 1;
-  require_scaled_lane(sketch.config());
-  // Of n coordinates no more than n are drawn: then all come, and no magnitude is left to be the threshold.
-  const auto samples = static_cast<std::size_t>(std::min<std::uint64_t>(options.samples, config.dimension));
-  require_recoverable(sketch, samples, "samples without replacement");
-  if (config.law != ScaleLaw::exponential)
-    throw UsageError("draws without replacement need the exponential law of scales");
-  require_range(sketch);
-  const double f2 = sketch.f2().value;
-  SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
-  if (result.zero_vector) return result;
-  if (f2 == 0) {  // in most rows of the table all that collides cancels
-    result.failed.push_back({lane, FailReason::no_candidate});
-    return result;
-  }
-
-  std::vector<Recovered> largest = Pursuit(sketch, lane).run(samples + 1);
-  const double tau = largest.size() > samples ? std::abs(largest[samples].value) : 0.0;
-  if (largest.size() > samples) largest.resize(samples);
-  if (largest.empty() && samples > 0) result.failed.push_back({lane, FailReason::no_candidate});
-  for (const Recovered& item : largest) {
-    const double value = item.value / sketch.scale_of(item.key, lane);
-    const double inclusion =
-        tau > 0 ? -std::expm1(-power_of_magnitude(value, config.p) / power_of_magnitude(tau, config.p)) : 1.0;
-    result.draws.push_back({.lane = lane, .index = item.key, .value = value, .probability = 0, .inclusion = inclusion});
-  }
-  const double moment = config.p == 2.0 ? f2 : horvitz_thompson_moment(result.draws, config.p);
-  for (Draw& draw : result.draws) draw.probability = share_of_moment(draw.value, config.p, moment);
-  return result;
-}
-
 SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, const VectorSketch& y) {
   draws.norm = std::sqrt(y.f2().value);
   for (Draw& draw : draws.draws) {
@@ -163,28 +123,6 @@ SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, con
     draw.value = std::copysign(std::sqrt(std::max(0.0, draw.value)), y.point(draw.index).value);
   }
   return draws;
-}
-
-double horvitz_thompson_moment(std::span<const Draw> draws, double p) {
-  double sum = 0;
-  for (const Draw& draw : draws) {
-    if (!draw.inclusion)
-      throw UsageError("Horvitz-Thompson sums are for draws without replacement: no inclusion probability");
-    sum += std::pow(std::abs(draw.value), p) / *draw.inclusion;
-  }
-  return sum;
-}
-
-MomentEstimate moment_through_samples(std::span<const Draw> draws, double p) {
-  if (!(p > 0) || std::isinf(p)) throw UsageError(fmt::format("p is {}: expected a finite number above 0", p));
-  const double value = horvitz_thompson_moment(draws, p);
-  double variance = 0;
-  for (const Draw& draw : draws) {
-    const double term = std::pow(std::abs(draw.value), p) / *draw.inclusion;
-    variance += (1 - *draw.inclusion) * term * term;
-  }
-  const double standard_error = std::sqrt(variance);
-  return {.value = value, .standard_error = standard_error, .bound = 10 * standard_error};
 }
 
 std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::size_t count) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "weir/error.hpp"
+#include "weir/sample/moment.hpp"
 #include "weir/sample/precision.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/state/state.hpp"

@@ -12,6 +12,7 @@
 #include "support/statistics.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/moment.hpp"
 #include "weir/sample/sampler.hpp"
 
 namespace weir {

@@ -5,14 +5,18 @@
 #include <string_view>
 #include <vector>
 
+#include "weir/sketch/estimate.hpp"
+
 namespace weir {
 
 /// One drawn index.
 struct Draw {
-  std::uint32_t lane = 0;   ///< The lane that drew it (without replacement: the wide lane, 1).
-  std::uint64_t index = 0;  ///< Where y is a matrix and `column` is set, the row i1.
-  double value = 0;         ///< Estimate of y[index] (exact from the dense reference).
-  double probability = 0;   ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
+  std::uint32_t lane = 0;                        ///< The lane that drew it (without replacement: the wide lane, 1).
+  std::uint64_t index = 0;                       ///< Where y is a matrix and `column` is set, the row i1.
+  double value = 0;                              ///< Estimate of y[index] (exact from the dense reference).
+  double probability = 0;                        ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
+  std::optional<double> value_bound = {};        ///< |value - y[index]| is at most this, except with probability 0.01.
+  std::optional<double> probability_bound = {};  ///< The same of the probability.
   /// Without replacement only: probability of being among the draws, given the threshold.
   std::optional<double> inclusion;
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
@@ -36,7 +40,9 @@ struct FailedLane {
 };
 
 struct SampleResult {
-  double norm = 0;           ///< Estimate of ||y||_2.
+  double norm = 0;  ///< Estimate of ||y||_2.
+  /// Where draws have the law |y_i|^p, p < 2, and from draws without replacement: (sum |y|^p)^(1/p).
+  std::optional<Estimate> norm_p = {};
   bool zero_vector = false;  ///< y is exactly zero: nothing can be drawn.
   std::vector<Draw> draws;   ///< At most the number asked for.
   std::vector<FailedLane> failed;
