@@ -100,8 +100,10 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
                                .verify = options.verify,
                                .show_exact = options.exact_check};
   std::optional<std::string> metric;  // on the root
+  SizeRequest request = wanted.size_request();
+  request.leverage = options.metric == "leverage";
   engine::Session session =
-      measure(communicator, options.measure, wanted.size_request(), [&](const Problem& problem, bool continues) {
+      measure(communicator, options.measure, request, [&](const Problem& problem, bool continues) {
         const Setting& setting = setting_of(problem);
         if (continues) options.require_saved(problem);
         labels = OutputLabels(options.output, setting.shape_of_y(problem).size() == 2);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sample/below_two.hpp"
 #include "sample/power.hpp"
 #include "sample/pursuit.hpp"
 #include "sample/search.hpp"
@@ -15,45 +16,6 @@
 namespace weir {
 
 namespace {
-
-/// The acceptance test of the lanes.
-class Acceptance {
- public:
-  Acceptance(const SketchConfig& config, double f2, double threshold, std::span<const LaneMaximum> maxima)
-      : p_(config.p), threshold_(threshold) {
-    if (p_ == 2.0) {
-      moment_ = f2;
-      return;
-    }
-    // 1 / max^p of a lane is Exp(1) / sum |y|^p, independently from lane to lane. So K others sum to Gamma(K) / sum
-    // |y|^p, and the lane's own is at most c times their sum with probability 1 - (1 + c)^-K, which c = exp(1 / (T K))
-    // - 1 makes 1 - exp(-1/T).
-    for (const LaneMaximum& maximum : maxima) {
-      if (maximum.value == 0) continue;
-      inverse_sum_ += 1 / power_of_magnitude(maximum.value, p_);
-      lanes_ += 1;
-    }
-    if (lanes_ > 0) moment_ = std::max(1.0, lanes_ - 1) / inverse_sum_;
-  }
-
-  [[nodiscard]] bool operator()(const LaneMaximum& maximum) const {
-    if (threshold_ == 0) return true;
-    const double power = power_of_magnitude(maximum.value, p_);
-    if (p_ == 2.0) return power >= threshold_ * moment_;
-    const double others = std::max(1.0, lanes_ - 1);
-    return 1 / power <= std::expm1(1 / (threshold_ * others)) * (inverse_sum_ - 1 / power);
-  }
-
-  /// Estimate of sum |y|^p.
-  [[nodiscard]] double moment() const noexcept { return moment_; }
-
- private:
-  double p_;
-  double threshold_;
-  double moment_ = 0;
-  double inverse_sum_ = 0;
-  double lanes_ = 0;
-};
 
 /// Rows of a table from which negative squares are told from noise.
 constexpr std::uint32_t rows_to_be_sure = 5;
@@ -68,6 +30,12 @@ bool is_surely_negative(const VectorSketch& squares, const Draw& draw) {
   if (!(draw.value < 0) || rows < rows_to_be_sure) return false;
   const RowVote vote = vote_of_rows(squares, draw.index, draw.lane);
   return vote.median < 0 && vote.supporting == rows;
+}
+
+/// Of sqrt(square), where the bound of the square is given.
+double bound_of_root(double square, double bound) {
+  const double root = std::sqrt(square);
+  return std::max(std::sqrt(square + bound) - root, root - std::sqrt(std::max(0.0, square - bound)));
 }
 
 }  // namespace
@@ -87,17 +55,20 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
   const double f2 = sketch.f2().value;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
   if (result.zero_vector) return result;
+  if (config.p < 2) {
+    draw_below_two(sketch, options, result);
+    return result;
+  }
 
-  // For p = 2 the test is known beforehand, and what cannot pass it need not be looked for.
-  const double floor = config.p == 2.0 ? std::sqrt(options.threshold * f2) * (1 - 1e-9) : 0.0;
+  // What cannot pass the test need not be looked for.
+  const double floor = std::sqrt(options.threshold * f2) * (1 - 1e-9);
   const std::vector<LaneMaximum> maxima = maxima_of_scaled_lanes(sketch, floor);
 
-  const Acceptance accepted(config, f2, options.threshold, maxima);
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
     const LaneMaximum& maximum = maxima[lane - 1];
     if (maximum.value == 0 || f2 == 0) {
       result.failed.push_back({lane, floor > 0 ? FailReason::below_threshold : FailReason::no_candidate});
-    } else if (!accepted(maximum)) {
+    } else if (power_of_magnitude(maximum.value, 2) < options.threshold * f2) {
       result.failed.push_back({lane, FailReason::below_threshold});
     } else if (options.threshold > 0 && maximum.supporting < rows_required(config.rows)) {
       result.failed.push_back({lane, FailReason::no_candidate});
@@ -106,7 +77,7 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
       result.draws.push_back({.lane = lane,
                               .index = maximum.key,
                               .value = value,
-                              .probability = share_of_moment(value, config.p, accepted.moment()),
+                              .probability = share_of_moment(value, 2, f2),
                               .inclusion = std::nullopt});
     }
   }
@@ -120,8 +91,16 @@ SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, con
       throw InputError(fmt::format("the square of y[{}] is estimated as {:.6g}, below 0: {}", draw.index, draw.value,
                                    unmatched_row));
     }
-    draw.value = std::copysign(std::sqrt(std::max(0.0, draw.value)), y.point(draw.index).value);
+    const double square = std::max(0.0, draw.value);
+    if (draw.value_bound) draw.value_bound = bound_of_root(square, *draw.value_bound);
+    draw.value = std::copysign(std::sqrt(square), y.point(draw.index).value);
   }
+  // The sum of the fourth powers is F2 of the squares.
+  const Estimate fourth = squares.f2();
+  const double norm = std::sqrt(std::sqrt(fourth.value));
+  const double relative = fourth.value > 0 ? fourth.bound / fourth.value : 0.0;
+  draws.norm_p = {norm,
+                  norm * std::max(std::pow(1 + relative, 0.25) - 1, 1 - std::pow(std::max(0.0, 1 - relative), 0.25))};
   return draws;
 }
 

@@ -39,9 +39,10 @@ std::vector<MomentAnswer> moments_of(const SketchOfY& sketch, const std::vector<
       std::clamp<std::uint64_t>(sketch.y.config().buckets / buckets_a_draw, 2, most_moment_draws);
   const SampleResult sample = draw_from({.y = sketch.y, .squares = sketch.squares},
                                         {.samples = static_cast<std::uint32_t>(draws), .without_replacement = true});
+  const double law = sketch.y.config().p * (sketch.squares != nullptr ? 2 : 1);
   std::vector<MomentAnswer> moments;
   for (const double exponent : exponents) {
-    const MomentEstimate moment = moment_through_samples(sample.draws, exponent);
+    const MomentEstimate moment = moment_through_samples(sample.draws, exponent, law);
     moments.push_back({exponent, {moment.value, moment.bound}});
   }
   return moments;

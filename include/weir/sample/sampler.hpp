@@ -22,7 +22,8 @@ struct DrawOptions {
 ///
 /// A lane accepts when the p-th power of its largest scaled estimate is at least T times sum |y|^p. It does so with
 /// probability 1 - exp(-1/T), whichever index is the largest, so that accepting does not bias the law. For p = 2 the sum is
-/// F2 of lane 0; for p < 2 it is estimated from the maxima of the other lanes. Every lane that was tried and did not accept
+/// F2 of lane 0; for p < 2 it is estimated from the maxima of the other lanes (and probabilities are divided by an estimate
+/// from more entries of each lane, entries_of_lane() of weir/sample/sizing.hpp; `norm_p` is its root). Every lane that was tried and did not accept
 /// is in `failed`.
 ///
 /// Cost: O(n) cells with one level, O(sqrt n) with two, O(n^(1/3)) with three, times the groups worth opening (a few a
@@ -38,12 +39,14 @@ struct DrawOptions {
 /// dimension are as many as the dimension. Magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
-/// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
+/// by, or made up from, the collisions of larger ones. What lane 0 then contradicts is left out. Values and probabilities
+/// have 99% bounds, and the bias of second order that they have because of being drawn is taken off; for p < 2 `norm_p` is
+/// (sum |y|^p)^(1/p). Throws UsageError when the sketch has no scaled lane or not the
 /// exponential law, or when min(samples, n) is not below the number of buckets; InputError as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
 /// Turns draws from `squares`, the sketch of z with z_i = y_i^2, into draws with the law |y_i|^4. Values become their roots,
-/// with the signs that the sketch of y shows, and the norm becomes that of y. Probabilities and inclusions stay. Both
+/// with the signs that the sketch of y shows, and the norm becomes that of y; `norm_p` is ||y||_4. Probabilities and inclusions stay. Both
 /// sketches have the same configuration.
 ///
 /// Throws InputError when the table has 5 rows or more and all of them agree that the square of a draw is negative: then a
