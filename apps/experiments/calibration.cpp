@@ -18,6 +18,7 @@
 #include "program.hpp"
 #include "vectors.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/moment.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/sample/sizing.hpp"
 

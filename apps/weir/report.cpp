@@ -119,6 +119,11 @@ Json coordinates_json(const std::vector<HeavyCoordinate>& coordinates, const Lab
   return list;
 }
 
+/// Of a moment whose exponent is too far from that of the draws.
+constexpr std::string_view no_bound_reason =
+    "without a bound: the draws of this sketch miss what the sum is made of; ask a state of weir sample --p P, with P "
+    "nearer to the exponent";
+
 std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace); }
 
 // -----------------------------------------------------------------------------------------------------------------
@@ -403,6 +408,8 @@ std::string norm_text(const Answer& answer) {
   std::string text =
       fmt::format(heading_line, "norm",
                   (answer.draws_norm_bound ? with_bound({norm, *answer.draws_norm_bound}) : value_text(norm)) + exact);
+  if (answer.draws.norm_p && std::isfinite(answer.draws.norm_p->bound))
+    text += fmt::format(heading_line, "p-norm", with_bound(*answer.draws.norm_p));
   if (answer.tensor_norm) {
     const Estimate& other = *answer.tensor_norm;
     const bool agree = std::abs(norm - other.value) <= answer.draws_norm_bound.value_or(0) + other.bound;
@@ -459,6 +466,10 @@ std::string to_json(const SampleReport& report) {
   Json json = run_json(report.problem, report.run);
   json["norm"] = finite(result.norm, "norm");
   if (answer.draws_norm_bound) json["norm_bound"] = finite(*answer.draws_norm_bound, "norm_bound");
+  if (result.norm_p && std::isfinite(result.norm_p->bound)) {
+    json["norm_p"] = finite(result.norm_p->value, "norm_p");
+    json["norm_p_bound"] = result.norm_p->bound;
+  }
   if (answer.tensor_norm) {
     json["norm_tensor"] = {{"value", finite(answer.tensor_norm->value, "norm_tensor")},
                            {"bound", finite(answer.tensor_norm->bound, "norm_tensor")}};
@@ -513,9 +524,13 @@ std::string to_json(const QueryReport& report) {
   }
   if (!answer.moments.empty()) json["moments"] = Json::array();
   for (const MomentAnswer& moment : answer.moments) {
-    json["moments"].push_back({{"p", moment.exponent},
-                               {"value", finite(moment.estimate.value, "moments")},
-                               {"bound", finite(moment.estimate.bound, "moments")}});
+    Json item = {{"p", moment.exponent}, {"value", finite(moment.estimate.value, "moments")}};
+    if (std::isfinite(moment.estimate.bound)) {
+      item["bound"] = moment.estimate.bound;
+    } else {
+      item["no_bound"] = no_bound_reason;
+    }
+    json["moments"].push_back(std::move(item));
   }
   return dump(json);
 }
@@ -595,8 +610,12 @@ std::string to_table(const QueryReport& report, std::size_t width) {
     text += fmt::format(heading_line, "inner", fmt::format("{} with {}", with_bound(inner.estimate), inner.other));
   }
   for (const MomentAnswer& moment : answer.moments) {
-    text += fmt::format(heading_line, "moment",
-                        fmt::format("sum |y_i|^{:g} = {}", moment.exponent, with_bound(moment.estimate)));
+    const bool has_bound = std::isfinite(moment.estimate.bound);
+    text +=
+        fmt::format(heading_line, "moment",
+                    fmt::format("sum |y_i|^{:g} = {}", moment.exponent,
+                                has_bound ? with_bound(moment.estimate)
+                                          : fmt::format("{}, {}", value_text(moment.estimate.value), no_bound_reason)));
   }
   if (answer.top) text += "\nlargest entries\n" + coordinates_table(*answer.top, report.labels, width);
   if (!answer.points.empty()) text += "\nentries asked for\n" + coordinates_table(answer.points, report.labels, width);

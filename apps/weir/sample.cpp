@@ -119,8 +119,10 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
                                .verify = options.verify,
                                .show_exact = options.exact_check};
   std::optional<std::string> metric;  // on the root
+  SizeRequest request = wanted.size_request();
+  request.leverage = options.metric == "leverage";
   auto [session, sources] =
-      measure(communicator, options.measure, wanted.size_request(), [&](const Problem& problem, bool continues) {
+      measure(communicator, options.measure, request, [&](const Problem& problem, bool continues) {
         const Setting& setting = setting_of(problem);
         if (continues) options.require_saved(problem);
         labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
@@ -314,12 +316,14 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "there is a\n"
       "    sketch; gram {buckets, exact}: rows and --method two-stage\n"
       "  seconds {ingest, merge, query}: of the slowest rank\n"
-      "  norm: ||y||_2, for --model rows the root of the sum of all a^T M a; with norm_bound and norm_tensor {value, "
-      "bound}, a\n"
-      "    second estimate, for --method streaming\n"
+      "  norm, norm_bound: ||y||_2, for --model rows the root of the sum of all a^T M a, without a bound\n"
+      "  norm_p, norm_p_bound: (sum |y_i|^p)^(1/p) for p other than 2\n"
+      "  norm_tensor {value, bound}: a second estimate of the norm, for --method streaming\n"
       "  exact_norm: with --exact-check, --fixed A=FILE, or --method streaming\n"
       "  verified: true when the values and probabilities of the samples are exact\n"
-      "  samples [{lane, index, value, probability}]; of kronecker index and label are pairs [i1, i2]; besides: label "
+      "  samples [{lane, index, value, value_bound, probability, probability_bound}]: a bound is exceeded with "
+      "probability\n"
+      "    0.01, and 0 where there is no error; of kronecker index and label are pairs [i1, i2]; besides: label "
       "(with\n"
       "    --labels), inclusion (without replacement), row (of --model rows), exact {value, probability} (with "
       "--exact-check)\n"

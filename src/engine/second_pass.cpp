@@ -16,6 +16,7 @@
 #include "engine/parties.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/sample/sampler.hpp"
 #include "weir/setting/selection.hpp"
 
 namespace weir::engine {
@@ -24,11 +25,13 @@ namespace {
 /// The entries that were drawn, without repetitions, on all ranks.
 std::vector<EntryIndex> drawn_entries(const mpi::Communicator& communicator, const Answer& answer) {
   std::vector<std::uint64_t> numbers;
-  for (const Draw& draw : answer.draws.draws) {
+  const auto add = [&](const Draw& draw) {
     numbers.push_back(draw.index);
     numbers.push_back(draw.column ? 1 : 0);
     numbers.push_back(draw.column.value_or(0));
-  }
+  };
+  for (const Draw& draw : answer.draws.draws) add(draw);
+  if (answer.draws.next) add(*answer.draws.next);
   communicator.broadcast(numbers);
   std::vector<EntryIndex> entries;
   for (std::size_t k = 0; k < numbers.size(); k += 3)
@@ -117,6 +120,7 @@ void require_same_stream(Session& session, const Sources& sources) {
 /// Puts exact values in the place of estimates, on the root.
 void replace_estimates(const Answer& exact, const RowSelection& selection, double exponent, Answer& answer) {
   SampleResult& result = answer.draws;
+  if (result.next) result.next->value = exact.exact.at(selection.place_of(entry_of(*result.next))).value;
   for (Draw& draw : result.draws) {
     const ExactEntry& entry = exact.exact.at(selection.place_of(entry_of(draw)));
     draw.value = entry.value;
@@ -172,6 +176,8 @@ void read_again(Session& session, const Sources& sources, Answer& answer) {
   answer.has_exact_values = true;
   replace_estimates(exact, *selection, problem.exponent(), answer);
   fail_draws_of_zeros(answer.draws);
+  if (!answer.draws.draws.empty() && answer.draws.draws.front().inclusion)
+    follow_exact_values(answer.draws, problem.exponent(), problem.sketch.p);
 }
 
 }  // namespace weir::engine

@@ -84,9 +84,9 @@ SampleResult draw_with_replacement(const DenseVector& y, const DenseDrawOptions&
                             .index = index,
                             .value = y.table()[index],
                             .probability = weights[index] / weights.total(),
-                            .inclusion = std::nullopt,
                             .value_bound = 0.0,
-                            .probability_bound = 0.0});
+                            .probability_bound = 0.0,
+                            .inclusion = std::nullopt});
   }
   return result;
 }
@@ -132,9 +132,9 @@ SampleResult draw_without_replacement(const DenseVector& y, const DenseDrawOptio
                             .index = item.index,
                             .value = y.table()[item.index],
                             .probability = weight / weights.total(),
-                            .inclusion = threshold > 0 ? -std::expm1(-weight / threshold) : 1.0,
                             .value_bound = 0.0,
-                            .probability_bound = 0.0});
+                            .probability_bound = 0.0,
+                            .inclusion = threshold > 0 ? -std::expm1(-weight / threshold) : 1.0});
   }
   return result;
 }

@@ -213,9 +213,9 @@ SampleResult draw_pairs(const DenseTensor& operands, const DenseDrawOptions& opt
                             .index = draw.indices[0],
                             .value = draw.value,
                             .probability = draw.probability,
-                            .inclusion = std::nullopt,
                             .value_bound = 0.0,
                             .probability_bound = 0.0,
+                            .inclusion = std::nullopt,
                             .column = draw.indices[1]});
   }
   return result;

@@ -2,35 +2,27 @@
 #include <array>
 #include <cmath>
 
-#include "random/argument_checks.hpp"
-#include "sample/error_bars.hpp"
+#include "sample/error_bar.hpp"
+#include "sample/error_of_f2.hpp"
 #include "sample/joint_fit.hpp"
 #include "weir/sample/range.hpp"
 #include "weir/sample/sampler.hpp"
-#include "weir/sample/sizing.hpp"
 
 namespace weir {
 
-double part_beyond_bar(std::uint32_t rows) {
-  double low = 0, high = 1;
-  for (int step = 0; step < 60; ++step) {
-    const double part = (low + high) / 2;
-    const double miss = 2 * (1 - binomial_lower_tail(rows, part / 2, (rows + 1) / 2));
-    (miss > 0.01 ? high : low) = part;
-  }
-  return low;
-}
-
-double error_bar_of_lane(const VectorSketch& sketch, std::uint32_t lane) {
+Estimate estimate_f2(const VectorSketch& sketch) {
   const SketchConfig& config = sketch.config();
-  require_below({"error_bar_of_lane", "lane", "the number of lanes"}, lane, config.lanes);
-  std::vector<double> magnitudes(std::size_t{config.rows} * config.buckets);
-  for (std::size_t cell = 0; cell < magnitudes.size(); ++cell)
-    magnitudes[cell] = std::abs(sketch.items()[cell * config.lanes + lane]);
-  const auto beyond = static_cast<std::size_t>(part_beyond_bar(config.rows) * static_cast<double>(magnitudes.size()));
-  const auto place = magnitudes.end() - 1 - static_cast<std::ptrdiff_t>(beyond);
-  std::nth_element(magnitudes.begin(), place, magnitudes.end());
-  return *place;
+  const double f2 = sketch.f2().value;
+  if (f2 == 0) return {};
+  std::array<double, 15> storage{};  // the most rows that a configuration may have
+  const auto rows = std::span(storage).first(config.rows);
+  const std::size_t row_size = sketch.items().size() / config.rows;
+  for (std::uint32_t row = 0; row < config.rows; ++row)
+    for (std::size_t cell = row * row_size; cell < (row + 1) * row_size; cell += config.lanes)
+      rows[row] += sketch.items()[cell] * sketch.items()[cell];
+  if (show_no_collision(rows)) return {f2, 0};
+  return {f2, errors_of_f2 * f2 *
+                  std::sqrt(relative_variance_of_median(config.rows) * 2 / static_cast<double>(config.buckets))};
 }
 
 std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<const std::uint64_t> keys) {
@@ -47,7 +39,7 @@ std::vector<Estimate> estimate_entries(const VectorSketch& sketch, std::span<con
     }
     return estimates;
   }
-  const double bound = error_bar_of_lane(sketch, 0);
+  const double bound = error_bar(sketch, 0);
   std::array<double, 15> storage{};
   for (const std::uint64_t key : keys) {
     const auto rows = std::span(storage).first(config.rows);

@@ -5,11 +5,11 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "sample/error_of_f2.hpp"
 #include "sample/joint_fit.hpp"
 #include "sample/power.hpp"
 #include "sample/search.hpp"
@@ -25,13 +25,8 @@ constexpr double candidate_floor = 0.85;
 constexpr double most_relative_variance = 0.1;
 /// Standard errors of the fit of a winner that hold its error with probability 0.99, with the bias of a winner.
 constexpr double errors_of_value = 3;
-/// Standard errors that hold that of F2 with probability 0.99. Sums of squares in few buckets are skewed.
-constexpr double errors_of_f2 = 2.7;
 /// Share of F2 from which an entry may be set apart in the error of F2.
 constexpr double large_share = 0.01;
-/// Where so many rows of the table show the same F2, up to rounding, nothing collides in any of them.
-constexpr std::size_t rows_that_tell = 5;
-constexpr double rounding = 0x1p-36;
 
 /// A candidate of a lane.
 struct Candidate {
@@ -89,8 +84,7 @@ class Candidates {
   [[nodiscard]] double error_of_f2(double f2) {
     const SketchConfig& config = sketch_.config();
     std::vector<double> rows = row_sums({});
-    const auto [least, most] = std::ranges::minmax(rows);
-    if (rows.size() >= rows_that_tell && most - least <= rounding * most) return 0;
+    if (show_no_collision(rows)) return 0;
     std::vector<std::pair<double, std::uint64_t>> entries;
     for (const auto& [key, entry] : fits_) {
       const double share = entry.value * entry.value / f2;
@@ -106,8 +100,8 @@ class Candidates {
     }
     rows = row_sums(keys);
     const double rest = median_of(rows) / f2;
-    const double of_median = std::numbers::pi / 2 / (config.rows + std::numbers::pi / 2 - 1);
-    return std::sqrt(of_median * 2 * (2 * large + rest) * rest / static_cast<double>(config.buckets));
+    return std::sqrt(relative_variance_of_median(config.rows) * 2 * (2 * large + rest) * rest /
+                     static_cast<double>(config.buckets));
   }
 
  private:

@@ -133,6 +133,21 @@ Metric Metric::leverage(const DenseMatrix& gram) {
   return metric;
 }
 
+Metric Metric::leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells) {
+  Metric metric = leverage(gram);
+  const std::uint64_t rank = metric.rank();
+  if (cells <= rank + 1) {
+    throw UsageError(fmt::format(
+        "leverage scores of rows of rank {} need a Gram sketch of more than {} cells: it has {}; expected more "
+        "Gram buckets",
+        rank, rank + 1, cells));
+  }
+  const double shrink = static_cast<double>(cells - rank - 1) / static_cast<double>(cells);
+  matrix_view(metric.matrix_) *= shrink;
+  matrix_view(metric.factor_) *= std::sqrt(shrink);
+  return metric;
+}
+
 Metric Metric::of(DenseMatrix matrix, const std::string& name) {
   const std::uint64_t d = matrix.rows;
   if (d == 0 || d != matrix.columns)
@@ -181,6 +196,8 @@ Metric Metric::of_sums(const DenseMatrix& matrix, std::span<const double> terms,
     throw InputError("a metric underflows a double; scale the values up");
   return metric;
 }
+
+std::uint64_t Metric::rank() const noexcept { return matrix_view(factor_).isZero(0) ? 0 : factor_.columns; }
 
 double Metric::of_row(std::span<const double> a) const {
   require_equal({"Metric::of_row", "a.size()", "the dimension"}, a.size(), dimension());

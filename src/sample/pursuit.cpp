@@ -1,11 +1,15 @@
 #include "sample/pursuit.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <queue>
 #include <tuple>
 #include <utility>
+
+#include "weir/error.hpp"
 
 namespace weir {
 
@@ -108,6 +112,13 @@ void Pursuit::refine() {
   std::sort(found_.begin(), found_.end(), [](const Recovered& a, const Recovered& b) {
     return std::abs(a.value) > std::abs(b.value) || (std::abs(a.value) == std::abs(b.value) && a.key < b.key);
   });
+}
+
+void require_recoverable(const VectorSketch& sketch, std::size_t count, std::string_view what) {
+  if (count >= sketch.config().buckets) {
+    throw UsageError(fmt::format("{} {} from a sketch of {} buckets: expected fewer than buckets", count, what,
+                                 sketch.config().buckets));
+  }
 }
 
 VectorSketch sketch_of_lane(const VectorSketch& sketch, std::uint32_t lane) {

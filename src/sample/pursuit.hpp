@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -44,6 +45,9 @@ class Pursuit {
   std::unordered_map<std::uint64_t, std::size_t> places_;  ///< Of the keys in found_.
   double largest_ = 0;
 };
+
+/// Throws UsageError unless `count`, of what the message calls `what`, is below the number of buckets: no more can stand out.
+void require_recoverable(const VectorSketch& sketch, std::size_t count, std::string_view what);
 
 /// The scaled vector w of one lane in a sketch of its own: one unscaled lane, the same buckets and signs.
 [[nodiscard]] VectorSketch sketch_of_lane(const VectorSketch& sketch, std::uint32_t lane);

@@ -86,17 +86,6 @@ class Best {
   std::vector<std::vector<ScanHit>> lanes_;
 };
 
-/// The largest of the candidates; of equals, the one that more rows support.
-LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> largest_first) {
-  LaneMaximum best;
-  for (const ScanHit& hit : largest_first) {
-    if (std::abs(hit.value) < std::abs(best.value)) break;
-    const RowVote vote = vote_of_rows(sketch, hit.key, hit.lane);
-    if (best.value == 0 || vote.supporting > best.supporting) best = {hit.key, hit.value, vote.supporting};
-  }
-  return best;
-}
-
 class Searcher {
  public:
   Searcher(const VectorSketch& sketch, const Search& search)
@@ -238,6 +227,16 @@ RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_
 }
 
 std::uint32_t rows_required(std::uint32_t rows) noexcept { return std::min(rows, (rows + 3) / 2); }
+
+LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> largest_first) {
+  LaneMaximum best;
+  for (const ScanHit& hit : largest_first) {
+    if (std::abs(hit.value) < std::abs(best.value)) break;
+    const RowVote vote = vote_of_rows(sketch, hit.key, hit.lane);
+    if (best.value == 0 || vote.supporting > best.supporting) best = {hit.key, hit.value, vote.supporting};
+  }
+  return best;
+}
 
 LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor) {
   std::vector<double> floors(sketch.config().lanes, std::numeric_limits<double>::infinity());

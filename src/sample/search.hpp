@@ -44,6 +44,8 @@ struct LaneMaximum {
   std::uint32_t supporting = 0;
 };
 
+/// The largest of the candidates of a lane, which are sorted; of equals, the one that more rows support.
+[[nodiscard]] LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> largest_first);
 /// The largest estimate above `floor` of one lane; of equal ones, that which more rows support.
 [[nodiscard]] LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor);
 /// The largest estimates above `floor` of lanes 1 .. L-1, in this order; of equal ones, that which more rows support.

@@ -28,6 +28,10 @@ constexpr double most_bytes = 0x1p40;
 /// (apps/experiments/README.md).
 constexpr double precision_buckets = 6;
 
+/// Of a sketch for p < 2, for each entry of a lane through which sum |y|^p is estimated.
+constexpr std::uint64_t buckets_an_entry = 24;
+constexpr std::uint64_t most_entries_of_groups = 16;
+
 void require(bool good, const std::string& message) {
   if (!good) throw UsageError(message);
 }
@@ -104,7 +108,8 @@ std::string wish_text(const SamplingRequest& request) {
 ///   sign, 20 scored Q(x)^3 <= 2.5 scored exp(-1.5 x^2) times a key. At most k epsilon / 10 are allowed.
 /// - Ghosts (see search.cpp): a maximum is lost to one with probability about 2.5 scored / B^4, at most epsilon / 10;
 ///   the k ghosts that 2.5 scored (k / B)^3 <= k / 2 allows leave room for the items in the list of candidates.
-std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t levels) {
+/// - With replacement and p < 2, probabilities share the error of sum |y|^p: see entries_of_lane().
+std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t levels, std::uint32_t lanes) {
   constexpr double median_variance = 0.314;  // pi / (2 R)
   const double n = static_cast<double>(request.dimension);
   const double energy = energy_below(n, request.p);
@@ -128,10 +133,25 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
   const double made_up = k * energy * x_squared;
   const double ghosts =
       request.without_replacement ? k * std::cbrt(5 * scored / k) : std::pow(25 * scored / request.epsilon, 0.25);
-  const double needed = std::max({law, values, made_up, ghosts, static_cast<double>(fewest_buckets)});
+  double normaliser = 0;
+  if (request.p < 2 && !request.without_replacement) {
+    double entries = std::ceil(1 / (request.epsilon * request.epsilon * (lanes - 1)));
+    if (levels > 1) entries = std::min(entries, static_cast<double>(most_entries_of_groups));
+    normaliser = entries * static_cast<double>(buckets_an_entry);
+  }
+  const double needed = std::max({law, values, made_up, ghosts, normaliser, static_cast<double>(fewest_buckets)});
   require(needed <= 0x1p32,
           fmt::format("{} need {:.3g} buckets: at most 2^32 are possible", wish_text(request), needed));
   return std::bit_ceil(static_cast<std::uint64_t>(std::ceil(needed)));
+}
+
+/// B' of a Gram sketch that has at least so many cells.
+std::uint64_t gram_buckets_of(double cells, double epsilon) {
+  const double needed = cells / suggested_rows;
+  require(
+      needed <= 0x1p32,
+      fmt::format("epsilon {} needs {:.3g} buckets for the Gram matrix: at most 2^32 are possible", epsilon, needed));
+  return std::max(fewest_gram_buckets, std::bit_ceil(static_cast<std::uint64_t>(std::ceil(needed))));
 }
 
 /// Upper bound of the probability that the tail of a lane of Algorithm 2 fails the test, ||z||^2 > 0.8 T F2, given that
@@ -155,6 +175,11 @@ double heavy_tail_probability(std::uint64_t dimension, double epsilon, double th
 }
 
 }  // namespace
+
+std::size_t entries_of_lane(const SketchConfig& config) noexcept {
+  const std::uint64_t entries = std::max<std::uint64_t>(1, config.buckets / buckets_an_entry);
+  return static_cast<std::size_t>(config.levels == 1 ? entries : std::min(entries, most_entries_of_groups));
+}
 
 double binomial_lower_tail(std::uint64_t trials, double success, std::uint64_t wanted) {
   if (wanted > trials) return 1;
@@ -206,19 +231,23 @@ SketchConfig suggest_config(const SamplingRequest& request) {
   config.rows = suggested_rows;
   config.p = request.p;
   config.levels = suggest_levels(request.dimension);
-  config.buckets = suggest_buckets(request, config.levels);
   config.lanes = request.without_replacement ? 2 : suggest_lanes(request.samples, request.failure, request.threshold);
+  config.buckets = suggest_buckets(request, config.levels, config.lanes);
   require_sensible_size(config, wish_text(request));
   return config;
 }
 
 std::uint64_t suggest_gram_buckets(double epsilon) {
   require_probability("epsilon", epsilon);
-  const double needed = 2 / (suggested_rows * epsilon * epsilon);
-  require(
-      needed <= 0x1p32,
-      fmt::format("epsilon {} needs {:.3g} buckets for the Gram matrix: at most 2^32 are possible", epsilon, needed));
-  return std::max(fewest_gram_buckets, std::bit_ceil(static_cast<std::uint64_t>(std::ceil(needed))));
+  return gram_buckets_of(2 / (epsilon * epsilon), epsilon);
+}
+
+std::uint64_t suggest_leverage_buckets(double epsilon, std::uint64_t d) {
+  require_probability("epsilon", epsilon);
+  require_dimension(d);
+  const auto columns = static_cast<double>(d);
+  const double spread = std::max(2.0, columns / (suggested_rows * suggested_rows));
+  return gram_buckets_of(columns + spread / (epsilon * epsilon), epsilon);
 }
 
 PairsConfig suggest_pairs_config(const SamplingRequest& request, std::uint64_t n2, bool exact_gram) {
@@ -257,7 +286,7 @@ SketchConfig suggest_precision_config(const PrecisionRequest& request) {
   // Entries that noise or ghosts make up are as much a danger to this argmax as to the other one.
   const SamplingRequest same_threshold{
       .dimension = request.dimension, .samples = request.samples, .epsilon = request.epsilon, .threshold = threshold};
-  config.buckets = std::max(suggest_buckets(same_threshold, config.levels),
+  config.buckets = std::max(suggest_buckets(same_threshold, config.levels, 2),
                             std::bit_ceil(static_cast<std::uint64_t>(std::ceil(additive_error))));
   const AcceptanceOfErrors accept([&](double error) {
     const double test = threshold * (1 + error);

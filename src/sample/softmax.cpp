@@ -200,9 +200,9 @@ SampleResult softmax_draws(const SoftmaxPart& whole, const SoftmaxRange& range, 
               .index = drawn[s].index,
               .value = drawn[s].value,
               .probability = std::exp(relative) / total,
-              .inclusion = std::nullopt,
               .value_bound = 0.0,
-              .probability_bound = 0.0};
+              .probability_bound = 0.0,
+              .inclusion = std::nullopt};
     if (options.without_replacement) draw.inclusion = -std::expm1(-std::exp(relative - kappa));
     result.draws.push_back(draw);
   }

@@ -35,7 +35,7 @@ class RowsSetting : public Setting {
   void size(Problem& problem, const SizeRequest& request) const override {
     if (problem.keeps != Keeps::sketch) return size_exactly(problem, request, problem.side("n"));
     if (request.degree() == 2) throw UsageError(fmt::format("--p 4 is for --model product; {} takes 2", label()));
-    const PairsConfig sizes = rows_config(request, problem.side("n"));
+    const PairsConfig sizes = rows_config(request, problem.side("n"), problem.side("d"));
     problem.sketch = sizes.sketch;
     problem.gram = sizes.gram;
   }
@@ -47,6 +47,17 @@ class RowsSetting : public Setting {
     if (problem.keeps == Keeps::sketch)
       return std::make_unique<RowsState>(problem.sketch, problem.side("d"), problem.gram);
     return std::make_unique<DenseRowsState>(problem.side("n"), problem.side("d"), dense_law(problem));
+  }
+  void check_question(const Problem& problem, const Question& question) const override {
+    Setting::check_question(problem, question);
+    if (!question.draw || !question.draw->metric.is_leverage()) return;
+    if (problem.keeps != Keeps::sketch || problem.gram.exact) return;
+    const std::uint64_t d = problem.side("d"), cells = problem.sketch.rows * problem.gram.buckets;
+    if (cells > d + 1) return;
+    throw UsageError(fmt::format(
+        "leverage scores of rows of {} columns need a Gram sketch of more than {} cells: it has {} x {}; "
+        "expected --gram-buckets {} or more, or --gram exact",
+        d, d + 1, problem.sketch.rows, problem.gram.buckets, suggest_leverage_buckets(SizeRequest().epsilon, d)));
   }
   std::uint64_t columns_of_sketch(const Problem& problem) const override { return problem.side("d"); }
   std::uint64_t doubles_to_answer(const Problem& problem) const override {

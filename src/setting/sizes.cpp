@@ -133,12 +133,18 @@ PairsConfig pairs_config(const SizeRequest& given, std::uint64_t n1, std::uint64
   return sizes;
 }
 
-PairsConfig rows_config(const SizeRequest& given, std::uint64_t n) {
+PairsConfig rows_config(const SizeRequest& given, std::uint64_t n, std::uint64_t d) {
   const SizeRequest request = for_operands(given);
   PairsConfig sizes;
   sizes.sketch = for_draws(request, n);
   sizes.gram.exact = request.exact_gram.value_or(false);
-  sizes.gram.buckets = request.gram_buckets ? *request.gram_buckets : suggest_gram_buckets(request.epsilon);
+  if (request.gram_buckets) {
+    sizes.gram.buckets = *request.gram_buckets;
+  } else if (request.leverage && !sizes.gram.exact) {
+    sizes.gram.buckets = suggest_leverage_buckets(request.epsilon, d);
+  } else {
+    sizes.gram.buckets = suggest_gram_buckets(request.epsilon);
+  }
   return sizes;
 }
 

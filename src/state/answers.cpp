@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "weir/error.hpp"
+#include "weir/sample/moment.hpp"
 #include "weir/sample/precision.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/state/state.hpp"
@@ -38,9 +39,10 @@ std::vector<MomentAnswer> moments_of(const SketchOfY& sketch, const std::vector<
       std::clamp<std::uint64_t>(sketch.y.config().buckets / buckets_a_draw, 2, most_moment_draws);
   const SampleResult sample = draw_from({.y = sketch.y, .squares = sketch.squares},
                                         {.samples = static_cast<std::uint32_t>(draws), .without_replacement = true});
+  const double law = sketch.y.config().p * (sketch.squares != nullptr ? 2 : 1);
   std::vector<MomentAnswer> moments;
   for (const double exponent : exponents) {
-    const MomentEstimate moment = moment_through_samples(sample.draws, exponent);
+    const MomentEstimate moment = moment_through_samples(sample.draws, exponent, law);
     moments.push_back({exponent, {moment.value, moment.bound}});
   }
   return moments;
@@ -73,8 +75,10 @@ Answer answer_from(const SketchOfY& sketch, const Question& question) {
   if (question.draw) {
     answer.draws = draw_from(sketch, *question.draw);
     for (Draw& draw : answer.draws.draws) place(draw.index, draw.column);
+    if (answer.draws.next) place(answer.draws.next->index, answer.draws.next->column);
+    answer.draws_norm_bound = norm_of(estimate_f2(sketch.y)).bound;
   }
-  if (question.norm) answer.norm = norm_of(sketch.y.f2());
+  if (question.norm) answer.norm = norm_of(estimate_f2(sketch.y));
   if (question.top > 0) {
     answer.top = heavy_coordinates(sketch.y, question.top);
     for (HeavyCoordinate& heavy : *answer.top) place(heavy.index, heavy.column);

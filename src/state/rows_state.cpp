@@ -41,6 +41,9 @@ void add_arrays(RowsSketch& a, std::vector<std::span<double>>& arrays) {
   if (!a.exact_gram.empty()) arrays.push_back(a.exact_gram);
 }
 
+/// Of the table of a Gram sketch, all rows of the table together.
+std::uint64_t cells_of(const SketchConfig& wide) { return wide.rows * wide.buckets; }
+
 /// ||A||_F, with the bound of a sketch of B buckets.
 Estimate frobenius_norm(const RowsSketch& rows) {
   const DenseMatrix gram = rows.gram();
@@ -89,8 +92,13 @@ Answer RowsState::answer(const Question& question, Parties& parties) const {
       if (question.draw->without_replacement || question.draw->softmax)
         throw UsageError("rows are drawn with replacement, by a^T M a");
       const DenseMatrix gram = a_.checked_gram();
-      const Metric& metric = answer.metric.emplace(question.draw->metric.of(gram));
-      answer.draws = draw_rows(a_.draws, metric, metric.total(gram),
+      // The inverse of an estimate has a bias of its own, and its scores do not sum to tr(M G) of the estimate.
+      const bool is_inverse_of_estimate = question.draw->metric.is_leverage() && a_.exact_gram.empty();
+      const Metric& metric =
+          answer.metric.emplace(is_inverse_of_estimate ? Metric::leverage_of_estimate(gram, cells_of(a_.wide.config()))
+                                                       : question.draw->metric.of(gram));
+      const double total = is_inverse_of_estimate ? static_cast<double>(metric.rank()) : metric.total(gram);
+      answer.draws = draw_rows(a_.draws, metric, total,
                                {.samples = question.draw->samples, .threshold = question.draw->threshold});
     }
     if (question.norm) answer.norm = frobenius_norm(a_);

@@ -127,10 +127,7 @@ Answer StreamingState::answer(const Question& question, Parties& parties) const 
     const KeyMap keys{y_.config().row_length, operands_.streamed == Operand::A2};
     return answer_from({.y = y_, .precision = precision_, .keys = keys}, question);
   });
-  if (question.draw && can_verify(parties)) {
-    answer.tensor_norm = norm_of(tensor_f2(parties));
-    if (parties.is_first()) answer.draws_norm_bound = norm_of(y_.f2()).bound;
-  }
+  if (question.draw && can_verify(parties)) answer.tensor_norm = norm_of(tensor_f2(parties));
   if (question.exact) answer_exactly(*question.exact, parties, answer);
   return answer;
 }

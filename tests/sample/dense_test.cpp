@@ -1,4 +1,5 @@
 #include "weir/sample/dense.hpp"
+#include "weir/sample/moment.hpp"
 
 #include <gtest/gtest.h>
 

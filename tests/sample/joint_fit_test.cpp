@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "sample/error_bars.hpp"
+#include "sample/error_bar.hpp"
 #include "support/law.hpp"
 #include "support/statistics.hpp"
 #include "weir/sample/dense.hpp"
@@ -129,9 +129,9 @@ TEST(JointFit, BoundsOfPointsHold) {
 TEST(JointFit, BarOfALaneFollowsTheNumberOfRows) {
   // 2 P[Bin(R, h/2) >= (R + 1)/2] = 0.01: h = 0.01 for R = 1; for R = 3, 2 (3 q^2 - 2 q^3) = 0.01 at q = 0.04140; the value
   // for R = 5 is that of the binomial tail at q = 0.0828: 10 q^3 (1-q)^2 + 5 q^4 (1-q) + q^5 = 0.0050.
-  EXPECT_NEAR(part_beyond_bar(1), 0.01, 1e-9);
-  EXPECT_NEAR(part_beyond_bar(3), 2 * 0.04140, 2e-5);
-  EXPECT_NEAR(part_beyond_bar(5), 0.1656, 1e-4);
+  EXPECT_NEAR(share_beyond_bar(1), 0.01, 1e-9);
+  EXPECT_NEAR(share_beyond_bar(3), 2 * 0.04140, 2e-5);
+  EXPECT_NEAR(share_beyond_bar(5), 0.1656, 1e-4);
 }
 
 /// `weir sample --n 10000 --seed 7511` printed 199.7 and 100% for one of 10,000 ones. The other seeds gave false draws of 65,536

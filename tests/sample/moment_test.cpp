@@ -12,6 +12,7 @@
 #include "support/statistics.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/moment.hpp"
 #include "weir/sample/sampler.hpp"
 
 namespace weir {
@@ -31,12 +32,12 @@ struct Coverage {
   std::uint64_t outside = 0;
 };
 
-/// Of moment p over `trials` samples that `draws_of(seed)` gives.
+/// Of moment p over `trials` samples by |y|^law that `draws_of(seed)` gives.
 template <class DrawsOf>
-Coverage coverage_of(const DrawsOf& draws_of, double p, double truth, std::uint64_t trials) {
+Coverage coverage_of(const DrawsOf& draws_of, double p, double law, double truth, std::uint64_t trials) {
   Coverage result;
   for (std::uint64_t seed = 1; seed <= trials; ++seed) {
-    const MomentEstimate estimate = moment_through_samples(draws_of(seed), p);
+    const MomentEstimate estimate = moment_through_samples(draws_of(seed), p, law);
     const double error = estimate.value / truth - 1;
     const double standard_error = estimate.standard_error / truth;
     result.errors.push_back(error);
@@ -64,7 +65,7 @@ TEST(Moments, ThroughExactSamples) {
         return draw_without_replacement(dense, {.samples = 60, .p = law, .seed = seed}).draws;
       };
       for (const double p : {0.5, 1.0, 2.0, 3.0}) {
-        const Coverage coverage = coverage_of(draws_of, p, exact_moment(y, p), trials);
+        const Coverage coverage = coverage_of(draws_of, p, law, exact_moment(y, p), trials);
         const std::string what = shape + ", p = " + std::to_string(p) + ", drawn with " + std::to_string(law);
         expect_no_bias(coverage.errors, what + ", value");
         expect_no_bias(coverage.excess, what + ", variance");
@@ -85,7 +86,7 @@ TEST(Moments, ThroughASketch) {
       return draw_without_replacement(sketch, {.samples = 60}).draws;
     };
     for (const double p : {0.5, 1.0, 2.0, 3.0}) {
-      const Coverage coverage = coverage_of(draws_of, p, exact_moment(y, p), 100);
+      const Coverage coverage = coverage_of(draws_of, p, 2, exact_moment(y, p), 100);
       EXPECT_GT(statistics::binomial_survival(100, 0.01, coverage.outside), significance) << shape << ", p = " << p;
     }
   }
@@ -95,25 +96,25 @@ TEST(Moments, OfGivenDraws) {
   // 2^3 + 3^3 / 0.5, variance 27^2 * 0.5 / 0.25.
   const std::vector<Draw> draws{{.lane = 1, .index = 4, .value = 2, .probability = 0.1, .inclusion = 1.0},
                                 {.lane = 1, .index = 9, .value = -3, .probability = 0.1, .inclusion = 0.5}};
-  const MomentEstimate estimate = moment_through_samples(draws, 3);
+  const MomentEstimate estimate = moment_through_samples(draws, 3, 3);
   EXPECT_DOUBLE_EQ(estimate.value, 62);
   EXPECT_DOUBLE_EQ(estimate.standard_error, std::sqrt(1458.0));
   EXPECT_DOUBLE_EQ(estimate.bound, 10 * std::sqrt(1458.0));
-  const MomentEstimate certain = moment_through_samples(std::span(draws).first(1), 3);
+  const MomentEstimate certain = moment_through_samples(std::span(draws).first(1), 3, 2);
   EXPECT_EQ(certain.value, 8);
   EXPECT_EQ(certain.standard_error, 0);
-  EXPECT_EQ(moment_through_samples({}, 2).value, 0);
+  EXPECT_EQ(moment_through_samples({}, 2, 2).value, 0);
 }
 
 TEST(Moments, RefuseWhatMakesNoSense) {
   const std::vector<Draw> draws{{.lane = 1, .index = 4, .value = 2, .probability = 0.1, .inclusion = 0.5}};
   for (const double bad :
        {0.0, -1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
-    EXPECT_THROW((void)moment_through_samples(draws, bad), UsageError) << bad;
+    EXPECT_THROW((void)moment_through_samples(draws, bad, 2), UsageError) << bad;
   }
   const std::vector<Draw> with_replacement{
       {.lane = 1, .index = 1, .value = 1, .probability = 1, .inclusion = std::nullopt}};
-  EXPECT_THROW((void)moment_through_samples(with_replacement, 2), UsageError);
+  EXPECT_THROW((void)moment_through_samples(with_replacement, 2, 2), UsageError);
 }
 
 }  // namespace

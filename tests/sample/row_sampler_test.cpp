@@ -126,6 +126,33 @@ TEST(RowSampler, LanesAcceptAsOftenAsTheExponentialLawSays) {
   }
 }
 
+// In the inverse of an estimate of few cells (N = 5 * 16, r = 40: 2.05 times too large on average) lanes accept with
+// probability 1 - 1/e, and probabilities have no bias: what they are too large by for rows that have few rows between them
+// and the estimate is within the tolerance. Without the correction lanes would accept with 1 - exp(-2.05) = 0.87.
+TEST(RowSampler, LeverageFromAnEstimateOfFewCells) {
+  const SparseRows rows = random_rows(40, first_keys(400), 17);
+  const std::vector<double> law = law_of_rows(rows, Metric::leverage(gram_of(rows)).matrix());
+  std::uint64_t drawn = 0;
+  std::uint64_t tried = 0;
+  std::vector<double> ratios;
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    RowsSketch sketch({.dimension = 400, .buckets = 1024, .lanes = 16, .seed = seed}, 40, {.buckets = 16});
+    sketch.update_rows(rows.keys, std::vector<double>(rows.count(), 1.0), rows.values);
+    const Metric metric = Metric::leverage_of_estimate(sketch.gram(), 80);
+    const SampleResult result = draw_rows(sketch.draws, metric, static_cast<double>(metric.rank()), {.samples = 16});
+    drawn += result.draws.size();
+    tried += 15;
+    double sum = 0;
+    // Over the law of the draws the mean of 1 / ratio is the sum of the true probabilities over the sum of those printed.
+    for (const Draw& draw : result.draws) sum += law[draw.index] / draw.probability;
+    if (!result.draws.empty()) ratios.push_back(sum / static_cast<double>(result.draws.size()));
+  }
+  const double accept = -std::expm1(-1.0);
+  const auto trials = static_cast<double>(tried);
+  EXPECT_NEAR(static_cast<double>(drawn) / trials, accept, 5 * std::sqrt(accept * (1 - accept) / trials));
+  EXPECT_NEAR(statistics::moments(ratios).mean, 1, 0.1);
+}
+
 MatrixSketch sketch_of(const SketchConfig& config, const SparseRows& rows) {
   MatrixSketch sketch(config, rows.d);
   add_rows(sketch, rows);

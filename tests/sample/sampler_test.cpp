@@ -16,6 +16,7 @@
 #include "support/statistics.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/moment.hpp"
 
 namespace weir {
 namespace {

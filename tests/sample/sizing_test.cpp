@@ -131,6 +131,27 @@ TEST(Sizing, GramBucketsKeepTheErrorOfAQuadraticFormBelowEpsilon) {
   }
 }
 
+TEST(Sizing, LeverageBucketsGrowWithTheColumns) {
+  for (const double epsilon : {0.5, 0.1, 0.02}) {
+    for (const std::uint64_t d : {1U, 16U, 256U, 512U, 2048U, 32768U}) {
+      const std::uint64_t buckets = suggest_leverage_buckets(epsilon, d);
+      EXPECT_TRUE(std::has_single_bit(buckets));
+      EXPECT_GE(buckets, suggest_gram_buckets(epsilon));
+      const double left = 5.0 * static_cast<double>(buckets) - static_cast<double>(d);
+      const double columns = static_cast<double>(d);
+      EXPECT_LE(std::max(std::sqrt(2 / left), std::sqrt(columns / left) / 5), epsilon * (1 + 1e-9));
+      if (buckets > suggest_gram_buckets(epsilon)) {
+        const double half = 2.5 * static_cast<double>(buckets) - columns;
+        EXPECT_TRUE(half <= 0 || std::max(std::sqrt(2 / half), std::sqrt(columns / half) / 5) > epsilon);
+      }
+    }
+  }
+  EXPECT_EQ(suggest_leverage_buckets(0.1, 16), 256U);
+  EXPECT_EQ(suggest_leverage_buckets(0.1, 2048), 2048U);
+  EXPECT_THROW((void)suggest_leverage_buckets(0.0, 16), UsageError);
+  EXPECT_THROW((void)suggest_leverage_buckets(0.1, 0), UsageError);
+}
+
 TEST(Sizing, BothStagesOfPairsGetTheirShare) {
   for (const bool exact : {false, true}) {
     for (const std::uint32_t samples : {1U, 8U, 100U}) {

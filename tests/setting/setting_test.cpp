@@ -373,6 +373,14 @@ TEST(Settings, CheckQuestionsWithoutAState) {
   for (const char* kind : {"rows", "pairs"})
     refused(kind, {.draw = DrawQuestion{.without_replacement = true}}, "it draws with replacement");
   refused("vector", {.draw = DrawQuestion{.metric = {.leverage = true}}}, "--metric belongs to --model rows");
+  Problem few_cells = of_kind("rows");  // of 3 columns
+  few_cells.sketch.rows = 1;
+  few_cells.gram.buckets = 4;
+  const Question by_leverage{.draw = DrawQuestion{.metric = {.leverage = true}}};
+  expect_error<UsageError>([&] { setting_of(few_cells).check_question(few_cells, by_leverage); },
+                           {"rows of 3 columns", "more than 4 cells: it has 1 x 4", "--gram-buckets 256"});
+  few_cells.gram.exact = true;
+  EXPECT_NO_THROW(setting_of(few_cells).check_question(few_cells, by_leverage));
   refused("exact_vector", {.top = 1}, "exact states answer draws and the norm");
   refused("exact_vector", {.points = {{1}}}, "exact states answer draws and the norm");
   refused("exact_vector", {.moments = {1}}, "exact states answer draws and the norm");

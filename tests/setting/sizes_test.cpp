@@ -58,7 +58,7 @@ TEST(Sizes, OverridesTakeTheirPlace) {
                             .randomness = Randomness::kwise,
                             .seed = 5};
   for (const SketchConfig& config : {vector_config(request, n), matrix_config(request, 1 << 20, 1 << 10),
-                                     rows_config(request, n).sketch, pairs_config(request, n, 100).sketch}) {
+                                     rows_config(request, n, 8).sketch, pairs_config(request, n, 100).sketch}) {
     EXPECT_EQ(config.dimension, n);
     EXPECT_EQ(config.rows, 7U);
     EXPECT_EQ(config.buckets, 64U);
@@ -67,12 +67,12 @@ TEST(Sizes, OverridesTakeTheirPlace) {
     EXPECT_EQ(config.randomness, Randomness::kwise);
     EXPECT_EQ(config.seed, 5U);
   }
-  for (const GramConfig& gram : {rows_config(request, n).gram, pairs_config(request, n, 100).gram})
+  for (const GramConfig& gram : {rows_config(request, n, 8).gram, pairs_config(request, n, 100).gram})
     EXPECT_EQ(gram, (GramConfig{.buckets = 128, .exact = true}));
   for (const SizeRequest& bad : {SizeRequest{.rows = 2}, {.buckets = 3}, {.lanes = 3}, {.levels = 4}}) {
     EXPECT_THROW(std::ignore = vector_config(bad, n), UsageError);
     EXPECT_THROW(std::ignore = matrix_config(bad, 1 << 20, 1 << 10), UsageError);
-    EXPECT_THROW(std::ignore = rows_config(bad, n), UsageError);
+    EXPECT_THROW(std::ignore = rows_config(bad, n, 8), UsageError);
     EXPECT_THROW(std::ignore = pairs_config(bad, n, n), UsageError);
   }
 }
@@ -85,7 +85,7 @@ TEST(Sizes, SketchesThatCannotBeQueriedAreRefused) {
   };
   refused([&] { std::ignore = vector_config(request, many); });
   refused([&] { std::ignore = matrix_config(request, many / 8, 8); });
-  refused([&] { std::ignore = rows_config(request, many); });
+  refused([&] { std::ignore = rows_config(request, many, 8); });
   refused([&] { std::ignore = pairs_config(request, many, 5); });
   refused([&] { std::ignore = pairs_config(request, 5, many); });
   // A new sketch is refused before that: a query of it would take minutes.
@@ -127,9 +127,11 @@ TEST(Sizes, OfPairsAreWhatIsSuggested) {
 TEST(Sizes, OfRowsAreThoseOfDrawsAndAGramMatrix) {
   const SizeRequest request{.samples = 5, .epsilon = 0.05};
   const SamplingRequest suggested{.dimension = n, .samples = 5, .epsilon = 0.05};
-  const PairsConfig sizes = rows_config(request, n);
+  const PairsConfig sizes = rows_config(request, n, 8);
   EXPECT_EQ(sizes.sketch, suggest_config(suggested));
   EXPECT_EQ(sizes.gram, (GramConfig{.buckets = suggest_gram_buckets(0.05), .exact = false}));
+  EXPECT_EQ(rows_config({.leverage = true}, n, 1000).gram.buckets, 1024U);
+  EXPECT_EQ(rows_config({.leverage = true, .gram_buckets = 64}, n, 1000).gram.buckets, 64U);
 }
 
 TEST(Sizes, OfAnswersFollowFromTheErrorOfAPoint) {
@@ -141,7 +143,7 @@ TEST(Sizes, OfAnswersFollowFromTheErrorOfAPoint) {
     EXPECT_EQ(matrix_config(request, 100, 10).buckets, buckets);
     EXPECT_EQ(matrix_config(request, 100, 10).lanes, 1U);
     // Operands are asked through their wide sketches; those that draw are small.
-    for (const PairsConfig& sizes : {pairs_config(request, 100, 10), rows_config(request, 100)}) {
+    for (const PairsConfig& sizes : {pairs_config(request, 100, 10), rows_config(request, 100, 8)}) {
       EXPECT_EQ(sizes.gram.buckets, std::max<std::uint64_t>(GramConfig().buckets, buckets));
       EXPECT_EQ(sizes.sketch.buckets, 2U);
       EXPECT_EQ(sizes.sketch.lanes, 1U);
@@ -150,8 +152,8 @@ TEST(Sizes, OfAnswersFollowFromTheErrorOfAPoint) {
   const SizeRequest given{.for_answers = true, .buckets = 4, .lanes = 2, .gram_buckets = 16};
   EXPECT_EQ(vector_config(given, 1000).buckets, 4U);
   EXPECT_EQ(vector_config(given, 1000).lanes, 2U);
-  EXPECT_EQ(rows_config(given, 100).gram.buckets, 16U);
-  EXPECT_EQ(rows_config(given, 100).sketch.buckets, 4U);
+  EXPECT_EQ(rows_config(given, 100, 8).gram.buckets, 16U);
+  EXPECT_EQ(rows_config(given, 100, 8).sketch.buckets, 4U);
   EXPECT_EQ(pairs_config(given, 100, 10).sketch.lanes, 2U);
 }
 

@@ -11,16 +11,17 @@ namespace weir {
 
 /// One drawn index.
 struct Draw {
-  std::uint32_t lane = 0;                        ///< The lane that drew it (without replacement: the wide lane, 1).
-  std::uint64_t index = 0;                       ///< Where y is a matrix and `column` is set, the row i1.
-  double value = 0;                              ///< Estimate of y[index] (exact from the dense reference).
-  double probability = 0;                        ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
+  std::uint32_t lane = 0;   ///< The lane that drew it (without replacement: the wide lane, 1).
+  std::uint64_t index = 0;  ///< Where y is a matrix and `column` is set, the row i1.
+  double value = 0;         ///< Estimate of y[index] (exact from the dense reference).
+  double probability = 0;   ///< Estimate of |y_i|^p / sum |y|^p, at most 1.
   /// |value - y[index]| <= value_bound except with probability 0.01; 0 where the value is exact, nothing where the error is
   /// not known.
   std::optional<double> value_bound = {};
   std::optional<double> probability_bound = {};  ///< The same of the probability.
   /// Without replacement only: probability of being among the draws, given the threshold.
   std::optional<double> inclusion;
+  double scale = 0;                          ///< Without replacement only: the factor of the entry in its lane.
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
   std::vector<double> row = {};              ///< Where rows are drawn: the entries of the row.
 };
@@ -43,11 +44,16 @@ struct FailedLane {
 
 struct SampleResult {
   double norm = 0;  ///< Estimate of ||y||_2.
-  /// Of what probabilities are shares of: sum |y_i|^p, or the sum of a_i^T M a_i over the rows.
+  /// What probabilities are shares of: sum |y_i|^p, or the sum of a_i^T M a_i over the rows.
   Estimate mass = {};
+  /// Where draws have the law |y_i|^p, p < 2, and from draws without replacement: (sum |y|^p)^(1/p).
+  std::optional<Estimate> norm_p = {};
   bool zero_vector = false;  ///< y is exactly zero: nothing can be drawn.
   std::vector<Draw> draws;   ///< At most the number asked for.
   std::vector<FailedLane> failed;
+  /// Without replacement: the entry that comes after the last draw, whose scaled magnitude is the threshold of the
+  /// inclusions. None where all entries were drawn.
+  std::optional<Draw> next = {};
 };
 
 /// Draws whose values are known exactly and are zero were made up by collisions: their lanes have failed.

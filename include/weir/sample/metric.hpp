@@ -20,6 +20,13 @@ class Metric {
   /// finite, when G has an eigenvalue or an entry of its diagonal below -1e-9 of the largest (a row has left that had not
   /// come), or when G is not zero but so small that the inverse overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
+  /// leverage() of an estimate of G: the mean over the R rows of the table of a sketch with N = `cells` = R B' buckets in
+  /// all (RowsSketch::gram). The inverse of an estimate is too large on average, by N / (N - r - 1) to second order in 1 / N,
+  /// r the rank of G (exactly so for a Wishart matrix), and is divided by that. So a_i^T M a_i has no bias to this order,
+  /// and the sum of the scores is rank(), not tr(M G) of the estimate. The scores that remain are off by a relative standard
+  /// deviation of about sqrt(2 / (N - r)), and of sqrt(r / (N - r)) / R where single rows span directions of their own (the
+  /// identity). Throws as leverage(), and UsageError unless N > r + 1.
+  [[nodiscard]] static Metric leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells);
   /// M as given, without what is rounding: eigenvalues below d * 2^-52 of the largest count as zero. They are computed after M
   /// has been scaled so that all M_jj are about 1, so that directions in small units are kept. If M is not positive
   /// semi-definite then, because its small entries are rounding errors of large ones, they are computed without the scaling.
@@ -40,6 +47,9 @@ class Metric {
   [[nodiscard]] const DenseMatrix& matrix() const noexcept { return matrix_; }
   /// F, d x r, M = F F^T, r the rank of M (1 column of zeros when M = 0). So a^T M a = ||F^T a||^2.
   [[nodiscard]] const DenseMatrix& factor() const noexcept { return factor_; }
+
+  /// r: 0 when M = 0.
+  [[nodiscard]] std::uint64_t rank() const noexcept;
 
   /// a^T M a, never negative, in O(d r); infinite when it overflows. Throws UsageError unless
   /// a.size() == dimension().

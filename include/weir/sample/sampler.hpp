@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "weir/sample/draw.hpp"
@@ -23,7 +22,8 @@ struct DrawOptions {
 ///
 /// A lane accepts when the p-th power of its largest scaled estimate is at least T times sum |y|^p. It does so with
 /// probability 1 - exp(-1/T), whichever index is the largest, so that accepting does not bias the law. For p = 2 the sum is
-/// F2 of lane 0; for p < 2 it is estimated from the maxima of the other lanes. Every lane that was tried and did not accept
+/// F2 of lane 0; for p < 2 it is estimated from the maxima of the other lanes (and probabilities are divided by an estimate
+/// from more entries of each lane, entries_of_lane() of weir/sample/sizing.hpp; `norm_p` is its root). Every lane that was tried and did not accept
 /// is in `failed`.
 ///
 /// For p = 2 an entry is judged by all lanes together, not only by the lane that draws it: a joint fit chooses the largest
@@ -43,42 +43,31 @@ struct DrawOptions {
 /// dimension are as many as the dimension. Magnitudes below 2^-34 of the largest count as zero. `threshold` is not used.
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
-/// by, or made up from, the collisions of larger ones. Throws UsageError when the sketch has no scaled lane or not the
+/// by, or made up from, the collisions of larger ones. What lane 0 then contradicts is left out. Values and probabilities
+/// have 99% bounds, and the bias of second order that they have because of being drawn is taken off; for p < 2 `norm_p` is
+/// (sum |y|^p)^(1/p). Throws UsageError when the sketch has no scaled lane or not the
 /// exponential law, or when min(samples, n) is not below the number of buckets; InputError as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
+/// Works out once more what follows from the values of draws without replacement by |y_i|^p, after they and that of
+/// result.next have become exact: which of them is the threshold, inclusions, and for p < 2 the p-norm and probabilities.
+/// `scale_power` is the p of the sketch, which is p / 2 where rows are lifted. Values are not zero.
+void follow_exact_values(SampleResult& result, double p, double scale_power);
+
 /// Turns draws from `squares`, the sketch of z with z_i = y_i^2, into draws with the law |y_i|^4. Values become their roots,
-/// with the signs that the sketch of y shows, bounds of values the bounds of the roots, and the norm becomes that of y.
-/// Probabilities, their bounds and inclusions stay. Both
+/// with the signs that the sketch of y shows, bounds of values the bounds of the roots, and the norm becomes that of y;
+/// `norm_p` is ||y||_4. Probabilities, their bounds and inclusions stay. Both
 /// sketches have the same configuration.
 ///
 /// Throws InputError when the table has 5 rows or more and all of them agree that the square of a draw is negative: then a
 /// row of A has left that had not come. A square that noise makes negative counts as 0.
 [[nodiscard]] SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, const VectorSketch& y);
 
-/// Horvitz-Thompson estimate of sum over i of |y_i|^p from draws without replacement: sum |value|^p / inclusion,
-/// unbiased up to the noise of the values. p is any positive number. Throws UsageError for a draw without an inclusion
-/// probability.
-[[nodiscard]] double horvitz_thompson_moment(std::span<const Draw> draws, double p);
-
-struct MomentEstimate {
-  double value = 0;           ///< As horvitz_thompson_moment.
-  double standard_error = 0;  ///< Of the sampling; 0 when every draw has inclusion 1.
-  double bound = 0;  ///< 10 standard errors: |value - truth| exceeds them with probability at most 0.01 (Chebyshev).
-};
-
-/// sum over i of |y_i|^p, p any positive number, from draws without replacement, whatever law they were drawn by. Given
-/// the threshold, inclusions pi_i are those of independent trials, and the terms of the sum are uncorrelated also when
-/// it is not given (rank conditioning: Cohen and Kaplan 2007, "Summarizing data using bottom-k sketches"; for priority
-/// samples Duffield, Lund and Thorup 2007). So sum |value|^(2p) (1 - pi) / pi^2 over the draws is an unbiased estimate
-/// of the variance, of which the standard error is the root. With one sample the variance is infinite: ask for two at
-/// least.
-///
-/// The nearer p is to the exponent of the draws, the smaller the error. For p far below it small coordinates, seldom
-/// drawn, carry the sum, and the standard error is itself uncertain. The noise of the values comes on top
-/// (weir/sample/sizing.hpp). Throws UsageError for p not above 0 or not finite, and for a draw without an inclusion
-/// probability.
-[[nodiscard]] MomentEstimate moment_through_samples(std::span<const Draw> draws, double p);
+/// ||y||_2^2 as VectorSketch::f2(), with a bound that holds with probability 0.99 and is not far from the least that does:
+/// a row of the table is nearly normal with variance 2 F2^2 / B, and the median of R of them has pi / 2R of that; 2.7
+/// standard errors, as sums of squares in few buckets are skewed. Where a few entries hold most of F2 the variance is
+/// smaller, and the bound too wide. It is 0 where 5 rows or more agree, as nothing collides then.
+[[nodiscard]] Estimate estimate_f2(const VectorSketch& sketch);
 
 /// y[key] for each of `keys`, chosen without looking at the sketch; a bound holds with probability 0.99.
 ///

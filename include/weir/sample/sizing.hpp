@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "weir/sketch/config.hpp"
@@ -36,6 +37,12 @@ struct SamplingRequest {
 /// metric made of it, in all draws of a sketch alike. At least 256, with which lanes accept as often as suggest_lanes()
 /// allows for. Throws UsageError when epsilon is not in (0, 1), or needs more than 2^32.
 [[nodiscard]] std::uint64_t suggest_gram_buckets(double epsilon);
+
+/// suggest_gram_buckets() for leverage scores of rows of d columns, whose metric is the inverse of the estimate. With N = R B'
+/// the law is off by a root mean square of sqrt(2 / (N - d)) for rows of any directions and of sqrt(d / (N - d)) / R where
+/// rows span directions of their own, the identity being the worst (Metric::leverage_of_estimate). Both are at most epsilon:
+/// with epsilon = 0.1 from d = 256 on B' is d, rounded up. Throws UsageError as suggest_gram_buckets().
+[[nodiscard]] std::uint64_t suggest_leverage_buckets(double epsilon, std::uint64_t d);
 
 /// Shape of a KroneckerSketch.
 struct PairsConfig {
@@ -75,6 +82,12 @@ struct PrecisionRequest {
 /// A level of groups has SketchConfig::rows_at() rows of the table, at most as many as the items have, and takes update time
 /// in that proportion.
 [[nodiscard]] std::uint32_t suggest_levels(std::uint64_t dimension) noexcept;
+
+/// Draws with replacement for p < 2: k, the entries of each lane through which sum |y|^p is estimated, with a relative standard
+/// error of about 1 / sqrt(k (L - 1)), at most epsilon in the sketch that suggest_config() gives. One for 24 buckets, with
+/// which the noise is a tenth of the least of them; at most 16 where there are groups to search, whose members are looked
+/// at for each entry.
+[[nodiscard]] std::size_t entries_of_lane(const SketchConfig& config) noexcept;
 
 /// P[X < wanted], X ~ Binomial(trials, success), summed exactly.
 [[nodiscard]] double binomial_lower_tail(std::uint64_t trials, double success, std::uint64_t wanted);

@@ -18,6 +18,7 @@ struct SizeRequest {
   bool without_replacement = false;
   double p = 2;  ///< The law |y_i|^p: 0.5, 1, 2, or 4 of lifted rows.
   double threshold = 1;
+  bool leverage = false;  ///< Rows are drawn by leverage scores, which need a larger Gram sketch.
   std::optional<PrecisionTarget> precision = {};  ///< The sketch is for Algorithm 2.
 
   // Answers in place of draws: norm, points, top entries; and moments, which are estimated through draws.
@@ -45,7 +46,7 @@ struct SizeRequest {
 [[nodiscard]] SketchConfig matrix_config(const SizeRequest& request, std::uint64_t rows, std::uint64_t columns);
 /// The sketches of operands whose factors have n1 and n2 rows, for pairs.
 [[nodiscard]] PairsConfig pairs_config(const SizeRequest& request, std::uint64_t n1, std::uint64_t n2);
-/// The sketch of an A of n rows, of which rows are drawn.
-[[nodiscard]] PairsConfig rows_config(const SizeRequest& request, std::uint64_t n);
+/// The sketch of an A of n rows of d columns, of which rows are drawn.
+[[nodiscard]] PairsConfig rows_config(const SizeRequest& request, std::uint64_t n, std::uint64_t d);
 
 }  // namespace weir

@@ -34,6 +34,7 @@ struct MetricChoice {
   bool leverage = false;
   std::optional<Metric> given = {};
 
+  [[nodiscard]] bool is_leverage() const noexcept { return leverage && !given; }
   [[nodiscard]] Metric of(const DenseMatrix& gram) const {
     if (given) return *given;
     return leverage ? Metric::leverage(gram) : Metric::norm(gram.rows);
@@ -80,7 +81,7 @@ struct ExactEntry {
 
 struct MomentAnswer {
   double exponent = 0;  ///< q.
-  Estimate estimate;
+  Estimate estimate;    ///< Its bound is infinite where the draws support none: draw with a p nearer to q.
 };
 
 /// The answer to each part of a question that was there.

@@ -17,6 +17,7 @@
 #include "support/law.hpp"
 #include "support/statistics.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/sample/moment.hpp"
 #include "weir/sample/sizing.hpp"
 
 namespace weir {
