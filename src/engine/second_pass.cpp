@@ -120,22 +120,23 @@ void require_same_stream(Session& session, const Sources& sources) {
 /// Puts exact values in the place of estimates, on the root.
 void replace_estimates(const Answer& exact, const RowSelection& selection, double exponent, Answer& answer) {
   SampleResult& result = answer.draws;
-  if (result.next) result.next->value = exact.exact.at(selection.place_of(entry_of(*result.next))).value;
-  for (Draw& draw : result.draws) {
+  const auto replace = [&](Draw& draw) {
     const ExactEntry& entry = exact.exact.at(selection.place_of(entry_of(draw)));
     draw.value = entry.value;
     draw.value_bound = 0;
     draw.row = entry.row;
     draw.probability_bound.reset();
     const Estimate& mass = result.mass;
-    if (!(mass.value > 0)) continue;
+    if (!(mass.value > 0)) return;
     const double power = std::pow(std::abs(entry.value), exponent);
     draw.probability = std::min(1.0, power / mass.value);
-    if (mass.bound == 0) continue;
+    if (mass.bound == 0) return;
     const double largest_share = power / std::max(power, mass.value - mass.bound);
     const double smallest_share = power / std::max(power, mass.value + mass.bound);
     draw.probability_bound = std::max(largest_share - draw.probability, draw.probability - smallest_share);
-  }
+  };
+  std::ranges::for_each(result.draws, replace);
+  if (result.next) replace(*result.next);
 }
 
 }  // namespace

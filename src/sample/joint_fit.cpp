@@ -19,6 +19,8 @@ constexpr double least_noise = 0.02;
 /// Least noise of a row of the table, in units of that of the lanes.
 constexpr double least_row_noise = 0.7;
 constexpr int reweightings = 6;
+/// More lanes would hardly add to what so many know, and a fit is made for every candidate of every lane.
+constexpr std::size_t most_fitted_lanes = 64;
 /// Information of a Student law with 3 degrees of freedom about its centre, in units of that of a normal law: (nu + 1) /
 /// (nu + 3).
 constexpr double information = 2.0 / 3;
@@ -41,14 +43,17 @@ bool has_joint_fit(const SketchConfig& config) noexcept {
 }
 
 JointFit::JointFit(const VectorSketch& sketch)
-    : sketch_(sketch), phi_(sketch.config()), columns_(sketch.config()), noise_(sketch.config().lanes) {
+    : sketch_(sketch),
+      phi_(sketch.config()),
+      columns_(sketch.config()),
+      noise_(std::min<std::size_t>(sketch.config().lanes, most_fitted_lanes)) {
   assert(has_joint_fit(sketch.config()));
   const SketchConfig& config = sketch.config();
-  const std::size_t lanes = config.lanes;
+  const std::size_t stride = config.lanes, lanes = noise_.size();
   const std::size_t count = std::size_t{config.rows} * config.buckets;
   const std::span<const double> items = sketch.items();
   double largest = 0;
-  for (std::size_t cell = 0; cell < count; ++cell) largest = std::max(largest, std::abs(items[cell * lanes]));
+  for (std::size_t cell = 0; cell < count; ++cell) largest = std::max(largest, std::abs(items[cell * stride]));
   if (largest > 0) unit_ = std::ldexp(1.0, std::ilogb(largest));
 
   std::vector<double> magnitudes(count);
@@ -56,9 +61,9 @@ JointFit::JointFit(const VectorSketch& sketch)
     const double common = lane == 0 ? 0.0 : mean_scale;
     double squares = 0;
     for (std::size_t cell = 0; cell < count; ++cell) {
-      const double value = items[cell * lanes + lane] / unit_;
+      const double value = items[cell * stride + lane] / unit_;
       squares += value * value;
-      magnitudes[cell] = std::abs(value - common * (items[cell * lanes] / unit_));
+      magnitudes[cell] = std::abs(value - common * (items[cell * stride] / unit_));
     }
     noise_[lane] = std::max(deviations_a_median * median_in_place(magnitudes),
                             least_noise * std::sqrt(squares / static_cast<double>(count)));
@@ -72,7 +77,7 @@ JointFit::JointFit(const VectorSketch& sketch)
 
 std::uint32_t JointFit::read(std::uint64_t key) {
   const SketchConfig& config = sketch_.config();
-  const std::size_t lanes = config.lanes;
+  const std::size_t lanes = noise_.size();
   phi_.locate(0, std::span(&key, 1), columns_);
   for (std::uint32_t lane = 0; lane < lanes; ++lane) {
     scales_[lane] = static_cast<double>(phi_.scales()(key, lane));

@@ -27,7 +27,7 @@ struct FittedEntry {
 /// normal law, whose number is 2.6.
 inline constexpr double fit_errors_of_point = 3.2;
 
-/// Estimates of entries of y from all lanes of a sketch.
+/// Estimates of entries of y from all lanes of a sketch, or from the first 64 where there are more.
 ///
 /// Every lane holds the entry i at another scale s_il, and other entries collide with it in the same cells, at other
 /// scales. What collides with i in row r of the table is noise n_r in lane 0 and mu n_r + something that is nearly
@@ -44,7 +44,7 @@ class JointFit {
   /// Requires has_joint_fit(). Estimates the noise of each lane: O(R B L).
   explicit JointFit(const VectorSketch& sketch);
 
-  /// Entry `key` from all lanes but `without`: O(R L). The result does not depend on earlier calls. An entry that was
+  /// Entry `key` from all these lanes but `without`: O(R L). The result does not depend on earlier calls. An entry that was
   /// chosen by what one lane shows is estimated without bias from the others. Where its cells show that it is exact, that lane
   /// is not left out.
   [[nodiscard]] FittedEntry operator()(std::uint64_t key, std::uint32_t without = no_lane);

@@ -21,7 +21,7 @@ namespace weir {
 namespace {
 
 /// Bars by which lane 0 must differ from a value before it is not believed. They are 99% bars: of entries that are there
-/// practically none is lost.
+/// practically none is lost. It must differ by half of the value besides.
 constexpr double bars_of_contradiction = 3;
 
 /// Leaves out what lane 0 contradicts. An entry that cells of others have made up has a small scale, and so a value far above
@@ -32,7 +32,9 @@ void erase_contradicted(std::vector<Recovered>& items, const VectorSketch& resid
     const double scale = residual.scale_of(item.key, lane);
     const double left = std::abs(vote_of_rows(residual, item.key, 0).median);
     const double rounding = 0x1p-30 * std::abs(item.value) / scale;
-    return left > bars_of_contradiction * (bar / scale + unscaled_bar) + rounding;
+    // Where few cells hold anything the bar is that of most entries, and not of those that others collide with.
+    const double most = std::abs(item.value) / scale / 2;
+    return left > std::max(most, bars_of_contradiction * (bar / scale + unscaled_bar) + rounding);
   });
 }
 

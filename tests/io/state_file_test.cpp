@@ -487,7 +487,7 @@ TEST(StateFile, ForgedProblemsAreRefused) {
   refused("streaming_a1", "/operands/A1", "forgotten", {"expected 3 arrays for its problem, found 4"});
   refused("rows", "/gram/exact", true, {"expected 3 arrays for its problem, found 2"});
   refused("rows", "/gram/buckets", 3, {"not a state: buckets of the Gram sketch are 3"});
-  refused("rows", "/sides/d", 1 << 16, {"not a state: rows of 65536 columns"});
+  refused("rows", "/sides/d", 1 << 16, {"not a state: d is 65536: --model rows keeps Gram matrices"});
   refused("product", "/sides/d", 4, {"expected the array 'x' of x with 4 numbers, found 'x' of 'x' with 3"});
   refused("product", "/sides/d", std::uint64_t{1} << 40, {"not a state: "});
   refused("product_x_fixed", "/operands/x", "streams",

@@ -78,7 +78,7 @@ TEST(ExactValues, TakeTheNoiseOffMoments) {
     follow_exact_values(result, 2, 2);
     exact += error();
   }
-  EXPECT_LT(exact, estimated / 4);
+  EXPECT_LT(exact, 0.75 * estimated);
   // Of 40 draws with p = q a relative standard deviation of at most 1 / sqrt(38).
   EXPECT_LT(std::sqrt(exact / 30), 1 / std::sqrt(38.0));
 }
