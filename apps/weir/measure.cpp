@@ -74,6 +74,8 @@ void MeasureOptions::settle_streams() {
 
 void MeasureOptions::check(const SizeRequest& request) const {
   const bool streams = !source.paths.empty();
+  if (!state_path.empty() && !like_path.empty())
+    throw UsageError("--state goes on from a saved state and --like starts anew: expected one of them");
   if (!known_from().empty()) {
     std::ignore = model.files();
     if (keeps != Keeps::sketch) throw UsageError("exact answers need the whole stream; a saved state is a sketch");
@@ -136,8 +138,7 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
            "Measure the STREAM files with the model, the sizes and the seed of this saved state,\n"
            "and its fixed operands, but without what it has seen. Such states combine with it")
       ->type_name("FILE")
-      ->group("State")
-      ->excludes(app.get_option("--state"));
+      ->group("State");
   add_path(app, "--save", options.save_path,
            "Write the merged state to this file, for --state and for weir combine. The file\n"
            "appears when it is complete. A state of --sampler exact or softmax cannot be saved")

@@ -267,7 +267,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
           "as failed. Probabilities stay estimates, as the norm does. With --state the FILES\n"
           "are all those that the state was made of")
       ->expected(0, -1)
-      ->type_name("[FILE...]")
+      ->type_name("[FILE]")
       ->group(group);
   command
       ->add_option("--metric", options->metric,

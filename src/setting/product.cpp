@@ -30,7 +30,7 @@ class ProductSetting : public Setting {
                  .model = "product",
                  .sides = {{"n", "number of rows of A",
                             "\nIndices are 0 to N - 1. Without it files that state a shape say it, or the number\n"
-                            "of lines of --labels. Otherwise every index below 2^63 is taken;\n"
+                            "of lines of --labels. Otherwise every index below 2^63 is taken,\n"
                             "which takes 24 times the memory of N = 65536, twice the time and 0.4 s a query"},
                            {"d", "number of columns of A",
                             "\nFor --model product it is the length of x; the file of a fixed operand says it.\n"

@@ -18,7 +18,7 @@ class VectorSetting : public Setting {
                  .model = "vector",
                  .sides = {{"n", "length of y",
                             "\nIndices are 0 to N - 1. Without it .npy and Matrix Market files of the stream say\n"
-                            "it, or the number of lines of --labels. Otherwise every index below 2^63 is taken;\n"
+                            "it, or the number of lines of --labels. Otherwise every index below 2^63 is taken,\n"
                             "which takes 24 times the memory of N = 65536, twice the time and 0.4 s a query"}},
                  .sides_of_y = {"n"},
                  .operands = {{.operand = Operand::y, .rows = "n", .may_lack_rows = true}},

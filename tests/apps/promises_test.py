@@ -114,7 +114,7 @@ class Like(Case):
         self.succeed("sample", "--n", 10, "--seed", 5, "--save", self.path("s.weir"), self.write("e.csv", "1,5\n"))
         like = ["--like", self.path("s.weir")]
         self.fail_with(2, "sample", *like, naming="--like needs a STREAM")
-        self.fail_with(2, "sample", *like, "--state", self.path("s.weir"), naming="--like")
+        self.fail_with(2, "sample", *like, "--state", self.path("s.weir"), naming="--state goes on from a saved state and --like starts anew")
         self.fail_with(2, "sample", *like, "--seed", 6, self.path("e.csv"), naming="--seed 6 contradicts the saved state")
         self.fail_with(1, "sample", "--like", self.path("none.weir"), self.path("e.csv"), naming="none.weir")
 
