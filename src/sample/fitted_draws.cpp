@@ -20,6 +20,8 @@ namespace {
 
 /// Candidates of a lane: fits are costly, and an entry that is the largest of a lane is seldom far down its list.
 constexpr std::size_t fitted_a_lane = 16;
+/// Nor are those fitted whose lane median is below this part of the largest.
+constexpr double fitted_part = 0.5;
 /// Lane medians down to this part of the threshold may belong to entries that pass the test.
 constexpr double candidate_floor = 0.85;
 constexpr double most_relative_variance = 0.1;
@@ -54,11 +56,11 @@ class Candidates {
     result.scale = sketch_.scale_of(hit.key, hit.lane);
     const double w = entry.value * result.scale;
     result.score = std::abs(w) * (1 - 1.5 * result.relative_variance);
-    std::array<double, 15> storage{};
-    const auto rows = std::span(storage).first(sketch_.config().rows);
-    sketch_.row_estimates(hit.key, hit.lane, rows);
-    for (std::uint32_t row = 0; row < rows.size(); ++row) {
-      if (rows[row] * w > 0 && std::abs(rows[row]) >= std::abs(w) / 3) result.supporting |= 1U << row;
+    phi_.locate(0, std::span(&hit.key, 1), columns_);
+    for (std::uint32_t row = 0; row < sketch_.config().rows; ++row) {
+      const std::size_t at = row * PhiColumns::capacity;
+      const double cell = columns_.signs[at] * sketch_.items()[columns_.cells[at] + hit.lane];
+      if (cell * w > 0 && std::abs(cell) >= std::abs(w) / 3) result.supporting |= 1U << row;
     }
     return result;
   }
@@ -179,7 +181,10 @@ SampleResult draw_by_joint_fit(const VectorSketch& sketch, const DrawOptions& op
   std::vector<Candidate> of_lane, winners;
   for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
     of_lane.clear();
-    for (const ScanHit& hit : found[lane]) of_lane.push_back(candidates.candidate(hit));
+    for (const ScanHit& hit : found[lane]) {
+      if (std::abs(hit.value) < fitted_part * std::abs(found[lane].front().value)) break;
+      of_lane.push_back(candidates.candidate(hit));
+    }
     Candidate winner;
     for (const Candidate& candidate : of_lane)
       if (candidate.score > winner.score && !candidates.is_shadow(candidate, of_lane)) winner = candidate;

@@ -68,6 +68,8 @@ JointFit::JointFit(const VectorSketch& sketch)
     noise_[lane] = std::max(deviations_a_median * median_in_place(magnitudes),
                             least_noise * std::sqrt(squares / static_cast<double>(count)));
   }
+  // A lane without noise, which is an empty one, says nothing.
+  for (const double noise : noise_) inverse_noise_.push_back(noise > 0 ? 1 / noise : 0.0);
   scales_.resize(lanes);
   factors_.resize(lanes);
   residuals_.resize(lanes);
@@ -127,7 +129,7 @@ double JointFit::row_noise(std::uint32_t row, double y, std::size_t without) {
   std::size_t used = 0;
   for (std::size_t lane = 0; lane < lanes; ++lane) {
     if (lane == without || !(noise_[lane] > 0)) continue;
-    residuals_[used++] = std::abs(cells_[row * lanes + lane] - y * factors_[lane]) / noise_[lane];
+    residuals_[used++] = std::abs(cells_[row * lanes + lane] - y * factors_[lane]) * inverse_noise_[lane];
   }
   if (used == 0) return least_row_noise;
   return std::max(least_row_noise, deviations_a_median * median_in_place(std::span(residuals_).first(used)));
@@ -147,10 +149,10 @@ FittedEntry JointFit::operator()(std::uint64_t key, std::uint32_t without) {
     double product = 0, weight_sum = 0;
     precision = 0;
     for (std::uint32_t row = 0; row < rows; ++row) {
-      const double v = row_noise(row, y, without);
+      const double inverse_v = 1 / row_noise(row, y, without);
       for (std::size_t lane = 0; lane < lanes; ++lane) {
-        if (lane == without || !(noise_[lane] > 0)) continue;
-        const double inverse = 1 / (noise_[lane] * v);
+        if (lane == without) continue;
+        const double inverse = inverse_noise_[lane] * inverse_v;
         const double u = (cells_[row * lanes + lane] - y * factors_[lane]) * inverse;
         const double x = factors_[lane] * inverse;
         const double weight = 4 / (3 + u * u);

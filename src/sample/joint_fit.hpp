@@ -63,6 +63,7 @@ class JointFit {
   PhiColumns columns_;
   double unit_ = 1;            ///< A power of two: magnitude of the largest cells of lane 0.
   std::vector<double> noise_;  ///< Of each lane without its part of lane 0, in units of unit_.
+  std::vector<double> inverse_noise_;
   // Scratch of a fit.
   std::vector<double> scales_;
   std::vector<double> factors_;  ///< [lane]: s_il - mu; 1 in lane 0.

@@ -55,7 +55,9 @@ TEST(LongLaw, SuggestedBucketsKeepTheDistortionBelowEpsilon) {
       for (const double epsilon : {0.1, 0.02}) {
         SketchConfig config = suggest_config({.dimension = 1024, .epsilon = epsilon, .p = p});
         config.lanes = 16;
-        const LawCounts drawn = count_draws(config, y, y, 10000);
+        // For p < 2 epsilon rules the error of probabilities as well, in larger tables and at more work for a query than the
+        // law needs: there a few sketches must do.
+        const LawCounts drawn = count_draws(config, y, y, config.buckets > 1024 ? 200 : 10000);
         EXPECT_EQ(drawn.strangers, 0U);
         const Distortion distortion = distortion_of(drawn.counts, law);
         EXPECT_LT(distortion.squared, epsilon * epsilon + 5 * distortion.deviation) << shape << ", p = " << p;
