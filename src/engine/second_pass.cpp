@@ -74,7 +74,7 @@ void give_fixed_operands(const Session& session, const State& whole, const Sourc
     std::vector<double> numbers = values ? std::move(values->values) : std::vector<double>();
     communicator.broadcast(numbers);
     together(communicator, [&](mpi::FailureSignal&) {
-      if (shape.columns == 1) {
+      if (!has_column(shape.operand)) {
         state.kept().set_fixed(shape.operand, {numbers.size(), 1, std::move(numbers)});
       } else if (communicator.local_is_root()) {
         EventBatch batch;

@@ -13,13 +13,14 @@ namespace weir {
 Estimate estimate_f2(const VectorSketch& sketch) {
   const SketchConfig& config = sketch.config();
   const double f2 = sketch.f2().value;
-  if (f2 == 0) return {};
   std::array<double, 15> storage{};  // the most rows that a configuration may have
   const auto rows = std::span(storage).first(config.rows);
   const std::size_t row_size = sketch.items().size() / config.rows;
   for (std::uint32_t row = 0; row < config.rows; ++row)
     for (std::size_t cell = row * row_size; cell < (row + 1) * row_size; cell += config.lanes)
       rows[row] += sketch.items()[cell] * sketch.items()[cell];
+  // In most rows all that collides cancels: the others know better.
+  if (f2 == 0) return {0, *std::ranges::max_element(rows)};
   if (show_no_collision(rows)) return {f2, 0};
   return {f2, errors_of_f2 * f2 *
                   std::sqrt(relative_variance_of_median(config.rows) * 2 / static_cast<double>(config.buckets))};

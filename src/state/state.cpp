@@ -14,7 +14,8 @@ namespace weir {
 
 Estimate norm_of(const Estimate& f2) {
   const double norm = std::sqrt(std::max(0.0, f2.value));
-  return {norm, norm - std::sqrt(std::max(0.0, f2.value - f2.bound))};
+  const double below = norm - std::sqrt(std::max(0.0, f2.value - f2.bound));
+  return {norm, std::max(below, std::sqrt(std::max(0.0, f2.value + f2.bound)) - norm)};
 }
 
 void Kept::set_fixed(Operand operand, const DenseMatrix&) {

@@ -51,6 +51,15 @@ TEST(EstimateF2, IsExactWhereNothingCollides) {
   const Estimate zero = estimate_f2(sketch_of({0, 0}, 128, 5, 1));
   EXPECT_EQ(zero.value, 0);
   EXPECT_EQ(zero.bound, 0);
+  // Two entries that cancel where they meet: rows in which they do not show that y is not zero.
+  bool has_cancelled = false;
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    const VectorSketch sketch = sketch_of({1, 1}, 2, 5, seed);
+    const Estimate f2 = estimate_f2(sketch);
+    has_cancelled = has_cancelled || (f2.value == 0 && !sketch.is_zero());
+    EXPECT_TRUE(f2.value > 0 || sketch.is_zero() || f2.bound >= 2) << seed;
+  }
+  EXPECT_TRUE(has_cancelled);
   // Three rows may agree by chance.
   EXPECT_GT(estimate_f2(sketch_of({0, 3, 0, -4}, 1 << 16, 3, 1)).bound, 0);
 }
