@@ -74,10 +74,11 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
       });
   const auto start = std::chrono::steady_clock::now();
   QueryReport report{.problem = session.problem(), .run = {}, .answer = session.answer(question)};
+  const Problem& problem = session.problem();
   for (const std::string& path : options.others) {
     std::optional<State> other;
     engine::together(communicator, [&](mpi::FailureSignal&) {
-      if (communicator.local_is_root()) other = load_other(path, session.problem());
+      if (communicator.local_is_root()) other = load_other(path, problem);
     });
     const Answer answer = session.answer({.inner = other ? &*other : nullptr});
     if (answer.inner) report.inner.push_back({path, *answer.inner});

@@ -84,7 +84,7 @@ class HeaderParser {
     if (quote == '\'' && !accept('\'')) fail("a string (an array of records is not supported)");
     const std::size_t end = text_.find(quote, position_);
     if (end == std::string_view::npos) fail("a closing quote");
-    const std::string value(text_.substr(position_, end - position_));
+    std::string value(text_.substr(position_, end - position_));
     position_ = end + 1;
     return value;
   }

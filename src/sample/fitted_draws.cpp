@@ -42,13 +42,22 @@ struct Candidate {
 
 class Candidates {
  public:
-  explicit Candidates(const VectorSketch& sketch)
-      : sketch_(sketch), fit_(sketch), phi_(sketch.config()), columns_(sketch.config()) {}
+  Candidates(const VectorSketch& sketch, double f2)
+      : sketch_(sketch), f2_(f2), fit_(sketch), phi_(sketch.config()), columns_(sketch.config()) {}
 
   [[nodiscard]] Candidate candidate(const ScanHit& hit) {
+    // Neighbouring lanes are fitted together, and come one after the other.
+    if (const std::uint32_t group = fit_.first_of_group(hit.lane); group != group_) {
+      group_ = group;
+      fits_.clear();
+    }
     const auto [place, is_new] = fits_.try_emplace(hit.key);
-    if (is_new) place->second = fit_(hit.key);
     const FittedEntry& entry = place->second;
+    if (is_new) {
+      place->second = fit_(hit.key, hit.lane);
+      const double share = entry.value * entry.value / f2_;
+      if (share >= large_share && entry.standard_error < std::abs(entry.value) / 4) large_shares_[hit.key] = share;
+    }
     Candidate result{.key = hit.key, .entry = entry};
     if (entry.value == 0) return result;
     const double r = entry.standard_error / entry.value;
@@ -83,15 +92,12 @@ class Candidates {
   /// entry adds what it has with others. Of the largest, so few that two of them seldom meet, only what they have with the
   /// rest counts, as a median does not feel what happens in one row of five. They are taken from the fits, the rest from
   /// the cells without them.
-  [[nodiscard]] double error_of_f2(double f2) {
+  [[nodiscard]] double error_of_f2() {
     const SketchConfig& config = sketch_.config();
     std::vector<double> rows = row_sums({});
     if (show_no_collision(rows)) return 0;
     std::vector<std::pair<double, std::uint64_t>> entries;
-    for (const auto& [key, entry] : fits_) {
-      const double share = entry.value * entry.value / f2;
-      if (share >= large_share && entry.standard_error < std::abs(entry.value) / 4) entries.emplace_back(-share, key);
-    }
+    for (const auto& [key, share] : large_shares_) entries.emplace_back(-share, key);
     std::ranges::sort(entries);
     std::vector<std::uint64_t> keys;
     double large = 0;
@@ -101,7 +107,7 @@ class Candidates {
       large -= negative_share;
     }
     rows = row_sums(keys);
-    const double rest = median_of(rows) / f2;
+    const double rest = median_of(rows) / f2_;
     return std::sqrt(relative_variance_of_median(config.rows) * 2 * (2 * large + rest) * rest /
                      static_cast<double>(config.buckets));
   }
@@ -141,10 +147,13 @@ class Candidates {
   }
 
   const VectorSketch& sketch_;
+  double f2_;
   JointFit fit_;
   SketchOperator phi_;
   PhiColumns columns_;  // scratch
-  std::unordered_map<std::uint64_t, FittedEntry> fits_;
+  std::uint32_t group_ = 0;
+  std::unordered_map<std::uint64_t, FittedEntry> fits_;     // of the group
+  std::unordered_map<std::uint64_t, double> large_shares_;  // of F2, of candidates of all groups
 };
 
 Draw draw_of(const Candidate& winner, std::uint32_t lane, double f2, double error_of_f2) {
@@ -177,7 +186,7 @@ SampleResult draw_by_joint_fit(const VectorSketch& sketch, const DrawOptions& op
   std::vector<double> floors(config.lanes, candidate_floor * least);
   floors[0] = std::numeric_limits<double>::infinity();
   const auto found = search_largest(sketch, {.floors = floors, .wanted = 1, .kept = fitted_a_lane});
-  Candidates candidates(sketch);
+  Candidates candidates(sketch, f2);
   std::vector<Candidate> of_lane, winners;
   for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
     of_lane.clear();
@@ -190,7 +199,7 @@ SampleResult draw_by_joint_fit(const VectorSketch& sketch, const DrawOptions& op
       if (candidate.score > winner.score && !candidates.is_shadow(candidate, of_lane)) winner = candidate;
     winners.push_back(winner);
   }
-  const double error = candidates.error_of_f2(f2);
+  const double error = candidates.error_of_f2();
   result.mass = {f2, errors_of_f2 * error * f2};
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
     const Candidate& winner = winners[lane - 1];

@@ -27,7 +27,7 @@ struct FittedEntry {
 /// normal law, whose number is 2.6.
 inline constexpr double fit_errors_of_point = 3.2;
 
-/// Estimates of entries of y from all lanes of a sketch, or from the first 64 where there are more.
+/// Estimates of entries of y from all lanes of a sketch, or from lane 0 and 63 others where there are more than 64.
 ///
 /// Every lane holds the entry i at another scale s_il, and other entries collide with it in the same cells, at other
 /// scales. What collides with i in row r of the table is noise n_r in lane 0 and mu n_r + something that is nearly
@@ -41,30 +41,43 @@ inline constexpr double fit_errors_of_point = 3.2;
 /// overflows that require_range() lets pass.
 class JointFit {
  public:
-  /// Requires has_joint_fit(). Estimates the noise of each lane: O(R B L).
+  /// Requires has_joint_fit().
   explicit JointFit(const VectorSketch& sketch);
 
-  /// Entry `key` from all these lanes but `without`: O(R L). The result does not depend on earlier calls. An entry that was
-  /// chosen by what one lane shows is estimated without bias from the others. Where its cells show that it is exact, that lane
-  /// is not left out.
-  [[nodiscard]] FittedEntry operator()(std::uint64_t key, std::uint32_t without = no_lane);
-  static constexpr std::uint32_t no_lane = 0xFFFFFFFF;
+  /// Entry `key` from the lanes of `lane`'s group, `lane` among them: that is where a light entry that `lane` draws is seen.
+  /// O(R L), and O(R B L) for the first of a group, L at most 64. The result does not depend on earlier calls.
+  [[nodiscard]] FittedEntry operator()(std::uint64_t key, std::uint32_t lane = 1);
+  /// The same without lane 0. An entry that was chosen by what lane 0 shows is estimated by the others without bias. Where its
+  /// cells show that it is exact, lane 0 is not left out.
+  [[nodiscard]] FittedEntry without_lane_0(std::uint64_t key);
+
+  /// Groups of lanes are fitted together, and lane 0 in each of them: the first of lane 1 .. L - 1 that belongs to the group of
+  /// `lane`. Neighbours overlap where L - 1 is not a multiple of 63.
+  [[nodiscard]] std::uint32_t first_of_group(std::uint32_t lane) const noexcept;
 
  private:
+  /// Takes the lanes 0 and `first`, first + 1, ...
+  void choose(std::uint32_t first);
+  [[nodiscard]] FittedEntry fit(std::uint64_t key, std::size_t left_out);
   /// Reads the cells and factors of `key` into the scratch. Returns the first row of the table that shows nothing but
   /// the entry, or the number of rows.
   [[nodiscard]] std::uint32_t read(std::uint64_t key);
-  [[nodiscard]] double weighted_median(std::size_t without);
+  [[nodiscard]] double weighted_median(std::size_t left_out);
   /// Noise of row `row` of the table in units of that of the lanes, given y.
-  [[nodiscard]] double row_noise(std::uint32_t row, double y, std::size_t without);
+  [[nodiscard]] double row_noise(std::uint32_t row, double y, std::size_t left_out);
+  [[nodiscard]] double noise_of(std::uint32_t lane);
 
   const VectorSketch& sketch_;
   SketchOperator phi_;
   PhiColumns columns_;
-  double unit_ = 1;            ///< A power of two: magnitude of the largest cells of lane 0.
-  std::vector<double> noise_;  ///< Of each lane without its part of lane 0, in units of unit_.
+  double unit_ = 1;                    ///< A power of two: magnitude of the largest cells of lane 0.
+  std::vector<double> noise_of_lane_;  ///< Without its part of lane 0, in units of unit_; below 0 where not known yet.
+  std::vector<double> magnitudes_;     ///< Scratch.
+  // The group. The first of its lanes is lane 0.
+  std::uint32_t first_ = 0;  ///< The second; 0 before the first fit.
+  std::vector<double> noise_;
   std::vector<double> inverse_noise_;
-  // Scratch of a fit.
+  // Scratch of a fit. [lane] counts the lanes of the group.
   std::vector<double> scales_;
   std::vector<double> factors_;  ///< [lane]: s_il - mu; 1 in lane 0.
   std::vector<double> cells_;    ///< [row][lane]: of the entry, with its sign, without the part of lane 0.

@@ -17,7 +17,7 @@ namespace {
 
 /// Entries to be taken out of the tail.
 std::size_t largest_entries(const SketchConfig& config, double epsilon) {
-  const double most = std::min(static_cast<double>(config.dimension), static_cast<double>(config.buckets / 4));
+  const double most = std::min(static_cast<double>(config.dimension), static_cast<double>(config.buckets) / 4);
   return static_cast<std::size_t>(std::min(std::ceil(1 / (epsilon * epsilon)), most));
 }
 

@@ -93,7 +93,7 @@ std::vector<HeavyCoordinate> heavy_coordinates(const VectorSketch& sketch, std::
   if (has_joint_fit(sketch.config()) && sketch.config().lanes > 2) {
     JointFit fit(sketch);
     for (const std::uint64_t key : keys) {
-      const FittedEntry entry = fit(key, 0);
+      const FittedEntry entry = fit.without_lane_0(key);
       heavy.push_back({key, {entry.value, fit_errors_of_point * entry.standard_error}});
     }
   } else {

@@ -111,6 +111,7 @@ SoftmaxRange softmax_range(std::uint64_t first, std::span<const double> values) 
 }
 
 void UnitSum::add(double term) noexcept {
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): terms are at least 0, and lround is a call
   const auto units = static_cast<std::uint64_t>(term * 0x1p60 + 0.5);
   high += units >> 30U;
   low += units & 0x3FFFFFFFU;

@@ -206,14 +206,14 @@ void norms(const double* HWY_RESTRICT table, std::size_t cells, const MatrixShap
         auto squares = hn::Zero(d);
         for (const DirectionTile& tile : tiles) {
           hn::Vec<decltype(d)> sums[kTile];
-          for (std::size_t k = 0; k < kTile; ++k) sums[k] = hn::Zero(d);
+          for (auto& sum : sums) sum = hn::Zero(d);
           for (std::size_t j = tile.first_column; j < tile.end_column; ++j) {
             const auto column = hn::Load(d, first + j * lanes);
             for (std::size_t k = 0; k < kTile; ++k) {
               sums[k] = hn::Add(sums[k], hn::Mul(column, hn::Set(d, tile.coefficients[j * kTile + k])));
             }
           }
-          for (std::size_t k = 0; k < kTile; ++k) squares = hn::Add(squares, hn::Mul(sums[k], sums[k]));
+          for (const auto& sum : sums) squares = hn::Add(squares, hn::Mul(sum, sum));
         }
         hn::Store(hn::Sqrt(squares), d, out + cell * lanes + lane);
       }

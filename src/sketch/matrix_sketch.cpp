@@ -256,6 +256,7 @@ void MatrixSketch::update_whole_rows(std::span<const std::uint64_t> rows, std::s
         for (std::size_t t = 0; t < size; ++t) {
           // A division, made cheap: the quotient is below 2^32, and the error far below 1/2.
           const auto offset = static_cast<double>(static_cast<std::int64_t>(cells[t] - table_row * row_size));
+          // NOLINTNEXTLINE(bugprone-incorrect-roundings): offsets are at least 0, and lround is a call
           buckets[t] = static_cast<std::uint32_t>(static_cast<std::int64_t>(offset * inverse_cell_size + 0.5));
         }
       }

@@ -185,6 +185,25 @@ TEST(JointFit, BoundsOfDrawsHold) {
   }
 }
 
+/// A light entry is seen in the lane that draws it and in no other, so that lane must be among those that are fitted, in every
+/// group of lanes: 200 lanes are four groups, the last two of which overlap.
+TEST(JointFit, DrawsOfManyLanesAreAsGoodAsThoseOfFew) {
+  const SparseVector y = ones(65536);
+  for (const std::uint32_t lanes : {64U, 72U, 128U, 200U}) {
+    const VectorSketch sketch = sketch_of({.dimension = 65536, .buckets = 256, .lanes = lanes, .seed = 5}, y);
+    const SampleResult result = draw_with_replacement(sketch, {.samples = lanes});
+    // Lanes accept with probability 1 - 1/e: 0.39 is 4 standard deviations below that for 63 lanes.
+    EXPECT_GT(static_cast<double>(result.draws.size()), 0.39 * lanes);
+    double squares = 0;
+    for (const Draw& draw : result.draws) {
+      EXPECT_NEAR(draw.value, 1, 0.5) << "lane " << draw.lane << " of " << lanes;
+      squares += (draw.value - 1) * (draw.value - 1) / static_cast<double>(result.draws.size());
+    }
+    // Medians of five cells are off by 0.088 here, the fit by 0.06 (root mean squares of 10,000 draws with 24 lanes).
+    EXPECT_LT(std::sqrt(squares), 0.09) << lanes;
+  }
+}
+
 /// With one scaled lane the fit has two numbers a row of the table.
 TEST(JointFit, TwoLanesDraw) {
   Coverage values;
