@@ -157,10 +157,10 @@ SketchedDraws draw_from_sketches(const Regression& of, SketchConfig config, std:
     const DenseMatrix gram = sketch.gram();
     const Metric norm = Metric::norm(d + 1);
     const SketchConfig& wide = sketch.wide.config();
-    const Metric leverage = Metric::leverage_of_estimate(gram, wide.rows * wide.buckets);
-    append(drawn.by_norm, draw_rows(sketch.draws, norm, norm.total(gram), {.samples = config.lanes}));
+    const Metric leverage = Metric::leverage_of_estimate(gram, wide.rows * wide.buckets, wide.rows);
+    append(drawn.by_norm, draw_rows(sketch.draws, norm, {norm.total(gram)}, {.samples = config.lanes}));
     append(drawn.by_leverage,
-           draw_rows(sketch.draws, leverage, static_cast<double>(leverage.rank()), {.samples = config.lanes}));
+           draw_rows(sketch.draws, leverage, {static_cast<double>(leverage.rank())}, {.samples = config.lanes}));
   }
   return drawn;
 }

@@ -111,7 +111,7 @@ void law_table(double seconds) {
           value_errors += std::min(1.0, std::pow(draw.value / y[draw.index * n2 + *draw.column] - 1, 2));
         }
         for (const Draw& draw :
-             draw_rows(sketch.a1.draws, metric, metric.total(sketch.a1.gram()), {.samples = config.lanes}).draws) {
+             draw_rows(sketch.a1.draws, metric, {metric.total(sketch.a1.gram())}, {.samples = config.lanes}).draws) {
           std::vector<double> error = draw.row;
           const double* truth = of.a1.values.data() + draw.index * 8;
           for (std::size_t j = 0; j < error.size(); ++j) error[j] -= truth[j];

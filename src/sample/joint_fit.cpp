@@ -8,24 +8,16 @@ namespace weir {
 
 namespace {
 
-/// E[s] = E[E^(-1/2)] = Gamma(1/2) = sqrt(pi). The rounding of scales to 2^-16 moves it by less than 1e-6, and their
-/// bound by less than 1e-9.
-constexpr double mean_scale = 1.7724538509055160273;
 /// The median of |x| for a normal x of variance 1, inverted.
 constexpr double deviations_a_median = 1.4826;
-/// Least noise of a lane, in root mean squares of its cells. Where most cells are empty the median is 0, but the noise in those
-/// that are not empty is not.
-constexpr double least_noise = 0.02;
 /// Least noise of a row of the table, in units of that of the lanes.
 constexpr double least_row_noise = 0.7;
 constexpr int reweightings = 6;
-/// More lanes would hardly add to what so many know, and a fit is made for every candidate of every lane.
+/// A fit is made for every candidate of every lane.
 constexpr std::uint32_t most_fitted_lanes = 64;
 /// Information of a Student law with 3 degrees of freedom about its centre, in units of that of a normal law: (nu + 1) /
 /// (nu + 3).
 constexpr double information = 2.0 / 3;
-/// Cells that agree to this are equal but for the rounding of sums.
-constexpr double rounding = 0x1p-36;
 
 /// The middle one; of an even number the upper one.
 double median_in_place(std::span<double> values) {
@@ -36,10 +28,19 @@ double median_in_place(std::span<double> values) {
 
 }  // namespace
 
-double rounding_error(double value) noexcept { return value == std::trunc(value) ? 0.0 : rounding * std::abs(value); }
+double rounding_error(double value) noexcept {
+  return value == std::trunc(value) ? 0.0 : rounding_of_sums * std::abs(value);
+}
 
 bool has_joint_fit(const SketchConfig& config) noexcept {
   return config.lanes > 1 && config.law == ScaleLaw::exponential && config.p == 2.0;
+}
+
+LaneGroup lane_group(std::uint32_t lanes, std::uint32_t lane) noexcept {
+  constexpr std::uint32_t scaled = most_fitted_lanes - 1;
+  if (lanes <= most_fitted_lanes) return {.first = 1, .size = lanes};
+  const std::uint32_t first = 1 + (lane == 0 ? 0 : (lane - 1) / scaled * scaled);
+  return {.first = std::min(first, lanes - scaled), .size = most_fitted_lanes};
 }
 
 JointFit::JointFit(const VectorSketch& sketch)
@@ -64,13 +65,6 @@ JointFit::JointFit(const VectorSketch& sketch)
   ratios_.reserve(config.rows * lanes);
 }
 
-std::uint32_t JointFit::first_of_group(std::uint32_t lane) const noexcept {
-  constexpr std::uint32_t scaled = most_fitted_lanes - 1;
-  const std::uint32_t lanes = sketch_.config().lanes;
-  if (lanes <= most_fitted_lanes || lane == 0) return 1;
-  return std::min(1 + (lane - 1) / scaled * scaled, lanes - scaled);
-}
-
 double JointFit::noise_of(std::uint32_t lane) {
   double& noise = noise_of_lane_[lane];
   if (noise >= 0) return noise;
@@ -84,7 +78,7 @@ double JointFit::noise_of(std::uint32_t lane) {
     magnitudes_[cell] = std::abs(value - common * (items[cell * stride] / unit_));
   }
   const double root_mean_square = std::sqrt(squares / static_cast<double>(magnitudes_.size()));
-  noise = std::max(deviations_a_median * median_in_place(magnitudes_), least_noise * root_mean_square);
+  noise = std::max(deviations_a_median * median_in_place(magnitudes_), least_joint_noise * root_mean_square);
   return noise;
 }
 
@@ -116,7 +110,7 @@ std::uint32_t JointFit::read(std::uint64_t key) {
     for (std::size_t lane = 0; lane < lanes; ++lane) {
       const double value = sign * cell[lane == 0 ? 0 : first_ + lane - 1];
       const double of_entry = scales_[lane] * common;
-      alone = alone && std::abs(value - of_entry) <= rounding * std::abs(of_entry);
+      alone = alone && std::abs(value - of_entry) <= rounding_of_sums * std::abs(of_entry);
       out[lane] = lane == 0 ? value : value - mean_scale * common;
     }
     if (alone) exact = row;
@@ -157,12 +151,12 @@ double JointFit::row_noise(std::uint32_t row, double y, std::size_t left_out) {
 }
 
 FittedEntry JointFit::operator()(std::uint64_t key, std::uint32_t lane) {
-  choose(first_of_group(lane));
+  choose(lane_group(sketch_.config().lanes, lane).first);
   return fit(key, noise_.size());
 }
 
 FittedEntry JointFit::without_lane_0(std::uint64_t key) {
-  choose(first_of_group(0));
+  choose(1);
   return fit(key, 0);
 }
 

@@ -133,7 +133,7 @@ Metric Metric::leverage(const DenseMatrix& gram) {
   return metric;
 }
 
-Metric Metric::leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells) {
+Metric Metric::leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells, std::uint32_t rows) {
   Metric metric = leverage(gram);
   const std::uint64_t rank = metric.rank();
   if (cells <= rank + 1) {
@@ -145,6 +145,9 @@ Metric Metric::leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells
   const double shrink = static_cast<double>(cells - rank - 1) / static_cast<double>(cells);
   matrix_view(metric.matrix_) *= shrink;
   matrix_view(metric.factor_) *= std::sqrt(shrink);
+  const auto r = static_cast<double>(rank);
+  metric.relative_deviation_ =
+      std::sqrt(std::max(2.0, r / (rows * static_cast<double>(rows))) / (static_cast<double>(cells) - r));
   return metric;
 }
 
@@ -216,6 +219,13 @@ double Metric::total(const DenseMatrix& gram) const {
     throw InputError(fmt::format("the sum of the masses of the rows is {:.6g}, below 0: {}", sum, unmatched_row));
   // Where all rows are in the null space of M, rounding is what is left.
   return sum > rounding(dimension()) * magnitudes ? sum : 0.0;
+}
+
+Estimate Metric::total_of_estimate(const DenseMatrix& gram, std::uint64_t cells) const {
+  const double total = this->total(gram);
+  const double deviation = std::sqrt(2.0 / static_cast<double>(cells)) *
+                           (matrix_view(factor_).transpose() * matrix_view(gram) * matrix_view(factor_)).norm();
+  return {total, deviations_of_total * deviation};
 }
 
 Metric metric_through(const DenseMatrix& x, const DenseMatrix& gram) {

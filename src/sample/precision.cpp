@@ -4,8 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <map>
+#include <span>
+#include <vector>
 
+#include "sample/error_bar.hpp"
 #include "sample/power.hpp"
+#include "sample/printed_error.hpp"
 #include "sample/pursuit.hpp"
 #include "sample/search.hpp"
 #include "weir/error.hpp"
@@ -19,6 +25,43 @@ namespace {
 std::size_t largest_entries(const SketchConfig& config, double epsilon) {
   const double most = std::min(static_cast<double>(config.dimension), static_cast<double>(config.buckets) / 4);
   return static_cast<std::size_t>(std::min(std::ceil(1 / (epsilon * epsilon)), most));
+}
+
+/// What is known of sum y^4: the entries that were drawn, each once.
+double fourth_powers(std::span<const Draw> draws) {
+  std::map<std::uint64_t, double> powers;
+  for (const Draw& draw : draws) powers[draw.index] = power_of_magnitude(draw.value, 4);
+  double sum = 0;
+  for (const auto& [index, power] : powers) sum += power;
+  return sum;
+}
+
+/// Candidates of a lane among which the largest that lane 0 does not contradict is taken.
+constexpr std::size_t candidates_of_lane = 4;
+/// 99% bars by which lane 0 must differ from a value before it is not believed: practically none that is there is lost.
+constexpr double bars_of_contradiction = 3;
+
+struct Maximum {
+  std::uint64_t key = 0;
+  double scaled = 0;  ///< 0 when there is none.
+  double value = 0;
+  double bar = 0;  ///< 99% bar of the value.
+};
+
+/// The largest of the hits of a lane that lane 0 does not contradict. Among many keys there are some that share most cells with the
+/// largest entry. They look as large, but have an ordinary scale, so that they would have to be far larger in lane 0.
+Maximum maximum_of(const VectorSketch& sketch, std::uint32_t lane, std::span<const ScanHit> hits, double bar_of_lane,
+                   double bar_of_lane_0) {
+  for (const ScanHit& hit : hits) {
+    const double scale = sketch.scale_of(hit.key, lane);
+    const Maximum maximum{hit.key, hit.value, hit.value / scale, bar_of_lane / scale};
+    const double off = std::abs(vote_of_rows(sketch, hit.key, 0).median - maximum.value);
+    const double rounding = 0x1p-30 * std::abs(maximum.value);
+    // Where few cells hold anything the bars are those of most entries, and not of those that others collide with.
+    const double most = std::max(std::abs(maximum.value) / 2, bars_of_contradiction * (bar_of_lane_0 + maximum.bar));
+    if (off <= most + rounding) return maximum;
+  }
+  return {};
 }
 
 }  // namespace
@@ -45,29 +88,37 @@ SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const Precis
   const double threshold = precision_threshold(config.dimension, options.epsilon, options.constant) * f2;
   SampleResult result{.norm = std::sqrt(f2), .zero_vector = sketch.is_zero(), .draws = {}, .failed = {}};
   if (result.zero_vector) return result;
-  result.mass.value = f2;
 
   // What cannot pass the first test need not be looked for.
-  const double floor = std::sqrt(threshold) * (1 - 1e-9);
-  const std::vector<LaneMaximum> maxima = maxima_of_scaled_lanes(sketch, floor);
+  std::vector<double> floors(config.lanes, std::sqrt(threshold) * (1 - 1e-9));
+  floors[0] = std::numeric_limits<double>::infinity();
+  const auto found = search_largest(sketch, {.floors = floors, .wanted = 1, .kept = candidates_of_lane});
+  const double bar_of_lane_0 = error_bar(sketch, 0);
   const std::size_t largest = largest_entries(config, options.epsilon);
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
-    const LaneMaximum& maximum = maxima[lane - 1];
     if (f2 == 0) {  // in most rows of the table all that collides cancels
       result.failed.push_back({lane, FailReason::no_candidate});
-    } else if (maximum.value * maximum.value < threshold) {
+      continue;
+    }
+    const Maximum maximum = found[lane].empty()
+                                ? Maximum()
+                                : maximum_of(sketch, lane, found[lane], error_bar(sketch, lane), bar_of_lane_0);
+    if (maximum.scaled * maximum.scaled < threshold) {
       result.failed.push_back({lane, FailReason::below_threshold});
     } else if (tail_f2(sketch, lane, largest) > threshold) {
       result.failed.push_back({lane, FailReason::heavy_tail});
     } else {
-      const double value = maximum.value / sketch.scale_of(maximum.key, lane);
-      result.draws.push_back({.lane = lane,
-                              .index = maximum.key,
-                              .value = value,
-                              .probability = share_of_moment(value, config.p, f2),
-                              .inclusion = std::nullopt});
+      Draw draw;
+      draw.lane = lane;
+      draw.index = maximum.key;
+      draw.value = maximum.value;
+      draw.value_bound = widening_of_draws * maximum.bar;
+      result.draws.push_back(draw);
     }
   }
+  const Normaliser normaliser = normaliser_of_f2(config, f2, fourth_powers(result.draws));
+  result.mass = mass_of(normaliser);
+  for (Draw& draw : result.draws) set_probability(draw, config.p, normaliser);
   return result;
 }
 

@@ -44,17 +44,22 @@ void add_arrays(RowsSketch& a, std::vector<std::span<double>>& arrays) {
 /// Of the table of a Gram sketch, all rows of the table together.
 std::uint64_t cells_of(const SketchConfig& wide) { return wide.rows * wide.buckets; }
 
-/// ||A||_F, with the bound of a sketch of B buckets.
+/// tr(M A^T A), which an exact Gram matrix gives exactly.
+Estimate total_of(const RowsSketch& rows, const Metric& metric, const DenseMatrix& gram) {
+  return rows.exact_gram.empty() ? metric.total_of_estimate(gram, cells_of(rows.wide.config()))
+                                 : Estimate{metric.total(gram), 0};
+}
+
+/// ||A||_F: total_of() with M = I, in O(d^2).
 Estimate frobenius_norm(const RowsSketch& rows) {
   const DenseMatrix gram = rows.gram();
   double f2 = 0;
   for (std::uint64_t j = 0; j < gram.rows; ++j) f2 += gram.values[j * gram.columns + j];
-  // The mean of R rows of the sketch, each of variance 2 F2^2 / B, by Chebyshev.
-  const double deviation =
-      rows.exact_gram.empty()
-          ? std::sqrt(2.0 / (static_cast<double>(rows.wide.config().buckets) * rows.wide.config().rows)) * f2
-          : 0.0;
-  return norm_of({f2, 10 * deviation});
+  if (!rows.exact_gram.empty()) return norm_of({f2, 0});
+  double squares = 0;
+  for (const double entry : gram.values) squares += entry / f2 * (entry / f2);
+  const double deviation = std::sqrt(2 * squares / static_cast<double>(cells_of(rows.wide.config())));
+  return norm_of({f2, f2 > 0 ? Metric::deviations_of_total * deviation * f2 : 0.0});
 }
 
 }  // namespace
@@ -94,10 +99,13 @@ Answer RowsState::answer(const Question& question, Parties& parties) const {
       const DenseMatrix gram = a_.checked_gram();
       // The inverse of an estimate has a bias of its own, and its scores do not sum to tr(M G) of the estimate.
       const bool is_inverse_of_estimate = question.draw->metric.is_leverage() && a_.exact_gram.empty();
+      const SketchConfig& wide = a_.wide.config();
       const Metric& metric =
-          answer.metric.emplace(is_inverse_of_estimate ? Metric::leverage_of_estimate(gram, cells_of(a_.wide.config()))
+          answer.metric.emplace(is_inverse_of_estimate ? Metric::leverage_of_estimate(gram, cells_of(wide), wide.rows)
                                                        : question.draw->metric.of(gram));
-      const double total = is_inverse_of_estimate ? static_cast<double>(metric.rank()) : metric.total(gram);
+      const Estimate total =
+          is_inverse_of_estimate ? Estimate{static_cast<double>(metric.rank()), 0} : total_of(a_, metric, gram);
+      answer.draws_norm_bound = norm_of(total).bound;
       answer.draws = draw_rows(a_.draws, metric, total,
                                {.samples = question.draw->samples, .threshold = question.draw->threshold});
     }
@@ -175,6 +183,7 @@ Answer KroneckerState::answer(const Question& question, Parties& parties) const 
       if (question.draw->without_replacement || question.draw->softmax)
         throw UsageError("pairs of the method two-stage are drawn with replacement, by y^2");
       answer.draws = draw_pairs(operands_, {.samples = question.draw->samples, .threshold = question.draw->threshold});
+      answer.draws_norm_bound = norm_of(answer.draws.mass).bound;
     }
     if (!question.moments.empty()) throw UsageError("moments need a sketch of y, which the method streaming has");
     if (!question.norm && question.top == 0 && question.points.empty() && question.inner == nullptr) return answer;

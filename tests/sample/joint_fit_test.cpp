@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "sample/error_bar.hpp"
+#include "support/coverage.hpp"
 #include "support/law.hpp"
-#include "support/statistics.hpp"
 #include "weir/sample/dense.hpp"
 #include "weir/sample/sampler.hpp"
 #include "weir/sample/sizing.hpp"
@@ -19,12 +19,11 @@
 namespace weir {
 namespace {
 
+using testing_support::Coverage;
 using testing_support::make_keys;
 using testing_support::make_vector;
 using testing_support::sketch_of;
 using testing_support::SparseVector;
-
-constexpr double significance = 1e-6;
 
 std::vector<std::uint64_t> first_keys(std::uint64_t n) {
   return make_keys(n, [](std::uint64_t t) { return t; });
@@ -36,29 +35,6 @@ SparseVector ones(std::uint64_t n, double height = 1) {
   y.values[0] = height;
   return y;
 }
-
-/// Errors against bounds of 99%.
-class Coverage {
- public:
-  void add(double error, double bound) {
-    ++all_;
-    outside_ += std::abs(error) > bound ? 1U : 0U;
-    outside_half_ += std::abs(error) > bound / 2 ? 1U : 0U;
-  }
-  /// The bound covers 0.99, and half of it does not; significance 1e-6 each. A bound that covers 0.96 is rejected by 1,000
-  /// errors with probability 0.97. Of normal errors 20% are beyond half of their bound, 11% where it is 3.2 standard
-  /// errors.
-  void expect(const std::string& what) const {
-    EXPECT_GE(all_, 1000U) << what;
-    EXPECT_GT(statistics::binomial_survival(all_, 0.01, outside_), significance)
-        << what << ": " << outside_ << " of " << all_;
-    EXPECT_LT(statistics::binomial_survival(all_, 0.01, outside_half_), significance)
-        << what << ", half the width: " << outside_half_ << " of " << all_;
-  }
-
- private:
-  std::uint64_t all_ = 0, outside_ = 0, outside_half_ = 0;
-};
 
 TEST(JointFit, IsForTheExponentialLawOfSquares) {
   EXPECT_TRUE(has_joint_fit({.lanes = 2}));

@@ -250,7 +250,7 @@ TEST(Metric, LeverageOfAnEstimateHasNoBias) {
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
       MatrixSketch wide(RowsSketch::wide_config({.dimension = 1024, .seed = seed}, 32), d);
       testing_support::add_rows(wide, tested.rows);
-      const Metric metric = Metric::leverage_of_estimate(gram_of(wide), 160);
+      const Metric metric = Metric::leverage_of_estimate(gram_of(wide), 160, 5);
       EXPECT_EQ(static_cast<double>(metric.rank()), tested.rank) << tested.name;
       double sum = 0;
       for (std::size_t t = 0; t < tested.rows.count(); ++t) sum += metric.of_row(tested.rows.row(t));
@@ -264,10 +264,10 @@ TEST(Metric, LeverageOfAnEstimateHasNoBias) {
 
 TEST(Metric, LeverageOfAnEstimateNeedsMoreCellsThanTheRank) {
   const DenseMatrix gram{2, 2, {9, 12, 12, 160}};
-  expect_error<UsageError>([&] { std::ignore = Metric::leverage_of_estimate(gram, 3); },
+  expect_error<UsageError>([&] { std::ignore = Metric::leverage_of_estimate(gram, 3, 1); },
                            {"rank 2", "more than 3 cells: it has 3"});
   const double exact = Metric::leverage(gram).of_row(std::vector<double>{3, 4});
-  EXPECT_DOUBLE_EQ(Metric::leverage_of_estimate(gram, 4).of_row(std::vector<double>{3, 4}), exact / 4);
+  EXPECT_DOUBLE_EQ(Metric::leverage_of_estimate(gram, 4, 1).of_row(std::vector<double>{3, 4}), exact / 4);
 }
 
 TEST(Metric, LeverageScoresDoNotDependOnTheUnitsOfColumns) {

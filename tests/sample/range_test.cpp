@@ -119,7 +119,7 @@ TEST(Range, OfAProductIsThatOfItsSquaresToo) {
 
 TEST(Range, OfRowsIsThatOfTheirMasses) {
   const auto draw = [](const RowsSketch& rows, const Metric& metric) {
-    return draw_rows(rows.draws, metric, metric.total(rows.gram()), {.threshold = 0});
+    return draw_rows(rows.draws, metric, {metric.total(rows.gram())}, {.threshold = 0});
   };
   EXPECT_NE(describe_range_problem(rows_of(1e-200)).find("too small"), std::string::npos);
   expect_error([&] { std::ignore = draw(rows_of(1e-200), Metric::norm(3)); }, {"too small"});

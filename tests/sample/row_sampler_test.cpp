@@ -12,7 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "sample/row_fit.hpp"
 #include "sample/row_recovery.hpp"
+#include "support/coverage.hpp"
 #include "support/law.hpp"
 #include "support/message_of.hpp"
 #include "support/row_law.hpp"
@@ -24,6 +26,7 @@ namespace {
 
 using testing_support::add_rows;
 using testing_support::count_rows;
+using testing_support::Coverage;
 using testing_support::expect_law;
 using testing_support::first_keys;
 using testing_support::gram_of;
@@ -93,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Rows, LawOfRows, ::testing::ValuesIn(rows_cases()),
 /// The counterpart of the tests above: a table that is far too small does bend the law, and they see it.
 TEST(RowLaw, TestsSeeATableThatIsTooSmall) {
   const SparseRows rows = with_dominant_row(random_rows(1, first_keys(100), 1));
-  const LawCounts drawn = count_rows({.dimension = 128, .buckets = 4}, rows, Metric::norm(1), 600);
+  const LawCounts drawn = count_rows({.dimension = 128, .rows = 3, .buckets = 2}, rows, Metric::norm(1), 600);
   const std::vector<double> law = law_of_rows(rows, Metric::norm(1).matrix());
   EXPECT_LT(statistics::chi_squared_fit(drawn.counts, law).p_value, testing_support::law_significance);
 }
@@ -138,8 +141,8 @@ TEST(RowSampler, LeverageFromAnEstimateOfFewCells) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     RowsSketch sketch({.dimension = 400, .buckets = 1024, .lanes = 16, .seed = seed}, 40, {.buckets = 16});
     sketch.update_rows(rows.keys, std::vector<double>(rows.count(), 1.0), rows.values);
-    const Metric metric = Metric::leverage_of_estimate(sketch.gram(), 80);
-    const SampleResult result = draw_rows(sketch.draws, metric, static_cast<double>(metric.rank()), {.samples = 16});
+    const Metric metric = Metric::leverage_of_estimate(sketch.gram(), 80, 5);
+    const SampleResult result = draw_rows(sketch.draws, metric, {static_cast<double>(metric.rank())}, {.samples = 16});
     drawn += result.draws.size();
     tried += 15;
     double sum = 0;
@@ -164,8 +167,7 @@ double exponential_integral(double x) { return -std::expint(-x); }
 
 // A cell of the row that a lane draws holds besides it, given that its scaled squared norm is t times the total, noise of
 // the mean square v = sum over the others of m_j E[1/E; m_j / E < t total] / B = sum m_j E1(m_j / (t total)) / B. The
-// median of 5 normal values has 0.287 of the variance of one; that of values with heavier tails, and the geometric median
-// in more than one dimension, less.
+// median of 5 normal values has 0.287 of the variance of one, and the mean 0.2; the fit of all lanes is better than the median.
 TEST(RowSampler, RecoversRowsUpToTheNoiseOfTheirCells) {
   for (const std::uint64_t d : {1U, 6U}) {
     const SparseRows rows = random_rows(d, first_keys(2048), 11);
@@ -179,7 +181,7 @@ TEST(RowSampler, RecoversRowsUpToTheNoiseOfTheirCells) {
       for (std::uint64_t seed = 1; seed <= 25; ++seed) {
         const SketchConfig config{.dimension = 2048, .buckets = 256, .seed = seed};
         const MatrixSketch sketch = sketch_of(config, rows);
-        for (const Draw& draw : draw_rows(sketch, metric, total, {.samples = 16}).draws) {
+        for (const Draw& draw : draw_rows(sketch, metric, {total}, {.samples = 16}).draws) {
           const auto drawn = static_cast<std::size_t>(draw.index);
           const double scale = sketch.scale_of(draw.index, draw.lane);
           const double largest = scale * scale * masses[drawn];
@@ -191,12 +193,105 @@ TEST(RowSampler, RecoversRowsUpToTheNoiseOfTheirCells) {
             if (t != drawn && masses[t] > 0) others += masses[t] * exponential_integral(masses[t] / largest);
           }
           noise += others / 256 / largest;
-          EXPECT_NEAR(draw.value, std::sqrt(metric.of_row(draw.row)), 1e-9 * draw.value);
-          EXPECT_DOUBLE_EQ(draw.probability, std::min(1.0, draw.value * draw.value / total));
         }
       }
-      EXPECT_LT(errors, 0.287 * noise) << d << " columns";
+      EXPECT_LT(errors, 0.2 * noise) << d << " columns";
       EXPECT_GT(errors, 0.03 * noise) << d << " columns";  // it does have noise
+    }
+  }
+}
+
+/// Of values and probabilities of draws, with Gram matrices that are exact and estimated. An estimate of 5 x 64 cells is off by
+/// sqrt(2 / 320) = 8%, and so are all scores of a sketch together: most of the error of leverage scores is theirs.
+TEST(RowSampler, BoundsOfDrawsHold) {
+  constexpr std::uint64_t n = 600;
+  for (const std::uint64_t d : {1U, 6U}) {
+    const SparseRows plain = random_rows(d, first_keys(n), 21);
+    for (const auto& [name, rows] : {std::pair{"alike", plain}, {"one heavy", with_dominant_row(plain)}}) {
+      for (const bool exact : {true, false}) {
+        for (const bool leverage : {false, true}) {
+          const Metric truth = leverage ? Metric::leverage(gram_of(rows)) : Metric::norm(d);
+          const double true_total = truth.total(gram_of(rows));
+          Coverage values, probabilities;
+          double value_errors = 0, draws = 0;
+          for (std::uint64_t seed = 1; seed <= 145; ++seed) {
+            RowsSketch sketch({.dimension = n, .buckets = 128, .lanes = 16, .seed = seed}, d,
+                              {.buckets = 64, .exact = exact});
+            sketch.update_rows(rows.keys, std::vector<double>(rows.count(), 1.0), rows.values);
+            const DenseMatrix gram = sketch.gram();
+            const Metric metric = !leverage ? Metric::norm(d)
+                                  : exact   ? Metric::leverage(gram)
+                                            : Metric::leverage_of_estimate(gram, 320, 5);
+            const Estimate total = exact      ? Estimate{metric.total(gram), 0}
+                                   : leverage ? Estimate{static_cast<double>(metric.rank()), 0}
+                                              : metric.total_of_estimate(gram, 320);
+            EXPECT_EQ(total.bound == 0, exact || leverage);
+            std::uint64_t last = n;
+            for (const Draw& draw : draw_rows(sketch.draws, metric, total, {.samples = 16}).draws) {
+              ASSERT_TRUE(draw.value_bound && draw.probability_bound);
+              const double mass = truth.of_row(rows.row(static_cast<std::size_t>(draw.index)));
+              value_errors += draw.value / std::sqrt(mass) - 1;
+              ++draws;
+              if (draw.index == last) continue;  // the same numbers once more
+              last = draw.index;
+              values.add(draw.value - std::sqrt(mass), *draw.value_bound);
+              probabilities.add(draw.probability - mass / true_total, *draw.probability_bound);
+            }
+          }
+          const std::string what = std::string(name) + ", d = " + std::to_string(d) +
+                                   (exact ? ", exact" : ", estimated") + (leverage ? " leverage" : " norm");
+          values.expect_covered("values, " + what);
+          probabilities.expect_covered("probabilities, " + what);
+          // A heavy row is bound by what all rows share, which is rather a part of what the bound of the total allows.
+          if (std::string(name) == "alike") values.expect_tight("values, " + what);
+          if (std::string(name) == "alike") probabilities.expect_tight("probabilities, " + what);
+          // Without a correction the noise in the row alone would add half of its square.
+          EXPECT_NEAR(value_errors / draws, 0, 0.01) << what;
+        }
+      }
+    }
+  }
+}
+
+/// As of entries: a row that a lane draws is seen in that lane, which must be among those that are fitted.
+TEST(RowSampler, DrawsOfManyLanesAreAsGoodAsThoseOfFew) {
+  const SparseRows rows = random_rows(4, first_keys(4096), 22);
+  const Metric metric = Metric::norm(4);
+  const double total = metric.total(gram_of(rows));
+  const MatrixSketch sketch = sketch_of({.dimension = 4096, .buckets = 128, .lanes = 136, .seed = 3}, rows);
+  const SampleResult result = draw_rows(sketch, metric, {total}, {.samples = 136});
+  EXPECT_GT(result.draws.size(), 63U);  // 1 - 1/e of 135, less 4 standard deviations
+  for (const Draw& draw : result.draws) {
+    const double truth = std::sqrt(metric.of_row(rows.row(static_cast<std::size_t>(draw.index))));
+    EXPECT_NEAR(draw.value, truth, 0.4 * truth) << "lane " << draw.lane;
+  }
+}
+
+TEST(RowSampler, RowsThatAreAloneInTheirCellsAreExact) {
+  SparseRows rows = random_rows(3, {7, 1000, 4000000}, 23);
+  const MatrixSketch sketch = sketch_of({.dimension = 1U << 22U, .buckets = 1024, .levels = 2, .seed = 4}, rows);
+  const double total = Metric::norm(3).total(gram_of(rows));
+  const SampleResult result = draw_rows(sketch, Metric::norm(3), {total}, {.samples = 16});
+  ASSERT_FALSE(result.draws.empty());
+  for (const Draw& draw : result.draws) {
+    const auto t = static_cast<std::size_t>(std::ranges::find(rows.keys, draw.index) - rows.keys.begin());
+    EXPECT_EQ(draw.row, std::vector<double>(rows.row(t).begin(), rows.row(t).end()));
+    EXPECT_LT(*draw.value_bound, 1e-9 * draw.value);
+    EXPECT_NEAR(draw.value, std::sqrt(Metric::norm(3).of_row(draw.row)), *draw.value_bound);
+    EXPECT_LT(*draw.probability_bound, 1e-9);
+  }
+}
+
+TEST(RowFit, ProductOfAGroupOfLanesHasTheBitsOfTheProduct) {
+  const SparseRows rows = random_rows(3, first_keys(100), 24);
+  const std::vector<double> x{2, 0, -3};
+  for (const std::uint32_t lanes : {16U, 72U}) {
+    const MatrixSketch sketch = sketch_of({.dimension = 100, .buckets = 32, .lanes = lanes, .seed = 5}, rows);
+    const VectorSketch whole = sketch.product(x);
+    const VectorSketch group = product_of_group(sketch, x, lanes - 1);
+    for (std::size_t k = 0; k < whole.items().size(); ++k) {
+      const std::size_t lane = k % lanes;
+      EXPECT_EQ(group.items()[k], lane == 0 || lane + 63 >= lanes ? whole.items()[k] : 0.0);
     }
   }
 }
@@ -217,10 +312,10 @@ TEST(RowSampler, EntriesRowsAndPartitionsGiveTheSameDraws) {
   }
   even.add(odd);
   const Metric metric = Metric::leverage(gram_of(rows));
-  const SampleResult expected = draw_rows(whole, metric, 4, {.samples = 16});
+  const SampleResult expected = draw_rows(whole, metric, {4}, {.samples = 16});
   EXPECT_GT(expected.draws.size(), 4U);
   for (const MatrixSketch* sketch : {&by_entries, &even}) {
-    const SampleResult result = draw_rows(*sketch, metric, 4, {.samples = 16});
+    const SampleResult result = draw_rows(*sketch, metric, {4}, {.samples = 16});
     ASSERT_EQ(result.draws.size(), expected.draws.size());
     for (std::size_t k = 0; k < expected.draws.size(); ++k) {
       EXPECT_EQ(result.draws[k].lane, expected.draws[k].lane);
@@ -236,17 +331,17 @@ TEST(RowSampler, EveryLaneThatWasTriedIsAccountedFor) {
   const Metric metric = Metric::norm(4);
   const double total = metric.total(gram_of(rows));
   const MatrixSketch sketch = sketch_of({.dimension = 100, .buckets = 256, .lanes = 24, .seed = 2}, rows);
-  const SampleResult all = draw_rows(sketch, metric, total, {.samples = 100});
+  const SampleResult all = draw_rows(sketch, metric, {total}, {.samples = 100});
   EXPECT_EQ(all.draws.size() + all.failed.size(), 23U);
   EXPECT_DOUBLE_EQ(all.norm, std::sqrt(total));
   ASSERT_GT(all.draws.size(), 4U);
   ASSERT_FALSE(all.failed.empty());
   for (const FailedLane& failed : all.failed) EXPECT_EQ(failed.reason, FailReason::below_threshold);
-  const SampleResult few = draw_rows(sketch, metric, total, {.samples = 3});
+  const SampleResult few = draw_rows(sketch, metric, {total}, {.samples = 3});
   ASSERT_EQ(few.draws.size(), 3U);
   for (const FailedLane& failed : few.failed) EXPECT_LT(failed.lane, few.draws.back().lane);
   EXPECT_EQ(few.draws.size() + few.failed.size(), few.draws.back().lane);
-  EXPECT_TRUE(draw_rows(sketch, metric, total, {.samples = 0}).draws.empty());
+  EXPECT_TRUE(draw_rows(sketch, metric, {total}, {.samples = 0}).draws.empty());
 }
 
 TEST(RowSampler, NothingIsDrawnWhereAllMassesAreZero) {
@@ -255,16 +350,16 @@ TEST(RowSampler, NothingIsDrawnWhereAllMassesAreZero) {
   MatrixSketch sketch = sketch_of(config, rows);
   const Metric nothing = Metric::of({3, 3, std::vector<double>(9)}, "M");
   for (const SampleResult& result :
-       {draw_rows(sketch, nothing, nothing.total(gram_of(rows)), {}),
-        draw_rows(MatrixSketch(config, 3), Metric::norm(3), 0, {}), draw_rows(sketch, Metric::norm(3), 0, {}),
-        draw_rows(MatrixSketch(config, 3), Metric::norm(3), 1, {})}) {
+       {draw_rows(sketch, nothing, {nothing.total(gram_of(rows))}, {}),
+        draw_rows(MatrixSketch(config, 3), Metric::norm(3), {0}, {}), draw_rows(sketch, Metric::norm(3), {0}, {}),
+        draw_rows(MatrixSketch(config, 3), Metric::norm(3), {1}, {})}) {
     EXPECT_TRUE(result.zero_vector);
     EXPECT_EQ(result.norm, 0);
     EXPECT_TRUE(result.draws.empty());
     EXPECT_TRUE(result.failed.empty());
   }
   sketch.update_rows(rows.keys, std::vector<double>(rows.count(), -1.0), rows.values);
-  EXPECT_TRUE(draw_rows(sketch, Metric::norm(3), 1, {}).zero_vector);
+  EXPECT_TRUE(draw_rows(sketch, Metric::norm(3), {1}, {}).zero_vector);
 }
 
 // Rows in the null space of M: what is left of tr(M G) is rounding, and no mass.
@@ -290,7 +385,7 @@ TEST(RowSampler, LanesThatOverflowFail) {
   const MatrixSketch sketch = sketch_of({.dimension = 20, .buckets = 64, .lanes = 512, .seed = 3}, rows);
   std::size_t failed = 0;
   for (const double threshold : {0.0, 1.0}) {
-    const SampleResult result = draw_rows(sketch, metric, total, {.samples = 512, .threshold = threshold});
+    const SampleResult result = draw_rows(sketch, metric, {total}, {.samples = 512, .threshold = threshold});
     EXPECT_EQ(result.draws.size() + result.failed.size(), 511U);
     for (const Draw& draw : result.draws) EXPECT_TRUE(std::isfinite(draw.value));
     failed += result.failed.size();
@@ -301,7 +396,7 @@ TEST(RowSampler, LanesThatOverflowFail) {
 TEST(RowSampler, RefusesWhatItCannotDraw) {
   const SketchConfig config{.dimension = 50, .buckets = 64, .seed = 3};
   const auto refusal = [](const SketchConfig& shape, const Metric& metric, const DrawOptions& options) {
-    return message_of<UsageError>([&] { (void)draw_rows(MatrixSketch(shape, 3), metric, 1, options); });
+    return message_of<UsageError>([&] { (void)draw_rows(MatrixSketch(shape, 3), metric, {1}, options); });
   };
   SketchConfig other = config;
   other.lanes = 1;
@@ -319,7 +414,7 @@ TEST(RowSampler, RefusesWhatItCannotDraw) {
             "threshold is -1: expected a finite number, 0 or more");
   constexpr double infinity = std::numeric_limits<double>::infinity();
   for (const double total : {-1.0, infinity, std::numeric_limits<double>::quiet_NaN()}) {
-    EXPECT_THROW((void)draw_rows(MatrixSketch(config, 3), Metric::norm(3), total, {}), InputError);
+    EXPECT_THROW((void)draw_rows(MatrixSketch(config, 3), Metric::norm(3), {total}, {}), InputError);
   }
 }
 

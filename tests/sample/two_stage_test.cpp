@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "support/coverage.hpp"
 #include "support/law.hpp"
 #include "support/message_of.hpp"
 #include "support/row_law.hpp"
@@ -20,6 +21,7 @@ namespace weir {
 namespace {
 
 using testing_support::count_pairs;
+using testing_support::Coverage;
 using testing_support::expect_law;
 using testing_support::first_keys;
 using testing_support::LawCounts;
@@ -140,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(Pairs, LawOfPairs, ::testing::ValuesIn(pairs_cases()),
 /// The counterpart of the tests above.
 TEST(PairLaw, TestsSeeATableThatIsTooSmall) {
   const Pairs pairs{random_rows(3, first_keys(20), 1), random_rows(3, first_keys(20), 2), identity(3)};
-  const LawCounts drawn = count_pairs({.dimension = 1, .buckets = 4}, 20, 20, pairs, exact, 600);
+  const LawCounts drawn = count_pairs({.dimension = 1, .rows = 3, .buckets = 2}, 20, 20, pairs, exact, 600);
   EXPECT_LT(statistics::chi_squared_fit(drawn.counts, pairs.law()).p_value, testing_support::law_significance);
 }
 
@@ -274,8 +276,10 @@ TEST(TwoStage, ValuesAndProbabilitiesAreThoseOfY) {
   const std::vector<double> y = pairs.y();
   const double f2 = pairs.f2();
   double squares = 0;
+  double errors = 0;
   double draws = 0;
-  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+  Coverage values, probabilities;
+  for (std::uint64_t seed = 1; seed <= 120; ++seed) {
     const SketchConfig config{.dimension = 1, .buckets = buckets, .seed = seed};
     const SampleResult result = draw_pairs(sketch_of(pairs, n, n, config, exact), {.samples = 16});
     EXPECT_NEAR(result.norm, std::sqrt(f2), 1e-9 * result.norm);
@@ -283,12 +287,18 @@ TEST(TwoStage, ValuesAndProbabilitiesAreThoseOfY) {
       const double truth = y[draw.index * n + *draw.column];
       squares += std::pow(draw.value / truth - 1, 2);
       draws += 1;
-      EXPECT_NEAR(draw.probability, std::min(1.0, draw.value * draw.value / f2), 1e-9);
+      EXPECT_NEAR(draw.probability, draw.value * draw.value / f2, 0.1 * draw.probability);
+      ASSERT_TRUE(draw.value_bound && draw.probability_bound);
+      values.add(draw.value - truth, *draw.value_bound);
+      probabilities.add(draw.probability - truth * truth / f2, *draw.probability_bound);
+      errors += draw.value / truth - 1;
       EXPECT_TRUE(draw.row.empty());
     }
   }
-  EXPECT_GT(draws, 300);
   EXPECT_LT(squares / draws, 2 * 0.287 * 0.42 * (std::log(n) + 1) / buckets);
+  values.expect("values");
+  probabilities.expect("probabilities");
+  EXPECT_NEAR(errors / draws, 0, 0.01);
 }
 
 TEST(TwoStage, PartitionsOfTheEventsGiveTheSameDraws) {

@@ -146,7 +146,7 @@ TEST(UnmatchedRows, AreRefusedByDrawsOfRowsInAnExactGramMatrix) {
     const auto draw = [&] {
       const DenseMatrix gram = sketch.checked_gram();
       const Metric metric = Metric::leverage(gram);
-      return draw_rows(sketch.draws, metric, metric.total(gram), {.samples = 3});
+      return draw_rows(sketch.draws, metric, {metric.total(gram)}, {.samples = 3});
     };
     EXPECT_NO_THROW(std::ignore = draw());
     for (int leave = 0; leave < 2; ++leave) change_row(sketch, 12, -1, {100, 1});
@@ -167,7 +167,7 @@ TEST(UnmatchedRows, AreRefusedByDrawsOfRowsInAnExactGramMatrix) {
   expect_error<InputError>([&] { std::ignore = Metric::leverage(sketch.checked_gram()); }, {reason});
   const Metric difference = Metric::of({2, 2, {1, -1, -1, 1}}, "M");
   expect_error<InputError>([&] { std::ignore = difference.total(sketch.checked_gram()); }, {reason});
-  expect_error<InputError>([&] { std::ignore = draw_rows(sketch.draws, difference, -1, {}); },
+  expect_error<InputError>([&] { std::ignore = draw_rows(sketch.draws, difference, {-1}, {}); },
                            {"the sum of the masses of the rows is -1, below 0", reason});
 }
 

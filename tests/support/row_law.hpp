@@ -179,7 +179,7 @@ inline LawCounts count_rows(SketchConfig config, const SparseRows& rows, const M
     config.seed = seed;
     MatrixSketch sketch(config, rows.d);
     add_with_deletions(sketch, rows, config.dimension);
-    return draw_rows(sketch, metric, total, {.samples = config.lanes, .threshold = threshold});
+    return draw_rows(sketch, metric, {total}, {.samples = config.lanes, .threshold = threshold});
   };
   const SparseVector norms{rows.keys, norms_of(rows, metric.matrix())};
   const auto matcher = [&](std::uint64_t seed) {

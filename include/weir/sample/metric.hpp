@@ -5,6 +5,7 @@
 #include <string>
 
 #include "weir/dense_matrix.hpp"
+#include "weir/sketch/estimate.hpp"
 
 namespace weir {
 
@@ -20,13 +21,13 @@ class Metric {
   /// finite, when G has an eigenvalue or an entry of its diagonal below -1e-9 of the largest (a row has left that had not
   /// come), or when G is not zero but so small that the inverse overflows.
   [[nodiscard]] static Metric leverage(const DenseMatrix& gram);
-  /// leverage() of an estimate of G: the mean over the R rows of the table of a sketch with N = `cells` = R B' buckets in
-  /// all (RowsSketch::gram). The inverse of an estimate is too large on average, by N / (N - r - 1) to second order in 1 / N,
+  /// leverage() of an estimate of G: the mean over the R = `rows` rows of the table of a sketch with N = `cells` = R B' buckets
+  /// in all (RowsSketch::gram). The inverse of an estimate is too large on average, by N / (N - r - 1) to second order in 1 / N,
   /// r the rank of G (exactly so for a Wishart matrix), and is divided by that. So a_i^T M a_i has no bias to this order,
   /// and the sum of the scores is rank(), not tr(M G) of the estimate. The scores that remain are off by a relative standard
   /// deviation of about sqrt(2 / (N - r)), and of sqrt(r / (N - r)) / R where single rows span directions of their own (the
-  /// identity). Throws as leverage(), and UsageError unless N > r + 1.
-  [[nodiscard]] static Metric leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells);
+  /// identity): the larger of them is relative_deviation(). Throws as leverage(), and UsageError unless N > r + 1.
+  [[nodiscard]] static Metric leverage_of_estimate(const DenseMatrix& gram, std::uint64_t cells, std::uint32_t rows);
   /// M as given, without what is rounding: eigenvalues below d * 2^-52 of the largest count as zero. They are computed after M
   /// has been scaled so that all M_jj are about 1, so that directions in small units are kept. If M is not positive
   /// semi-definite then, because its small entries are rounding errors of large ones, they are computed without the scaling.
@@ -58,6 +59,14 @@ class Metric {
   /// infinite where it overflows. Throws UsageError unless G is as large as M, and InputError when the sum is
   /// below -1e-9 of the sum of the magnitudes of its terms (a row has left that had not come).
   [[nodiscard]] double total(const DenseMatrix& gram) const;
+  /// total() of an estimate of G as leverage_of_estimate() describes it. For a fixed M the estimate of tr(M G) is the mean of R
+  /// sums over rows i, j that meet, and has a variance of at most 2 ||F^T G F||_F^2 / N: where no row is much of A the bound is
+  /// 2.7 standard errors, otherwise it is too wide. Costs O(d^2 r). Throws as total().
+  static constexpr double deviations_of_total = 2.7;
+  [[nodiscard]] Estimate total_of_estimate(const DenseMatrix& gram, std::uint64_t cells) const;
+
+  /// Relative standard deviation of a^T M a, for the metric of leverage scores that was estimated; 0 of all others.
+  [[nodiscard]] double relative_deviation() const noexcept { return relative_deviation_; }
 
  private:
   Metric(DenseMatrix matrix, DenseMatrix factor);
@@ -66,6 +75,7 @@ class Metric {
 
   DenseMatrix matrix_;
   DenseMatrix factor_;
+  double relative_deviation_ = 0;
 };
 
 /// X G X^T, symmetrised: the metric in which rows a of A1 are weighed as rows X^T a of y, G = A2^T A2 positive

@@ -25,7 +25,9 @@ struct PrecisionOptions {
 /// - fails with `heavy_tail` when Zhat > tau, Zhat the estimate of ||z||_2, z being w without its largest
 ///   ceil(1/epsilon^2) entries (or B/4 where that is less: more cannot be told apart in B buckets, and leaving them in
 ///   fails more lanes, not fewer);
-/// - draws i otherwise, with the value sqrt(u_i) w_i and the probability value^2 / Yhat^2.
+/// - draws i otherwise, with the value sqrt(u_i) w_i and the probability value^2 / Yhat^2, each with its 99% bound.
+///
+/// An estimate that lane 0 contradicts is made up by collisions, and the next largest takes its place.
 ///
 /// One draw for each of the lanes 1 .. L-1, in lane order, until `samples` of them have accepted; every lane that was
 /// tried and did not is in `failed`. P[i is drawn by a lane] = y_i^2 / (T ||y||^2) up to a factor 1 +- 1/(2T), by which
