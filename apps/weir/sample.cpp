@@ -316,7 +316,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "there is a\n"
       "    sketch; gram {buckets, exact}: rows and --method two-stage\n"
       "  seconds {ingest, merge, query}: of the slowest rank\n"
-      "  norm, norm_bound: ||y||_2, for --model rows the root of the sum of all a^T M a, without a bound\n"
+      "  norm, norm_bound: ||y||_2, for --model rows the root of the sum of all a^T M a\n"
       "  norm_p, norm_p_bound: (sum |y_i|^p)^(1/p) for p other than 2\n"
       "  norm_tensor {value, bound}: a second estimate of the norm, for --method streaming\n"
       "  exact_norm: with --exact-check, --fixed A=FILE, or --method streaming\n"

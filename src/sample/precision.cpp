@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "sample/contradiction.hpp"
 #include "sample/error_bar.hpp"
 #include "sample/power.hpp"
 #include "sample/printed_error.hpp"
@@ -38,9 +39,6 @@ double fourth_powers(std::span<const Draw> draws) {
 
 /// Candidates of a lane among which the largest that lane 0 does not contradict is taken.
 constexpr std::size_t candidates_of_lane = 4;
-/// 99% bars by which lane 0 must differ from a value before it is not believed: practically none that is there is lost.
-constexpr double bars_of_contradiction = 3;
-
 struct Maximum {
   std::uint64_t key = 0;
   double scaled = 0;  ///< 0 when there is none.
@@ -48,18 +46,13 @@ struct Maximum {
   double bar = 0;  ///< 99% bar of the value.
 };
 
-/// The largest of the hits of a lane that lane 0 does not contradict. Among many keys there are some that share most cells with the
-/// largest entry. They look as large, but have an ordinary scale, so that they would have to be far larger in lane 0.
+/// The largest of the hits of a lane that lane 0 does not contradict.
 Maximum maximum_of(const VectorSketch& sketch, std::uint32_t lane, std::span<const ScanHit> hits, double bar_of_lane,
                    double bar_of_lane_0) {
   for (const ScanHit& hit : hits) {
     const double scale = sketch.scale_of(hit.key, lane);
     const Maximum maximum{hit.key, hit.value, hit.value / scale, bar_of_lane / scale};
-    const double off = std::abs(vote_of_rows(sketch, hit.key, 0).median - maximum.value);
-    const double rounding = 0x1p-30 * std::abs(maximum.value);
-    // Where few cells hold anything the bars are those of most entries, and not of those that others collide with.
-    const double most = std::max(std::abs(maximum.value) / 2, bars_of_contradiction * (bar_of_lane_0 + maximum.bar));
-    if (off <= most + rounding) return maximum;
+    if (!is_contradicted(sketch, hit.key, maximum.value, maximum.bar, bar_of_lane_0)) return maximum;
   }
   return {};
 }
@@ -100,9 +93,8 @@ SampleResult draw_by_precision_sampling(const VectorSketch& sketch, const Precis
       result.failed.push_back({lane, FailReason::no_candidate});
       continue;
     }
-    const Maximum maximum = found[lane].empty()
-                                ? Maximum()
-                                : maximum_of(sketch, lane, found[lane], error_bar(sketch, lane), bar_of_lane_0);
+    const Maximum maximum =
+        found[lane].empty() ? Maximum() : maximum_of(sketch, lane, found[lane], error_bar(sketch, lane), bar_of_lane_0);
     if (maximum.scaled * maximum.scaled < threshold) {
       result.failed.push_back({lane, FailReason::below_threshold});
     } else if (tail_f2(sketch, lane, largest) > threshold) {

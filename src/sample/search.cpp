@@ -25,9 +25,6 @@ namespace {
 // are. The k largest of a wide lane have n g k^h ghosts; taking the largest estimate and subtracting it, again and
 // again, removes the ghosts of an item with the item.
 
-/// Candidates that a search keeps for each lane where one is wanted: room for ties.
-constexpr std::size_t kept_for_one = 16;
-
 /// Keys scored in one call of the kernel: small first, so that the thresholds have risen before many hits are written.
 constexpr std::uint64_t first_chunk = 256;
 constexpr std::uint64_t largest_chunk = std::uint64_t{1} << 16U;
@@ -236,22 +233,6 @@ LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> larg
     if (best.value == 0 || vote.supporting > best.supporting) best = {hit.key, hit.value, vote.supporting};
   }
   return best;
-}
-
-LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor) {
-  std::vector<double> floors(sketch.config().lanes, std::numeric_limits<double>::infinity());
-  floors[lane] = floor;
-  return maximum_of(sketch, search_largest(sketch, {.floors = floors, .wanted = 1, .kept = kept_for_one})[lane]);
-}
-
-std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor) {
-  const std::uint32_t lanes = sketch.config().lanes;
-  std::vector<double> floors(lanes, floor);
-  floors[0] = std::numeric_limits<double>::infinity();
-  const auto candidates = search_largest(sketch, {.floors = floors, .wanted = 1, .kept = kept_for_one});
-  std::vector<LaneMaximum> maxima;
-  for (std::uint32_t lane = 1; lane < lanes; ++lane) maxima.push_back(maximum_of(sketch, candidates[lane]));
-  return maxima;
 }
 
 void require_scaled_lane(const SketchConfig& config) {

@@ -46,10 +46,6 @@ struct LaneMaximum {
 
 /// The largest of the candidates of a lane, which are sorted; of equals, the one that more rows support.
 [[nodiscard]] LaneMaximum maximum_of(const VectorSketch& sketch, std::span<const ScanHit> largest_first);
-/// The largest estimate above `floor` of one lane; of equal ones, that which more rows support.
-[[nodiscard]] LaneMaximum maximum_of_lane(const VectorSketch& sketch, std::uint32_t lane, double floor);
-/// The largest estimates above `floor` of lanes 1 .. L-1, in this order; of equal ones, that which more rows support.
-[[nodiscard]] std::vector<LaneMaximum> maxima_of_scaled_lanes(const VectorSketch& sketch, double floor);
 
 /// Throws UsageError when the sketch has lane 0 only.
 void require_scaled_lane(const SketchConfig& config);

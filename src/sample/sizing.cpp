@@ -30,7 +30,9 @@ constexpr double precision_buckets = 6;
 
 /// Of a sketch for p < 2, for each entry of a lane through which sum |y|^p is estimated.
 constexpr std::uint64_t buckets_an_entry = 24;
-constexpr std::uint64_t most_entries_of_groups = 16;
+/// Where there are groups: each entry takes a search, and opens fewer groups the more buckets there are.
+constexpr std::uint64_t most_entries_of_groups = 3;
+constexpr std::uint64_t buckets_an_entry_of_groups = 64;
 
 void require(bool good, const std::string& message) {
   if (!good) throw UsageError(message);
@@ -137,7 +139,7 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
   if (request.p < 2 && !request.without_replacement) {
     double entries = std::ceil(1 / (request.epsilon * request.epsilon * (lanes - 1)));
     if (levels > 1) entries = std::min(entries, static_cast<double>(most_entries_of_groups));
-    normaliser = entries * static_cast<double>(buckets_an_entry);
+    normaliser = entries * static_cast<double>(levels > 1 ? buckets_an_entry_of_groups : buckets_an_entry);
   }
   const double needed = std::max({law, values, made_up, ghosts, normaliser, static_cast<double>(fewest_buckets)});
   require(needed <= 0x1p32,
