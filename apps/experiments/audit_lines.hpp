@@ -40,6 +40,8 @@ struct Part {
   std::vector<double> law = {};        ///< Of the draws, by cells; empty where there is none.
   std::optional<double> failure = {};  ///< Promised limit of the probability of fewer draws than asked for.
   double acceptance = 0;               ///< Of a lane, as promised; 0: none.
+  bool is_chosen =
+      false;  ///< Entries are chosen for being large: only their bounds are promised, and values are biased.
 };
 
 /// A line that is ready to run: run(seed) makes a state of that seed and returns what it prints, a result for each part.
@@ -53,7 +55,7 @@ struct Line {
   std::string name;
   std::function<Prepared()> prepare;  ///< Makes the data.
   double share = 1;                   ///< Draws, as a part of what is asked for; below 1 where states are costly.
-  bool is_quick = false;              ///< Also in the short form.
+  double quick_draws = 0;             ///< Draws in the short form; 0: not in it.
 };
 
 inline constexpr double epsilon_of_law = 0.1;  ///< The default of the program, as those of SizeRequest.
@@ -193,6 +195,12 @@ class Law {
 
 inline Number number_of(const Estimate& estimate, double truth) { return {estimate.value, truth, estimate.bound}; }
 
+/// The p-norm is printed where it has a finite bound.
+inline std::optional<Number> norm_p_of(const SampleResult& result, double truth) {
+  if (!result.norm_p || !std::isfinite(result.norm_p->bound)) return std::nullopt;
+  return number_of(*result.norm_p, truth);
+}
+
 /// The mass has no bound where none is computed: it is not 0 for an estimate.
 inline Number mass_of_draws(const SampleResult& result, double truth) {
   Number mass{result.mass.value, truth, result.mass.bound};
@@ -206,6 +214,13 @@ inline std::string table_of(const SketchConfig& config) { return fmt::format("{}
 inline StateResult result_of(const SampleResult& result, std::uint32_t samples, std::uint32_t lanes) {
   StateResult state{.accepted = static_cast<double>(result.draws.size()) / lanes};
   state.is_short = result.draws.size() < samples;
+  return state;
+}
+
+/// Of answers that are no draws.
+inline StateResult result_of_numbers(const std::vector<Number>& numbers) {
+  StateResult state;
+  for (const Number& number : numbers) state.drawn.push_back({.value = number});
   return state;
 }
 
@@ -233,7 +248,7 @@ inline Prepared prepare_draws(Vector vector, double p, std::uint32_t samples) {
     for (const Draw& draw : result.draws) state.drawn.push_back(law->drawn(draw, y->place(draw.index)));
     state.norm = Number{result.norm, std::sqrt(y->moment(2)), norm_of(estimate_f2(sketch)).bound};
     state.mass = mass_of_draws(result, law->mass());
-    if (result.norm_p) state.norm_p = number_of(*result.norm_p, std::pow(law->mass(), 1 / p));
+    state.norm_p = norm_p_of(result, std::pow(law->mass(), 1 / p));
     return std::vector{std::move(state)};
   };
   return {table_of(sizes),
@@ -262,7 +277,7 @@ inline Prepared prepare_distinct(Vector vector, double p, std::uint32_t samples,
     }
     state.norm = Number{result.norm, std::sqrt(y->moment(2)), norm_of(estimate_f2(sketch)).bound};
     state.mass = mass_of_draws(result, law->mass());
-    if (result.norm_p) state.norm_p = number_of(*result.norm_p, std::pow(law->mass(), 1 / p));
+    state.norm_p = norm_p_of(result, std::pow(law->mass(), 1 / p));
     std::vector<StateResult> results{std::move(state)};
     for (const double q : exponents) {
       const MomentEstimate moment = moment_through_samples(result.draws, q, p);
@@ -376,47 +391,73 @@ inline Prepared prepare_rows(const DenseMatrix& a, bool by_leverage) {
     StateResult state = result_of(answer.draws, request.samples, config.lanes - 1);
     for (const Draw& one : answer.draws.draws)
       state.drawn.push_back(law->drawn(one, static_cast<std::size_t>(one.index)));
-    state.norm = number_of(*answer.norm, std::sqrt(frobenius));
+    state.norm = Number{answer.draws.norm, std::sqrt(law->mass()), answer.draws_norm_bound};
     state.mass = mass_of_draws(answer.draws, law->mass());
-    return std::vector{std::move(state)};
+    return std::vector{std::move(state), result_of_numbers({number_of(*answer.norm, std::sqrt(frobenius))})};
   };
   return {fmt::format("{}, {}", table_of(sizes.sketch), sizes.gram.buckets),
-          {{.name = "", .law = law->cells(), .failure = request.failure, .acceptance = -std::expm1(-1.0)}},
+          {{.name = "", .law = law->cells(), .failure = request.failure, .acceptance = -std::expm1(-1.0)},
+           {.name = "norm"}},
           run};
 }
 
-/// `weir sample --model kronecker` by the method two-stage, X the identity. Queries of the same state are parts.
-inline Prepared prepare_pairs(DenseMatrix factor1, DenseMatrix factor2) {
+/// `weir sample --model kronecker` by the method two-stage, X the identity, and answers of the same state.
+inline Prepared prepare_pairs(const DenseMatrix& factor1, const DenseMatrix& factor2) {
+  constexpr std::size_t points = 8, top = 10;
   const SizeRequest request;
   const PairsConfig sizes = pairs_config(request, factor1.rows, factor2.rows);
   const KroneckerShape shape{factor1.rows, factor2.rows, factor1.columns, factor2.columns};
-  std::vector<double> y;
+  auto y = std::make_shared<std::vector<double>>();
   for (std::size_t i1 = 0; i1 < shape.n1; ++i1)
     for (std::size_t i2 = 0; i2 < shape.n2; ++i2) {
       const double* a = factor1.values.data() + i1 * shape.d1;
-      y.push_back(std::inner_product(a, a + shape.d1, factor2.values.data() + i2 * shape.d2, 0.0));
+      y->push_back(std::inner_product(a, a + shape.d1, factor2.values.data() + i2 * shape.d2, 0.0));
     }
   const auto events = std::make_shared<EventBatch>();
   for (const auto& [operand, factor] : {std::pair{Operand::A1, &factor1}, {Operand::A2, &factor2}})
     for (std::size_t i = 0; i < factor->rows; ++i)
       events->rows.push_back(operand, i, 1.0, std::span(factor->values).subspan(i * factor->columns, factor->columns));
-  const auto law = std::make_shared<const Law>(std::move(y), 2.0);
+  const auto law = std::make_shared<const Law>(*y, 2.0);
+  const auto place = [=](std::uint64_t i1, std::uint64_t i2) { return static_cast<std::size_t>(i1 * shape.n2 + i2); };
+  // Some of the largest entries, and some of the median size.
+  std::vector<std::size_t> order(y->size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return std::abs((*y)[a]) > std::abs((*y)[b]); });
+  std::vector<EntryIndex> asked;
+  for (const std::size_t first : {std::size_t{0}, order.size() / 2})
+    for (std::size_t k = first; k < first + points; ++k) asked.push_back({order[k] / shape.n2, order[k] % shape.n2});
+
   const auto run = [=](std::uint64_t seed) {
     SketchConfig config = sizes.sketch;
     config.seed = seed;
     KroneckerState kronecker(shape, config, sizes.gram);
     kronecker.add(*events);
-    const Answer answer = kronecker.answer({.draw = DrawQuestion{.samples = config.lanes}, .norm = true}, lone_party());
+    const Question question{.draw = DrawQuestion{.samples = config.lanes}, .norm = true, .top = top, .points = asked};
+    const Answer answer = kronecker.answer(question, lone_party());
     StateResult state = result_of(answer.draws, request.samples, config.lanes - 1);
-    for (const Draw& one : answer.draws.draws)
-      state.drawn.push_back(law->drawn(one, static_cast<std::size_t>(one.index * shape.n2 + *one.column)));
-    state.norm = number_of(*answer.norm, std::sqrt(law->mass()));
+    for (const Draw& one : answer.draws.draws) state.drawn.push_back(law->drawn(one, place(one.index, *one.column)));
+    state.norm = Number{answer.draws.norm, std::sqrt(law->mass()), answer.draws_norm_bound};
     state.mass = mass_of_draws(answer.draws, law->mass());
-    return std::vector{std::move(state)};
+    std::vector<StateResult> results{std::move(state)};
+    results.push_back(result_of_numbers({number_of(*answer.norm, std::sqrt(law->mass()))}));
+    StateResult& largest = results.emplace_back();
+    for (const HeavyCoordinate& heavy : *answer.top)
+      largest.drawn.push_back({.value = number_of(heavy.estimate, (*y)[place(heavy.index, *heavy.column)])});
+    for (const std::size_t first : {std::size_t{0}, points}) {
+      StateResult& entries = results.emplace_back();
+      for (std::size_t k = first; k < first + points; ++k)
+        entries.drawn.push_back(
+            {.value = number_of(answer.points[k].estimate, (*y)[place(asked[k].index, *asked[k].column)])});
+    }
+    return results;
   };
   // Lanes accept in two stages, whose number is chosen for the failures alone.
   return {fmt::format("{}, {}", table_of(sizes.sketch), sizes.gram.buckets),
-          {{.name = "", .law = law->cells(), .failure = request.failure}},
+          {{.name = "", .law = law->cells(), .failure = request.failure},
+           {.name = "norm"},
+           {.name = "top", .is_chosen = true},
+           {.name = "heavy entries"},
+           {.name = "light entries"}},
           run};
 }
 
@@ -446,7 +487,7 @@ inline Prepared prepare_query(Vector vector, bool of_draws, std::vector<double> 
     inner += value * std::abs(value);
     value = std::abs(value);
   }
-  Prepared prepared{table_of(sizes), {{.name = "norm"}, {.name = "inner"}, {.name = "top"}}, {}};
+  Prepared prepared{table_of(sizes), {{.name = "norm"}, {.name = "inner"}, {.name = "top", .is_chosen = true}}, {}};
   std::vector<std::pair<std::string, std::vector<std::uint64_t>>> groups{{"heavy", heavy}, {"light", light}};
   if (!zeros.empty()) groups.emplace_back("zero", zeros);
   for (const auto& [name, keys] : groups) prepared.parts.push_back({.name = name + " entries"});
@@ -490,147 +531,146 @@ inline Prepared prepare_query(Vector vector, bool of_draws, std::vector<double> 
 /// All lines, those of the short form among them.
 inline std::vector<Line> make_lines() {
   std::vector<Line> lines;
-  const auto with = [&](const VectorKind& kind, double p, double share, bool is_quick, std::uint32_t samples = 8) {
+  const auto with = [&](const VectorKind& kind, double p, double share, double quick = 0, std::uint32_t samples = 8) {
     std::string name = fmt::format("draws p={} {}", p, kind.name);
     if (samples != 8) name += fmt::format(", {} samples", samples);
-    lines.push_back({name, [=] { return prepare_draws(kind.make(), p, samples); }, share, is_quick});
+    lines.push_back({name, [=] { return prepare_draws(kind.make(), p, samples); }, share, quick});
   };
   constexpr std::size_t n = 65536;
-  with(flat_kind(1000), 2, 1, true);
-  with(flat_kind(n), 2, 1, true);
-  with(flat_kind(85000), 2, 1, false);
-  with(flat_kind(1000000), 2, 0.2, false);
-  with(zipf_kind(0.6, 1000), 2, 1, false);
-  with(zipf_kind(0.6, n), 2, 1, false);
-  with(zipf_kind(1, 1000), 2, 1, true);
-  with(zipf_kind(1, n), 2, 1, false);
-  with(zipf_kind(1.5, n), 2, 1, false);
-  with(zipf_kind(2, n), 2, 1, false);
-  with(heavy_kind("one heavy", 1, 1000, 2), 2, 1, true);
-  with(heavy_kind("one heavy", 1, n, 2), 2, 1, false);
-  with(heavy_kind("two tied", 2, n, 2), 2, 1, false);
-  with(geometric_kind(0.5, 1000), 2, 1, false);
-  with(geometric_kind(0.9, 1000), 2, 1, true);
-  with(strided_kind(4096), 2, 1, true);
-  with(bit_reversed_kind(16), 2, 1, false);
-  with(huge_flat_kind(1000), 2, 1, true);
-  with(huge_zipf_kind(10000), 2, 1, false);
-  with(huge_flat_kind(65536), 2, 0.5, false);
+  with(flat_kind(1000), 2, 1, 60000);
+  with(flat_kind(n), 2, 1, 3000);
+  with(flat_kind(85000), 2, 1);
+  with(flat_kind(1000000), 2, 0.2);
+  with(zipf_kind(0.6, 1000), 2, 1);
+  with(zipf_kind(0.6, n), 2, 1);
+  with(zipf_kind(1, 1000), 2, 1, 4000);
+  with(zipf_kind(1, n), 2, 1);
+  with(zipf_kind(1.5, n), 2, 1);
+  with(zipf_kind(2, n), 2, 1);
+  with(heavy_kind("one heavy", 1, 1000, 2), 2, 1, 40000);
+  with(heavy_kind("one heavy", 1, n, 2), 2, 1);
+  with(heavy_kind("two tied", 2, n, 2), 2, 1);
+  with(geometric_kind(0.5, 1000), 2, 1);
+  with(geometric_kind(0.9, 1000), 2, 1, 4000);
+  with(strided_kind(4096), 2, 1, 3000);
+  with(bit_reversed_kind(16), 2, 1);
+  with(huge_flat_kind(1000), 2, 1, 300);
+  with(huge_zipf_kind(10000), 2, 1);
+  with(huge_flat_kind(65536), 2, 0.5);
   // Many lanes.
-  with(flat_kind(1000), 2, 1, true, 100);
-  with(zipf_kind(1, n), 2, 1, false, 100);
-  with(heavy_kind("one heavy", 1, 1000, 2), 2, 1, false, 100);
+  with(flat_kind(1000), 2, 1, 7000, 100);
+  with(zipf_kind(1, n), 2, 1, 0, 100);
+  with(heavy_kind("one heavy", 1, 1000, 2), 2, 1, 0, 100);
 
   for (const double p : {1.0, 0.5}) {
-    with(flat_kind(1000), p, 1, p == 1);
-    with(flat_kind(n), p, 0.5, false);
-    with(zipf_kind(0.6, n), p, 0.5, false);
-    with(zipf_kind(1, 1000), p, 1, true);
-    with(zipf_kind(1, n), p, 0.5, false);
-    with(zipf_kind(2, n), p, 0.5, false);
-    with(heavy_kind("one heavy", 1, n, p), p, 0.5, false);
-    with(heavy_kind("two tied", 2, n, p), p, 0.5, false);
-    with(geometric_kind(0.9, 1000), p, 1, p == 1);
-    with(strided_kind(4096), p, 0.5, false);
-    with(huge_zipf_kind(10000), p, 0.2, false);
+    with(flat_kind(1000), p, 1, p == 1 ? 3000 : 0);
+    with(flat_kind(n), p, 0.5);
+    with(zipf_kind(0.6, n), p, 0.5);
+    with(zipf_kind(1, 1000), p, 1, 3000);
+    with(zipf_kind(1, n), p, 0.5);
+    with(zipf_kind(2, n), p, 0.5);
+    with(heavy_kind("one heavy", 1, n, p), p, 0.5);
+    with(heavy_kind("two tied", 2, n, p), p, 0.5);
+    with(geometric_kind(0.9, 1000), p, 1);
+    with(strided_kind(4096), p, 0.5);
+    with(huge_zipf_kind(10000), p, 0.2);
   }
-  with(flat_kind(1000), 4, 1, true);
-  with(flat_kind(n), 4, 1, false);
-  with(zipf_kind(0.6, n), 4, 1, false);
-  with(zipf_kind(1, n), 4, 1, false);
-  with(heavy_kind("one heavy", 1, n, 4), 4, 1, false);
+  with(flat_kind(1000), 4, 1, 3000);
+  with(flat_kind(n), 4, 1);
+  with(zipf_kind(0.6, n), 4, 1);
+  with(zipf_kind(1, n), 4, 1);
+  with(heavy_kind("one heavy", 1, n, 4), 4, 1);
 
   const std::vector<double> all_moments{0.5, 1, 2, 3, 4};
-  const auto distinct = [&](const VectorKind& kind, double p, std::uint32_t samples, double share, bool is_quick) {
+  const auto distinct = [&](const VectorKind& kind, double p, std::uint32_t samples, double share, double quick = 0) {
     lines.push_back(
         {fmt::format("distinct p={} {}, {} samples", p, kind.name, samples),
          [=] { return prepare_distinct(kind.make(), p, samples, samples > 8 ? all_moments : std::vector{p}); }, share,
-         is_quick});
+         quick});
   };
   for (const double p : {2.0, 1.0}) {
     for (const std::uint32_t samples : {8U, 64U}) {
       const bool few = samples == 8;
-      distinct(flat_kind(1000), p, samples, 1, few);
-      distinct(flat_kind(n), p, samples, 1, false);
-      distinct(zipf_kind(0.6, n), p, samples, 1, false);
-      distinct(zipf_kind(1, 1000), p, samples, 1, true);
-      distinct(zipf_kind(1, n), p, samples, 1, false);
-      distinct(zipf_kind(2, n), p, samples, 1, false);
-      distinct(heavy_kind("one heavy", 1, n, p), p, samples, 1, false);
-      distinct(geometric_kind(0.9, 1000), p, samples, 1, false);
-      distinct(strided_kind(4096), p, samples, 1, few && p == 2);
-      distinct(huge_zipf_kind(10000), p, samples, 1, false);
+      distinct(flat_kind(1000), p, samples, 1, few ? 20000 : 0);
+      distinct(flat_kind(n), p, samples, 1);
+      distinct(zipf_kind(0.6, n), p, samples, 1);
+      distinct(zipf_kind(1, 1000), p, samples, 1, 4000);
+      distinct(zipf_kind(1, n), p, samples, 1);
+      distinct(zipf_kind(2, n), p, samples, 1);
+      distinct(heavy_kind("one heavy", 1, n, p), p, samples, 1);
+      distinct(geometric_kind(0.9, 1000), p, samples, 1);
+      distinct(strided_kind(4096), p, samples, 1, few && p == 2 ? 3000 : 0);
+      distinct(huge_zipf_kind(10000), p, samples, 1);
     }
   }
 
-  const auto precision = [&](const VectorKind& kind, double share, bool is_quick) {
-    lines.push_back({"precision " + kind.name, [=] { return prepare_precision(kind.make()); }, share, is_quick});
+  const auto precision = [&](const VectorKind& kind, double share, double quick = 0) {
+    lines.push_back({"precision " + kind.name, [=] { return prepare_precision(kind.make()); }, share, quick});
   };
-  precision(flat_kind(1000), 0.1, false);
-  precision(zipf_kind(1, 1000), 0.1, false);
-  precision(heavy_kind("one heavy", 1, 1000, 2), 0.1, false);
-  precision(flat_kind(n), 0.01, false);
+  precision(flat_kind(1000), 0.1);
+  precision(zipf_kind(1, 1000), 0.1);
+  precision(heavy_kind("one heavy", 1, 1000, 2), 0.1);
+  precision(flat_kind(n), 0.01);
 
-  const auto rows = [&](const MatrixKind& kind, bool by_leverage, double share, bool is_quick) {
+  const auto rows = [&](const MatrixKind& kind, bool by_leverage, double share, double quick = 0) {
     lines.push_back({fmt::format("rows by {} {}", by_leverage ? "leverage" : "norm", kind.name),
-                     [=] { return prepare_rows(kind.make(), by_leverage); }, share, is_quick});
+                     [=] { return prepare_rows(kind.make(), by_leverage); }, share, quick});
   };
   const auto heavy_row = [](std::uint64_t i) { return i == 0 ? std::sqrt(2000.0) : 1.0; };
   for (const std::uint64_t d : {4U, 16U, 64U}) {
     const double share = d < 64 ? 1 : 0.3;
-    rows(normal_kind(2000, d), false, share, d == 4);
-    rows(weighted_kind("zipf 1", 2000, d, [](std::uint64_t i) { return zipf(i, 1); }), false, share, false);
-    rows(weighted_kind("one heavy", 2000, d, heavy_row), false, share, false);
-    rows(normal_kind(2000, d), true, share, d == 4);
-    rows(coherent_kind(2000, d), true, share, d == 16);
-    rows(deficient_kind(2000, d), true, share, false);
+    rows(normal_kind(2000, d), false, share, d == 4 ? 3000 : 0);
+    rows(weighted_kind("zipf 1", 2000, d, [](std::uint64_t i) { return zipf(i, 1); }), false, share);
+    rows(weighted_kind("one heavy", 2000, d, heavy_row), false, share);
+    rows(normal_kind(2000, d), true, share, d == 4 ? 3000 : 0);
+    rows(coherent_kind(2000, d), true, share, d == 16 ? 3000 : 0);
+    rows(deficient_kind(2000, d), true, share);
   }
   for (const std::uint64_t d : {512U, 2048U}) {
     const double share = d == 512 ? 0.01 : 0.001;
-    rows(normal_kind(2 * d, d), true, share, false);
-    rows(coherent_kind(2 * d, d), true, share, false);
+    rows(normal_kind(2 * d, d), true, share);
+    rows(coherent_kind(2 * d, d), true, share);
   }
 
-  const auto pairs = [&](const std::string& name, const std::function<double(std::uint64_t)>& weight, bool is_quick) {
+  const auto pairs = [&](const std::string& name, const std::function<double(std::uint64_t)>& weight,
+                         double quick = 0) {
     lines.push_back({fmt::format("pairs {} 300 x 200, d=8", name),
                      [=] {
                        DenseMatrix a2 = normal_matrix(200, 8, 2);
                        for (std::size_t k = 0; k < a2.values.size(); ++k) a2.values[k] *= weight(k / 8);
                        return prepare_pairs(weighted_kind("", 300, 8, weight).make(), std::move(a2));
                      },
-                     0.3, is_quick});
+                     0.3, quick});
   };
   pairs(
-      "normal", [](std::uint64_t) { return 1.0; }, true);
-  pairs(
-      "zipf 1", [](std::uint64_t i) { return zipf(i, 1); }, false);
-  pairs(
-      "dominant", [](std::uint64_t i) { return i == 0 ? 16.0 : 1.0; }, false);
+      "normal", [](std::uint64_t) { return 1.0; }, 3000);
+  pairs("zipf 1", [](std::uint64_t i) { return zipf(i, 1); });
+  pairs("dominant", [](std::uint64_t i) { return i == 0 ? 16.0 : 1.0; });
 
-  const auto query = [&](const VectorKind& kind, bool of_draws, double share, bool is_quick) {
+  const auto query = [&](const VectorKind& kind, bool of_draws, double share, double quick = 0) {
     lines.push_back({fmt::format("query{} {}", of_draws ? " of a sample" : "", kind.name),
-                     [=] { return prepare_query(kind.make(), of_draws, {}); }, share, is_quick});
+                     [=] { return prepare_query(kind.make(), of_draws, {}); }, share, quick});
   };
   for (const bool of_draws : {false, true}) {
-    query(flat_kind(n), of_draws, 0.1, false);
-    query(zipf_kind(0.6, n), of_draws, 0.1, false);
-    query(zipf_kind(1, 1000), of_draws, 0.3, true);
-    query(zipf_kind(1, n), of_draws, 0.1, false);
-    query(zipf_kind(2, n), of_draws, 0.1, false);
-    query(heavy_kind("one heavy", 1, n, 2), of_draws, 0.1, false);
-    query(geometric_kind(0.5, 1000), of_draws, 0.3, false);
-    query(strided_kind(4096), of_draws, 0.3, !of_draws);
-    query(huge_zipf_kind(10000), of_draws, 0.1, false);
+    query(flat_kind(n), of_draws, 0.1);
+    query(zipf_kind(0.6, n), of_draws, 0.1);
+    query(zipf_kind(1, 1000), of_draws, 0.3, 2500);
+    query(zipf_kind(1, n), of_draws, 0.1);
+    query(zipf_kind(2, n), of_draws, 0.1);
+    query(heavy_kind("one heavy", 1, n, 2), of_draws, 0.1);
+    query(geometric_kind(0.5, 1000), of_draws, 0.3);
+    query(strided_kind(4096), of_draws, 0.3, of_draws ? 0 : 2500);
+    query(huge_zipf_kind(10000), of_draws, 0.1);
   }
-  const auto moments = [&](const VectorKind& kind, double share, bool is_quick) {
+  const auto moments = [&](const VectorKind& kind, double share, double quick = 0) {
     lines.push_back({fmt::format("moments {}", kind.name),
-                     [=] { return prepare_query(kind.make(), false, all_moments); }, share, is_quick});
+                     [=] { return prepare_query(kind.make(), false, all_moments); }, share, quick});
   };
-  moments(flat_kind(10000), 0.1, false);
-  moments(zipf_kind(0.6, 10000), 0.1, false);
-  moments(zipf_kind(1, 10000), 0.1, false);
-  moments(zipf_kind(2, 10000), 0.1, false);
-  moments(heavy_kind("one heavy", 1, 10000, 2), 0.1, false);
+  moments(flat_kind(10000), 0.1);
+  moments(zipf_kind(0.6, 10000), 0.1);
+  moments(zipf_kind(1, 10000), 0.1);
+  moments(zipf_kind(2, 10000), 0.1);
+  moments(heavy_kind("one heavy", 1, 10000, 2), 0.1);
   return lines;
 }
 
