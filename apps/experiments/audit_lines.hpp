@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -151,20 +152,25 @@ inline VectorKind bit_reversed_kind(unsigned bits) {
                 [=](std::uint64_t t) { return reversed(t, bits); });
           }};
 }
-/// `count` entries in n = 2^40.
-inline VectorKind huge_kind(const std::string& shape, std::size_t count,
+/// `count` entries in n = 2^bits.
+inline VectorKind huge_kind(const std::string& shape, std::size_t count, unsigned bits,
                             const std::function<double(std::size_t)>& value) {
-  const std::string name = fmt::format("{}, {} of n=2^40", shape, count);
+  const std::string name = fmt::format("{}, {} of n=2^{}", shape, count, bits);
+  // A key that is taken is hashed again.
   return {name, [=] {
-            return make_sparse(name, std::uint64_t{1} << 40U, count, value,
-                               [](std::uint64_t t) { return finalise(t + 1) >> 24U; });
+            std::unordered_set<std::uint64_t> taken;
+            return make_sparse(name, std::uint64_t{1} << bits, count, value, [&](std::uint64_t t) {
+              std::uint64_t key = finalise(t + 1) >> (64 - bits);
+              while (!taken.insert(key).second) key = finalise(key) >> (64 - bits);
+              return key;
+            });
           }};
 }
-inline VectorKind huge_flat_kind(std::size_t count) {
-  return huge_kind("flat", count, [](std::size_t) { return 1.0; });
+inline VectorKind huge_flat_kind(std::size_t count, unsigned bits) {
+  return huge_kind("flat", count, bits, [](std::size_t) { return 1.0; });
 }
-inline VectorKind huge_zipf_kind(std::size_t count) {
-  return huge_kind("zipf 1", count, [](std::size_t t) { return zipf(t, 1); });
+inline VectorKind huge_zipf_kind(std::size_t count, unsigned bits) {
+  return huge_kind("zipf 1", count, bits, [](std::size_t t) { return zipf(t, 1); });
 }
 
 /// The law |y_i|^p of known values, by their places.
@@ -554,9 +560,11 @@ inline std::vector<Line> make_lines() {
   with(geometric_kind(0.9, 1000), 2, 1, 4000);
   with(strided_kind(4096), 2, 1, 3000);
   with(bit_reversed_kind(16), 2, 1);
-  with(huge_flat_kind(1000), 2, 1, 300);
-  with(huge_zipf_kind(10000), 2, 1);
-  with(huge_flat_kind(65536), 2, 0.5);
+  with(huge_flat_kind(1000, 40), 2, 1, 300);
+  with(huge_zipf_kind(10000, 20), 2, 0.1);
+  with(huge_zipf_kind(10000, 30), 2, 0.5);
+  with(huge_zipf_kind(10000, 40), 2, 1);
+  with(huge_flat_kind(65536, 40), 2, 0.5);
   // Many lanes.
   with(flat_kind(1000), 2, 1, 7000, 100);
   with(zipf_kind(1, n), 2, 1, 0, 100);
@@ -573,7 +581,9 @@ inline std::vector<Line> make_lines() {
     with(heavy_kind("two tied", 2, n, p), p, 0.5);
     with(geometric_kind(0.9, 1000), p, 1);
     with(strided_kind(4096), p, 0.5);
-    with(huge_zipf_kind(10000), p, 0.2);
+    with(huge_zipf_kind(10000, 20), p, 0.05);
+    with(huge_zipf_kind(10000, 30), p, 0.1);
+    with(huge_zipf_kind(10000, 40), p, 0.2);
   }
   with(flat_kind(1000), 4, 1, 3000);
   with(flat_kind(n), 4, 1);
@@ -600,7 +610,7 @@ inline std::vector<Line> make_lines() {
       distinct(heavy_kind("one heavy", 1, n, p), p, samples, 1);
       distinct(geometric_kind(0.9, 1000), p, samples, 1);
       distinct(strided_kind(4096), p, samples, 1, few && p == 2 ? 3000 : 0);
-      distinct(huge_zipf_kind(10000), p, samples, 1);
+      distinct(huge_zipf_kind(10000, 40), p, samples, 1);
     }
   }
 
@@ -660,7 +670,7 @@ inline std::vector<Line> make_lines() {
     query(heavy_kind("one heavy", 1, n, 2), of_draws, 0.1);
     query(geometric_kind(0.5, 1000), of_draws, 0.3);
     query(strided_kind(4096), of_draws, 0.3, of_draws ? 0 : 2500);
-    query(huge_zipf_kind(10000), of_draws, 0.1);
+    query(huge_zipf_kind(10000, 40), of_draws, 0.1);
   }
   const auto moments = [&](const VectorKind& kind, double share, double quick = 0) {
     lines.push_back({fmt::format("moments {}", kind.name),
