@@ -572,7 +572,7 @@ inline std::vector<Line> make_lines() {
 
   for (const double p : {1.0, 0.5}) {
     with(flat_kind(1000), p, 1, p == 1 ? 3000 : 0);
-    with(flat_kind(n), p, 0.5, p == 1 ? 500 : 0);
+    with(flat_kind(n), p, 0.5, p == 1 ? 300 : 0);
     with(zipf_kind(0.6, n), p, 0.5);
     with(zipf_kind(1, 1000), p, 1, 3000);
     with(zipf_kind(1, n), p, 0.5);
@@ -582,7 +582,7 @@ inline std::vector<Line> make_lines() {
     with(geometric_kind(0.9, 1000), p, 1);
     with(strided_kind(4096), p, 0.5);
     with(huge_zipf_kind(10000, 20), p, 0.05);
-    with(huge_zipf_kind(10000, 30), p, 0.1, p == 1 ? 300 : 0);
+    with(huge_zipf_kind(10000, 30), p, 0.1, p == 1 ? 100 : 0);
     with(huge_zipf_kind(10000, 40), p, 0.2);
   }
   with(flat_kind(1000), 4, 1, 3000);
