@@ -303,6 +303,14 @@ Row row_of(const std::string& name, const std::string& table, const Part& part, 
   return row;
 }
 
+std::regex regex_of(const std::string& pattern) {
+  try {
+    return std::regex(pattern);
+  } catch (const std::regex_error&) {
+    throw UsageError(fmt::format("'{}' is not a regular expression", pattern));
+  }
+}
+
 Json json_of(const FalseDraw& found) {
   const Drawn& drawn = found.drawn;
   return {{"seed", found.seed},
@@ -344,13 +352,7 @@ int main(int argc, char** argv) {
   bool kept = true;
   const int code = run_program(app, argc, argv, [&] {
     json_file.require_creatable();
-    std::regex lines_regex, except_regex;
-    try {
-      lines_regex = std::regex(lines_pattern);
-      except_regex = std::regex(except_pattern);
-    } catch (const std::regex_error&) {
-      throw UsageError(fmt::format("'{}' or '{}' is not a regular expression", lines_pattern, except_pattern));
-    }
+    const std::regex lines_regex = regex_of(lines_pattern), except_regex = regex_of(except_pattern);
     std::vector<Line> lines = make_lines();
     std::erase_if(lines, [&](const Line& line) {
       return (options.quick && line.quick_draws == 0) || !std::regex_search(line.name, lines_regex);
