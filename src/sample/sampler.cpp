@@ -70,6 +70,7 @@ SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, con
     }
     const double square = std::max(0.0, draw.value);
     if (draw.value_bound) draw.value_bound = bound_of_root(square, *draw.value_bound);
+    if (draw.deviation) draw.deviation = square > 0 ? *draw.deviation / (2 * std::sqrt(square)) : 0.0;
     draw.value = std::copysign(std::sqrt(square), y.point(draw.index).value);
   }
   // The sum of the fourth powers is F2 of the squares.
