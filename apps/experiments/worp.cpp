@@ -85,7 +85,6 @@ SampleResult with_exact_values(SampleResult result, const std::vector<double>& y
     draw.value = y[draw.index];
     draw.value_bound = 0;
   }
-  if (result.next) result.next->value = y[result.next->index];
   fail_draws_of_zeros(result);
   follow_exact_values(result, p, p);
   return result;
