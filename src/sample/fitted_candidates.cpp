@@ -75,10 +75,10 @@ bool FittedCandidates::is_shadow(const Candidate& candidate) {
   });
 }
 
-double FittedCandidates::error_of_f2() {
+ErrorOfF2 FittedCandidates::error_of_f2() {
   const SketchConfig& config = sketch_.config();
   std::vector<double> rows = row_sums({});
-  if (show_no_collision(rows)) return 0;
+  if (show_no_collision(rows)) return {};
   std::vector<std::pair<double, std::uint64_t>> entries;
   for (const auto& [key, share] : large_shares_) entries.emplace_back(-share, key);
   std::ranges::sort(entries);
@@ -91,8 +91,11 @@ double FittedCandidates::error_of_f2() {
   }
   rows = row_sums(keys);
   const double rest = median_of(rows) / f2_;
-  return std::sqrt(relative_variance_of_median(config.rows) * 2 * (2 * large + rest) * rest /
-                   static_cast<double>(config.buckets));
+  const auto buckets = static_cast<double>(config.buckets);
+  const double variance = relative_variance_of_median(config.rows) * 2 * (2 * large + rest) * rest / buckets;
+  // The median of one row is its mean.
+  const double below_mean = config.rows > 2 ? 2 * rest * rest / buckets / 3 : 0.0;
+  return {.relative = std::sqrt(variance), .bias_of_inverse = variance + below_mean};
 }
 
 std::uint32_t FittedCandidates::shared_rows(std::uint64_t a, std::uint64_t b) {

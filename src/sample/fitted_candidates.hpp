@@ -25,6 +25,12 @@ struct Candidate {
   [[nodiscard]] double value() const noexcept { return entry.value * (1 - 3 * relative_variance); }
 };
 
+/// Of the estimate of F2, a median over the rows of a table.
+struct ErrorOfF2 {
+  double relative = 0;         ///< Relative standard error.
+  double bias_of_inverse = 0;  ///< E[F2 / estimate] - 1.
+};
+
 /// Standard errors of the fit of a winner that hold its error with probability 0.99, with the bias of a winner.
 inline constexpr double errors_of_value = 3;
 /// Lane medians down to this part of the threshold may belong to entries that pass the test.
@@ -42,11 +48,12 @@ class FittedCandidates {
   /// group should come one after the other, as fits are kept for one group.
   [[nodiscard]] Candidate winner(std::span<const ScanHit> hits);
 
-  /// Relative standard error of F2, a median of rows. A row has the variance 2 (F2^2 - F4) / B, F4 the sum of y_i^4: an
+  /// A row has the variance 2 (F2^2 - F4) / B, F4 the sum of y_i^4: an
   /// entry adds what it has with others. Of the largest, so few that two of them seldom meet, only what they have with the
   /// rest counts, as a median does not feel what happens in one row of five. They are taken from the fits, the rest from
-  /// the cells without them.
-  [[nodiscard]] double error_of_f2();
+  /// the cells without them. What the entries of the rest have with each other has the law of chi-squared about, so that its
+  /// median is less than its mean by a third of its variance, 2 rest^2 / B; what the large ones have with others is symmetric.
+  [[nodiscard]] ErrorOfF2 error_of_f2();
 
  private:
   [[nodiscard]] Candidate candidate(const ScanHit& hit);

@@ -14,15 +14,16 @@ namespace weir {
 
 namespace {
 
-Draw draw_of(const Candidate& winner, std::uint32_t lane, double f2, double error_of_f2) {
+Draw draw_of(const Candidate& winner, std::uint32_t lane, double f2, const ErrorOfF2& error_of_f2) {
   Draw draw;
   draw.lane = lane;
   draw.index = winner.key;
   draw.value = winner.value();
-  draw.probability = std::min(1.0, share_of_moment(draw.value, 2, f2) * (1 - winner.relative_variance));
+  draw.probability = std::min(
+      1.0, share_of_moment(draw.value, 2, f2) * (1 - winner.relative_variance) / (1 + error_of_f2.bias_of_inverse));
   draw.value_bound = errors_of_value * winner.entry.standard_error;
   const double of_value = *draw.value_bound / std::abs(draw.value);
-  const double bound = draw.probability * std::hypot((2 + of_value) * of_value, errors_of_f2 * error_of_f2);
+  const double bound = draw.probability * std::hypot((2 + of_value) * of_value, errors_of_f2 * error_of_f2.relative);
   draw.probability_bound = std::min(bound, std::max(draw.probability, 1 - draw.probability));
   return draw;
 }
@@ -47,8 +48,8 @@ SampleResult draw_by_joint_fit(const VectorSketch& sketch, const DrawOptions& op
   FittedCandidates candidates(sketch, f2);
   std::vector<Candidate> winners;
   for (std::uint32_t lane = 1; lane < config.lanes; ++lane) winners.push_back(candidates.winner(found[lane]));
-  const double error = candidates.error_of_f2();
-  result.mass = {f2, errors_of_f2 * error * f2};
+  const ErrorOfF2 error = candidates.error_of_f2();
+  result.mass = {f2, errors_of_f2 * error.relative * f2};
   for (std::uint32_t lane = 1; lane < config.lanes && result.draws.size() < options.samples; ++lane) {
     const Candidate& winner = winners[lane - 1];
     if (winner.score == 0) {

@@ -16,18 +16,27 @@ namespace weir {
   return *draw.inclusion;
 }
 
+/// Standard deviation of the value; where only its bound is known, that of a normal error with this 99% bound.
+[[nodiscard]] inline double deviation_of(const Draw& draw) {
+  const double bound = draw.value_bound.value_or(0);
+  return draw.deviation && bound > 0 ? *draw.deviation : bound / deviations_of_bar;
+}
+
 /// The estimate of sum |y|^q from entries drawn by |y|^p, with its errors: see moment_through_samples().
 class HorvitzThompsonSum {
  public:
   HorvitzThompsonSum(double q, double p) : q_(q), p_(p) {}
 
   /// An entry that was drawn with probability `inclusion` = 1 - exp(-x) and has the value `value` up to `bar`, its 99% bar.
-  void add(double value, double inclusion, double bar) {
+  void add(double value, double inclusion, double bar) { add(value, inclusion, bar, bar / deviations_of_bar); }
+  /// The same where the standard deviation of the value is known besides.
+  void add(double value, double inclusion, double bar, double standard_deviation) {
     const double magnitude = std::abs(value);
     if (magnitude == 0) return;
     const double term = std::pow(magnitude, q_) / inclusion;
     const double deviation = bar / deviations_of_bar / magnitude;
-    const double square = std::min(largest_relative_square, deviation * deviation);
+    const double relative = standard_deviation / magnitude;
+    const double square = std::min(largest_relative_square, relative * relative);
     // eta is the derivative of ln(term) by ln(value), and g the second derivative of the term, relative to it.
     const double x = -std::log1p(-inclusion);
     const bool is_certain = !(x < 50);
@@ -41,6 +50,7 @@ class HorvitzThompsonSum {
     sum_ += term * (1 - correction);
     sampling_ += (1 - inclusion) * term * term;
     random_ += (1 - inclusion) * term;
+    corrected_ += std::abs(correction * term);
     noise_ += std::pow(eta * deviation * term, 2) + std::pow(0.5 * correction * term, 2);
   }
 
@@ -57,7 +67,8 @@ class HorvitzThompsonSum {
       const double low = gamma_quantile(terms, -deviations_of_bar);
       deviations = low > 0 ? std::min(10.0, std::sqrt(terms) * (1 / low - 1)) : 10.0;
     }
-    return std::hypot(deviations * std::sqrt(sampling_), deviations_of_bar * std::sqrt(noise_));
+    // What a correction leaves behind has the same sign in all terms.
+    return std::hypot(deviations * std::sqrt(sampling_), deviations_of_bar * std::sqrt(noise_), corrected_);
   }
 
  private:
@@ -67,6 +78,7 @@ class HorvitzThompsonSum {
   double sampling_ = 0;
   double random_ = 0;
   double noise_ = 0;
+  double corrected_ = 0;
 };
 
 }  // namespace weir

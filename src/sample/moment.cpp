@@ -55,7 +55,7 @@ MomentEstimate moment_through_samples(std::span<const Draw> draws, double q, dou
   double clearest = infinity;
   for (const Draw& draw : draws) {
     const double inclusion = inclusion_of(draw);
-    sum.add(draw.value, inclusion, draw.value_bound.value_or(0));
+    sum.add(draw.value, inclusion, draw.value_bound.value_or(0), deviation_of(draw));
     if (inclusion < 0.9 && draw.value != 0) random_terms.push_back(std::pow(std::abs(draw.value), q) / inclusion);
     const double x = -std::log1p(-inclusion);
     if (x > 0 && x < 30 && std::abs(std::log(x)) < clearest) {

@@ -30,7 +30,10 @@ Normaliser normaliser_of(const HorvitzThompsonSum& sum, double lanes) {
   const double square = relative * relative;
   // Nearly a Gamma variable of 1 / square degrees. Its inverse is too large by 1 + square on average, and what is made of it
   // falls short of the truth by most where the estimate is far too large.
-  const double bound = square > 0 ? gamma_quantile(1 / square, deviations_of_bar) * (1 + square) - 1 : 0;
+  const double above = square > 0 ? gamma_quantile(1 / square, deviations_of_bar) * (1 + square) - 1 : 0;
+  // Where it is too small, few entries that are seldom drawn may be missing.
+  const double below = sum.bound() / (sum.value() + sum.bound());
+  const double bound = std::max(above, below);
   return {.inverse = lanes / sum.value() / (1 + square), .bound = bound};
 }
 
@@ -50,7 +53,7 @@ Estimate norm_of_moment(const HorvitzThompsonSum& sum, double lanes, double p) {
 
 void set_probability(Draw& draw, double p, const Normaliser& normaliser) {
   const double bar = draw.value_bound.value_or(0);
-  const double square = relative_square(draw.value, bar);
+  const double square = relative_square(draw.value, deviations_of_bar * deviation_of(draw));
   const double share = power_of_magnitude(draw.value, p) * (1 - 0.5 * p * (p - 1) * square) * normaliser.inverse;
   draw.probability = std::min(1.0, share);
   const double of_value = draw.value == 0 ? 1 : std::pow(1 + bar / std::abs(draw.value), p) - 1;

@@ -15,8 +15,6 @@ namespace weir {
 
 namespace {
 
-/// Magnitudes below this share of the largest are rounding, not coordinates.
-constexpr double relative_zero = 0x1p-34;
 /// Lanes whose groups a search in lane 0 opens: enough that a group that is invisible in one shows in another.
 constexpr std::size_t lanes_that_open_groups = 8;
 /// Searches of what is left of a lane, at most: one is enough unless the table is far too small.
@@ -45,10 +43,16 @@ std::vector<Recovered> Pursuit::run(std::size_t count) {
   if (lane_ == 0 && residual_.config().levels > 1) {
     std::fill_n(floors.begin(), std::min<std::size_t>(floors.size(), lanes_that_open_groups), 0.0);
   }
+  // Where every key is scored, lane 0 is scored with them.
+  if (lane_ != 0 && residual_.config().levels == 1) floors[0] = 0;
   const Search search{.floors = floors, .wanted = count, .kept = 4 * count + 64};
   bool demanding = true;
   for (int round = 0; round < most_rounds && found_.size() < target; ++round) {
-    const std::vector<ScanHit> candidates = std::move(search_largest(residual_, search)[lane_]);
+    const auto hits = search_largest(residual_, search);
+    const std::vector<ScanHit>& candidates = hits[lane_];
+    for (const ScanHit& hit : hits[lane_]) candidates_.push_back(hit.key);
+    if (lane_ != 0)
+      for (const ScanHit& hit : hits[0]) candidates_.push_back(hit.key);
     // Below the smallest of a full list there may be others, crowded out by ghosts that the next search no longer
     // sees.
     const bool full = candidates.size() >= search.kept;

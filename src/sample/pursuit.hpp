@@ -5,12 +5,16 @@
 #include <span>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "sample/search.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 
 namespace weir {
+
+/// Magnitudes below this share of the largest are rounding, not coordinates.
+inline constexpr double relative_zero = 0x1p-34;
 
 /// A coordinate of the scaled vector of a lane, recovered.
 struct Recovered {
@@ -26,7 +30,10 @@ class Pursuit {
   /// The `count` largest coordinates and some more, fewer when there are fewer, largest first. To be called once.
   [[nodiscard]] std::vector<Recovered> run(std::size_t count);
   /// What is left: the sketch without all that was found.
-  [[nodiscard]] const VectorSketch& residual() const noexcept { return residual_; }
+  [[nodiscard]] const VectorSketch& residual() const& noexcept { return residual_; }
+  /// Keys of entries that are large in the lane, and those of lane 0 where that costs nothing: all that run() looked at.
+  [[nodiscard]] const std::vector<std::uint64_t>& candidates() const noexcept { return candidates_; }
+  [[nodiscard]] VectorSketch residual() && noexcept { return std::move(residual_); }
 
  private:
   struct Estimated;
@@ -42,6 +49,7 @@ class Pursuit {
   VectorSketch residual_;
   std::uint32_t lane_;
   std::vector<Recovered> found_;
+  std::vector<std::uint64_t> candidates_;
   std::unordered_map<std::uint64_t, std::size_t> places_;  ///< Of the keys in found_.
   double largest_ = 0;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "sample/below_two.hpp"
 #include "sample/fitted_draws.hpp"
@@ -63,6 +64,9 @@ SampleResult draw_with_replacement(const VectorSketch& sketch, const DrawOptions
 
 SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, const VectorSketch& y) {
   draws.norm = std::sqrt(y.f2().value);
+  // A light entry is seen in the lane that draws it, and not in lane 0.
+  std::optional<JointFit> fit;
+  if (has_joint_fit(y.config())) fit.emplace(y);
   for (Draw& draw : draws.draws) {
     if (is_surely_negative(squares, draw)) {
       throw InputError(fmt::format("the square of y[{}] is estimated as {:.6g}, below 0: {}", draw.index, draw.value,
@@ -70,7 +74,12 @@ SampleResult draws_of_roots(SampleResult draws, const VectorSketch& squares, con
     }
     const double square = std::max(0.0, draw.value);
     if (draw.value_bound) draw.value_bound = bound_of_root(square, *draw.value_bound);
-    draw.value = std::copysign(std::sqrt(square), y.point(draw.index).value);
+    if (draw.deviation) draw.deviation = square > 0 ? *draw.deviation / (2 * std::sqrt(square)) : 0.0;
+    const FittedEntry root = fit ? (*fit)(draw.index, draw.lane) : FittedEntry{y.point(draw.index).value};
+    draw.value = std::copysign(std::sqrt(square), root.value);
+    // Where the sign is not known the truth may be on the other side of 0.
+    if (draw.value_bound && std::abs(root.value) < fit_errors_of_point * root.standard_error)
+      draw.value_bound = *draw.value_bound + 2 * std::abs(draw.value);
   }
   // The sum of the fourth powers is F2 of the squares.
   const Estimate fourth = squares.f2();

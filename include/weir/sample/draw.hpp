@@ -22,6 +22,7 @@ struct Draw {
   /// Without replacement only: probability of being among the draws, given the threshold.
   std::optional<double> inclusion;
   double scale = 0;                          ///< Without replacement only: the factor of the entry in its lane.
+  std::optional<double> deviation = {};      ///< Without replacement only: standard deviation of the value, if known.
   std::optional<std::uint64_t> column = {};  ///< i2, where y is a matrix.
   std::vector<double> row = {};              ///< Where rows are drawn: the entries of the row.
 };
@@ -51,6 +52,10 @@ struct SampleResult {
   bool zero_vector = false;  ///< y is exactly zero: nothing can be drawn.
   std::vector<Draw> draws;   ///< At most the number asked for.
   std::vector<FailedLane> failed;
+  /// Without replacement: the scaled magnitude of the entry after the last draw, as estimated: the draws have passed it. 0 where
+  /// all entries were drawn.
+  double threshold = 0;
+  double threshold_noise = 0;  ///< Standard deviation of the noise of scaled magnitudes near the threshold.
   /// Without replacement: the entry that comes after the last draw, whose scaled magnitude is the threshold of the
   /// inclusions. None where all entries were drawn.
   std::optional<Draw> next = {};

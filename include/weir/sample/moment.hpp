@@ -26,8 +26,9 @@ struct MomentEstimate {
 /// variance of the sampling. With one sample the variance is infinite: ask for two at least.
 ///
 /// A value that is off by a relative standard deviation r (value_bound / 2.576) moves its term by eta r,
-/// eta = q - p x / (e^x - 1), x = -ln(1 - pi), and the variance has (eta r t)^2 for it. The bias of second order in r, of
-/// the noise and of what is drawn because of it, is taken off.
+/// eta = q - p x / (e^x - 1), x = -ln(1 - pi), and the variance has (eta r t)^2 for it. The bias of second order in
+/// deviation / value, of the noise and of what is drawn because of it, is taken off. The bound includes the sum of what has
+/// been taken off, as what is left of such a bias has the same sign in all terms.
 ///
 /// The bound is not a multiple of the standard error alone. The random part of a sum that few terms carry has the quantiles
 /// of a Gamma variable with as many degrees as terms, effectively. For q > p an entry that was not drawn may outweigh many

@@ -50,18 +50,21 @@ struct DrawOptions {
 /// used.
 ///
 /// The largest estimate is subtracted from a copy of the sketch before the next one is taken, so that no item is hidden
-/// by, or made up from, the collisions of larger ones. What lane 0 then contradicts is left out. Values and
-/// probabilities
+/// by, or made up from, the collisions of larger ones. What lane 0 then contradicts is left out. Values come from lane 0 and
+/// lane 1 together, weighted by what noise they hold at the scale of the entry. Values and probabilities
 /// have 99% bounds, and the bias of second order that they have because of being drawn is taken off; for p < 2
 /// `norm_p` is
-/// (sum |y|^p)^(1/p). Throws UsageError when the sketch has no scaled lane or not the
+/// (sum |y|^p)^(1/p). Bounds are for tables of the size that sizing.hpp suggests: with B less than 5 times the draws too many
+/// values miss them (4% at 2.5 times). Throws UsageError when the sketch has no scaled lane or not the
 /// exponential law, or when min(samples, n) is not below the number of buckets; InputError as draw_with_replacement().
 [[nodiscard]] SampleResult draw_without_replacement(const VectorSketch& sketch, const DrawOptions& options);
 
-/// Works out once more what follows from the values of draws without replacement by |y_i|^p, after they and that of
-/// result.next have become exact: which of them is the threshold, inclusions, and for p < 2 the p-norm and
-/// probabilities.
-/// `scale_power` is the p of the sketch, which is p / 2 where rows are lifted. Values are not zero.
+/// Works out once more what follows from the values of draws without replacement by |y_i|^p, after they have become exact:
+/// inclusions, and for p < 2 the p-norm and probabilities. The draws are those whose scaled estimates have passed
+/// result.threshold. So with an exact value an inclusion is P[s |y| + e > threshold], s the random scale and e the noise of
+/// estimates, which is taken as normal of standard deviation result.threshold_noise: exact values alone would pass another
+/// threshold than the draws did, and sums would come out too small. `scale_power` is the p of the sketch, which is p / 2 where
+/// rows are lifted. Values are not zero.
 void follow_exact_values(SampleResult& result, double p, double scale_power);
 
 /// Turns draws from `squares`, the sketch of z with z_i = y_i^2, into draws with the law |y_i|^4. Values become
@@ -77,7 +80,7 @@ void follow_exact_values(SampleResult& result, double p, double scale_power);
 
 /// ||y||_2^2 as VectorSketch::f2(), with a bound that holds with probability 0.99 and is not far from the least
 /// that does:
-/// a row of the table is nearly normal with variance 2 F2^2 / B, and the median of R of them has pi / 2R of that; 2.7
+/// a row of the table is nearly normal with variance 2 F2^2 / B, and the median of R of them has pi / 2R of that; 3
 /// standard errors, as sums of squares in few buckets are skewed. Where a few entries hold most of F2 the variance is
 /// smaller, and the bound too wide. It is 0 where 5 rows or more agree, as nothing collides then.
 [[nodiscard]] Estimate estimate_f2(const VectorSketch& sketch);
