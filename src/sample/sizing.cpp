@@ -140,6 +140,9 @@ std::uint64_t suggest_buckets(const SamplingRequest& request, std::uint32_t leve
     double entries = std::ceil(1 / (request.epsilon * request.epsilon * (lanes - 1)));
     if (levels > 1) entries = std::min(entries, static_cast<double>(most_entries_of_groups));
     normaliser = entries * static_cast<double>(levels > 1 ? buckets_an_entry_of_groups : buckets_an_entry);
+    // Of n keys 5 (k / B)^4 / 8 are in 4 of 5 cells with one of the k largest, their signs with them. Lane 0 contradicts most, and
+    // 0.3 of them in a lane are allowed. With groups each entry is taken out before the next is looked for.
+    if (levels == 1) normaliser = std::max(normaliser, (entries + 1) * std::pow(5.0 / 8 / 0.3 * n, 0.25));
   }
   const double needed = std::max({law, values, made_up, ghosts, normaliser, static_cast<double>(fewest_buckets)});
   require(needed <= 0x1p32,

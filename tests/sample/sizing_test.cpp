@@ -59,6 +59,24 @@ TEST(Sizing, Levels) {
   EXPECT_EQ(suggest_levels(std::uint64_t{1} << 63U), 3U);
 }
 
+/// For p < 2 a sum is made of k = 5 entries of each of 23 lanes (epsilon 0.1), 24 buckets each: 128. Of n keys 5 (6 / B)^4 / 8 look
+/// like one of them, at most 0.3: so from n = 2 * 10^5 on it is 256, as 6 (2.08 n)^(1/4) is 128 there. With groups k is 3, of 64 each.
+TEST(Sizing, BucketsForSumsOfPowersBelowTwo) {
+  for (const double p : {1.0, 0.5}) {
+    const auto config_of = [p](std::uint64_t n, double epsilon = 0.1) {
+      return suggest_config({.dimension = n, .epsilon = epsilon, .p = p});
+    };
+    EXPECT_EQ(config_of(1000).buckets, 128U);
+    EXPECT_EQ(entries_of_lane(config_of(1000)), 5U);
+    EXPECT_EQ(config_of(65536).buckets, 128U);
+    EXPECT_EQ(config_of(1U << 20U).buckets, 256U);
+    EXPECT_EQ(config_of(1U << 30U).buckets, 256U);
+    EXPECT_EQ(entries_of_lane(config_of(1U << 30U)), 3U);
+    // 1 / (0.01^2 * 23) = 435 entries of 24 buckets.
+    EXPECT_EQ(config_of(65536, 0.01).buckets, 16384U);
+  }
+}
+
 TEST(Sizing, BucketsGrowWithEveryDemand) {
   for (const std::uint64_t dimension :
        {std::uint64_t{1}, std::uint64_t{1000}, std::uint64_t{1} << 30U, std::uint64_t{1} << 63U}) {
