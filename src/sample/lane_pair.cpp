@@ -73,7 +73,7 @@ std::ptrdiff_t rank_of_bar(std::size_t count, std::uint32_t rows) {
 }  // namespace
 
 LanePair::LanePair(const VectorSketch& residual, std::uint32_t lane, std::span<const FoundEntry> found)
-    : lane_(lane), rows_(residual.config().rows) {
+    : rows_(residual.config().rows) {
   const std::size_t lanes = residual.config().lanes;
   const auto cells = residual.items();
   const std::size_t count = cells.size() / lanes;

@@ -55,7 +55,6 @@ class LanePair {
   [[nodiscard]] double variance(double scale) const noexcept;
   [[nodiscard]] Spread measure(double scale) const;
 
-  std::uint32_t lane_;
   std::uint32_t rows_;
   double occupied_ = 0;           ///< Share of the cells that something found is in.
   std::vector<double> unscaled_;  ///< Cells of lane 0 that no found entry is in, some of them.
