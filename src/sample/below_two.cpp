@@ -1,10 +1,13 @@
 #include "sample/below_two.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "sample/contradiction.hpp"
@@ -47,19 +50,6 @@ class Acceptance {
   double lanes_ = 0;
 };
 
-/// The candidates of a lane that enough rows of the table support and lane 0 does not contradict, largest first.
-std::vector<ScanHit> believed(const VectorSketch& sketch, std::span<const ScanHit> candidates, double bar_of_lane,
-                              double bar_of_lane_0) {
-  const std::uint32_t required = rows_required(sketch.config().rows);
-  std::vector<ScanHit> kept;
-  for (const ScanHit& hit : candidates) {
-    if (vote_of_rows(sketch, hit.key, hit.lane).supporting < required) continue;
-    const double scale = sketch.scale_of(hit.key, hit.lane);
-    if (!is_contradicted(sketch, hit.key, hit.value / scale, bar_of_lane / scale, bar_of_lane_0)) kept.push_back(hit);
-  }
-  return kept;
-}
-
 /// Candidates to be kept of a lane, so that the `wanted` largest entries are among them. Keys that share 3 of 5 rows with some
 /// of them, or a majority h of R, look as large if their signs agree: C(R, h) (wanted / B)^h of all keys, times 1/2 or less. They
 /// may be more than the entries themselves.
@@ -78,60 +68,129 @@ struct LargestEntries {
   std::vector<double> bars;                   ///< [lane]: 99% bars of the scaled values.
 };
 
-/// The entries of all lanes by one search. It must look at all keys.
-LargestEntries search_entries(const VectorSketch& sketch, std::span<const double> floors, std::size_t wanted) {
-  const auto candidates =
-      search_largest(sketch, {.floors = floors, .wanted = wanted, .kept = kept_of_lane(sketch.config(), wanted)});
-  const double bar_of_lane_0 = error_bar(sketch, 0);
-  LargestEntries result{.of_lane = {{}}, .bars = {bar_of_lane_0}};
-  for (std::uint32_t lane = 1; lane < sketch.config().lanes; ++lane) {
-    result.bars.push_back(error_bar(sketch, lane));
-    result.of_lane.push_back(believed(sketch, candidates[lane], result.bars.back(), bar_of_lane_0));
+/// A key that a lane may hold, with what its cells show.
+struct Candidate {
+  std::uint64_t key = 0;
+  RowVote vote;
+  /// Whether its cells look as if they held it: the sum of their squares would fall to half, or further, if its median were
+  /// taken out of them. Those of a key that shares 3 of 5 cells with a large entry do not.
+  bool is_plain = false;
+
+  [[nodiscard]] double size() const noexcept { return std::abs(vote.median); }
+  bool operator<(const Candidate& other) const noexcept { return size() < other.size(); }
+};
+
+Candidate candidate_of(const VectorSketch& sketch, std::uint64_t key, std::uint32_t lane) {
+  std::array<double, 15> storage{};  // the most rows that a configuration may have
+  const std::span<double> rows = std::span(storage).first(sketch.config().rows);
+  sketch.row_estimates(key, lane, rows);
+  const RowVote vote = vote_of(rows);
+  double before = 0, after = 0;
+  for (const double row : rows) {
+    before += row * row;
+    after += (row - vote.median) * (row - vote.median);
   }
-  return result;
+  return {key, vote, after <= before / 2};
 }
 
-/// The entries of all lanes where there are groups: the largest of each, one after the other, each taken out of its lane before
-/// the next is looked for. For a search for several opens most groups: the largest entry of a lane is about as large as all
-/// others together, and in 3 rows of the table, or fewer, too many groups share its cells. `wanted` searches.
-LargestEntries pursue_entries(const VectorSketch& sketch, std::span<const double> floors, std::size_t wanted) {
-  const SketchConfig& config = sketch.config();
-  VectorSketch residual = sketch;
-  const SketchOperator phi(config);
-  PhiColumns columns(config);
-  const auto subtract = [&](const ScanHit& hit) {
-    phi.locate_all(std::span(&hit.key, 1), columns);
+/// Takes the largest entries of lanes out of a sketch, one after the other.
+class PursuitOfLanes {
+ public:
+  explicit PursuitOfLanes(const VectorSketch& sketch)
+      : sketch_(sketch),
+        residual_(sketch),
+        phi_(sketch.config()),
+        columns_(sketch.config()),
+        bar_of_lane_0_(error_bar(sketch, 0)) {}
+
+  /// What is left of the sketch.
+  [[nodiscard]] const VectorSketch& residual() const noexcept { return residual_; }
+  [[nodiscard]] double bar_of_lane_0() const noexcept { return bar_of_lane_0_; }
+
+  /// Takes the `wanted` largest of the candidates of one lane out, of those that enough rows of the table support and that lane
+  /// 0 does not contradict. A candidate that may share its cells with a larger entry waits until the others have been taken.
+  /// Then it may turn out to be nothing, or to be more than some of them, so that more than `wanted` are taken. Appends them to
+  /// `found`.
+  void take(std::uint32_t lane, std::span<const ScanHit> candidates, std::size_t wanted, std::vector<ScanHit>& found) {
+    const double bar = error_bar(residual_, lane);
+    std::vector<Candidate> heap, waiting;
+    for (const ScanHit& hit : candidates) heap.push_back(candidate_of(residual_, hit.key, lane));
+    std::make_heap(heap.begin(), heap.end());
+    double smallest = 0;
+    const auto try_largest = [&](bool may_wait) {
+      std::pop_heap(heap.begin(), heap.end());
+      // Its cells may have held an entry that has been taken since.
+      const Candidate best = candidate_of(residual_, heap.back().key, lane);
+      heap.pop_back();
+      if (!heap.empty() && best < heap.front()) {
+        heap.push_back(best);
+        std::push_heap(heap.begin(), heap.end());
+      } else if (may_wait && !best.is_plain) {
+        waiting.push_back(best);
+      } else if (is_believed(best, lane, bar)) {
+        found.push_back({.key = best.key, .lane = lane, .value = best.vote.median});
+        subtract(found.back());
+        smallest = best.size();
+        return true;
+      }
+      return false;
+    };
+    for (std::size_t taken = 0; taken < wanted && !heap.empty();) taken += try_largest(true);
+    const double floor = heap.empty() ? 0 : smallest;
+    heap = std::move(waiting);
+    std::make_heap(heap.begin(), heap.end());
+    while (!heap.empty() && heap.front().size() > floor) try_largest(false);
+  }
+
+ private:
+  [[nodiscard]] bool is_believed(const Candidate& candidate, std::uint32_t lane, double bar) const {
+    if (candidate.vote.supporting < rows_required(sketch_.config().rows)) return false;
+    const double scale = sketch_.scale_of(candidate.key, lane);
+    return !is_contradicted(sketch_, candidate.key, candidate.vote.median / scale, bar / scale, bar_of_lane_0_);
+  }
+
+  void subtract(const ScanHit& hit) {
+    const SketchConfig& config = sketch_.config();
+    phi_.locate_all(std::span(&hit.key, 1), columns_);
     for (std::uint32_t level = 0; level < config.levels; ++level) {
       for (std::uint32_t row = 0; row < config.rows_at(level); ++row) {
-        const std::uint64_t cell = columns.cells[(config.rows_below(level) + row) * PhiColumns::capacity];
-        residual.table()[cell + hit.lane] -= columns.signs[row * PhiColumns::capacity] * hit.value;
+        const std::uint64_t cell = columns_.cells[(config.rows_below(level) + row) * PhiColumns::capacity];
+        residual_.table()[cell + hit.lane] -= columns_.signs[row * PhiColumns::capacity] * hit.value;
       }
     }
-  };
-  const double bar_of_lane_0 = error_bar(sketch, 0);
-  LargestEntries result{.of_lane = std::vector<std::vector<ScanHit>>(config.lanes), .bars = {bar_of_lane_0}};
-  for (std::size_t round = 0; round < wanted; ++round) {
-    constexpr std::size_t kept = 16;
-    const auto candidates = search_largest(residual, {.floors = floors, .wanted = 1, .kept = kept});
-    for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
-      for (const ScanHit& hit : candidates[lane]) {
-        if (vote_of_rows(residual, hit.key, lane).supporting < rows_required(config.rows)) continue;
-        const double scale = sketch.scale_of(hit.key, lane);
-        if (is_contradicted(sketch, hit.key, hit.value / scale, error_bar(residual, lane) / scale, bar_of_lane_0))
-          continue;
-        result.of_lane[lane].push_back(hit);
-        subtract(hit);
-        break;
-      }
-    }
+  }
+
+  const VectorSketch& sketch_;
+  VectorSketch residual_;
+  SketchOperator phi_;
+  PhiColumns columns_;
+  double bar_of_lane_0_;
+};
+
+/// The `wanted` largest entries of each scaled lane. With one level one search finds the candidates of all. With groups there
+/// is a search for each: one for several opens most groups, as the largest entry of a lane is about as large as all others
+/// together, and in 3 rows of the table, or fewer, too many groups share its cells.
+LargestEntries largest_entries(const VectorSketch& sketch, std::span<const double> floors, std::size_t wanted) {
+  const SketchConfig& config = sketch.config();
+  constexpr std::size_t kept_of_search = 16;
+  const bool has_groups = config.levels > 1;
+  const std::size_t at_once = has_groups ? 1 : wanted;
+  const std::size_t kept = has_groups ? kept_of_search : kept_of_lane(config, wanted);
+  PursuitOfLanes pursuit(sketch);
+  LargestEntries result{.of_lane = std::vector<std::vector<ScanHit>>(config.lanes), .bars = {pursuit.bar_of_lane_0()}};
+  for (std::size_t taken = 0; taken < wanted; taken += at_once) {
+    const auto candidates = search_largest(pursuit.residual(), {.floors = floors, .wanted = at_once, .kept = kept});
+    for (std::uint32_t lane = 1; lane < config.lanes; ++lane)
+      pursuit.take(lane, candidates[lane], at_once, result.of_lane[lane]);
   }
   for (std::uint32_t lane = 1; lane < config.lanes; ++lane) {
     auto& found = result.of_lane[lane];
     result.bars.push_back(
-        error_bar(residual, lane, static_cast<double>(found.size()) / static_cast<double>(config.buckets)));
+        error_bar(pursuit.residual(), lane, static_cast<double>(found.size()) / static_cast<double>(config.buckets)));
     // What is left of an entry in its cells is its error, now that the others have gone.
-    for (ScanHit& hit : found) hit.value += vote_of_rows(residual, hit.key, lane).median;
+    for (ScanHit& hit : found) hit.value += vote_of_rows(pursuit.residual(), hit.key, lane).median;
     std::ranges::stable_sort(found, std::greater(), [](const ScanHit& hit) { return std::abs(hit.value); });
+    if (found.size() > wanted) found.resize(wanted);
   }
   return result;
 }
@@ -144,8 +203,7 @@ void draw_below_two(const VectorSketch& sketch, const DrawOptions& options, Samp
   const std::size_t entries = entries_of_lane(config);
   std::vector<double> floors(config.lanes, 0.0);
   floors[0] = std::numeric_limits<double>::infinity();
-  const LargestEntries largest =
-      config.levels == 1 ? search_entries(sketch, floors, entries + 1) : pursue_entries(sketch, floors, entries + 1);
+  const LargestEntries largest = largest_entries(sketch, floors, entries + 1);
 
   std::vector<LaneMaximum> maxima;
   std::vector<double> seconds;  // the threshold that the winner of a lane has passed

@@ -214,13 +214,17 @@ std::vector<std::vector<ScanHit>> search_largest(const VectorSketch& sketch, con
   return Searcher(sketch, search).run();
 }
 
+RowVote vote_of(std::span<double> rows) noexcept {
+  RowVote vote{.median = median_of(rows), .supporting = 0};
+  for (const double row : rows) vote.supporting += row * vote.median > 0 && std::abs(row) >= std::abs(vote.median) / 3;
+  return vote;
+}
+
 RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_t lane) {
   std::array<double, 15> storage{};  // the most rows that a configuration may have
   const std::span<double> rows = std::span(storage).first(sketch.config().rows);
   sketch.row_estimates(key, lane, rows);
-  RowVote vote{.median = median_of(rows), .supporting = 0};
-  for (const double row : rows) vote.supporting += row * vote.median > 0 && std::abs(row) >= std::abs(vote.median) / 3;
-  return vote;
+  return vote_of(rows);
 }
 
 std::uint32_t rows_required(std::uint32_t rows) noexcept { return std::min(rows, (rows + 3) / 2); }

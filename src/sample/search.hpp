@@ -31,6 +31,8 @@ struct RowVote {
   double median = 0;
   std::uint32_t supporting = 0;
 };
+/// From the estimates of the rows, whose order changes.
+[[nodiscard]] RowVote vote_of(std::span<double> rows) noexcept;
 [[nodiscard]] RowVote vote_of_rows(const VectorSketch& sketch, std::uint64_t key, std::uint32_t lane);
 
 /// Rows that must support a draw: one more than the majority that a median is, where there are rows to spare. Noise and
