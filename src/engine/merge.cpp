@@ -47,14 +47,15 @@ void merge(const mpi::Communicator& communicator, State& state) {
   for (const StateArray& array : state.arrays()) {
     switch (array.layout->gathering) {
       case Gathering::on_first:
-        communicator.reduce_sum(array.numbers);
-        if (!root) std::ranges::fill(array.numbers, 0.0);
+        array.numbers.visit([&](auto numbers) { communicator.reduce_sum(numbers); });
+        if (!root) std::ranges::fill(array.numbers.bytes(), std::byte{0});
         break;
       case Gathering::by_share: {
-        const std::span<double> own = communicator.reduce_scatter_sum(array.numbers, array.layout->row_length);
-        const auto first = static_cast<std::size_t>(own.data() - array.numbers.data());
-        std::ranges::fill(array.numbers.first(first), 0.0);
-        std::ranges::fill(array.numbers.subspan(first + own.size()), 0.0);
+        const std::span<double> numbers = array.numbers.doubles();
+        const std::span<double> own = communicator.reduce_scatter_sum(numbers, array.layout->row_length);
+        const auto first = static_cast<std::size_t>(own.data() - numbers.data());
+        std::ranges::fill(numbers.first(first), 0.0);
+        std::ranges::fill(numbers.subspan(first + own.size()), 0.0);
         break;
       }
       case Gathering::in_slices:

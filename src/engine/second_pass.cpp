@@ -48,7 +48,8 @@ std::optional<DenseMatrix> held_operand(const State& state, Operand operand, con
     if (layout.operand != operand || layout.is_count || layout.gathering != Gathering::everywhere ||
         layout.size != shape.rows * shape.columns)
       continue;
-    return DenseMatrix{shape.rows, shape.columns, {array.numbers.begin(), array.numbers.end()}};
+    const std::span<double> numbers = array.numbers.doubles();
+    return DenseMatrix{shape.rows, shape.columns, {numbers.begin(), numbers.end()}};
   }
   return std::nullopt;
 }
@@ -105,9 +106,9 @@ void require_same_stream(Session& session, const Sources& sources) {
     const std::vector<StateArray> had = state.arrays(), has = sketched.arrays();
     for (std::size_t k = 0; k < had.size(); ++k) {
       double largest = 0, difference = 0;
-      for (std::size_t t = 0; t < had[k].numbers.size(); ++t) {
-        largest = std::max(largest, std::abs(had[k].numbers[t]));
-        difference = std::max(difference, std::abs(had[k].numbers[t] - has[k].numbers[t]));
+      for (std::size_t t = 0; t < had[k].numbers.doubles().size(); ++t) {
+        largest = std::max(largest, std::abs(had[k].numbers.doubles()[t]));
+        difference = std::max(difference, std::abs(had[k].numbers.doubles()[t] - has[k].numbers.doubles()[t]));
       }
       if (difference > 1e-9 * largest)
         throw InputError(

@@ -31,6 +31,12 @@ bool is_cut(const State& state) {
   });
 }
 
+/// The numbers of the array called `name`, which `state` has.
+Numbers array_of(const State& state, std::string_view name) {
+  const std::vector<StateArray> arrays = state.arrays();
+  return std::ranges::find(arrays, name, [](const StateArray& array) { return array.layout->name; })->numbers;
+}
+
 /// Copies the arrays that `start`, whole on the root, has in common with `state`, to the ranks that hold them. Those of
 /// operands that `sources` gave are compared instead: throws InputError on all ranks when they differ.
 void distribute(const mpi::Communicator& communicator, const std::optional<State>& start, OperandSet given,
@@ -42,33 +48,35 @@ void distribute(const mpi::Communicator& communicator, const std::optional<State
   for (const StateArray& array : state.arrays()) {
     const auto found = std::ranges::find(layout, array.layout->name, &ArrayLayout::name);
     if (found == layout.end()) continue;
-    const std::span<const double> whole = root ? start->array(array.layout->name) : std::span<double>();
-    std::vector<double> held;  // of an operand that is given once more
+    const std::span<const std::byte> whole =
+        root ? array_of(*start, array.layout->name).bytes() : std::span<std::byte>();
+    std::vector<std::byte> held;  // of an operand that is given once more
     const bool compare = given.contains(array.layout->operand);
-    if (compare) held.resize(array.numbers.size());
-    const std::span<double> target = compare ? std::span(held) : array.numbers;
+    if (compare) held.resize(array.numbers.bytes().size());
+    const std::span<std::byte> target = compare ? std::span(held) : array.numbers.bytes();
     switch (array.layout->gathering) {
       case Gathering::on_first:
       case Gathering::by_share:
         std::ranges::copy(whole, target.begin());
         break;
       case Gathering::everywhere: {
-        std::vector<double> numbers(whole.begin(), whole.end());
-        communicator.broadcast(numbers);
-        std::ranges::copy(numbers, target.begin());
+        std::vector<std::byte> bytes(whole.begin(), whole.end());
+        communicator.broadcast(bytes);
+        std::ranges::copy(bytes, target.begin());
         break;
       }
       case Gathering::in_slices: {
         std::size_t done = 0;
-        communicator.scatter_in_order(target, [&](std::span<double> piece) {
-          std::ranges::copy(whole.subspan(done, piece.size()), piece.begin());
-          done += piece.size();
+        const std::span doubles(reinterpret_cast<double*>(target.data()), target.size() / sizeof(double));
+        communicator.scatter_in_order(doubles, [&](std::span<double> piece) {
+          std::ranges::copy(whole.subspan(done, piece.size_bytes()), std::as_writable_bytes(piece).begin());
+          done += piece.size_bytes();
         });
         break;
       }
     }
     together(communicator, [&](mpi::FailureSignal&) {
-      if (compare && !std::ranges::equal(held, array.numbers))
+      if (compare && !std::ranges::equal(held, array.numbers.bytes()))
         throw InputError(
             fmt::format("--fixed {0}=FILE: not the {0} that the saved state holds", to_string(array.layout->operand)));
     });
@@ -173,9 +181,10 @@ void Session::Implementation::make_states(Options& options) {
   if (!goes_on_as_it_is) return;
   for (const StateArray& array : state->arrays()) {
     if (array.layout->gathering != Gathering::everywhere) continue;
-    std::vector<double> numbers(array.numbers.begin(), array.numbers.end());
-    communicator.broadcast(numbers);
-    std::ranges::copy(numbers, array.numbers.begin());
+    const std::span<std::byte> target = array.numbers.bytes();
+    std::vector<std::byte> bytes(target.begin(), target.end());
+    communicator.broadcast(bytes);
+    std::ranges::copy(bytes, target.begin());
   }
 }
 
@@ -338,10 +347,11 @@ void Session::save(const std::string& path) {
   bool others_know = false;
   if (root) {
     const ArrayPieces pieces = [&](std::size_t array, const auto& take) {
-      if (!is_in_slices(array)) return take(arrays[array].numbers);
+      if (!is_in_slices(array)) return take(arrays[array].numbers.bytes());
       std::ignore = communicator.broadcast(std::uint64_t{array});
       others_know = true;  // of what goes wrong in the transfer
-      communicator.gather_in_order(arrays[array].numbers, take);
+      communicator.gather_in_order(arrays[array].numbers.doubles(),
+                                   [&](std::span<const double> piece) { take(std::as_bytes(piece)); });
       others_know = false;
     };
     try {
@@ -353,7 +363,7 @@ void Session::save(const std::string& path) {
   } else {
     try {
       for (std::uint64_t array; (array = communicator.broadcast(finished)) != finished;)
-        communicator.gather_in_order(arrays[array].numbers, {});
+        communicator.gather_in_order(arrays[array].numbers.doubles(), {});
     } catch (const Error&) {
       // The root tells what it was.
     }

@@ -84,8 +84,7 @@ void write_payload(const State& state, const ArrayPieces& pieces, const WriteNex
   }
   const std::vector<std::byte> other = state.kept().other_part();
   archive(static_cast<std::uint64_t>(other.size()));
-  for (std::size_t k = 0; k < state.layout().size(); ++k)
-    pieces(k, [&](std::span<const double> piece) { write(std::as_bytes(piece)); });
+  for (std::size_t k = 0; k < state.layout().size(); ++k) pieces(k, write);
   if (!other.empty()) write(other);
 }
 
@@ -110,7 +109,7 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
   require_construction(fingerprint, problem, name);
   if (arrays != expected.size())
     throw InputError(fmt::format("{}: expected {} arrays for its problem, found {}", name, expected.size(), arrays));
-  std::uint64_t numbers = 0;
+  std::uint64_t numbers = 0, bytes = 0;
   for (const ArrayLayout& layout : expected) {
     const std::string array = read_text(archive, longest_name, "the name of an array", name);
     const std::string operand = read_text(archive, longest_name, "the name of an operand", name);
@@ -120,15 +119,17 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
       throw InputError(fmt::format("{}: expected the array '{}' of {} with {} numbers, found {} of {} with {}", name,
                                    layout.name, to_string(layout.operand), layout.size, quoted_excerpt(array),
                                    quoted_excerpt(operand), size));
-    numbers = size > UINT64_MAX / sizeof(double) - numbers ? UINT64_MAX / sizeof(double) : numbers + size;
+    const std::uint64_t each = layout.is_single ? sizeof(float) : sizeof(double);
+    bytes = size > (UINT64_MAX - bytes) / each ? UINT64_MAX : bytes + size * each;
+    numbers += size;
   }
   archive(other_size);
-  if (buffer.remaining() < other_size || buffer.remaining() - other_size != numbers * sizeof(double))
+  if (buffer.remaining() < other_size || buffer.remaining() - other_size != bytes)
     throw InputError(fmt::format("{}: expected {} numbers and {} bytes more, found {} bytes", name, numbers, other_size,
                                  buffer.remaining()));
   State state = state_for(problem, name);
   for (const StateArray& array : state.arrays())
-    archive(cereal::binary_data(array.numbers.data(), array.numbers.size_bytes()));
+    archive(cereal::binary_data(array.numbers.bytes().data(), array.numbers.bytes().size()));
   if (other_size > 0) {
     std::vector<std::byte> other(static_cast<std::size_t>(other_size));
     archive(cereal::binary_data(other.data(), other.size()));
@@ -234,11 +235,19 @@ std::pair<std::uint64_t, std::uint64_t> measure_payload(const State& state, cons
   Checksum checksum;
   std::uint64_t length = 0;
   const ArrayPieces checked = [&](std::size_t array, const auto& take) {
-    pieces(array, [&](std::span<const double> piece) {
-      const auto bad = std::ranges::find_if(piece, [](double number) { return !std::isfinite(number); });
-      if (bad != piece.end())
-        throw InputError(
-            fmt::format("{}: expected finite numbers, found {} among '{}'", name, *bad, state.layout()[array].name));
+    const ArrayLayout& layout = state.layout()[array];
+    const auto require_finite = [&]<class Number>(std::span<const std::byte> piece, const Number*) {
+      const std::span numbers(reinterpret_cast<const Number*>(piece.data()), piece.size() / sizeof(Number));
+      const auto bad = std::ranges::find_if(numbers, [](Number number) { return !std::isfinite(number); });
+      if (bad != numbers.end())
+        throw InputError(fmt::format("{}: expected finite numbers, found {} among '{}'", name, *bad, layout.name));
+    };
+    pieces(array, [&](std::span<const std::byte> piece) {
+      if (layout.is_single) {
+        require_finite(piece, static_cast<const float*>(nullptr));
+      } else {
+        require_finite(piece, static_cast<const double*>(nullptr));
+      }
       take(piece);
     });
   };
@@ -281,7 +290,7 @@ void require_finite(const State& state, const std::string& name) {
                                  bad->second, bad->first));
   for (const StateArray& array : state.arrays())
     if (array.layout->is_count)
-      for (const double count : array.numbers)
+      for (const double count : array.numbers.doubles())
         if (count < 0 || count != std::trunc(count))
           throw InputError(fmt::format("{}: expected a whole number of {}, found {}", name, array.layout->name, count));
 }
@@ -289,7 +298,7 @@ void require_finite(const State& state, const std::string& name) {
 }  // namespace state_format
 
 ArrayPieces pieces_of(const State& state) {
-  return [arrays = state.arrays()](std::size_t array, const auto& take) { take(arrays[array].numbers); };
+  return [arrays = state.arrays()](std::size_t array, const auto& take) { take(arrays[array].numbers.bytes()); };
 }
 
 std::vector<std::byte> serialise(const State& state) {

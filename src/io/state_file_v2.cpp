@@ -246,7 +246,7 @@ State read_payload_v2(const ReadAt& read, std::uint32_t kind, std::uint64_t leng
           fmt::format("{}: expected 1 in the place of x, which was fixed and is multiplied into the rows", name));
   }
   State state = state_for(problem, name);
-  for (const StateArray& array : state.arrays()) read_array(archive, array.numbers);
+  for (const StateArray& array : state.arrays()) read_array(archive, array.numbers.doubles());
   state.updates = preamble.updates;
   state.ranks = preamble.ranks;
   return state;

@@ -29,15 +29,18 @@ void in_pieces(std::size_t total, std::size_t piece, Transfer transfer) {
 }
 
 /// Sums `values` on the rank `root`.
-void reduce_into(int root, int rank, std::span<double> values, MPI_Comm handle) {
+template <class Number>
+void reduce_into(int root, int rank, std::span<Number> values, MPI_Comm handle) {
+  static_assert(std::is_same_v<Number, double> || std::is_same_v<Number, float>);
+  const MPI_Datatype type = std::is_same_v<Number, double> ? MPI_DOUBLE : MPI_FLOAT;
   // MPICH 4.0.2 crashes in an MPI_Reduce with MPI_IN_PLACE to a rank other than 0, so those ranks sum into a buffer.
   const bool buffered = rank == root && root != 0;
-  std::vector<double> sums(buffered ? std::min(values.size(), piece_doubles) : 0);
+  std::vector<Number> sums(buffered ? std::min(values.size(), piece_doubles) : 0);
   in_pieces(values.size(), piece_doubles, [&](std::size_t first, int count) {
-    double* chunk = values.data() + first;
+    Number* chunk = values.data() + first;
     const bool in_place = rank == root && !buffered;
-    double* target = in_place ? chunk : buffered ? sums.data() : nullptr;
-    check(MPI_Reduce(in_place ? MPI_IN_PLACE : chunk, target, count, MPI_DOUBLE, MPI_SUM, root, handle), "MPI_Reduce");
+    Number* target = in_place ? chunk : buffered ? sums.data() : nullptr;
+    check(MPI_Reduce(in_place ? MPI_IN_PLACE : chunk, target, count, type, MPI_SUM, root, handle), "MPI_Reduce");
     if (buffered) std::copy_n(sums.data(), count, chunk);
   });
 }
@@ -177,6 +180,11 @@ void Communicator::require_equal_lengths(std::size_t length) const {
 }
 
 void Communicator::reduce_sum(std::span<double> values) const {
+  require_equal_lengths(values.size());
+  reduce_into(0, rank_, values, handle_);
+}
+
+void Communicator::reduce_sum(std::span<float> values) const {
   require_equal_lengths(values.size());
   reduce_into(0, rank_, values, handle_);
 }

@@ -94,8 +94,8 @@ std::vector<ArrayLayout> DenseVectorState::layout(std::uint64_t n, std::uint64_t
   return layout;
 }
 
-std::vector<std::span<double>> DenseVectorState::arrays() {
-  std::vector<std::span<double>> arrays{y_.table()};
+std::vector<Numbers> DenseVectorState::arrays() {
+  std::vector<Numbers> arrays{y_.table()};
   if (is_product_) arrays.push_back(updates_.x());
   return arrays;
 }
@@ -260,7 +260,7 @@ std::vector<ArrayLayout> DenseKroneckerState::layout(const KroneckerShape& shape
           {.name = "A2", .operand = Operand::A2, .size = size_of(shape.n2, shape.d2)}};
 }
 
-std::vector<std::span<double>> DenseKroneckerState::arrays() {
+std::vector<Numbers> DenseKroneckerState::arrays() {
   return {std::span(&operands_.x_events, 1), operands_.x, operands_.factors[0].table(), operands_.factors[1].table()};
 }
 

@@ -69,7 +69,7 @@ std::vector<ArrayLayout> ProductState::layout(const SketchConfig& config, std::u
            .whole_rows_only = degree == 2 ? "a state for the law |y_i|^4" : ""}};
 }
 
-std::vector<std::span<double>> ProductState::arrays() {
+std::vector<Numbers> ProductState::arrays() {
   product_.reset();
   return {operands_.x, operands_.a.table()};
 }

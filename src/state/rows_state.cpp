@@ -35,7 +35,7 @@ void add_layout(Operand operand, const SketchConfig& config, std::uint64_t d, co
   if (gram.exact) layout.push_back({.name = "Gram matrix of " + name, .operand = operand, .size = d * d});
 }
 
-void add_arrays(RowsSketch& a, std::vector<std::span<double>>& arrays) {
+void add_arrays(RowsSketch& a, std::vector<Numbers>& arrays) {
   arrays.push_back(a.draws.table());
   arrays.push_back(a.wide.table());
   if (!a.exact_gram.empty()) arrays.push_back(a.exact_gram);
@@ -71,8 +71,8 @@ std::vector<ArrayLayout> RowsState::layout(const SketchConfig& config, std::uint
   return layout;
 }
 
-std::vector<std::span<double>> RowsState::arrays() {
-  std::vector<std::span<double>> arrays;
+std::vector<Numbers> RowsState::arrays() {
+  std::vector<Numbers> arrays;
   add_arrays(a_, arrays);
   return arrays;
 }
@@ -127,8 +127,8 @@ std::vector<ArrayLayout> KroneckerState::layout(const KroneckerShape& shape, con
   return layout;
 }
 
-std::vector<std::span<double>> KroneckerState::arrays() {
-  std::vector<std::span<double>> arrays{std::span(&operands_.x_events, 1), operands_.x};
+std::vector<Numbers> KroneckerState::arrays() {
+  std::vector<Numbers> arrays{std::span(&operands_.x_events, 1), operands_.x};
   add_arrays(operands_.a1, arrays);
   add_arrays(operands_.a2, arrays);
   return arrays;

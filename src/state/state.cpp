@@ -33,12 +33,12 @@ void Kept::merge_other_part(std::span<const std::byte> bytes) {
 
 State::State(Problem problem, std::vector<ArrayLayout> layout, std::unique_ptr<Kept> kept, Party party)
     : problem_(std::move(problem)), layout_(std::move(layout)), kept_(std::move(kept)), party_(party) {
-  const std::vector<std::span<double>> numbers = kept_->arrays();
+  const std::vector<Numbers> numbers = kept_->arrays();
   if (numbers.size() != layout_.size())
     throw std::logic_error(
         fmt::format("a state of {} has {} arrays and declares {}", kept_->holds(), numbers.size(), layout_.size()));
   for (std::size_t k = 0; k < numbers.size(); ++k)
-    if (numbers[k].size() != share_of(layout_[k], party_).count)
+    if (numbers[k].size() != share_of(layout_[k], party_).count || numbers[k].is_single() != layout_[k].is_single)
       throw std::logic_error(fmt::format("'{}' of a state of {} has {} numbers and declares {}", layout_[k].name,
                                          kept_->holds(), numbers[k].size(), share_of(layout_[k], party_).count));
 }
@@ -64,7 +64,7 @@ State State::as_part(Party party) && {
 }
 
 std::vector<StateArray> State::arrays() const {
-  const std::vector<std::span<double>> numbers = kept_->arrays();
+  const std::vector<Numbers> numbers = kept_->arrays();
   std::vector<StateArray> arrays;
   for (std::size_t k = 0; k < numbers.size(); ++k) arrays.push_back({&layout_[k], numbers[k]});
   return arrays;
@@ -72,7 +72,7 @@ std::vector<StateArray> State::arrays() const {
 
 std::span<double> State::array(std::string_view name) const {
   for (const StateArray& array : arrays())
-    if (array.layout->name == name) return array.numbers;
+    if (array.layout->name == name) return array.numbers.doubles();
   throw UsageError(fmt::format("a state of {} has no array '{}'", kept_->holds(), name));
 }
 
@@ -85,9 +85,10 @@ void State::add(const State& other, double coefficient) {
   for (std::size_t k = 0; k < sums.size(); ++k) {
     if (is_fixed(layout_[k])) continue;
     const double factor = layout_[k].is_count ? 1 : coefficient;
-    const std::span<double> sum = sums[k].numbers;
-    const double* const from = more[k].numbers.data();
-    for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += factor * from[t];
+    sums[k].numbers.visit([&]<class Number>(std::span<Number> sum) {
+      const auto* const from = reinterpret_cast<const Number*>(more[k].numbers.bytes().data());
+      for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += static_cast<Number>(factor * from[t]);
+    });
   }
   kept_->merge_other_part(other.kept_->other_part());
   updates += other.updates;
@@ -99,13 +100,15 @@ void State::scale(double coefficient) {
     throw InputError(problem);
   for (const StateArray& array : arrays()) {
     if (is_fixed(*array.layout) || array.layout->is_count) continue;
-    for (double& number : array.numbers) number *= coefficient;
+    array.numbers.visit([&]<class Number>(std::span<Number> numbers) {
+      for (Number& number : numbers) number = static_cast<Number>(number * coefficient);
+    });
   }
 }
 
 void State::clear() {
   for (const StateArray& array : arrays())
-    if (!is_fixed(*array.layout)) std::ranges::fill(array.numbers, 0.0);
+    if (!is_fixed(*array.layout)) std::ranges::fill(array.numbers.bytes(), std::byte{0});
   kept_->clear_other_part();
   updates = 0;
   ranks = 1;
@@ -114,9 +117,10 @@ void State::clear() {
 bool State::has_exact_sums() const {
   constexpr double limit = 0x1p37, steps = 0x1p16;  // 53 bits in all
   return std::ranges::all_of(arrays(), [&](const StateArray& array) {
-    return is_fixed(*array.layout) || std::ranges::all_of(array.numbers, [](double number) {
-             return std::abs(number) < limit && number * steps == std::trunc(number * steps);
-           });
+    if (is_fixed(*array.layout)) return true;
+    return !array.numbers.is_single() && std::ranges::all_of(array.numbers.doubles(), [](double number) {
+      return std::abs(number) < limit && number * steps == std::trunc(number * steps);
+    });
   });
 }
 
@@ -144,7 +148,8 @@ ArrayShare share_of(const ArrayLayout& layout, Party party) noexcept {
 std::uint64_t doubles_of(const std::vector<ArrayLayout>& layout, Party party) noexcept {
   std::uint64_t sum = 0;
   for (const ArrayLayout& array : layout) {
-    const std::uint64_t more = share_of(array, party).count;
+    const std::uint64_t numbers = share_of(array, party).count;
+    const std::uint64_t more = array.is_single ? numbers / 2 + numbers % 2 : numbers;
     if (more > std::numeric_limits<std::uint64_t>::max() - sum) return std::numeric_limits<std::uint64_t>::max();
     sum += more;
   }
@@ -167,8 +172,8 @@ std::string describe_difference(const State& a, const State& b) {
     const ArrayLayout& layout = *x[k].layout;
     if (!a.is_fixed(layout)) continue;
     // Of counts of events it matters only whether there were any.
-    const bool same = layout.is_count ? (x[k].numbers[0] > 0) == (y[k].numbers[0] > 0)
-                                      : std::ranges::equal(x[k].numbers, y[k].numbers);
+    const bool same = layout.is_count ? (x[k].numbers.doubles()[0] > 0) == (y[k].numbers.doubles()[0] > 0)
+                                      : std::ranges::equal(x[k].numbers.bytes(), y[k].numbers.bytes());
     if (!same)
       return fmt::format("{}: fixed in both, and not the same to the bit{}", to_string(layout.operand),
                          a.ranks == b.ranks ? "" : "; sums of real numbers depend on the number of ranks");
@@ -178,9 +183,11 @@ std::string describe_difference(const State& a, const State& b) {
 
 std::optional<std::pair<std::string, std::uint64_t>> find_not_finite(const State& state) {
   for (const StateArray& array : state.arrays()) {
-    const auto bad = std::ranges::find_if(array.numbers, [](double number) { return !std::isfinite(number); });
-    if (bad != array.numbers.end())
-      return std::pair{array.layout->name, static_cast<std::uint64_t>(bad - array.numbers.begin())};
+    const std::uint64_t place = array.numbers.visit([](auto numbers) {
+      const auto bad = std::ranges::find_if(numbers, [](auto number) { return !std::isfinite(number); });
+      return static_cast<std::uint64_t>(bad - numbers.begin());
+    });
+    if (place != array.numbers.size()) return std::pair{array.layout->name, place};
   }
   return std::nullopt;
 }

@@ -78,8 +78,8 @@ std::vector<ArrayLayout> StreamingState::layout(const KroneckerShape& shape, con
   return layout;
 }
 
-std::vector<std::span<double>> StreamingState::arrays() {
-  std::vector<std::span<double>> arrays{y_.table()};
+std::vector<Numbers> StreamingState::arrays() {
+  std::vector<Numbers> arrays{y_.table()};
   if (!factor_) return arrays;
   for (const Operand operand : {Operand::A1, Operand::A2}) {
     if (operand != operands_.streamed) {

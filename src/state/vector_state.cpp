@@ -143,8 +143,8 @@ std::vector<ArrayLayout> layout_with_x(ArrayLayout cells, std::uint64_t d) {
   return layout;
 }
 
-std::vector<std::span<double>> with_x(std::span<double> cells, std::span<double> x) {
-  std::vector<std::span<double>> arrays{cells};
+std::vector<Numbers> with_x(std::span<double> cells, std::span<double> x) {
+  std::vector<Numbers> arrays{cells};
   if (!x.empty()) arrays.push_back(x);
   return arrays;
 }
@@ -155,7 +155,7 @@ std::vector<ArrayLayout> FixedProductState::layout(const SketchConfig& config, s
   return layout_with_x({.name = "cells of y", .operand = Operand::A, .size = config.table_size()}, d);
 }
 
-std::vector<std::span<double>> FixedProductState::arrays() { return with_x(y_.table(), updates_.x()); }
+std::vector<Numbers> FixedProductState::arrays() { return with_x(y_.table(), updates_.x()); }
 
 void FixedProductState::add(const EventBatch& batch) {
   const Updates updates = updates_(batch);
@@ -186,7 +186,7 @@ std::vector<ArrayLayout> SquaredProductState::layout(const SketchConfig& config,
                        d);
 }
 
-std::vector<std::span<double>> SquaredProductState::arrays() { return with_x(cells_.table(), updates_.x()); }
+std::vector<Numbers> SquaredProductState::arrays() { return with_x(cells_.table(), updates_.x()); }
 
 void SquaredProductState::add(const EventBatch& batch) {
   require_whole_rows(batch);

@@ -29,7 +29,7 @@ using std::chrono::milliseconds;
 std::map<std::string, std::vector<double>> arrays_of(const State& state) {
   std::map<std::string, std::vector<double>> arrays;
   for (const StateArray& array : state.arrays())
-    arrays[array.layout->name].assign(array.numbers.begin(), array.numbers.end());
+    arrays[array.layout->name].assign(array.numbers.doubles().begin(), array.numbers.doubles().end());
   return arrays;
 }
 

@@ -283,7 +283,7 @@ TEST(StateFile, ArraysThatComeInPieces) {
   std::size_t calls = 0;
   save_state(directory / "pieces.weir", state, [&](std::size_t array, const auto& take) {
     ++calls;
-    const std::span<const double> numbers = state.arrays()[array].numbers;
+    const std::span<const double> numbers = state.arrays()[array].numbers.doubles();
     for (std::size_t k = 0; k < numbers.size(); k += 3)
       take(numbers.subspan(k, std::min<std::size_t>(3, numbers.size() - k)));
   });
@@ -293,7 +293,7 @@ TEST(StateFile, ArraysThatComeInPieces) {
   expect_error(
       [&] {
         save_state(directory / "bad.weir", state, [&](std::size_t array, const auto& take) {
-          std::vector<double> numbers(state.arrays()[array].numbers.size());
+          std::vector<double> numbers(state.arrays()[array].numbers.doubles().size());
           if (array == 2) numbers.back() = infinity;
           take(numbers);
         });
@@ -627,11 +627,11 @@ TEST(StateFile, WillNotWriteWhatItWouldNotRead) {
   for (const auto& [name, state] : small_states()) {
     for (const StateArray& array : state.arrays()) {
       for (const double bad : {infinity, std::numeric_limits<double>::quiet_NaN()}) {
-        const double before = std::exchange(array.numbers.back(), bad);
+        const double before = std::exchange(array.numbers.doubles().back(), bad);
         expect_error([&] { save_state(directory / "x.weir", state); },
                      {"x.weir: expected finite numbers, found ", fmt::format("among '{}'", array.layout->name)});
         expect_error([&] { std::ignore = serialise(state); }, {"expected finite numbers"});
-        array.numbers.back() = before;
+        array.numbers.doubles().back() = before;
       }
     }
   }
@@ -651,7 +651,7 @@ TEST(StateFile, AFailedSaveLeavesNothingBehind) {
   EXPECT_THROW(save_state(directory / "x.weir", state,
                           [&](std::size_t array, const auto& take) {
                             if (++calls == 2) throw InputError("a part that did not come");
-                            take(state.arrays()[array].numbers);
+                            take(state.arrays()[array].numbers.doubles());
                           }),
                InputError);
   EXPECT_EQ(directory.entries(), 1U);
@@ -690,7 +690,8 @@ TEST(StateFile, FilesOfVersion3AreReadForEver) {
     EXPECT_EQ(state.ranks, expected.at("ranks"));
     Json arrays = Json::object();
     for (const StateArray& array : state.arrays())
-      arrays[array.layout->name] = {{"numbers", array.numbers.size()}, {"xxh64", digest_of(array.numbers)}};
+      arrays[array.layout->name] = {{"numbers", array.numbers.doubles().size()},
+                                    {"xxh64", digest_of(array.numbers.doubles())}};
     EXPECT_EQ(arrays, expected.at("arrays"));
     EXPECT_EQ(serialise(state), bytes_of(path));
     bytes_of_all += std::filesystem::file_size(path);

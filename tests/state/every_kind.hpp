@@ -160,7 +160,7 @@ inline State state_of(const Problem& problem, std::uint64_t seed = 1, Party part
     State state = create_state(problem, party);
     double number = static_cast<double>(seed);
     for (const StateArray& array : state.arrays())
-      for (double& value : array.numbers) value = number++ - 5;
+      for (double& value : array.numbers.doubles()) value = number++ - 5;
     state.updates = 17;
     return state;
   }
@@ -175,7 +175,7 @@ inline State state_of(const Problem& problem, std::uint64_t seed = 1, Party part
 inline std::vector<double> numbers_of(const State& state) {
   std::vector<double> numbers;
   for (const StateArray& array : state.arrays())
-    numbers.insert(numbers.end(), array.numbers.begin(), array.numbers.end());
+    numbers.insert(numbers.end(), array.numbers.doubles().begin(), array.numbers.doubles().end());
   return numbers;
 }
 

@@ -47,8 +47,9 @@ void expect_sum(const State& sum, const State& a, double coefficient, const Stat
   const auto of_sum = sum.arrays(), of_a = a.arrays(), of_b = b.arrays();
   for (std::size_t k = 0; k < of_sum.size(); ++k) {
     const double factor = a.is_fixed(*of_a[k].layout) ? 0 : of_a[k].layout->is_count ? 1 : coefficient;
-    for (std::size_t t = 0; t < of_sum[k].numbers.size(); ++t)
-      ASSERT_EQ(of_sum[k].numbers[t], of_a[k].numbers[t] + factor * of_b[k].numbers[t]) << of_sum[k].layout->name << t;
+    for (std::size_t t = 0; t < of_sum[k].numbers.doubles().size(); ++t)
+      ASSERT_EQ(of_sum[k].numbers.doubles()[t], of_a[k].numbers.doubles()[t] + factor * of_b[k].numbers.doubles()[t])
+          << of_sum[k].layout->name << t;
   }
 }
 
@@ -73,10 +74,10 @@ TEST_P(EveryKind, HasTheArraysOfItsLayout) {
   for (std::size_t k = 0; k < layout.size(); ++k) {
     EXPECT_EQ(arrays[k].layout, &state.layout()[k]);
     EXPECT_EQ(state.layout()[k].name, layout[k].name);
-    EXPECT_EQ(arrays[k].numbers.size(), layout[k].size);
+    EXPECT_EQ(arrays[k].numbers.doubles().size(), layout[k].size);
     EXPECT_TRUE(names.insert(layout[k].name).second) << layout[k].name;
     EXPECT_LE(layout[k].name.size(), 256U);  // as files take
-    EXPECT_EQ(state.array(layout[k].name).data(), arrays[k].numbers.data());
+    EXPECT_EQ(state.array(layout[k].name).data(), arrays[k].numbers.doubles().data());
     EXPECT_NE(problem.role(layout[k].operand), Role::absent) << layout[k].name;
     EXPECT_EQ(layout[k].size % layout[k].row_length, 0U);
     doubles += layout[k].size;
@@ -106,7 +107,7 @@ TEST_P(EveryKind, CopiesAreTheirOwn) {
   EXPECT_EQ(describe_difference(copy, state), "");
   const std::vector<double> before = numbers_of(state);
   for (const StateArray& array : copy.arrays())
-    for (double& number : array.numbers) number += 1;
+    for (double& number : array.numbers.doubles()) number += 1;
   EXPECT_EQ(numbers_of(state), before);
   State assigned = create_state(problem);
   assigned = copy;
@@ -127,7 +128,8 @@ TEST_P(EveryKind, SumsAreThoseOfOneStream) {
   EXPECT_EQ(sum.updates, 2 * second.updates);
   expect_sum(sum, state_of(problem, 1), 1, second);
   for (std::size_t k = 0; k < sum.arrays().size(); ++k)
-    EXPECT_TRUE(std::ranges::equal(sum.arrays()[k].numbers, whole.arrays()[k].numbers)) << sum.layout()[k].name;
+    EXPECT_TRUE(std::ranges::equal(sum.arrays()[k].numbers.doubles(), whole.arrays()[k].numbers.doubles()))
+        << sum.layout()[k].name;
 }
 
 TEST_P(EveryKind, DifferencesCancel) {
@@ -136,11 +138,12 @@ TEST_P(EveryKind, DifferencesCancel) {
   difference.add(state, -1);
   for (const StateArray& array : difference.arrays()) {
     if (difference.is_fixed(*array.layout)) {
-      EXPECT_TRUE(std::ranges::equal(array.numbers, state.array(array.layout->name)));
+      EXPECT_TRUE(std::ranges::equal(array.numbers.doubles(), state.array(array.layout->name)));
     } else if (array.layout->is_count) {
-      EXPECT_EQ(array.numbers[0], 2 * state.array(array.layout->name)[0]);
+      EXPECT_EQ(array.numbers.doubles()[0], 2 * state.array(array.layout->name)[0]);
     } else {
-      EXPECT_TRUE(std::ranges::all_of(array.numbers, [](double number) { return number == 0; })) << array.layout->name;
+      EXPECT_TRUE(std::ranges::all_of(array.numbers.doubles(), [](double number) { return number == 0; }))
+          << array.layout->name;
     }
   }
   // Also of itself.
@@ -169,7 +172,7 @@ TEST_P(EveryKind, IsScaledUnlessRowsComeAndGoWhole) {
   zero.add(state, -3);
   for (const StateArray& array : scaled.arrays()) {
     const State& expected = array.layout->is_count ? state : zero;
-    EXPECT_TRUE(std::ranges::equal(array.numbers, expected.array(array.layout->name))) << array.layout->name;
+    EXPECT_TRUE(std::ranges::equal(array.numbers.doubles(), expected.array(array.layout->name))) << array.layout->name;
   }
   EXPECT_EQ(scaled.updates, state.updates);
   sum.add(other, 0.5);
@@ -181,7 +184,7 @@ TEST_P(EveryKind, FixedOperandsAreComparedToTheBit) {
   for (std::size_t k = 0; k < state.layout().size(); ++k) {
     const ArrayLayout& layout = state.layout()[k];
     State other = state;
-    double& last = other.arrays()[k].numbers.back();
+    double& last = other.arrays()[k].numbers.doubles().back();
     last = layout.is_count ? (last > 0 ? 0 : 7) : std::nextafter(last, 1e300);
     const std::string difference =
         fmt::format("{}: fixed in both, and not the same to the bit", to_string(layout.operand));
@@ -262,14 +265,14 @@ TEST_P(EveryKind, PartsOfThePartiesMakeUpTheWhole) {
       EXPECT_EQ(part.party(), (Party{r, count}));
       for (std::size_t k = 0; k < whole.layout().size(); ++k) {
         const ArrayLayout& layout = whole.layout()[k];
-        const std::span<const double> numbers = part.arrays()[k].numbers;
+        const std::span<const double> numbers = part.arrays()[k].numbers.doubles();
         const ArrayShare share = share_of(layout, {r, count});
         ASSERT_EQ(numbers.size(), share.count) << layout.name;
         if (layout.gathering == Gathering::in_slices) {
           EXPECT_EQ(share.first, gathered[k].size()) << layout.name;
           gathered[k].insert(gathered[k].end(), numbers.begin(), numbers.end());
         } else if (layout.gathering == Gathering::everywhere) {
-          EXPECT_TRUE(std::ranges::equal(numbers, whole.arrays()[k].numbers)) << layout.name;
+          EXPECT_TRUE(std::ranges::equal(numbers, whole.arrays()[k].numbers.doubles())) << layout.name;
           gathered[k].assign(numbers.begin(), numbers.end());
         } else {
           gathered[k].resize(layout.size);
@@ -278,7 +281,8 @@ TEST_P(EveryKind, PartsOfThePartiesMakeUpTheWhole) {
       }
     }
     for (std::size_t k = 0; k < whole.layout().size(); ++k)
-      EXPECT_TRUE(std::ranges::equal(gathered[k], whole.arrays()[k].numbers)) << whole.layout()[k].name << count;
+      EXPECT_TRUE(std::ranges::equal(gathered[k], whole.arrays()[k].numbers.doubles()))
+          << whole.layout()[k].name << count;
   }
 }
 
@@ -325,9 +329,9 @@ TEST_P(EveryKind, FindsNumbersThatAreNotFinite) {
   EXPECT_EQ(find_not_finite(state), std::nullopt);
   const StateArray last = state.arrays().back();
   for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
-    last.numbers.back() = bad;
+    last.numbers.doubles().back() = bad;
     EXPECT_EQ(find_not_finite(state),
-              (std::pair<std::string, std::uint64_t>(last.layout->name, last.numbers.size() - 1)));
+              (std::pair<std::string, std::uint64_t>(last.layout->name, last.numbers.doubles().size() - 1)));
   }
 }
 
@@ -336,7 +340,7 @@ TEST_P(EveryKind, RefusesNumbersThatCannotBeMeasured) {
   EXPECT_NO_THROW(state.require_range());
   if (!takes_events(problem) || problem.keeps == Keeps::exact_shared) return;
   for (const StateArray& array : state.arrays())
-    if (!array.layout->is_count) std::ranges::fill(array.numbers, 1e308);
+    if (!array.layout->is_count) std::ranges::fill(array.numbers.doubles(), 1e308);
   if (state.layout().size() == 1 && problem.setting == "product" && problem.keeps == Keeps::exact) return;  // x alone
   EXPECT_THROW(state.require_range(), InputError);
   EXPECT_THROW(std::ignore = state.answer({.norm = true}), InputError);

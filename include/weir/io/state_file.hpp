@@ -50,10 +50,10 @@ inline constexpr std::uint32_t state_format_version = 3;
 /// Seed of the checksums, apart from all seeds of sketches.
 inline constexpr std::uint64_t state_checksum_seed = 0x77656972'73746174;
 
-/// Hands out the numbers of array number `array`, complete and in order, in pieces. It is called for each array, in two
+/// Hands out the bytes of the numbers of array number `array`, complete and in order, in pieces of whole numbers. It is called for each array, in two
 /// passes over all of them: one for the checksum, one for the file.
 using ArrayPieces =
-    std::function<void(std::size_t array, const std::function<void(std::span<const double> piece)>& take)>;
+    std::function<void(std::size_t array, const std::function<void(std::span<const std::byte> piece)>& take)>;
 /// The pieces of a state that is in one place.
 [[nodiscard]] ArrayPieces pieces_of(const State& state);
 

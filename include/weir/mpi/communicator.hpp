@@ -53,6 +53,7 @@ class Communicator {
   /// memory of the reduction does not grow with the table. Throws Error on every rank, with nothing changed, when the
   /// lengths differ.
   void reduce_sum(std::span<double> values) const;
+  void reduce_sum(std::span<float> values) const;
   /// Element-wise sum, spread over the ranks: of values.size() = n elements rank r's become the sums in [share(n, r,
   /// P), share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Where the
   /// elements are rows of `row_length` each, whole rows are shared out. Takes 4 MiB more memory. Chunks and errors as

@@ -35,7 +35,7 @@ class DenseVectorState : public KeptAs<DenseVectorState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(std::uint64_t n, std::uint64_t d, const DenseLaw& law);
 
   [[nodiscard]] std::string_view holds() const override { return "exact values of y"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   void add(const EventBatch& batch) override;
   void set_fixed(Operand operand, const DenseMatrix& values) override { updates_.set_x(operand, values); }
   [[nodiscard]] std::string describe_range_problem() const override;
@@ -59,7 +59,7 @@ class DenseProductState : public KeptAs<DenseProductState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(std::uint64_t n, std::uint64_t d, const DenseLaw& law);
 
   [[nodiscard]] std::string_view holds() const override { return "exact values of A and x"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override { return {operands_.x, operands_.a.table()}; }
+  [[nodiscard]] std::vector<Numbers> arrays() override { return {operands_.x, operands_.a.table()}; }
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] bool can_verify(const Parties&) const override { return !law_.shared; }
@@ -80,7 +80,7 @@ class DenseFactorState : public KeptAs<DenseFactorState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(std::uint64_t d);
 
   [[nodiscard]] std::string_view holds() const override { return "exact values of x"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override { return {x_}; }
+  [[nodiscard]] std::vector<Numbers> arrays() override { return {x_}; }
   [[nodiscard]] bool takes_fixed(Operand) const override { return false; }
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
@@ -100,7 +100,7 @@ class DenseRowsState : public KeptAs<DenseRowsState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(std::uint64_t n, std::uint64_t d);
 
   [[nodiscard]] std::string_view holds() const override { return "exact rows of A"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override { return {a_.table()}; }
+  [[nodiscard]] std::vector<Numbers> arrays() override { return {a_.table()}; }
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] bool can_verify(const Parties&) const override { return true; }
@@ -118,7 +118,7 @@ class DenseKroneckerState : public KeptAs<DenseKroneckerState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(const KroneckerShape& shape);
 
   [[nodiscard]] std::string_view holds() const override { return "exact values of A1, A2 and X"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] bool can_verify(const Parties&) const override { return true; }

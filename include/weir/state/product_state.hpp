@@ -42,7 +42,7 @@ class ProductState : public KeptAs<ProductState> {
                                                        std::uint32_t degree);
 
   [[nodiscard]] std::string_view holds() const override { return "A and x of a product"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   /// Throws InputError for an index out of range, a row of another length, a number that is not finite, and a change of a
   /// single entry of A where rows are lifted.
   void add(const EventBatch& batch) override;

@@ -22,7 +22,7 @@ class RowsState : public KeptAs<RowsState> {
                                                        const GramConfig& gram);
 
   [[nodiscard]] std::string_view holds() const override { return "rows of A"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   /// Throws InputError for a change of another operand or outside of A, and as RowsSketch.
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
@@ -46,7 +46,7 @@ class KroneckerState : public KeptAs<KroneckerState> {
                                                        const GramConfig& gram);
 
   [[nodiscard]] std::string_view holds() const override { return "A1, A2 and X"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   /// Events in any mixture of operands; a whole row of X is one event of X. Throws InputError for a change of another
   /// operand or outside of its operand, when an entry of X overflows, and as RowsSketch.
   void add(const EventBatch& batch) override;

@@ -14,6 +14,7 @@
 #include "weir/dense_matrix.hpp"
 #include "weir/event.hpp"
 #include "weir/sketch/vector_sketch.hpp"
+#include "weir/state/numbers.hpp"
 #include "weir/state/parties.hpp"
 #include "weir/state/problem.hpp"
 #include "weir/state/question.hpp"
@@ -32,10 +33,11 @@ enum class Gathering : std::uint8_t {
 struct ArrayLayout {
   std::string name;  ///< Unique in the state, and in files: "cells of A1".
   Operand operand;   ///< The array is linear in it. Arrays of an operand that is fixed are neither added nor scaled.
-  std::uint64_t size = 0;  ///< Doubles of all parties together.
+  std::uint64_t size = 0;  ///< Numbers of all parties together.
   Gathering gathering = Gathering::on_first;
   std::uint64_t row_length = 1;  ///< Of by_share and in_slices: the parties share size / row_length rows.
   bool is_count = false;         ///< A number of events: added whatever the coefficient, never scaled.
+  bool is_single = false;        ///< Floats in place of doubles. Not for by_share and in_slices.
   /// Not empty where the array is linear in rows that come and go whole only, so that it can be added or subtracted, not
   /// multiplied: what such a state is, for messages ("a state with an exact Gram matrix").
   std::string whole_rows_only = {};
@@ -51,7 +53,7 @@ class Kept {
   /// What it holds, for messages: "a vector", "A and x of a product".
   [[nodiscard]] virtual std::string_view holds() const = 0;
   /// This party's part of each array, in the order of the layout.
-  [[nodiscard]] virtual std::vector<std::span<double>> arrays() = 0;
+  [[nodiscard]] virtual std::vector<Numbers> arrays() = 0;
   /// Adds events. Throws InputError for events that are not of the problem, and for sums that overflow.
   virtual void add(const EventBatch& batch) = 0;
 
@@ -114,7 +116,7 @@ class KeptAs : public Kept {
 /// One array of a state.
 struct StateArray {
   const ArrayLayout* layout;
-  std::span<double> numbers;  ///< This party's.
+  Numbers numbers;  ///< This party's.
 };
 
 /// What one party keeps of a stream: a value. It knows its problem. States of one problem are added, subtracted and
@@ -136,7 +138,7 @@ class State {
   [[nodiscard]] Kept& kept() noexcept { return *kept_; }
   /// The numbers of this party. They are the state's: writing to them changes it.
   [[nodiscard]] std::vector<StateArray> arrays() const;
-  /// The numbers of the array called `name`; throws UsageError when there is none.
+  /// The numbers of the array called `name`, which are doubles; throws UsageError when there is none.
   [[nodiscard]] std::span<double> array(std::string_view name) const;
 
   std::uint64_t updates = 0;  ///< Events that were added, by all parties. The caller of add() counts them.
@@ -171,13 +173,13 @@ class State {
   Party party_;
 };
 
-/// The first and the number of the doubles of an array that a party holds.
+/// The first and the number of the numbers of an array that a party holds.
 struct ArrayShare {
   std::uint64_t first = 0;
   std::uint64_t count = 0;
 };
 [[nodiscard]] ArrayShare share_of(const ArrayLayout& layout, Party party) noexcept;
-/// Doubles of all arrays of one party, at most; the largest number when they do not fit into one.
+/// Doubles of all arrays of one party, at most, two floats being one; the largest number when they do not fit into one.
 [[nodiscard]] std::uint64_t doubles_of(const std::vector<ArrayLayout>& layout, Party party) noexcept;
 
 /// Says in what two states differ first that must be equal for them to be added: what they hold, their problems, and

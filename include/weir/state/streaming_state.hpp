@@ -34,7 +34,7 @@ class StreamingState : public KeptAs<StreamingState> {
                                                        const SketchConfig& config);
 
   [[nodiscard]] std::string_view holds() const override { return "a matrix y"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   void begin_fixed(Operand operand) override;
   /// Events of the fixed operands before finish_fixed(), then of the one that streams. Throws as StreamedFactor does.
   void add(const EventBatch& batch) override;

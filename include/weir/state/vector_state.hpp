@@ -62,7 +62,7 @@ class VectorState : public KeptAs<VectorState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(const SketchConfig& config);
 
   [[nodiscard]] std::string_view holds() const override { return "a vector"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override { return {y_.table()}; }
+  [[nodiscard]] std::vector<Numbers> arrays() override { return {y_.table()}; }
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] OperandSet zero_operands() const override;
@@ -84,7 +84,7 @@ class FixedProductState : public KeptAs<FixedProductState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(const SketchConfig& config, std::uint64_t d);
 
   [[nodiscard]] std::string_view holds() const override { return "a vector"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   void add(const EventBatch& batch) override;
   void set_fixed(Operand operand, const DenseMatrix& values) override { updates_.set_x(operand, values); }
   void finish_fixed() override { updates_.check(); }
@@ -113,7 +113,7 @@ class SquaredProductState : public KeptAs<SquaredProductState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(const SketchConfig& config, std::uint64_t d);
 
   [[nodiscard]] std::string_view holds() const override { return "a vector and its squares"; }
-  [[nodiscard]] std::vector<std::span<double>> arrays() override;
+  [[nodiscard]] std::vector<Numbers> arrays() override;
   void add(const EventBatch& batch) override;
   void set_fixed(Operand operand, const DenseMatrix& values) override { updates_.set_x(operand, values); }
   void finish_fixed() override { updates_.check(); }
