@@ -17,6 +17,7 @@ enum ExitCode : int {
 // once the whole command line is known to be good; it returns an ExitCode.
 void add_sample_command(CLI::App& app, std::function<int()>& action);
 void add_query_command(CLI::App& app, std::function<int()>& action);
+void add_attend_command(CLI::App& app, std::function<int()>& action);
 void add_convert_command(CLI::App& app, std::function<int()>& action);
 void add_generate_command(CLI::App& app, std::function<int()>& action);
 void add_combine_command(CLI::App& app, std::function<int()>& action);

@@ -57,6 +57,7 @@ int run(int argc, char** argv) {
   std::function<int()> action;
   add_sample_command(app, action);
   add_query_command(app, action);
+  add_attend_command(app, action);
   add_convert_command(app, action);
   add_generate_command(app, action);
   add_inspect_command(app, action);

@@ -20,6 +20,7 @@ template <class Of>
 std::vector<std::string> distinct(const Of& of) {
   std::vector<std::string> all;
   for (const Setting* setting : settings()) {
+    if (!setting->traits().has_y) continue;
     const std::string text = of(setting->traits());
     if (!text.empty() && std::ranges::find(all, text) == all.end()) all.push_back(text);
   }
@@ -162,14 +163,14 @@ void add_side_options(CLI::App& app, const std::string& group,
   std::vector<std::string> names;
   for (const Setting* setting : settings())
     for (const SideUse& side : setting->traits().sides)
-      if (std::ranges::find(names, side.name) == names.end()) names.push_back(side.name);
+      if (setting->traits().has_y && std::ranges::find(names, side.name) == names.end()) names.push_back(side.name);
   for (const std::string& name : names) {
     // What the side is in each model, models that agree together.
     std::vector<std::pair<std::string, std::vector<std::string>>> meanings;
     std::string note;
     for (const Setting* setting : settings())
       for (const SideUse& side : setting->traits().sides) {
-        if (side.name != name) continue;
+        if (side.name != name || !setting->traits().has_y) continue;
         if (side.note.size() > note.size()) note = side.note;
         auto meaning = std::ranges::find(meanings, side.meaning, [](const auto& entry) { return entry.first; });
         if (meaning == meanings.end()) meaning = meanings.insert(meanings.end(), {side.meaning, {}});

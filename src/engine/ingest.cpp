@@ -141,15 +141,31 @@ struct Stream::Implementation {
     }
   };
 
+  template <class Reader>
+  void note_skipped(const Reader& reader) {
+    skipped += reader.skipped();
+    if (first_skipped.empty()) first_skipped = reader.first_skipped();
+  }
+
+  /// The next batch of this rank's part of the files, arrays that are side by side first.
+  bool next_of_files() {
+    if (arrays) {
+      if (arrays->next(batch)) return true;
+      if (counts()) note_skipped(*arrays);
+      arrays.reset();
+    }
+    return files && files->next(batch);
+  }
+
   /// True when the files are at their end, on all ranks. A rank that is not reads one batch at least: so small goes get on
   /// too, of which its share is nothing.
   bool read_files(const Limit& limit, const std::function<void(const EventBatch&)>& consume) {
-    if (!files) return true;
+    if (!has_files) return true;
     together(communicator, [&](mpi::FailureSignal& signal) {
       bool has_read = false;
       while (!files_ended && !signal.local_raised() && !(has_read && limit.reached(done))) {
         has_read = true;
-        if (!files->next(batch)) {
+        if (!next_of_files()) {
           files_ended = true;
           break;
         }
@@ -160,11 +176,9 @@ struct Stream::Implementation {
       }
     });
     if (communicator.all_sum(files_ended ? 0U : 1U) > 0) return false;
-    if (counts()) {
-      skipped += files->skipped();
-      if (first_skipped.empty()) first_skipped = files->first_skipped();
-    }
+    if (files && counts()) note_skipped(*files);
     files.reset();
+    has_files = false;
     return true;
   }
 
@@ -195,10 +209,7 @@ struct Stream::Implementation {
       (to_all() ? mpi::distribute_to_all : mpi::distribute)(communicator, signal, produce, take);
     });
     if (!communicator.broadcast(ended)) return false;
-    if (pipes) {
-      skipped += pipes->skipped();
-      if (first_skipped.empty()) first_skipped = pipes->first_skipped();
-    }
+    if (pipes) note_skipped(*pipes);
     pipes.reset();
     pipes_ended = true;
     return true;
@@ -206,7 +217,9 @@ struct Stream::Implementation {
 
   /// Nothing more is read.
   void end() {
+    arrays.reset();
     files.reset();
+    has_files = false;
     pipes.reset();
     pipes_ended = true;
     checked = true;
@@ -229,6 +242,8 @@ struct Stream::Implementation {
   StreamSource source;
   Delivery delivery;
   Progress progress;
+  bool has_files = false;                  // the same on all ranks
+  std::optional<SideBySideReader> arrays;  // of this rank's part, as are
   std::optional<EventReader> files;
   bool files_ended = false;                 // of this rank's part
   std::unique_ptr<BackgroundReader> pipes;  // on the root
@@ -247,6 +262,7 @@ Stream::Stream(const mpi::Communicator& communicator, StreamSource source, std::
                Operand default_operand, Delivery delivery) {
   if (std::ranges::count(source.paths, "-") > 1) throw UsageError("standard input (-) can be read only once");
   const AgreedSources seen = look_at_all(communicator, source.paths);
+  const AgreedSources seen_arrays = look_at_all(communicator, source.arrays.paths);
   implementation_ = std::make_unique<Implementation>(communicator, std::move(source), delivery);
   Implementation& own = *implementation_;
   ReadOptions options;
@@ -262,11 +278,20 @@ Stream::Stream(const mpi::Communicator& communicator, StreamSource source, std::
       of_pipes.row_values = std::size_t{1} << 16;  // many batches may be on their way
       own.pipes = std::make_unique<BackgroundReader>(seen.pipes, of_pipes);
     }
-    if (seen.files.empty()) return;
+    own.has_files = !seen.files.empty() || !own.source.arrays.empty();
+    if (!own.has_files) return;
     if (!own.to_all()) {
       options.slice = static_cast<std::uint32_t>(communicator.local_rank());
       options.slice_count = static_cast<std::uint32_t>(communicator.local_size());
     }
+    if (!own.source.arrays.empty()) {
+      if (!seen_arrays.pipes.empty())
+        throw InputError(
+            fmt::format("{}: expected a file, as arrays are read side by side", seen_arrays.pipes.front()));
+      options.sources = seen_arrays.files;
+      own.arrays.emplace(own.source.arrays, options.default_operand, options.shapes.front().rows, options);
+    }
+    if (seen.files.empty()) return;
     std::vector<std::string> paths;
     for (const SourceInfo& file : seen.files) paths.push_back(file.path);
     options.sources = seen.files;

@@ -65,7 +65,7 @@ void merge(const mpi::Communicator& communicator, State& state) {
   }
   const std::vector<std::vector<std::byte>> others = communicator.gather(state.kept().other_part());
   together(communicator, [&](mpi::FailureSignal&) {
-    for (std::size_t r = 1; r < others.size(); ++r) state.kept().merge_other_part(others[r]);
+    for (std::size_t r = 1; r < others.size(); ++r) state.kept().merge_other_part(others[r], 1);
     if (!root) state.kept().clear_other_part();
   });
 }

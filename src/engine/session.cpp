@@ -81,7 +81,7 @@ void distribute(const mpi::Communicator& communicator, const std::optional<State
             fmt::format("--fixed {0}=FILE: not the {0} that the saved state holds", to_string(array.layout->operand)));
     });
   }
-  if (root) state.kept().merge_other_part(start->kept().other_part());
+  if (root) state.kept().merge_other_part(start->kept().other_part(), 1);
 }
 
 /// Throws InputError unless a stream that is measured as `problem` says may go on from a state of `start`: they are the
@@ -262,7 +262,7 @@ void Session::Implementation::open_stream() {
     if (!source.paths.empty()) throw UsageError("all operands are fixed, none streams: expected no stream");
     return;
   }
-  if (source.paths.empty()) return;
+  if (source.paths.empty() && source.arrays.empty()) return;
   if (source.advice.empty()) source.advice = setting_of(problem).traits().advice;
   const Operand first = shapes.front().operand;
   stream.emplace(communicator, std::move(source), std::move(shapes), first, delivery());

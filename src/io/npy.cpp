@@ -252,37 +252,66 @@ std::string npy_entry_complaint(const NpyHeader& header, const std::string& name
                      value, i, j, header.offset_of(i, j));
 }
 
-DenseMatrix load_npy(const std::string& path) {
-  const InputFile file(path);
+NpyFile::NpyFile(const std::string& path) : file_(path) {
   std::string text(npy_prefix, '\0');
-  text.resize(file.read_some_at(0, std::as_writable_bytes(std::span(text))));
+  text.resize(file_.read_some_at(0, std::as_writable_bytes(std::span(text))));
   text.resize(npy_header_length(text, path));
-  text.resize(file.read_some_at(0, std::as_writable_bytes(std::span(text))));
-  const NpyHeader header = parse_npy_header(text, path);
-  const std::uint64_t present = file.size() - std::min(file.size(), header.data_offset);
-  if (!header.fits(present)) throw InputError(npy_size_complaint(header, path, fmt::to_string(present)));
+  text.resize(file_.read_some_at(0, std::as_writable_bytes(std::span(text))));
+  header_ = parse_npy_header(text, path);
+  const std::uint64_t present = file_.size() - std::min(file_.size(), header_.data_offset);
+  if (!header_.fits(present)) throw InputError(npy_size_complaint(header_, path, fmt::to_string(present)));
+}
 
-  DenseMatrix matrix{header.rows, header.columns, {}};
-  if (present == 0) return matrix;
-  const std::uint64_t count = present / header.element_size;
-  matrix.values.resize(static_cast<std::size_t>(count));
-  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min<std::uint64_t>(present, std::uint64_t{1} << 20)));
-  std::vector<double> piece(bytes.size() / header.element_size);
-  for (std::uint64_t entry = 0; entry < count;) {
-    const auto values =
-        std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(count - entry, piece.size())));
-    file.read_exactly_at(header.data_offset + entry * header.element_size,
-                         std::span(bytes).first(values.size() * header.element_size));
-    header.decode(bytes.data(), values);
-    for (const double value : values) {
-      const std::uint64_t i = header.is_fortran_order ? entry % matrix.rows : entry / matrix.columns;
-      const std::uint64_t j = header.is_fortran_order ? entry / matrix.rows : entry % matrix.columns;
-      if (!std::isfinite(value)) throw InputError(npy_entry_complaint(header, path, i, j, value));
-      matrix.values[static_cast<std::size_t>(i * matrix.columns + j)] = value;
-      ++entry;
+DenseMatrix NpyFile::rows(std::uint64_t first, std::uint64_t count) const {
+  if (first > header_.rows || count > header_.rows - first)
+    throw UsageError(fmt::format("{}: rows {} to {} of an array of {} do not exist", file_.path(), first, first + count,
+                                 header_.rows));
+  DenseMatrix matrix{count, header_.columns, {}};
+  const std::uint64_t entries = count * header_.columns;  // no more than the file has
+  if (entries == 0) return matrix;
+  matrix.values.resize(static_cast<std::size_t>(entries));
+  // What lies together in the file: all of the rows, or of each column those that are wanted.
+  const std::uint64_t runs = header_.is_fortran_order ? header_.columns : 1, length = entries / runs;
+  constexpr std::uint64_t most_bytes = std::uint64_t{1} << 20;
+  std::vector<std::byte> bytes(
+      static_cast<std::size_t>(std::min(length, most_bytes / header_.element_size) * header_.element_size));
+  std::vector<double> piece(bytes.size() / header_.element_size);
+  for (std::uint64_t run = 0; run < runs; ++run) {
+    const std::uint64_t start = header_.offset_of(first, run);
+    for (std::uint64_t done = 0; done < length;) {
+      const auto values =
+          std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(length - done, piece.size())));
+      const auto of_values = std::span(bytes).first(values.size() * header_.element_size);
+      file_.read_exactly_at(start + done * header_.element_size, of_values);
+      header_.decode(of_values.data(), values);
+      for (const double value : values) {
+        const std::uint64_t i = header_.is_fortran_order ? done : done / header_.columns;
+        const std::uint64_t j = header_.is_fortran_order ? run : done % header_.columns;
+        if (!std::isfinite(value)) throw InputError(npy_entry_complaint(header_, file_.path(), first + i, j, value));
+        matrix.values[static_cast<std::size_t>(i * header_.columns + j)] = value;
+        ++done;
+      }
     }
   }
   return matrix;
+}
+
+DenseMatrix load_npy(const std::string& path) {
+  const NpyFile file(path);
+  return file.rows(0, file.header().rows);
+}
+
+std::string npy_header(std::uint64_t rows, std::uint64_t columns) {
+  static_assert(std::endian::native == std::endian::little);
+  constexpr std::size_t alignment = 64, before_dictionary = 10;
+  std::string dictionary =
+      fmt::format("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
+  const std::size_t unpadded = before_dictionary + dictionary.size() + 1;
+  dictionary.append((unpadded + alignment - 1) / alignment * alignment - unpadded, ' ');
+  dictionary += '\n';
+  std::string header(npy_magic);
+  header += {'\1', '\0', static_cast<char>(dictionary.size() & 0xff), static_cast<char>(dictionary.size() >> 8)};
+  return header + dictionary;
 }
 
 }  // namespace weir

@@ -133,7 +133,7 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
   if (other_size > 0) {
     std::vector<std::byte> other(static_cast<std::size_t>(other_size));
     archive(cereal::binary_data(other.data(), other.size()));
-    in_file(name, [&] { state.kept().merge_other_part(other); });
+    in_file(name, [&] { state.kept().merge_other_part(other, 1); });
   }
   state.updates = updates;
   state.ranks = ranks;

@@ -32,6 +32,7 @@ struct Registry {
     settings.push_back(rows_setting());
     settings.push_back(kronecker_streaming_setting());
     settings.push_back(kronecker_two_stage_setting());
+    settings.push_back(attention_setting());
   }
 };
 
@@ -130,6 +131,7 @@ std::string Setting::describe_inner_difference(const Problem& a, const Problem& 
 }
 
 void Setting::check_question(const Problem& problem, const Question& question) const {
+  if (question.attend) throw UsageError(fmt::format("{} has no keys and values to attend to", label()));
   const bool is_matrix = shape_of_y(problem).size() == 2;
   const bool exact = problem.keeps != Keeps::sketch;
   if (question.draw) {
@@ -220,7 +222,8 @@ std::vector<OperandShape> shapes_of(const Problem& problem, const std::vector<Ro
   std::vector<OperandShape> shapes;
   for (const OperandUse& use : setting_of(problem).traits().operands)
     if (std::ranges::find(roles, problem.role(use.operand)) != roles.end())
-      shapes.push_back({use.operand, side(use.rows), side(use.columns)});
+      shapes.push_back(
+          {use.operand, side(use.rows), side(use.columns) + (use.more_columns.empty() ? 0 : side(use.more_columns))});
   return shapes;
 }
 

@@ -14,6 +14,7 @@ namespace weir {
 [[nodiscard]] std::unique_ptr<const Setting> rows_setting();
 [[nodiscard]] std::unique_ptr<const Setting> kronecker_streaming_setting();
 [[nodiscard]] std::unique_ptr<const Setting> kronecker_two_stage_setting();
+[[nodiscard]] std::unique_ptr<const Setting> attention_setting();
 
 /// The most coordinates of an exact vector: 16 GiB of doubles a party.
 inline constexpr std::uint64_t most_exact_coordinates = std::uint64_t{1} << 31;

@@ -26,7 +26,7 @@ std::string Kept::describe_combine_problem(const Problem&, double, bool) const {
 
 bool Kept::can_verify(const Parties&) const { return false; }
 
-void Kept::merge_other_part(std::span<const std::byte> bytes) {
+void Kept::merge_other_part(std::span<const std::byte> bytes, double) {
   if (!bytes.empty())
     throw InputError(fmt::format("{} bytes that are no sum, of which a state of {} has none", bytes.size(), holds()));
 }
@@ -90,7 +90,7 @@ void State::add(const State& other, double coefficient) {
       for (std::size_t t = 0; t < sum.size(); ++t) sum[t] += static_cast<Number>(factor * from[t]);
     });
   }
-  kept_->merge_other_part(other.kept_->other_part());
+  kept_->merge_other_part(other.kept_->other_part(), coefficient);
   updates += other.updates;
 }
 

@@ -62,7 +62,7 @@ class WeightedState : public KeptAs<WeightedState> {
     const auto bytes = std::as_bytes(std::span(largest_));
     return {bytes.begin(), bytes.end()};
   }
-  void merge_other_part(std::span<const std::byte> bytes) override {
+  void merge_other_part(std::span<const std::byte> bytes, double) override {
     if (bytes.size() % sizeof(double) != 0 || bytes.size() > 2 * sizeof(double))
       throw InputError("expected the two largest changes");
     for (std::size_t k = 0; k < bytes.size(); k += sizeof(double)) {

@@ -349,8 +349,8 @@ TEST_P(EveryKind, RefusesNumbersThatCannotBeMeasured) {
 TEST_P(EveryKind, HasNoOtherPart) {
   State state = state_of(problem);
   EXPECT_TRUE(state.kept().other_part().empty());
-  EXPECT_NO_THROW(state.kept().merge_other_part({}));
-  EXPECT_EQ(message_of<InputError>([&] { state.kept().merge_other_part(std::vector<std::byte>(3)); }),
+  EXPECT_NO_THROW(state.kept().merge_other_part({}, 1));
+  EXPECT_EQ(message_of<InputError>([&] { state.kept().merge_other_part(std::vector<std::byte>(3), 1); }),
             fmt::format("3 bytes that are no sum, of which a state of {} has none", state.kept().holds()));
 }
 

@@ -11,6 +11,7 @@
 #include "weir/event.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/stream/reader.hpp"
+#include "weir/stream/side_by_side.hpp"
 
 namespace weir::engine {
 
@@ -25,6 +26,8 @@ struct StreamSource {
   /// Files, read by slices on all ranks; and pipes ("-" is standard input), read by the root, which hands out what
   /// arrives, after the files.
   std::vector<std::string> paths;
+  SideBySide arrays =
+      {};  ///< The rows of the first operand that streams, in several files. They are read before `paths`.
   OnError on_error = OnError::stop;
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
   std::string shape_note = {};  ///< The same about an index that is too large.

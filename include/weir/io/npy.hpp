@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "weir/dense_matrix.hpp"
+#include "weir/io/file.hpp"
 
 namespace weir {
 
@@ -52,9 +53,29 @@ inline constexpr std::size_t npy_prefix = 12;
 [[nodiscard]] std::string npy_entry_complaint(const NpyHeader& header, const std::string& name, std::uint64_t i,
                                               std::uint64_t j, double value);
 
+/// A .npy file that is read row by row, wherever they lie.
+class NpyFile {
+ public:
+  /// Throws InputError naming the file and the byte: no file, a header as above, a size other than it promises.
+  explicit NpyFile(const std::string& path);
+
+  [[nodiscard]] const NpyHeader& header() const noexcept { return header_; }
+  /// Rows first .. first + count - 1. Throws InputError naming the entry that is not finite, or an integer that a double
+  /// does not hold exactly; UsageError for rows that do not exist. Takes 1 MiB besides.
+  [[nodiscard]] DenseMatrix rows(std::uint64_t first, std::uint64_t count) const;
+
+ private:
+  InputFile file_;
+  NpyHeader header_;
+};
+
 /// Reads a whole .npy file. Throws InputError naming the file and the byte or the entry: a header as above, a size
 /// other than it promises, an entry that is not finite, or an integer that a double does not hold exactly. Allocates no
 /// more than eight times the size of the file.
 [[nodiscard]] DenseMatrix load_npy(const std::string& path);
+
+/// Bytes before the data of an array of doubles in C order, little-endian, in format version 1.0: the file is these, then
+/// rows * columns doubles.
+[[nodiscard]] std::string npy_header(std::uint64_t rows, std::uint64_t columns);
 
 }  // namespace weir

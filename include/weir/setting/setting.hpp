@@ -24,8 +24,9 @@ struct SideUse {
 /// An operand of a setting.
 struct OperandUse {
   Operand operand = Operand::y;
-  std::string rows;          ///< The side that is the number of its rows.
-  std::string columns = {};  ///< That of its columns; empty where it is a vector.
+  std::string rows;               ///< The side that is the number of its rows.
+  std::string columns = {};       ///< That of its columns; empty where it is a vector.
+  std::string more_columns = {};  ///< A side by which its rows are longer still; empty where they are not.
   bool may_be_fixed = false;
   /// Its file may have fewer rows than it: those that are missing are zero.
   bool may_lack_rows = false;
@@ -42,6 +43,7 @@ struct SettingTraits {
   std::vector<OperandUse> operands;        ///< Files of numbers (.npy, .mtx) hold the first one that streams.
   std::vector<double> exponents{2};        ///< p that sketches can draw by.
   std::vector<double> exact_exponents{2};  ///< p that exact states can draw by.
+  bool has_y = true;                       ///< Offered as a model to draw from and to query.
   bool draws_rows = false;                 ///< Rows in a metric, in place of entries of y.
   bool has_sketch_of_y = true;             ///< For precision, draws without replacement, moments.
   bool has_gram = false;                   ///< Keeps Gram matrices.

@@ -91,8 +91,9 @@ class Kept {
   // A part that is no sum: a bounded list, say. By default there is none.
   /// Its bytes.
   [[nodiscard]] virtual std::vector<std::byte> other_part() const { return {}; }
-  /// Adds the other part of another state to this one's. Throws InputError when the bytes are not of such a part.
-  virtual void merge_other_part(std::span<const std::byte> bytes);
+  /// Adds the other part of another state, times `coefficient`, to this one's. Throws InputError when the bytes are not of
+  /// such a part.
+  virtual void merge_other_part(std::span<const std::byte> bytes, double coefficient);
   /// Empties it, after another party has got it.
   virtual void clear_other_part() {}
 

@@ -1,0 +1,143 @@
+#include "attend_report.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace weir::app {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// JSON has no infinities: null says that a number is none.
+Json number(double value) { return std::isfinite(value) ? Json(value + 0.0) : Json(); }
+
+double each(double seconds, std::uint64_t count) { return count == 0 ? 0 : seconds / static_cast<double>(count); }
+
+Json errors_json(const OutputErrors& errors) {
+  return {{"relative_frobenius", number(errors.frobenius)},
+          {"median", number(errors.median)},
+          {"p99", number(errors.percentile_99)},
+          {"max", number(errors.largest)}};
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  if (bytes < 10 * 1024) return fmt::format("{} bytes", bytes);
+  if (bytes < std::uint64_t{10} << 20) return fmt::format("{:.1f} KiB", static_cast<double>(bytes) / 1024);
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+std::string time_text(double seconds) {
+  if (seconds < 1e-3) return fmt::format("{:.3g} us", seconds * 1e6);
+  if (seconds < 1) return fmt::format("{:.3g} ms", seconds * 1e3);
+  return fmt::format("{:.3g} s", seconds);
+}
+
+}  // namespace
+
+std::string to_json(const AttendReport& report) {
+  Json json;
+  json["mode"] = report.mode;
+  json["n"] = report.n;
+  json["queries"] = report.queries;
+  json["d"] = report.d;
+  json["dv"] = report.dv;
+  json["scale"] = number(report.scale);
+  json["ranks"] = report.ranks;
+  json["updates"] = report.updates;
+  json["skipped"] = report.skipped;
+  json["seed"] = report.seed;
+  json["degree"] = report.degree;
+  json["features"] = report.features;
+  json["exact_rows"] = report.exact_rows;
+  json["clusters"] = report.clusters;
+  json["directions"] = report.directions;
+  json["varied_directions"] = report.varied_directions;
+  json["calibration_bytes"] = report.calibration_bytes;
+  json["state_bytes"] = report.state_bytes;
+  json["peak_bytes"] = report.peak_bytes;
+  json["cache_bytes"] = report.cache_bytes();
+  json["seconds"] = {{"features", number(report.calibration_seconds)},
+                     {"ingest", number(report.ingest_seconds)},
+                     {"merge", number(report.merge_seconds)},
+                     {"recover", number(report.query_seconds)},
+                     {"token", number(each(report.ingest_seconds, report.updates))},
+                     {"query", number(each(report.query_seconds, report.queries))}};
+  json["fallbacks"] = report.fallbacks;
+  if (report.estimated)
+    json["estimated_error"] = {{"median", number(report.estimated->median)},
+                               {"p99", number(report.estimated->percentile_99)},
+                               {"max", number(report.estimated->largest)}};
+  if (report.comparison) {
+    const Comparison& comparison = *report.comparison;
+    Json error = errors_json(comparison.errors);
+    if (comparison.best_k) error["best_k"] = number(*comparison.best_k);
+    error["mean_only"] = number(comparison.mean_only);
+    json["error"] = std::move(error);
+    json["seconds"]["exact_query"] = number(each(comparison.exact_seconds, report.queries));
+    json["peers"] = Json::object();
+    for (const auto& [name, peer] : comparison.peers) {
+      Json entry = errors_json(peer.errors);
+      entry["kept"] = peer.kept;
+      entry["bytes"] = peer.bytes;
+      entry["seconds"] = {{"token", number(each(peer.seconds_rows, report.n))},
+                          {"query", number(each(peer.seconds_queries, report.queries))}};
+      json["peers"][name] = std::move(entry);
+    }
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string to_table(const AttendReport& report) {
+  constexpr auto line = "{:<12}{}\n";
+  std::string text = fmt::format("attention, {}\n", report.mode);
+  text += fmt::format(line, "tokens",
+                      fmt::format("{}; keys of {} numbers, values of {}; scores {:.6g} q.k", report.n, report.d,
+                                  report.dv, report.scale));
+  if (report.features > 0)
+    text += fmt::format(line, "features",
+                        fmt::format("{}{} of degree {} at most, in {} directions",
+                                    report.clusters > 1 ? fmt::format("{} clusters, each with ", report.clusters) : "",
+                                    report.features, report.degree, report.directions));
+  if (report.mode != "exact")
+    text += fmt::format(line, "state",
+                        fmt::format("{}, of which the calibration is {}; {} exact rows; all keys and values are {}",
+                                    bytes_text(report.state_bytes), bytes_text(report.calibration_bytes),
+                                    report.exact_rows, bytes_text(report.cache_bytes())));
+  text += fmt::format(line, "memory", fmt::format("at most about {} on a rank", bytes_text(report.peak_bytes)));
+  text += fmt::format(
+      line, "time",
+      fmt::format("calibration {}, {} a token, {} a query; {} rank{}", time_text(report.calibration_seconds),
+                  time_text(each(report.ingest_seconds, report.updates)),
+                  time_text(each(report.query_seconds, report.queries)), report.ranks, report.ranks == 1 ? "" : "s"));
+  if (report.fallbacks > 0)
+    text += fmt::format(line, "fallbacks", fmt::format("{} of {} queries", report.fallbacks, report.queries));
+  if (report.estimated)
+    text +=
+        fmt::format(line, "error",
+                    fmt::format("of a query, estimated: median {:.2g}, 99% {:.2g}, largest {:.2g}",
+                                report.estimated->median, report.estimated->percentile_99, report.estimated->largest));
+  if (!report.comparison) return text;
+  const Comparison& comparison = *report.comparison;
+  constexpr auto row = "{:<16} {:>10} {:>10} {:>10} {:>10} {:>9} {:>11} {:>10} {:>10}\n";
+  const auto errors = [&](const std::string& name, const OutputErrors& of, const std::string& kept,
+                          const std::string& bytes, double token, double query) {
+    text += fmt::format(row, name, fmt::format("{:.3g}", of.frobenius), fmt::format("{:.3g}", of.median),
+                        fmt::format("{:.3g}", of.percentile_99), fmt::format("{:.3g}", of.largest), kept, bytes,
+                        time_text(token), time_text(query));
+  };
+  text += "\nrelative error, beside what else could be kept at the same bytes\n";
+  text += fmt::format(row, "", "Frobenius", "median", "99%", "largest", "kept", "state", "a token", "a query");
+  errors(report.mode, comparison.errors, report.features > 0 ? fmt::to_string(report.features) : "-",
+         bytes_text(report.state_bytes), each(report.ingest_seconds, report.updates),
+         each(report.query_seconds, report.queries));
+  for (const auto& [name, peer] : comparison.peers)
+    errors(name, peer.errors, fmt::to_string(peer.kept), bytes_text(peer.bytes), each(peer.seconds_rows, report.n),
+           each(peer.seconds_queries, report.queries));
+  text += fmt::format("answering every query by the mean output: {:.3g}; exact attention: {} a query\n",
+                      comparison.mean_only, time_text(each(comparison.exact_seconds, report.queries)));
+  return text;
+}
+
+}  // namespace weir::app
