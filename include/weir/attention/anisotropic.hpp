@@ -53,7 +53,7 @@ class AnisotropicState {
   [[nodiscard]] std::span<const float> features() const noexcept;
 
   /// Adds and removes rows. Throws UsageError for spans that do not fit each other or a weight other than +1 and -1, and
-  /// InputError that names row and token for a number that is not finite or above 1e15 in magnitude; nothing is changed
+  /// InputError that names row and token for a number that is not finite or above 1e12 in magnitude; nothing is changed
   /// then. Costs about C r / C (1 + dv) multiply-adds and R d a row. Blocks of 64 rows and more are efficient; where C is
   /// large, of thousands. Allocates only while the lists grow.
   void add(const AttentionRows& rows);
@@ -112,7 +112,7 @@ class AnisotropicReader {
 
   /// Softmax averages for queries (count x d, row by row, scaled), clipped to the range of the values. With `with_errors`
   /// a query costs two to three times as much: the residuals of the kernel on the sample give the estimate. Throws UsageError for
-  /// a size that holds no whole rows, and InputError that names the row of a number that is not finite or above 1e15.
+  /// a size that holds no whole rows, and InputError that names the row of a number that is not finite or above 1e12.
   [[nodiscard]] AnisotropicAnswers answer(std::span<const double> queries, bool with_errors = false);
 
   /// The same in two steps, for callers that hold more rows: the sums of the state, then the outputs of those sums.

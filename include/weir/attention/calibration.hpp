@@ -66,7 +66,7 @@ class AnisotropicCalibration {
   /// sizes. There may be fewer rows than options.calibration_rows, but one key is needed. Without queries, isotropic ones
   /// are assumed whose scores have the variance 1. Deterministic. Without values `automatic` judges by the normalisers.
   /// Throws as validate(); UsageError for sizes that hold no whole rows or no key; InputError that names the row of a
-  /// number that is not finite or above 1e15 in magnitude. Costs O(rows d^2 + d^3) and, where `automatic`, about thirty
+  /// number that is not finite or above 1e12 in magnitude. Costs O(rows d^2 + d^3) and, where `automatic`, about thirty
   /// times the cost of answering `calibration_rows` queries.
   [[nodiscard]] static AnisotropicCalibration fit(const AnisotropicOptions& options, std::span<const double> queries,
                                                   std::span<const double> keys, std::span<const double> values);

@@ -1,0 +1,852 @@
+#include "weir/attention/anisotropic.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "attention/anisotropic_features.hpp"
+#include "attention/anisotropic_kernels.hpp"
+#include "attention/anisotropic_map.hpp"
+#include "attention/anisotropic_rows.hpp"
+#include "random/argument_checks.hpp"
+#include "weir/error.hpp"
+#include "weir/random/source.hpp"
+
+namespace weir {
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+/// Rows of a call that are looked at together.
+constexpr std::size_t chunk_rows = 1024;
+/// Queries that are answered together.
+constexpr std::size_t query_block = 64;
+/// The normaliser must reach that much of its lower bound; the rest is for rounding.
+constexpr double guard_slack = 0.98;
+constexpr double guard_shrink = 0.85;
+constexpr int guard_steps = 12;
+/// Clusters with less than that of the normaliser do not count as fallbacks.
+constexpr double fallback_share = 0.01;
+
+WordFunction words_of_sample(std::uint64_t seed) {
+  // The draws of exact references have the numbers from 0; this one is far from them.
+  return WordFunction(Randomness::mix, seed, Purpose::draw, 0xA77E0000U, 2);
+}
+
+/// Floats of 0 and more are ordered as their bits are.
+std::uint64_t priority_of(float radius) { return std::bit_cast<std::uint32_t>(radius); }
+
+std::span<const float> row_of(std::span<const float> rows, std::size_t j, std::size_t columns) {
+  return rows.subspan(j * columns, columns);
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------ the state
+
+struct AnisotropicState::Implementation {
+  explicit Implementation(AnisotropicCalibration with)
+      : calibration(std::move(with)),
+        exact(calibration.exact_rows(), calibration.d() + calibration.dv()),
+        sample(sample_rows, calibration.d() + calibration.dv()),
+        features(calibration.clusters() * calibration.features() * (calibration.dv() + 1), 0.0F),
+        low(calibration.dv(), std::numeric_limits<float>::infinity()),
+        high(calibration.dv(), -std::numeric_limits<float>::infinity()),
+        words(words_of_sample(calibration.seed())) {}
+
+  AnisotropicCalibration calibration;
+  AnisotropicRows exact;
+  AnisotropicRows sample;
+  AlignedVector<float> features;
+  std::vector<float> low;  ///< dv: the range of the values.
+  std::vector<float> high;
+  std::int64_t rows = 0;
+  WordFunction words;
+
+  /// Scratch, made when it is needed first and not copied.
+  struct Scratch {
+    explicit Scratch(const AnisotropicMap& map) : staging(map), block(map) {}
+    KeyStaging staging;
+    KeyFeatures block;
+    std::vector<float> rows;           ///< chunk_rows x (d + dv): key and value of each row.
+    std::vector<float> keys;           ///< chunk_rows x d.
+    std::vector<double> coordinates;   ///< chunk_rows x width.
+    std::vector<std::uint64_t> words;  ///< chunk_rows.
+    std::vector<float> dropped;        ///< d + dv.
+  };
+  std::unique_ptr<Scratch> scratch;
+
+  Scratch& with_scratch() {
+    if (!scratch) {
+      const AnisotropicMap& map = calibration.map();
+      const std::size_t numbers = exact.numbers();
+      scratch = std::make_unique<Scratch>(map);
+      scratch->rows.resize(chunk_rows * numbers);
+      scratch->keys.resize(chunk_rows * map.content.d);
+      scratch->coordinates.resize(chunk_rows * map.width);
+      scratch->words.resize(chunk_rows);
+      scratch->dropped.resize(numbers);
+    }
+    return *scratch;
+  }
+
+  /// Adds what is staged to the features.
+  void flush(Scratch& with) {
+    with.staging.for_each_block([&](std::size_t cluster, std::span<const std::size_t> block) {
+      with.block.add(with.staging, cluster, block, features);
+    });
+    with.staging.clear();
+  }
+  void stage(Scratch& with, std::span<const float> row, const double* coordinates, std::size_t cluster, double weight) {
+    if (with.staging.is_full()) flush(with);
+    with.staging.add(row, coordinates, cluster, weight);
+  }
+  /// Adds the rows that dropped out of the exact list to the features.
+  void stage_dropped(Scratch& with) {
+    const AnisotropicMap& map = calibration.map();
+    std::int64_t weight = 0;
+    std::array<double, most_directions> coordinates{};
+    while (exact.drop_next(with.dropped, weight)) {
+      kernels::project(with.dropped.data(), 1, map.content.d, map.key_map.data(), map.width, coordinates.data());
+      stage(with, with.dropped, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
+            static_cast<double>(weight));
+    }
+  }
+  void drop_of_sample(Scratch& with) {
+    std::int64_t weight = 0;
+    while (sample.drop_next(with.dropped, weight)) {
+    }
+  }
+};
+
+AnisotropicState::AnisotropicState(AnisotropicCalibration calibration)
+    : implementation_(std::make_unique<Implementation>(std::move(calibration))) {}
+AnisotropicState::AnisotropicState(const AnisotropicState& other)
+    : implementation_(std::make_unique<Implementation>(other.calibration())) {
+  *this = other;
+}
+AnisotropicState& AnisotropicState::operator=(const AnisotropicState& other) {
+  if (this == &other) return *this;
+  const Implementation& from = *other.implementation_;
+  auto made = std::make_unique<Implementation>(from.calibration);
+  made->exact = from.exact;
+  made->sample = from.sample;
+  made->features = from.features;
+  made->low = from.low;
+  made->high = from.high;
+  made->rows = from.rows;
+  implementation_ = std::move(made);
+  return *this;
+}
+AnisotropicState::AnisotropicState(AnisotropicState&&) noexcept = default;
+AnisotropicState& AnisotropicState::operator=(AnisotropicState&&) noexcept = default;
+AnisotropicState::~AnisotropicState() = default;
+
+const AnisotropicCalibration& AnisotropicState::calibration() const noexcept { return implementation_->calibration; }
+std::span<float> AnisotropicState::features() noexcept { return implementation_->features; }
+std::span<const float> AnisotropicState::features() const noexcept { return implementation_->features; }
+std::int64_t AnisotropicState::rows() const noexcept { return implementation_->rows; }
+std::uint64_t AnisotropicState::exact_rows() const noexcept { return implementation_->exact.size(); }
+std::uint64_t AnisotropicState::sampled_rows() const noexcept { return implementation_->sample.size(); }
+
+void AnisotropicState::add(const AttentionRows& rows) {
+  Implementation& state = *implementation_;
+  const AnisotropicMap& map = state.calibration.map();
+  const std::size_t d = map.content.d;
+  const std::size_t dv = map.content.dv;
+  const std::size_t count = rows.tokens.size();
+  require_equal({"AnisotropicState::add", "keys.size()", "tokens.size() * d"}, rows.keys.size(), count * d);
+  require_equal({"AnisotropicState::add", "values.size()", "tokens.size() * dv"}, rows.values.size(), count * dv);
+  if (!rows.weights.empty()) {
+    require_equal({"AnisotropicState::add", "weights.size()", "tokens.size()"}, rows.weights.size(), count);
+    for (const std::int8_t weight : rows.weights) {
+      if (weight != 1 && weight != -1) {
+        throw UsageError(fmt::format("AnisotropicState::add: a weight is {}, expected 1 or -1", weight));
+      }
+    }
+  }
+  const auto require_numbers = [&](std::span<const double> numbers, std::size_t columns, const char* name) {
+    for (std::size_t t = 0; t < numbers.size(); ++t) {
+      if (!(std::abs(numbers[t]) <= largest_number)) {
+        throw InputError(fmt::format("row {} (token {}): {}[{}] is {}, expected a number of at most {} in magnitude",
+                                     t / columns, rows.tokens[t / columns], name, t % columns, numbers[t],
+                                     largest_number));
+      }
+    }
+  };
+  require_numbers(rows.keys, d, "key");
+  require_numbers(rows.values, dv, "value");
+
+  Implementation::Scratch& with = state.with_scratch();
+  const std::size_t numbers = d + dv;
+  for (std::size_t first = 0; first < count; first += chunk_rows) {
+    const std::size_t length = std::min(chunk_rows, count - first);
+    // Adding 0 makes +0 of -0, so that rows that are equal have equal bits.
+    for (std::size_t j = 0; j < length; ++j) {
+      float* row = with.rows.data() + j * numbers;
+      const double* key = rows.keys.data() + (first + j) * d;
+      const double* value = rows.values.data() + (first + j) * dv;
+      for (std::size_t e = 0; e < d; ++e) row[e] = static_cast<float>(key[e]) + 0.0F;
+      for (std::size_t c = 0; c < dv; ++c) {
+        const float number = static_cast<float>(value[c]) + 0.0F;
+        row[d + c] = number;
+        state.low[c] = std::min(state.low[c], number);
+        state.high[c] = std::max(state.high[c], number);
+      }
+      std::copy_n(row, d, with.keys.data() + j * d);
+    }
+    kernels::project(with.keys.data(), length, d, map.key_map.data(), map.width, with.coordinates.data());
+    state.words.fill(rows.tokens.subspan(first, length), std::span(with.words).first(length));
+    for (std::size_t j = 0; j < length; ++j) {
+      const std::span<const float> row = row_of(with.rows, j, numbers);
+      const double* coordinates = with.coordinates.data() + j * map.width;
+      const std::uint64_t token = rows.tokens[first + j];
+      const std::int64_t weight = rows.weights.empty() ? 1 : rows.weights[first + j];
+      state.rows += weight;
+      const AnisotropicRows::Rank hashed{~with.words[j], token};
+      if (state.sample.admits(hashed)) {
+        state.sample.add(hashed, row, weight);
+        state.drop_of_sample(with);
+      }
+      const NearestCentre nearest = nearest_centre(map, coordinates);
+      const AnisotropicRows::Rank rank{priority_of(nearest.radius), token};
+      if (state.exact.admits(rank)) {
+        state.exact.add(rank, row, weight);
+        state.stage_dropped(with);
+      } else {
+        state.stage(with, row, coordinates, nearest.cluster, static_cast<double>(weight));
+      }
+    }
+  }
+  state.flush(with);
+}
+
+// ------------------------------------------------------------------------------------------------ the bounded part
+
+namespace {
+
+constexpr std::uint64_t bounded_magic = 0x3150415257454957U;  // "WIEWRAP1": rows of anisotropic attention, version 1
+
+class ByteWriter {
+ public:
+  explicit ByteWriter(std::size_t size) { bytes_.reserve(size); }
+  template <class T>
+  void put(const T& value) {
+    const auto bytes = std::as_bytes(std::span(&value, 1));
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+  template <class T>
+  void put_all(std::span<const T> values) {
+    const auto bytes = std::as_bytes(values);
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+  std::vector<std::byte> take() && { return std::move(bytes_); }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+/// Of bytes whose size was checked.
+class ByteReader {
+ public:
+  explicit ByteReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  template <class T>
+  T take() {
+    T value;
+    take_all(std::span(&value, 1));
+    return value;
+  }
+  template <class T>
+  void take_all(std::span<T> values) {
+    std::memcpy(values.data(), bytes_.data(), values.size_bytes());
+    bytes_ = bytes_.subspan(values.size_bytes());
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+constexpr std::size_t list_header_bytes = 4 * sizeof(std::uint64_t);
+constexpr std::size_t bounded_header_bytes = 4 * sizeof(std::uint64_t);
+
+std::size_t entry_bytes(std::size_t numbers) { return 3 * sizeof(std::uint64_t) + numbers * sizeof(float); }
+
+void write_list(ByteWriter& out, const AnisotropicRows& list) {
+  const AnisotropicRows::Rank floor = list.floor().value_or(AnisotropicRows::Rank{});
+  out.put(static_cast<std::uint64_t>(list.size()));
+  out.put(std::uint64_t{list.floor().has_value()});
+  out.put(floor.priority);
+  out.put(floor.token);
+  for (const AnisotropicRows::Entry& entry : list.entries()) {
+    out.put(entry.rank.priority);
+    out.put(entry.rank.token);
+    out.put(entry.weight);
+    out.put_all(list.row(entry));
+  }
+}
+
+[[noreturn]] void refuse_bounded(const std::string& what) { throw InputError("exact rows of attention: " + what); }
+
+/// Rows of a list as they lie in bytes.
+struct ListBytes {
+  std::vector<AnisotropicRows::Rank> ranks;
+  std::vector<std::int64_t> weights;
+  std::vector<float> rows;
+  std::optional<AnisotropicRows::Rank> floor;
+};
+
+/// Reads what write_list() wrote, from bytes that are at least as long as a header.
+ListBytes read_list(ByteReader& in, std::size_t& left, const AnisotropicRows& like) {
+  const std::size_t numbers = like.numbers();
+  if (left < list_header_bytes) refuse_bounded(fmt::format("they end {} bytes into a list", left));
+  left -= list_header_bytes;
+  const auto count = in.take<std::uint64_t>();
+  const auto has_floor = in.take<std::uint64_t>();
+  const auto priority = in.take<std::uint64_t>();
+  const auto token = in.take<std::uint64_t>();
+  if (count > like.capacity()) {
+    refuse_bounded(fmt::format("{} rows in a list, expected at most {}", count, like.capacity()));
+  }
+  if (has_floor > 1) refuse_bounded(fmt::format("a flag is {}, expected 0 or 1", has_floor));
+  if (left < count * entry_bytes(numbers)) {
+    refuse_bounded(fmt::format("{} bytes are left for {} rows of {} bytes", left, count, entry_bytes(numbers)));
+  }
+  left -= count * entry_bytes(numbers);
+  ListBytes list;
+  if (has_floor == 1) list.floor = AnisotropicRows::Rank{priority, token};
+  list.rows.resize(count * numbers);
+  for (std::size_t t = 0; t < count; ++t) {
+    AnisotropicRows::Rank rank{};
+    rank.priority = in.take<std::uint64_t>();
+    rank.token = in.take<std::uint64_t>();
+    const auto weight = in.take<std::int64_t>();
+    const std::span<float> row = std::span(list.rows).subspan(t * numbers, numbers);
+    in.take_all(row);
+    if (weight == 0 || std::abs(static_cast<double>(weight)) > 0x1p40) {
+      refuse_bounded(fmt::format("the row of token {} has the weight {}", rank.token, weight));
+    }
+    if (list.floor && rank <= *list.floor) {
+      refuse_bounded(fmt::format("the row of token {} should have dropped out", rank.token));
+    }
+    if (t > 0 && rank > list.ranks.back()) {
+      refuse_bounded(fmt::format("the row of token {} is out of order", rank.token));
+    }
+    for (float& number : row) {
+      if (!(std::abs(static_cast<double>(number)) <= largest_number * 1.001)) {
+        refuse_bounded(fmt::format("the row of token {} holds {}", rank.token, number));
+      }
+      number += 0.0F;
+    }
+    list.ranks.push_back(rank);
+    list.weights.push_back(weight);
+  }
+  return list;
+}
+
+}  // namespace
+
+std::vector<std::byte> AnisotropicState::bounded_part() const {
+  const Implementation& state = *implementation_;
+  const std::size_t rows = state.exact.size() + state.sample.size();
+  ByteWriter out(bounded_header_bytes + 2 * state.low.size() * sizeof(float) + 2 * list_header_bytes +
+                 rows * entry_bytes(state.exact.numbers()));
+  out.put(bounded_magic);
+  out.put(state.calibration.d());
+  out.put(state.calibration.dv());
+  out.put(state.rows);
+  out.put_all(std::span<const float>(state.low));
+  out.put_all(std::span<const float>(state.high));
+  write_list(out, state.exact);
+  write_list(out, state.sample);
+  return std::move(out).take();
+}
+
+void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) {
+  if (sign != 1 && sign != -1) {
+    throw UsageError(fmt::format("AnisotropicState::merge: the sign is {}, expected 1 or -1", sign));
+  }
+  Implementation& state = *implementation_;
+  const AnisotropicMap& map = state.calibration.map();
+  const std::size_t dv = map.content.dv;
+  const std::size_t header = bounded_header_bytes + 2 * dv * sizeof(float);
+  if (bounded_part.size() < header) {
+    refuse_bounded(fmt::format("{} bytes, expected {} or more", bounded_part.size(), header));
+  }
+  std::size_t left = bounded_part.size() - header;
+  ByteReader in(bounded_part);
+  if (in.take<std::uint64_t>() != bounded_magic) refuse_bounded("they do not begin as such rows do");
+  const auto other_d = in.take<std::uint64_t>();
+  const auto other_dv = in.take<std::uint64_t>();
+  if (other_d != map.content.d || other_dv != dv) {
+    refuse_bounded(
+        fmt::format("keys of {} and values of {} numbers, expected {} and {}", other_d, other_dv, map.content.d, dv));
+  }
+  const auto other_rows = in.take<std::int64_t>();
+  if (std::abs(static_cast<double>(other_rows)) > 0x1p60) refuse_bounded(fmt::format("they count {} rows", other_rows));
+  std::vector<float> low(dv);
+  std::vector<float> high(dv);
+  in.take_all(std::span(low));
+  in.take_all(std::span(high));
+  for (std::size_t c = 0; c < dv; ++c) {
+    const bool is_empty = low[c] == std::numeric_limits<float>::infinity() && high[c] == -low[c];
+    const bool is_range = low[c] <= high[c] && std::isfinite(low[c]) && std::isfinite(high[c]);
+    if (!is_empty && !is_range) {
+      refuse_bounded(fmt::format("values of column {} range from {} to {}", c, low[c], high[c]));
+    }
+  }
+  const ListBytes exact = read_list(in, left, state.exact);
+  const ListBytes sample = read_list(in, left, state.sample);
+  if (left != 0) refuse_bounded(fmt::format("{} bytes follow the last row", left));
+
+  Implementation::Scratch& with = state.with_scratch();
+  state.rows += sign * other_rows;
+  for (std::size_t c = 0; c < dv; ++c) {
+    state.low[c] = std::min(state.low[c], low[c]);
+    state.high[c] = std::max(state.high[c], high[c]);
+  }
+  const std::size_t numbers = state.exact.numbers();
+  state.exact.raise_floor(exact.floor);
+  state.stage_dropped(with);
+  std::array<double, most_directions> coordinates{};
+  for (std::size_t t = 0; t < exact.ranks.size(); ++t) {
+    const std::span<const float> row = row_of(exact.rows, t, numbers);
+    const std::int64_t weight = sign * exact.weights[t];
+    if (state.exact.admits(exact.ranks[t])) {
+      state.exact.add(exact.ranks[t], row, weight);
+      state.stage_dropped(with);
+    } else {
+      kernels::project(row.data(), 1, map.content.d, map.key_map.data(), map.width, coordinates.data());
+      state.stage(with, row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
+                  static_cast<double>(weight));
+    }
+  }
+  state.flush(with);
+  state.sample.raise_floor(sample.floor);
+  state.drop_of_sample(with);
+  for (std::size_t t = 0; t < sample.ranks.size(); ++t) {
+    if (!state.sample.admits(sample.ranks[t])) continue;
+    state.sample.add(sample.ranks[t], row_of(sample.rows, t, numbers), sign * sample.weights[t]);
+    state.drop_of_sample(with);
+  }
+}
+
+void AnisotropicState::clear_bounded_part() {
+  Implementation& state = *implementation_;
+  state.exact.clear();
+  state.sample.clear();
+  std::fill(state.low.begin(), state.low.end(), std::numeric_limits<float>::infinity());
+  std::fill(state.high.begin(), state.high.end(), -std::numeric_limits<float>::infinity());
+  state.rows = 0;
+}
+
+void AnisotropicState::clear() {
+  clear_bounded_part();
+  std::fill(implementation_->features.begin(), implementation_->features.end(), 0.0F);
+}
+
+// ------------------------------------------------------------------------------------------------ answers
+
+void AttentionSums::add(std::uint64_t i, double score, std::span<const double> value, double weight) {
+  require_below({"AttentionSums::add", "the query", "count"}, i, count);
+  require_equal({"AttentionSums::add", "value.size()", "dv"}, value.size(), dv);
+  double factor = weight;
+  double* sums = numerators.data() + i * dv;
+  if (score > references[i]) {
+    const double down = std::exp(references[i] - score);
+    references[i] = score;
+    denominators[i] *= down;
+    for (std::size_t c = 0; c < dv; ++c) sums[c] *= down;
+  } else {
+    factor *= std::exp(score - references[i]);
+  }
+  denominators[i] += factor;
+  for (std::size_t c = 0; c < dv; ++c) sums[c] += factor * value[c];
+}
+
+namespace {
+
+AttentionSums no_sums(std::size_t count, std::size_t dv) {
+  return {count, dv, std::vector<double>(count, -infinity), std::vector<double>(count, 0),
+          std::vector<double>(count * dv, 0)};
+}
+
+/// Adds exp(reference) times sign times [1, value sums] to query i.
+template <class T>
+void add_sums(AttentionSums& to, std::size_t i, double reference, const T* denominator_and_numerators,
+              double sign = 1) {
+  double factor = sign;
+  double* sums = to.numerators.data() + i * to.dv;
+  if (reference > to.references[i]) {
+    const double down = std::exp(to.references[i] - reference);
+    to.references[i] = reference;
+    to.denominators[i] *= down;
+    for (std::size_t c = 0; c < to.dv; ++c) sums[c] *= down;
+  } else {
+    factor *= std::exp(reference - to.references[i]);
+  }
+  to.denominators[i] += factor * static_cast<double>(denominator_and_numerators[0]);
+  for (std::size_t c = 0; c < to.dv; ++c) sums[c] += factor * static_cast<double>(denominator_and_numerators[c + 1]);
+}
+
+/// Rows that are summed exactly.
+struct HeldRows {
+  HeldRows() = default;
+  /// Rows of the list, but for those whose tokens are in `except`, which rises.
+  HeldRows(const AnisotropicRows& list, std::size_t d, std::size_t dv, std::span<const std::uint64_t> except) {
+    std::vector<const AnisotropicRows::Entry*> chosen;
+    for (const AnisotropicRows::Entry& entry : list.entries()) {
+      if (!std::binary_search(except.begin(), except.end(), entry.rank.token)) chosen.push_back(&entry);
+    }
+    count = chosen.size();
+    pitch = (count + 15) / 16 * 16;
+    keys.assign(d * pitch, 0);
+    values.resize(count * dv);
+    weights.assign(pitch, 0);
+    powers.assign(pitch, 0);
+    sums.assign(dv + 1, 0);
+    for (std::size_t j = 0; j < count; ++j) {
+      const std::span<const float> row = list.row(*chosen[j]);
+      for (std::size_t e = 0; e < d; ++e) keys[e * pitch + j] = row[e];
+      std::copy_n(row.begin() + static_cast<std::ptrdiff_t>(d), dv,
+                  values.begin() + static_cast<std::ptrdiff_t>(j * dv));
+      weights[j] = static_cast<double>(chosen[j]->weight);
+    }
+  }
+
+  /// The sums for one query; returns their reference.
+  double add(std::span<const double> query, std::size_t dv) {
+    kernels::scores(keys.data(), pitch, query.size(), query.data(), powers.data());
+    const double reference = *std::max_element(powers.begin(), powers.begin() + static_cast<std::ptrdiff_t>(count));
+    kernels::exponentials(powers.data(), pitch, reference);
+    std::fill(sums.begin(), sums.end(), 0);
+    for (std::size_t j = 0; j < count; ++j) {
+      powers[j] *= weights[j];
+      sums[0] += powers[j];
+    }
+    kernels::add_weighted(powers.data(), values.data(), count, dv, sums.data() + 1);
+    return reference;
+  }
+
+  std::size_t count = 0;
+  std::size_t pitch = 0;
+  AlignedVector<float> keys;  ///< d lanes of `pitch`.
+  std::vector<float> values;  ///< count x dv.
+  std::vector<double> weights;
+  std::vector<double> powers;
+  std::vector<double> sums;  ///< Of [1, value].
+};
+
+/// Panels of `rows` x `columns` numbers.
+void pack(std::span<const float> from, std::size_t rows, std::size_t columns, float* panels) {
+  for (std::size_t t = 0; t < rows; ++t) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      const std::size_t panel = c / kernels::panel_width;
+      panels[(panel * rows + t) * kernels::panel_width + c % kernels::panel_width] = from[t * columns + c];
+    }
+  }
+}
+
+}  // namespace
+
+struct AnisotropicReader::Implementation {
+  explicit Implementation(const AnisotropicState::Implementation& state)
+      : calibration(state.calibration),
+        features(calibration.map(), query_block),
+        rows(state.rows),
+        low(state.low.begin(), state.low.end()),
+        high(state.high.begin(), state.high.end()) {
+    const AnisotropicMap& map = calibration.map();
+    const std::size_t d = map.content.d;
+    const std::size_t dv = map.content.dv;
+    const std::size_t clusters = map.content.clusters;
+    const std::size_t count = map.content.features;
+    const std::vector<std::uint64_t> exact_tokens = state.exact.tokens();
+    exact = HeldRows(state.exact, d, dv, {});
+    sample = HeldRows(state.sample, d, dv, exact_tokens);
+    double sampled = 0;
+    for (const AnisotropicRows::Entry& entry : state.sample.entries()) sampled += static_cast<double>(entry.weight);
+    sample_scale = sampled > 0 ? static_cast<double>(rows) / sampled : 0;
+
+    // The features of the sample, as if it were a state of its own.
+    AlignedVector<float> of_sample(state.features.size(), 0.0F);
+    KeyStaging staging(map);
+    KeyFeatures block(map);
+    const auto flush = [&] {
+      staging.for_each_block([&](std::size_t cluster, std::span<const std::size_t> part) {
+        block.add(staging, cluster, part, of_sample);
+      });
+      staging.clear();
+    };
+    std::array<double, most_directions> coordinates{};
+    for (const AnisotropicRows::Entry& entry : state.sample.entries()) {
+      if (std::binary_search(exact_tokens.begin(), exact_tokens.end(), entry.rank.token)) continue;
+      const std::span<const float> row = state.sample.row(entry);
+      kernels::project(row.data(), 1, d, map.key_map.data(), map.width, coordinates.data());
+      if (staging.is_full()) flush();
+      staging.add(row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
+                  static_cast<double>(entry.weight));
+    }
+    flush();
+
+    panel_size = kernels::panels_of(dv + 1) * count * kernels::panel_width;
+    panels.assign(clusters * panel_size, 0.0F);
+    sample_panels.assign(clusters * panel_size, 0.0F);
+    means =
+        RowMajorMatrix::Zero(static_cast<Eigen::Index>(clusters), static_cast<Eigen::Index>(map.content.directions));
+    for (std::size_t c = 0; c < clusters; ++c) {
+      const std::size_t first = c * count * (dv + 1);
+      const std::span<const float> part = std::span<const float>(state.features).subspan(first, count * (dv + 1));
+      pack(part, count, dv + 1, panels.data() + c * panel_size);
+      pack(std::span<const float>(of_sample).subspan(first, count * (dv + 1)), count, dv + 1,
+           sample_panels.data() + c * panel_size);
+      // P_1 gives the mean of a coordinate. Where it is not among the features, that of the calibration is taken.
+      const double weight = static_cast<double>(part[0]);
+      weights.push_back(weight);
+      mean_values.emplace_back(dv + 1, 1.0);
+      for (std::size_t e = 0; e < dv; ++e) {
+        mean_values.back()[e + 1] = weight > 0 ? static_cast<double>(part[e + 1]) / weight : 0;
+      }
+      for (std::size_t i = 0; i < map.content.directions; ++i) {
+        const Polynomials& law = map.content.laws[i];
+        const std::uint32_t linear = map.linear_feature[i];
+        double mean = law.alpha[0];
+        if (linear != 0 && weight > 0) mean += law.beta[0] * static_cast<double>(part[linear * (dv + 1)]) / weight;
+        means(static_cast<Eigen::Index>(c), static_cast<Eigen::Index>(i)) = std::clamp(mean, map.low[i], map.high[i]);
+      }
+    }
+    query_rows.resize(query_block * d);
+    projected.resize(query_block * map.width);
+    query.resize(d);
+    outputs.resize(query_block * (dv + 1));
+    sample_outputs.resize(query_block * (dv + 1));
+    fired_share.resize(query_block);
+  }
+
+  AnisotropicCalibration calibration;
+  QueryFeatures features;
+  std::int64_t rows = 0;
+  std::vector<double> low;
+  std::vector<double> high;
+  HeldRows exact;
+  HeldRows sample;
+  double sample_scale = 0;  ///< Rows that a row of the sample stands for.
+  std::size_t panel_size = 0;
+  AlignedVector<float> panels;  ///< Of the features of each cluster.
+  AlignedVector<float> sample_panels;
+  std::vector<double> weights;                   ///< C: sums of the tilts.
+  std::vector<std::vector<double>> mean_values;  ///< C times [1, mean value].
+  RowMajorMatrix means;                          ///< C x R: mean coordinates of the keys.
+  std::vector<float> query_rows;
+  std::vector<double> projected;
+  std::vector<double> query;
+  std::vector<float> outputs;
+  std::vector<float> sample_outputs;
+  std::vector<double> fired_share;  ///< ln of the normaliser of clusters that fell back, by query.
+
+  void multiply(std::size_t count, const AlignedVector<float>& with, std::size_t cluster, std::vector<float>& out) {
+    const std::size_t columns = calibration.dv() + 1;
+    std::fill_n(out.begin(), count * columns, 0.0F);
+    kernels::multiply_add(features.left_factor(), count, calibration.features(), with.data() + cluster * panel_size,
+                          columns, out.data(), columns);
+  }
+
+  /// Adds the sums of a cluster for the `count` queries whose rows and projections are there.
+  void add_cluster(std::size_t cluster, std::size_t first, std::size_t count, AttentionSums& to,
+                   AttentionSums* residuals) {
+    const AnisotropicMap& map = calibration.map();
+    const auto at = static_cast<Eigen::Index>(cluster);
+    const std::size_t d = map.content.d;
+    const std::size_t directions = map.content.directions;
+    const std::size_t columns = map.content.dv + 1;
+    std::array<double, query_block> base{};
+    std::array<double, query_block> mean_score{};
+    std::array<std::size_t, query_block> open{};
+    std::size_t open_count = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      double score = map.content.references[at];
+      for (std::size_t e = 0; e < d; ++e) {
+        score += static_cast<double>(query_rows[i * d + e]) * map.content.centres(at, static_cast<Eigen::Index>(e));
+      }
+      base[i] = score;
+      double mean = 0;
+      for (std::size_t r = 0; r < directions; ++r) {
+        const auto direction = static_cast<Eigen::Index>(r);
+        mean += (projected[i * map.width + r] - map.query_centre_coordinates(at, direction)) * means(at, direction);
+      }
+      mean_score[i] = mean;
+    }
+    const auto coordinate = [&](std::size_t i, std::size_t r) {
+      return projected[i * map.width + r] - map.query_centre_coordinates(at, static_cast<Eigen::Index>(r));
+    };
+    const double log_weight = std::log(weights[cluster]);
+    const auto reaches_bound = [&](float denominator, double log_scale, double mean) {
+      return static_cast<double>(denominator) >= guard_slack * std::exp(std::min(log_weight + mean - log_scale, 700.0));
+    };
+    const auto add_query = [&](std::size_t i, double reference, std::size_t row) {
+      add_sums(to, first + i, reference, outputs.data() + row * columns);
+      if (residuals != nullptr) add_sums(*residuals, first + i, reference, sample_outputs.data() + row * columns, -1);
+    };
+    const auto note_fallback = [&](std::size_t i, double log_denominator) {
+      fired_share[i] = std::max(fired_share[i], log_denominator);
+    };
+
+    features.evaluate(count, [&](std::size_t i, std::size_t r) { return coordinate(i, r); });
+    multiply(count, panels, cluster, outputs);
+    if (residuals != nullptr) multiply(count, sample_panels, cluster, sample_outputs);
+    for (std::size_t i = 0; i < count; ++i) {
+      const double log_scale = features.log_scale(i);
+      if (reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
+        add_query(i, base[i] + log_scale, i);
+      } else {
+        open[open_count++] = i;
+      }
+    }
+    // By Jensen's inequality the normaliser is at least weight exp(mean score). The guard shrinks q' until its truncation
+    // respects that, and makes up for the rest by the bound.
+    double shrink = 1;
+    for (int step = 0; step < guard_steps && open_count > 0; ++step) {
+      shrink *= guard_shrink;
+      features.evaluate(open_count, [&](std::size_t i, std::size_t r) { return shrink * coordinate(open[i], r); });
+      multiply(open_count, panels, cluster, outputs);
+      if (residuals != nullptr) multiply(open_count, sample_panels, cluster, sample_outputs);
+      std::size_t still_open = 0;
+      for (std::size_t t = 0; t < open_count; ++t) {
+        const std::size_t i = open[t];
+        const double log_scale = features.log_scale(t);
+        if (reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
+          const double reference = base[i] + log_scale + (1 - shrink) * mean_score[i];
+          add_query(i, reference, t);
+          note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));
+        } else {
+          open[still_open++] = i;
+        }
+      }
+      open_count = still_open;
+    }
+    for (std::size_t t = 0; t < open_count; ++t) {
+      const std::size_t i = open[t];
+      const double reference = base[i] + mean_score[i] + log_weight;
+      add_sums(to, first + i, reference, mean_values[cluster].data());
+      if (residuals != nullptr && sample_scale > 0) {
+        add_sums(*residuals, first + i, reference, mean_values[cluster].data(), -1 / sample_scale);
+      }
+      note_fallback(i, reference);
+    }
+  }
+};
+
+AnisotropicReader::AnisotropicReader(const AnisotropicState& state)
+    : implementation_(std::make_unique<Implementation>(*state.implementation_)) {}
+AnisotropicReader::AnisotropicReader(AnisotropicReader&&) noexcept = default;
+AnisotropicReader& AnisotropicReader::operator=(AnisotropicReader&&) noexcept = default;
+AnisotropicReader::~AnisotropicReader() = default;
+
+AttentionSums AnisotropicReader::sums(std::span<const double> queries, AttentionSums* residuals,
+                                      std::uint64_t* fallbacks) {
+  Implementation& with = *implementation_;
+  const AnisotropicMap& map = with.calibration.map();
+  const std::size_t d = map.content.d;
+  const std::size_t dv = map.content.dv;
+  if (queries.size() % d != 0) {
+    throw UsageError(fmt::format("AnisotropicReader: {} numbers are no whole rows of {}", queries.size(), d));
+  }
+  for (std::size_t t = 0; t < queries.size(); ++t) {
+    if (!(std::abs(queries[t]) <= largest_number)) {
+      throw InputError(fmt::format("query {}: number {} is {}, expected at most {} in magnitude", t / d, t % d,
+                                   queries[t], largest_number));
+    }
+  }
+  const std::size_t count = queries.size() / d;
+  AttentionSums sums = no_sums(count, dv);
+  if (residuals != nullptr) *residuals = no_sums(count, dv);
+  std::uint64_t fired = 0;
+  for (std::size_t first = 0; first < count; first += query_block) {
+    const std::size_t length = std::min(query_block, count - first);
+    for (std::size_t t = 0; t < length * d; ++t) with.query_rows[t] = static_cast<float>(queries[first * d + t]);
+    kernels::project(with.query_rows.data(), length, d, map.query_map.data(), map.width, with.projected.data());
+    std::fill(with.fired_share.begin(), with.fired_share.end(), -infinity);
+    for (std::size_t c = 0; c < map.content.clusters; ++c) {
+      // No key, or what rounding left of keys that went.
+      if (with.weights[c] > 0) with.add_cluster(c, first, length, sums, residuals);
+    }
+    for (std::size_t i = 0; i < length; ++i) {
+      std::copy_n(with.query_rows.begin() + static_cast<std::ptrdiff_t>(i * d), d, with.query.begin());
+      if (with.exact.count > 0) {
+        const double reference = with.exact.add(with.query, dv);
+        add_sums(sums, first + i, reference, with.exact.sums.data());
+      }
+      if (residuals != nullptr && with.sample.count > 0) {
+        const double reference = with.sample.add(with.query, dv);
+        add_sums(*residuals, first + i, reference, with.sample.sums.data());
+      }
+      const double denominator = sums.denominators[first + i];
+      if (with.fired_share[i] - sums.references[first + i] > std::log(fallback_share * denominator)) ++fired;
+    }
+  }
+  if (residuals != nullptr) {
+    for (double& number : residuals->denominators) number *= with.sample_scale;
+    for (double& number : residuals->numerators) number *= with.sample_scale;
+  }
+  if (fallbacks != nullptr) *fallbacks = fired;
+  return sums;
+}
+
+void AnisotropicReader::widen_range(std::span<const double> value) {
+  Implementation& with = *implementation_;
+  require_equal({"AnisotropicReader::widen_range", "value.size()", "dv"}, value.size(), with.low.size());
+  for (std::size_t c = 0; c < value.size(); ++c) {
+    with.low[c] = std::min(with.low[c], value[c]);
+    with.high[c] = std::max(with.high[c], value[c]);
+  }
+}
+
+AnisotropicAnswers AnisotropicReader::finish(const AttentionSums& sums, const AttentionSums* residuals) const {
+  const Implementation& with = *implementation_;
+  const std::size_t dv = with.low.size();
+  require_equal({"AnisotropicReader::finish", "sums.dv", "dv"}, sums.dv, dv);
+  if (residuals != nullptr) {
+    require_equal({"AnisotropicReader::finish", "residuals->count", "sums.count"}, residuals->count, sums.count);
+  }
+  AnisotropicAnswers answers;
+  answers.outputs = {sums.count, dv, std::vector<double>(sums.count * dv, 0)};
+  if (residuals != nullptr) answers.errors.assign(sums.count, 0);
+  for (std::size_t i = 0; i < sums.count; ++i) {
+    const double denominator = sums.denominators[i];
+    if (!(denominator > 0) || !std::isfinite(sums.references[i])) continue;
+    double* output = answers.outputs.values.data() + i * dv;
+    double norm = 0;
+    for (std::size_t c = 0; c < dv; ++c) {
+      const double average = sums.numerators[i * dv + c] / denominator;
+      output[c] = with.low[c] <= with.high[c] ? std::clamp(average, with.low[c], with.high[c]) : average;
+      norm += output[c] * output[c];
+    }
+    if (residuals == nullptr) continue;
+    const double scale = std::exp(residuals->references[i] - sums.references[i]) / denominator;
+    double error = 0;
+    for (std::size_t c = 0; c < dv; ++c) {
+      const double part = scale * (residuals->numerators[i * dv + c] - output[c] * residuals->denominators[i]);
+      error += part * part;
+    }
+    if (error > 0) answers.errors[i] = norm > 0 ? std::sqrt(error / norm) : infinity;
+  }
+  return answers;
+}
+
+AnisotropicAnswers AnisotropicReader::answer(std::span<const double> queries, bool with_errors) {
+  AttentionSums residuals;
+  std::uint64_t fallbacks = 0;
+  const AttentionSums sums = this->sums(queries, with_errors ? &residuals : nullptr, &fallbacks);
+  AnisotropicAnswers answers = finish(sums, with_errors ? &residuals : nullptr);
+  answers.fallbacks = fallbacks;
+  return answers;
+}
+
+}  // namespace weir

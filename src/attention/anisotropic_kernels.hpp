@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+/// The vector loops of anisotropic attention. A block of rows lies in lanes: number j of a lane belongs to row j.
+namespace weir::kernels {
+
+/// Columns of a panel. The right factor of a product is packed in panels: [panel][inner][panel_width], zeros where there is
+/// no column.
+inline constexpr std::size_t panel_width = 16;
+[[nodiscard]] constexpr std::size_t panels_of(std::size_t columns) noexcept {
+  return (columns + panel_width - 1) / panel_width;
+}
+
+/// Entry (i, j) of a left factor is values[i * row_step + j * inner_step].
+struct LeftFactor {
+  const float* values;
+  std::size_t row_step;
+  std::size_t inner_step;
+};
+
+/// out(i, c) += sum over j < inner of left(i, j) * panels(j, c) for i < rows and c < columns; out(i, c) is
+/// out[i * out_step + c]. What lies behind `columns` is not touched.
+void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
+                  float* out, std::size_t out_step);
+
+/// A lane is the lane of its parent times a lane of factors.
+struct LaneProduct {
+  std::uint32_t parent;
+  std::uint32_t factor;
+};
+
+/// lanes[t] = lanes[products[t].parent] * factors[products[t].factor] for t from 1 to count - 1, in this order; lanes are
+/// `pitch` floats apart, a multiple of 16.
+void multiply_lanes(const LaneProduct* products, std::size_t count, const float* factors, float* lanes,
+                    std::size_t pitch);
+
+/// The recurrence of orthonormal polynomials: P_0 = 1, b_a P_{a+1}(x) = (x - a_a) P_a(x) - b_{a-1} P_{a-1}(x).
+struct Recurrence {
+  const double* alpha;
+  const double* beta;
+  double low;  ///< x is clamped to [low, high] first.
+  double high;
+};
+
+/// lanes[a - 1][j] = P_a(x[j]) for a from 1 to `degree`; x and lanes have `pitch` numbers, a multiple of 16.
+void polynomials(const Recurrence& recurrence, std::size_t degree, const double* x, float* lanes, std::size_t pitch);
+
+/// Nodes of a quadrature for which the coefficients of exp(q x) are worked out.
+struct Quadrature {
+  const double* nodes;    ///< `count` of them, rising.
+  const double* weights;  ///< [a][node]: the weight of the node times P_a there.
+  std::size_t count;      ///< At most 16.
+};
+
+/// With c_a = sum over nodes of weights[a][node] exp(q node): lanes[a - 1][j] = c_a / c_0 for a from 1 to `degree`, and
+/// logs[j] += log c_0, for q = q[j].
+void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes, double* logs,
+                  std::size_t pitch);
+
+/// out[j][i] = sum over e < d of rows[j][e] * map[e][i] for j < count and i < width, a multiple of 8.
+void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out);
+
+/// scores[j] = sum over e < d of query[e] * keys[e][j] for j < pitch, a multiple of 16; returns nothing but the scores.
+void scores(const float* keys, std::size_t pitch, std::size_t d, const double* query, double* out);
+
+/// values[j] = exp(values[j] - reference) for j < count, a multiple of 8.
+void exponentials(double* values, std::size_t count, double reference);
+
+/// sums[c] += sum over j < count of weights[j] * rows[j][c] for c < columns.
+void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums);
+
+}  // namespace weir::kernels
