@@ -285,7 +285,7 @@ TEST(StateFile, ArraysThatComeInPieces) {
     ++calls;
     const std::span<const double> numbers = state.arrays()[array].numbers.doubles();
     for (std::size_t k = 0; k < numbers.size(); k += 3)
-      take(numbers.subspan(k, std::min<std::size_t>(3, numbers.size() - k)));
+      take(std::as_bytes(numbers.subspan(k, std::min<std::size_t>(3, numbers.size() - k))));
   });
   EXPECT_EQ(calls, 2 * state.layout().size());
   EXPECT_EQ(contents_of(directory / "pieces.weir"), text_of(serialise(state)));
@@ -295,7 +295,7 @@ TEST(StateFile, ArraysThatComeInPieces) {
         save_state(directory / "bad.weir", state, [&](std::size_t array, const auto& take) {
           std::vector<double> numbers(state.arrays()[array].numbers.doubles().size());
           if (array == 2) numbers.back() = infinity;
-          take(numbers);
+          take(std::as_bytes(std::span(numbers)));
         });
       },
       {"bad.weir: expected finite numbers, found inf among 'A2'"});
@@ -651,7 +651,7 @@ TEST(StateFile, AFailedSaveLeavesNothingBehind) {
   EXPECT_THROW(save_state(directory / "x.weir", state,
                           [&](std::size_t array, const auto& take) {
                             if (++calls == 2) throw InputError("a part that did not come");
-                            take(state.arrays()[array].numbers.doubles());
+                            take(std::as_bytes(state.arrays()[array].numbers.doubles()));
                           }),
                InputError);
   EXPECT_EQ(directory.entries(), 1U);

@@ -4,6 +4,7 @@
 #include <span>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 namespace weir {
 
@@ -15,6 +16,9 @@ class Numbers {
       : double_(numbers.data()), size_(numbers.size()) {}
   Numbers(std::span<float> numbers) noexcept  // NOLINT(google-explicit-constructor)
       : single_(numbers.data()), size_(numbers.size()), is_single_(true) {}
+  template <class Allocator>
+  Numbers(std::vector<double, Allocator>& numbers) noexcept  // NOLINT(google-explicit-constructor)
+      : Numbers(std::span<double>(numbers)) {}
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
