@@ -35,7 +35,7 @@ class WeightedState : public KeptAs<WeightedState> {
   }
 
   [[nodiscard]] std::string_view holds() const override { return "weighted sums"; }
-  [[nodiscard]] std::vector<Numbers> arrays() override { return {y_.table(), {&total_, 1}}; }
+  [[nodiscard]] std::vector<Numbers> arrays() override { return {y_.table(), std::span(&total_, 1)}; }
   void add(const EventBatch& batch) override {
     std::vector<double> changes;
     for (std::size_t t = 0; t < batch.size(); ++t) {
