@@ -6,6 +6,7 @@
 #include <Eigen/Core>
 #include <Eigen/Eigenvalues>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -432,51 +433,61 @@ struct Choice {
   double error = std::numeric_limits<double>::infinity();
 };
 
+/// A search by steps from the best of a few starts: clusters, directions and the share of exact rows, one at a time.
 Choice choose(const AnisotropicOptions& options, const Trials& trials) {
-  constexpr double peaked_spread = 1.5;
-  constexpr double many_fallbacks = 0.01;
+  constexpr int most_trials = 32;
+  constexpr std::array shares{0.0, 0.03, 0.1, 0.2, 0.35, 0.5};
+  constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U, 64U};
+  struct Point {
+    std::uint32_t clusters;
+    std::uint32_t directions;
+    std::size_t share;
+    bool operator==(const Point&) const = default;
+  };
+  const auto most_within = static_cast<std::uint32_t>(std::min(options.d, most_directions));
+  std::vector<Point> tried;
   Choice best;
-  double best_share = default_exact_share;
-  const auto try_shape = [&](std::uint32_t clusters, std::uint32_t directions, double share) {
-    const auto shape = shape_within(options, clusters, directions, share);
-    Trials::Verdict verdict;
-    if (!shape) return verdict;
-    verdict = trials.judge(*shape);
+  Point at{1, 1, 2};
+  const auto attempt = [&](const Point& point) {
+    if (static_cast<int>(tried.size()) >= most_trials) return;
+    if (std::find(tried.begin(), tried.end(), point) != tried.end()) return;
+    tried.push_back(point);
+    const auto shape = shape_within(options, point.clusters, point.directions, shares[point.share]);
+    if (!shape) return;
+    const Trials::Verdict verdict = trials.judge(*shape);
     if (verdict.error < best.error) {
       best = {*shape, verdict.error};
-      best_share = share;
+      at = point;
     }
-    return verdict;
   };
-  const auto directions_to_try = [&](std::uint32_t clusters) {
-    std::vector<std::uint32_t> all;
-    if (options.directions) return std::vector{*options.directions};
-    const std::uint32_t usual = default_directions(options, clusters);
-    for (const std::uint32_t wanted :
-         clusters > 1 ? std::vector<std::uint32_t>{4, 6, 10}
-                      : std::vector<std::uint32_t>{usual, usual / 2, usual * 3 / 4, usual * 3 / 2, 2 * usual}) {
-      const auto directions =
-          static_cast<std::uint32_t>(std::clamp<std::uint64_t>(wanted, 1, std::min(options.d, most_directions)));
-      if (std::find(all.begin(), all.end(), directions) == all.end()) all.push_back(directions);
-    }
-    return all;
+  const auto start_at = [&](std::uint32_t clusters) {
+    attempt({clusters, options.directions.value_or(default_directions(options, clusters)), 2});
   };
-  const std::uint32_t first_clusters = options.clusters.value_or(1);
-  bool is_peaked = false;
-  for (const std::uint32_t directions : directions_to_try(first_clusters)) {
-    const Trials::Verdict verdict = try_shape(first_clusters, directions, default_exact_share);
-    is_peaked = is_peaked || verdict.first_spread > peaked_spread || verdict.fallbacks > many_fallbacks;
+  if (options.clusters) {
+    start_at(*options.clusters);
+  } else {
+    for (const std::uint32_t clusters : {1U, 8U, 32U}) start_at(clusters);
   }
-  if (!options.clusters && is_peaked) {
-    for (const std::uint32_t clusters : {8U, 24U, 64U}) {
-      for (const std::uint32_t directions : directions_to_try(clusters)) {
-        try_shape(clusters, directions, default_exact_share);
+  for (bool moved = true; moved && static_cast<int>(tried.size()) < most_trials;) {
+    const Point before = at;
+    if (!options.directions) {
+      const Point from = at;
+      for (const std::uint32_t wanted : {from.directions * 3 / 2, from.directions * 2 / 3, from.directions * 2}) {
+        attempt({from.clusters, std::clamp(wanted, 1U, most_within), from.share});
       }
     }
-  }
-  if (!options.exact_rows && best.error < std::numeric_limits<double>::infinity()) {
-    const Shape found = best.shape;
-    for (const double share : {0.0, 0.04, 0.2, 0.3}) try_shape(found.clusters, found.directions, share);
+    if (!options.exact_rows) {
+      const Point from = at;
+      if (from.share > 0) attempt({from.clusters, from.directions, from.share - 1});
+      if (from.share + 1 < shares.size()) attempt({from.clusters, from.directions, from.share + 1});
+    }
+    if (!options.clusters) {
+      const Point from = at;
+      const auto place = std::find(cluster_counts.begin(), cluster_counts.end(), from.clusters);
+      if (place != cluster_counts.begin()) attempt({*(place - 1), from.directions, from.share});
+      if (place + 1 != cluster_counts.end()) attempt({*(place + 1), from.directions, from.share});
+    }
+    moved = !(at == before);
   }
   return best;
 }
