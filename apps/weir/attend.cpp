@@ -4,8 +4,10 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +18,7 @@
 #include "attend_report.hpp"
 #include "options.hpp"
 #include "weir/attention/calibration.hpp"
+#include "weir/attention/causal.hpp"
 #include "weir/attention/exact.hpp"
 #include "weir/attention/peers.hpp"
 #include "weir/engine/memory.hpp"
@@ -57,12 +60,16 @@ struct AttendOptions {
   std::optional<std::uint32_t> degree;
   std::optional<std::uint64_t> seed;
   bool automatic = true;
+  bool causal = false;
+  std::optional<std::uint64_t> window;  ///< Recent rows that are kept exactly.
+  std::uint64_t sliding = 0;            ///< Rows that a query sees, at most; 0: all.
   std::string state_path, save_path, output_path, errors_path;
   bool estimate = true;
   bool compare = false;
   bool json = false;
 
   [[nodiscard]] bool is_exact() const { return mode == "exact"; }
+  [[nodiscard]] bool is_causal() const { return causal || sliding > 0; }
   void check() const;
 };
 
@@ -76,6 +83,13 @@ void AttendOptions::check() const {
   if ((compare || is_exact()) && (keys.empty() || !streams.empty() || !state_path.empty()))
     throw UsageError(fmt::format("{} needs all keys and values in files: give --k and --v, no STREAM and no --state",
                                  compare ? "--compare" : "--mode exact"));
+  if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
+  if (is_causal() && (keys.empty() || !streams.empty() || !state_path.empty() || queries.empty()))
+    throw UsageError(
+        "--causal and --sliding answer query t from the tokens up to t: give --q, --k and --v, no STREAM and no "
+        "--state");
+  if (is_causal() && !save_path.empty())
+    throw UsageError("--save: the window of --causal and --sliding is not part of a saved state; save without them");
   if (is_exact() && !save_path.empty()) throw UsageError("--mode exact keeps no state to be saved");
   if (!errors_path.empty() && !estimate) throw UsageError("--errors contradicts --no-estimate");
   if (is_exact() && !errors_path.empty()) throw UsageError("--errors: the outputs of --mode exact have no error");
@@ -132,6 +146,9 @@ Shapes shapes_of_inputs(const mpi::Communicator& communicator, const AttendOptio
       const auto [rows, columns] = shape_of_array(options.queries);
       shapes.queries = rows;
       agree(shapes.d, columns, options.queries, "numbers in a query");
+      if (options.is_causal() && rows != shapes.tokens)
+        throw InputError(
+            fmt::format("{}: {} queries, expected one for each of {} tokens", options.queries, rows, shapes.tokens));
     }
     for (const auto& [name, size] : {std::pair{"--n", shapes.tokens}, {"--d", shapes.d}, {"--dv", shapes.dv}})
       if (size == 0) throw UsageError(fmt::format("{} is needed: no file of numbers says it", name));
@@ -260,9 +277,23 @@ class Outputs {
   std::optional<OutputFile> file_;
 };
 
-/// Collective: reads the queries in blocks, and hands each rank its share of a block. `work` is collective.
+/// Writes what is to be written, on the root.
+void finish(const AttendOptions& options, const std::vector<double>& errors, Outputs& outputs,
+            const AttendReport& report) {
+  outputs.finish();
+  if (!options.errors_path.empty()) {
+    OutputFile file(options.errors_path);
+    file.write(npy_header(errors.size(), 1));
+    file.write(std::as_bytes(std::span(errors)));
+    file.commit();
+  }
+  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+}
+
+/// Collective: reads the queries in blocks, and hands each rank its share of a block and the number of its first query.
+/// `work` is collective.
 void for_queries(const mpi::Communicator& communicator, const std::string& path, const Shapes& shapes,
-                 const std::function<void(DenseMatrix)>& work) {
+                 const std::function<void(DenseMatrix, std::uint64_t)>& work) {
   std::optional<NpyFile> file;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     file.emplace(path);
@@ -277,7 +308,7 @@ void for_queries(const mpi::Communicator& communicator, const std::string& path,
     const std::uint64_t own = share(count, rank, ranks), end = share(count, rank + 1, ranks);
     DenseMatrix queries;
     engine::together(communicator, [&](mpi::FailureSignal&) { queries = file->rows(first + own, end - own); });
-    work(std::move(queries));
+    work(std::move(queries), first + own);
     first += count;
   }
 }
@@ -286,7 +317,10 @@ void for_queries(const mpi::Communicator& communicator, const std::string& path,
 class ExactOverRanks {
  public:
   ExactOverRanks(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes)
-      : communicator_(communicator), scale_(scale_of(options.scale, shapes.d)) {
+      : communicator_(communicator),
+        scale_(scale_of(options.scale, shapes.d)),
+        is_causal_(options.is_causal()),
+        sliding_(options.sliding) {
     engine::require_memory(communicator, engine::doubles_in_bytes(shapes.tokens, shapes.d + shapes.dv), 0,
                            "all keys and values");
     engine::together(communicator, [&](mpi::FailureSignal&) {
@@ -295,12 +329,15 @@ class ExactOverRanks {
     });
   }
   /// Collective: hands the outputs of all ranks' queries to `take`, on the root.
-  void answer(DenseMatrix queries, const std::function<void(std::span<const double>)>& take) {
+  void answer(DenseMatrix queries, std::uint64_t first, const std::function<void(std::span<const double>)>& take) {
     const auto start = Clock::now();
     std::vector<double> outputs;
     engine::together(communicator_, [&](mpi::FailureSignal&) {
       for (double& number : queries.values) number *= scale_;
-      if (queries.rows > 0) outputs = exact_attention(queries, keys_, values_).values;
+      if (queries.rows > 0)
+        outputs =
+            exact_attention(queries, keys_, values_, {.causal = is_causal_, .window = sliding_, .first_query = first})
+                .values;
     });
     seconds_ += seconds_since(start);
     communicator_.gather_in_order(outputs, take);
@@ -312,6 +349,8 @@ class ExactOverRanks {
  private:
   const mpi::Communicator& communicator_;
   double scale_;
+  bool is_causal_;
+  std::uint64_t sliding_;
   DenseMatrix keys_, values_;
   double seconds_ = 0;
 };
@@ -321,8 +360,8 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
                    const DenseMatrix& outputs) {
   ExactOverRanks exact(communicator, options, shapes);
   DenseMatrix truth{shapes.queries, shapes.dv, {}};
-  for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries) {
-    exact.answer(std::move(queries), [&](std::span<const double> numbers) {
+  for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t first) {
+    exact.answer(std::move(queries), first, [&](std::span<const double> numbers) {
       truth.values.insert(truth.values.end(), numbers.begin(), numbers.end());
     });
   });
@@ -335,9 +374,11 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
     DenseMatrix queries = load_npy(options.queries);
     const double scale = scale_of(options.scale, shapes.d);
     for (double& number : queries.values) number *= scale;
-    for (const Peer peer : all_peers()) {
-      const PeerAnswer answer = answer_by_peer(peer, queries, exact.keys(), exact.values(),
-                                               {.budget = options.budget, .seed = options.seed.value_or(0)});
+    // A sliding window of the last rows is no longer what the peers were made for.
+    for (const Peer peer : options.sliding > 0 ? std::span<const Peer>() : all_peers()) {
+      const PeerAnswer answer =
+          answer_by_peer(peer, queries, exact.keys(), exact.values(),
+                         {.budget = options.budget, .causal = options.is_causal(), .seed = options.seed.value_or(0)});
       comparison.peers[std::string(to_string(peer))] = {.errors = compare_outputs(truth, answer.outputs),
                                                         .kept = answer.kept,
                                                         .bytes = answer.bytes,
@@ -348,20 +389,18 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
   return comparison;
 }
 
-/// Describes the state and its calibration.
-void describe(const State& state, AttendReport& report) {
-  const auto& kept = dynamic_cast<const AttentionState&>(state.kept()).kept();
-  if (!kept) return;
-  const AnisotropicCalibration& calibration = kept->calibration();
+/// Describes the calibration and what it decides.
+void describe(const AnisotropicCalibration& calibration, AttendReport& report) {
   report.degree = calibration.degree();
   report.features = calibration.features();
   report.clusters = calibration.clusters();
-  report.exact_rows = kept->exact_rows();
+  report.exact_rows = calibration.exact_rows();
   report.directions = calibration.directions();
   report.varied_directions = calibration.varied_directions();
   report.calibration_bytes = calibration.bytes();
-  report.state_bytes = calibration.bytes() + kept->features().size_bytes() +
-                       calibration.exact_rows() * (calibration.d() + calibration.dv()) * sizeof(float);
+  report.state_bytes =
+      calibration.bytes() + sizeof(float) * (calibration.clusters() * calibration.features() * (calibration.dv() + 1) +
+                                             calibration.exact_rows() * (calibration.d() + calibration.dv()));
   report.seed = calibration.seed();
 }
 
@@ -397,19 +436,211 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
       (shapes.tokens * (shapes.d + shapes.dv) + 2 * block_of_queries * (shapes.d + shapes.dv)) * sizeof(double);
   ExactOverRanks exact(communicator, options, shapes);
   Outputs outputs(options, shapes, options.compare);
-  for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries) {
-    exact.answer(std::move(queries), [&](std::span<const double> numbers) { outputs.add(numbers); });
+  for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t first) {
+    exact.answer(std::move(queries), first, [&](std::span<const double> numbers) { outputs.add(numbers); });
   });
   report.query_seconds = exact.seconds();
   if (options.compare) report.comparison = compare(communicator, options, shapes, outputs.all());
   if (!communicator.local_is_root()) return done;
-  outputs.finish();
-  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+  finish(options, {}, outputs, report);
+  return done;
+}
+
+/// Rows first .. end - 1 of keys and values.
+struct LoadedRows {
+  std::uint64_t first = 0;
+  DenseMatrix keys, values;
+
+  [[nodiscard]] TokenRows rows() const { return {.first = first, .keys = keys.values, .values = values.values}; }
+};
+
+/// The files of keys and values.
+class TokenFiles {
+ public:
+  TokenFiles(const AttendOptions& options, const Shapes& shapes) : keys_(options.keys), values_(options.values) {
+    for (const auto& [file, columns] : {std::pair{&keys_, shapes.d}, {&values_, shapes.dv}})
+      if (file->header().rows != shapes.tokens || file->header().columns != columns)
+        throw InputError(fmt::format("{}: {} x {} here, {} x {} where it was looked at first",
+                                     file == &keys_ ? options.keys : options.values, file->header().rows,
+                                     file->header().columns, shapes.tokens, columns));
+  }
+  [[nodiscard]] LoadedRows rows(std::uint64_t first, std::uint64_t end) const {
+    end = std::max(first, end);
+    return {first, keys_.rows(first, end - first), values_.rows(first, end - first)};
+  }
+  /// Adds rows first .. end - 1 to the state, in blocks.
+  void add(std::uint64_t first, std::uint64_t end, AnisotropicState& state) const {
+    constexpr std::uint64_t most = 4096;
+    while (first < end) {
+      const LoadedRows loaded = rows(first, std::min(end, first + most));
+      std::vector<std::uint64_t> tokens(static_cast<std::size_t>(loaded.keys.rows));
+      std::iota(tokens.begin(), tokens.end(), first);
+      state.add({.keys = loaded.keys.values, .values = loaded.values.values, .tokens = tokens});
+      first += loaded.keys.rows;
+    }
+  }
+
+ private:
+  NpyFile keys_, values_;
+};
+
+/// Collective: adds the states of all ranks before this one.
+void add_states_before(const mpi::Communicator& communicator, const AnisotropicState& own, AnisotropicState& sum) {
+  const auto features = std::as_bytes(own.features());
+  const std::vector<std::byte> bounded = own.bounded_part();
+  std::vector<std::byte> part(features.begin(), features.end());
+  part.insert(part.end(), bounded.begin(), bounded.end());
+  std::vector<std::uint64_t> lengths;
+  std::vector<std::byte> all;
+  for (const std::vector<std::byte>& of_rank : communicator.gather(part)) {
+    lengths.push_back(of_rank.size());
+    all.insert(all.end(), of_rank.begin(), of_rank.end());
+  }
+  communicator.broadcast(lengths);
+  communicator.broadcast(all);
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    std::span<const std::byte> rest(all);
+    for (int rank = 0; rank < communicator.local_rank(); ++rank) {
+      const auto of_rank = rest.first(static_cast<std::size_t>(lengths[static_cast<std::size_t>(rank)]));
+      const auto* numbers = reinterpret_cast<const float*>(of_rank.data());
+      const std::span<float> sums = sum.features();
+      // A copy, as the bytes of a rank may begin anywhere.
+      std::vector<float> more(sums.size());
+      std::memcpy(more.data(), numbers, features.size());
+      for (std::size_t t = 0; t < sums.size(); ++t) sums[t] += more[t];
+      sum.merge(of_rank.subspan(features.size()));
+      rest = rest.subspan(of_rank.size());
+    }
+  });
+}
+
+/// Query t from the tokens up to t. Each rank works on consecutive blocks of tokens, with the state of all before them.
+int attend_causally(const mpi::Communicator& communicator, const AttendOptions& options) {
+  const bool root = communicator.local_is_root();
+  const Shapes shapes = shapes_of_inputs(communicator, options, nullptr);
+  AttendReport report{
+      .mode = options.mode, .n = shapes.tokens, .queries = shapes.queries, .d = shapes.d, .dv = shapes.dv};
+  const auto rank = static_cast<std::uint64_t>(communicator.local_rank());
+  const auto ranks = static_cast<std::uint64_t>(communicator.local_size());
+  report.ranks = ranks;
+  report.scale = scale_of(options.scale, shapes.d);
+  CausalOptions causal{.sinks = options.sliding > 0 ? 0U : 4U, .sliding = options.sliding};
+  std::vector<double> numbers;
+  std::vector<std::uint64_t> window;
+  auto start = Clock::now();
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!root) return;
+    for (const std::string* path : {&options.output_path, &options.errors_path})
+      if (!path->empty()) require_creatable(*path);
+    AnisotropicOptions anisotropic = anisotropic_options(options, shapes);
+    CalibrationRows rows = calibration_rows(options, shapes, anisotropic.calibration_rows);
+    for (double& number : rows.queries.values) number *= report.scale;
+    const auto fit = [&] {
+      const std::uint64_t taken = sizeof(float) * causal_numbers(causal, shapes.d, shapes.dv);
+      if (taken >= options.budget)
+        throw UsageError(fmt::format("--window {}: these rows take {} bytes, and the budget is {}", causal.window,
+                                     taken, options.budget));
+      anisotropic.budget = options.budget - taken;
+      return AnisotropicCalibration::fit(anisotropic, rows.queries.values, rows.keys.values, rows.values.values);
+    };
+    const std::uint64_t row_bytes = sizeof(float) * (shapes.d + shapes.dv);
+    // One block, but no more than an eighth of the budget. Where scores vary in many directions recent rows do more than
+    // features.
+    causal.window =
+        options.window.value_or(std::min<std::uint64_t>(CausalAttention::block, options.budget / 8 / row_bytes));
+    auto calibration = fit();
+    if (!options.window && calibration.varied_directions() > AttendReport::most_varied_directions) {
+      causal.window = options.budget * 5 / 8 / row_bytes;
+      calibration = fit();
+    }
+    numbers.assign(calibration.numbers().begin(), calibration.numbers().end());
+    window = {causal.window};
+    report.peak_bytes = peak_bytes(anisotropic, options, shapes);
+  });
+  communicator.broadcast(numbers);
+  communicator.broadcast(window);
+  causal.window = window[0];
+  report.calibration_seconds = seconds_since(start);
+  const auto calibration = AnisotropicCalibration::from_numbers(numbers);
+
+  // Blocks of this rank, and the first row that is in the window at the first of them.
+  const std::uint64_t blocks = (shapes.tokens + CausalAttention::block - 1) / CausalAttention::block;
+  const auto first_token = [&](std::uint64_t of) {
+    return std::min(shapes.tokens, share(blocks, of, ranks) * CausalAttention::block);
+  };
+  const auto first_recent = [&](std::uint64_t first) {
+    return first - std::min(causal.window, first - std::min(causal.sinks, first));
+  };
+  const std::uint64_t first = first_token(rank), end = first_token(rank + 1);
+  start = Clock::now();
+  std::optional<TokenFiles> files;
+  std::optional<NpyFile> queries;
+  AnisotropicState before(calibration), own(calibration);
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    files.emplace(options, shapes);
+    queries.emplace(options.queries);
+    if (options.sliding > 0) {
+      files->add(first + 1 > options.sliding ? first + 1 - options.sliding : 0, first_recent(first), before);
+    } else if (rank + 1 < ranks) {
+      files->add(std::max(first_recent(first), std::min(causal.sinks, shapes.tokens)), first_recent(end), own);
+    }
+  });
+  if (options.sliding == 0) add_states_before(communicator, own, before);
+  report.merge_seconds = communicator.all_max(seconds_since(start));
+  start = Clock::now();
+  std::vector<double> outputs, errors;
+  std::uint64_t fallbacks = 0;
+  engine::together(communicator, [&](mpi::FailureSignal& signal) {
+    if (first == end) return;
+    const std::uint64_t recent_from = first_recent(first);
+    std::optional<CausalAttention> attention;
+    {
+      const LoadedRows sinks = files->rows(0, std::min(causal.sinks, first)), recent = files->rows(recent_from, first);
+      attention.emplace(std::move(before), causal, first, sinks.rows(), recent.rows());
+    }
+    for (std::uint64_t token = first; token < end && !signal.local_raised(); token += CausalAttention::block) {
+      const std::uint64_t count = std::min(CausalAttention::block, end - token);
+      DenseMatrix block = queries->rows(token, count);
+      for (double& number : block.values) number *= report.scale;
+      const LoadedRows loaded = files->rows(token, token + count);
+      const CausalAttention::Range gone = attention->leaving(count);
+      const LoadedRows leaving = files->rows(gone.first, gone.first + gone.count);
+      const AnisotropicAnswers answers =
+          attention->answer(block.values, loaded.keys.values, loaded.values.values, leaving.rows(), options.estimate);
+      outputs.insert(outputs.end(), answers.outputs.values.begin(), answers.outputs.values.end());
+      errors.insert(errors.end(), answers.errors.begin(), answers.errors.end());
+      fallbacks += answers.fallbacks;
+    }
+    if (end == shapes.tokens) own = attention->state();
+  });
+  report.query_seconds = communicator.all_max(seconds_since(start));
+  report.ingest_seconds = report.query_seconds;
+  report.updates = shapes.tokens;
+  report.fallbacks = communicator.all_sum(fallbacks);
+  std::optional<Outputs> written;
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (root) written.emplace(options, shapes, options.compare);
+  });
+  communicator.gather_in_order(outputs, [&](std::span<const double> piece) { written->add(piece); });
+  std::vector<double> all_errors;
+  communicator.gather_in_order(
+      errors, [&](std::span<const double> piece) { all_errors.insert(all_errors.end(), piece.begin(), piece.end()); });
+  if (options.compare)
+    report.comparison = compare(communicator, options, shapes, root ? written->all() : DenseMatrix());
+  if (!root) return done;
+  describe(calibration, report);
+  report.window = causal.window;
+  report.state_bytes += sizeof(float) * causal_numbers(causal, shapes.d, shapes.dv);
+  warn_of_directions(report);
+  if (options.estimate)
+    report.estimated = {quantile(all_errors, 0.5), quantile(all_errors, 0.99), quantile(all_errors, 1)};
+  finish(options, all_errors, *written, report);
   return done;
 }
 
 int attend(const mpi::Communicator& communicator, const AttendOptions& options) {
   if (options.is_exact()) return attend_exactly(communicator, options);
+  if (options.is_causal()) return attend_causally(communicator, options);
   const bool root = communicator.local_is_root();
   engine::Session::Options session_options;
   engine::Sources sources;
@@ -467,20 +698,21 @@ int attend(const mpi::Communicator& communicator, const AttendOptions& options) 
   report.ingest_seconds = session.seconds().ingest;
   report.merge_seconds = session.seconds().merge;
   if (root) {
-    describe(state, report);
+    describe(dynamic_cast<const AttentionState&>(state.kept()).kept()->calibration(), report);
     warn_of_directions(report);
   }
   if (!options.save_path.empty()) session.save(options.save_path);
 
+  std::vector<double> all_errors;
   std::optional<Outputs> outputs;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (root) outputs.emplace(options, shapes, options.compare);
   });
   if (!options.queries.empty()) {
-    std::vector<double> errors;  // on the root
+    std::vector<double>& errors = all_errors;  // on the root
     std::uint64_t fallbacks = 0;
     const auto asked = Clock::now();
-    for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries) {
+    for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t) {
       const AttendAnswer answer =
           *session.answer({.attend = AttendQuestion{std::move(queries), options.estimate}}).attention;
       fallbacks += answer.fallbacks;
@@ -496,16 +728,8 @@ int attend(const mpi::Communicator& communicator, const AttendOptions& options) 
       report.estimated = {quantile(errors, 0.5), quantile(errors, 0.99), quantile(errors, 1)};
     if (options.compare)
       report.comparison = compare(communicator, options, shapes, root ? outputs->all() : DenseMatrix());
-    if (root && !options.errors_path.empty()) {
-      OutputFile file(options.errors_path);
-      file.write(npy_header(errors.size(), 1));
-      file.write(std::as_bytes(std::span(errors)));
-      file.commit();
-    }
   }
-  if (!root) return done;
-  outputs->finish();
-  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+  if (root) finish(options, all_errors, *outputs, report);
   return done;
 }
 
@@ -593,6 +817,24 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
                  "Choose the directions, --clusters and --exact-rows that are not given by trying them\n"
                  "on the calibration rows. This is the default; --no-auto takes 1 cluster and a tenth\n"
                  "of the budget for exact rows")
+      ->group(method);
+  command
+      ->add_flag("--causal", options->causal,
+                 "Query t is answered from the tokens 0 to t: exactly from those of its block of 64, the\n"
+                 "window before that and the first 4, and from the state of all others")
+      ->group(method);
+  add_whole(
+      *command, "--window", {0, std::uint64_t{1} << 32}, [options](std::uint64_t value) { options->window = value; },
+      "Tokens before a block that are kept as they are, at the cost of the budget. By default\n"
+      "64, but an eighth of the budget at most; five eighths where scores vary in more than\n"
+      "20 directions")
+      ->type_name("W")
+      ->group(method);
+  add_whole(
+      *command, "--sliding", {1, max_dimension}, [options](std::uint64_t value) { options->sliding = value; },
+      "Query t is answered from the tokens t - W + 1 to t: those before are taken out of the\n"
+      "state again. The files are read a second time for that")
+      ->type_name("W")
       ->group(method);
   add_whole(
       *command, "--clusters", {1, 256},

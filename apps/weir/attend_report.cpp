@@ -52,6 +52,7 @@ std::string to_json(const AttendReport& report) {
   json["features"] = report.features;
   json["exact_rows"] = report.exact_rows;
   json["clusters"] = report.clusters;
+  if (report.window) json["window"] = *report.window;
   json["directions"] = report.directions;
   json["varied_directions"] = report.varied_directions;
   json["calibration_bytes"] = report.calibration_bytes;

@@ -49,8 +49,9 @@ struct AttendReport {
   std::uint64_t features = 0;
   std::uint64_t exact_rows = 0;
   std::uint32_t clusters = 0;
-  std::uint32_t directions = 0;         ///< That are kept.
-  std::uint32_t varied_directions = 0;  ///< In which scores vary by more than .1.
+  std::optional<std::uint64_t> window = {};  ///< Recent rows that are kept exactly, where attention is causal.
+  std::uint32_t directions = 0;              ///< That are kept.
+  std::uint32_t varied_directions = 0;       ///< In which scores vary by more than .1.
   std::uint64_t calibration_bytes = 0;
   std::uint64_t state_bytes = 0;
   std::uint64_t peak_bytes = 0;
