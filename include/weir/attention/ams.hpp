@@ -33,6 +33,7 @@ class Psi {
  public:
   /// Throws UsageError unless m2 is 1 to 2^24.
   Psi(PsiKind kind, std::uint64_t m2, std::uint64_t seed);
+  static constexpr std::uint64_t largest = std::uint64_t{1} << 24U;
 
   [[nodiscard]] PsiKind kind() const noexcept { return kind_; }
   [[nodiscard]] std::uint64_t m2() const noexcept { return m2_; }
@@ -87,6 +88,8 @@ class SketchedKeysValues {
   [[nodiscard]] std::vector<float> product(bool mean_corrected) const;
 
  private:
+  void fill_columns(std::span<const std::uint64_t> rows);
+
   PolynomialFeatures features_;
   Psi psi_;
   std::uint64_t value_columns_;
@@ -119,13 +122,8 @@ class QuerySketch {
   Phi phi_;
   AlignedVector<float> sk_u1_, sum_u1_, sk_ones_;
   double count_ = 0;
-  AlignedVector<float> scratch_;
+  PhiColumns located_;  // scratch
 };
-
-/// The outputs of queries from M (r x (dv + 1), prod as column 0): what `direct` answers at once. n x dv. Throws as
-/// PolynomialState::answer() does.
-[[nodiscard]] DenseMatrix answer_from_product(PolynomialFeatures& features, std::span<const float> m,
-                                              std::uint64_t value_columns, RowsView q, std::uint64_t first_query = 0);
 
 /// Mode `collapsed`: adds the queries' outputs from M to the sketch Z at once, m1 x dv instead of m1 x r numbers.
 void add_collapsed(OutputSketch& z, PolynomialFeatures& features, std::span<const float> m, RowsView q,

@@ -54,7 +54,7 @@ void rescale(PartialAttention& part, const std::vector<double>& maxima);
 [[nodiscard]] DenseMatrix exact_attention(RowsView q, RowsView k, RowsView v, const ExactOptions& options = {});
 
 /// Throws InputError "NAME: row I, column J is NAN, expected a finite number" for the first number of `rows` that is not
-/// finite, where I counts from `first_row`; UsageError when the view's numbers are not rows * columns.
-void require_finite_rows(RowsView rows, const char* name, std::uint64_t first_row = 0);
+/// finite, where I is numbers[i]; UsageError when the view's numbers are not rows * columns.
+void require_finite_rows(RowsView rows, const char* name, const RowNumbers& numbers = {});
 
 }  // namespace weir

@@ -53,8 +53,8 @@ struct PeerAnswer {
 
 /// Answers the queries `q` (n_q x d, scale multiplied in) from keys `k` (n_k x d) and values `v` (n_k x dv) by the peer.
 /// Deterministic given the seed. Where all rows fit into the budget all peers but random_features are exact, up to the
-/// rounding of what they keep to fp32. Throws UsageError for shapes that do not fit, no rows, as many queries as keys not being
-/// the case where causal, and a budget that does not hold one row (for window five rows, for random_features one feature).
+/// rounding of what they keep to fp32. Throws UsageError for shapes that do not fit, no rows, another
+/// number of queries than of keys where causal, and a budget that does not hold one row (for window five rows, for random_features one feature).
 /// Throws InputError that names a row with a number that is not finite.
 [[nodiscard]] PeerAnswer answer_by_peer(Peer peer, RowsView q, RowsView k, RowsView v, const PeerOptions& options);
 

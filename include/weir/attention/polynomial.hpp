@@ -22,8 +22,8 @@ namespace weir {
 /// r = C(dimension + degree, degree). Throws UsageError for dimension 0, and where r is 2^63 or more.
 [[nodiscard]] std::uint64_t polynomial_feature_count(std::uint64_t dimension, std::uint32_t degree);
 
-/// For messages: a table of lines "g = 2: r = 153, 9,792 bytes" for the degrees 1 .. highest, with the bytes of the fp32
-/// state S, r x (value_columns + 1). Where r is too large to count, the line says so.
+/// For messages, which are one line: "g = 1: r = 17, 1156 bytes; g = 2: r = 153, 10404 bytes; ..." for the degrees 1 .. highest,
+/// with the bytes of the fp32 state S, r x (value_columns + 1). Ends where r or the bytes are too large to count.
 [[nodiscard]] std::string polynomial_size_table(std::uint64_t dimension, std::uint64_t value_columns,
                                                 std::uint32_t highest = 8);
 
@@ -63,47 +63,62 @@ struct PolynomialConfig {
 };
 
 /// Makes features of blocks of rows. They are ordered by degree; feature 0 is 1. Each is its parent, of one degree less,
-/// times one coordinate, for all rows of the block at once. Features of the highest degree are made in pieces, so that
-/// scratch is (C(d + g - 1, g - 1) + piece) x block floats and stays in the cache.
+/// times one coordinate, for all rows of the block at once. Features of the highest degree are made in pieces, so that they are
+/// used while they are in the cache. Scratch is at most 16 MiB, or 64 bytes for each feature below the highest degree where that
+/// is more, and 512 KiB; see scratch_bytes().
 class PolynomialFeatures {
  public:
-  static constexpr std::size_t block = 256;  ///< Rows of a block, at most.
-  static constexpr std::size_t piece = 512;  ///< Features of a piece, at most.
+  static constexpr std::size_t largest_block = 256;
+  static constexpr std::size_t piece = 256;  ///< Features of a piece, at most.
 
   /// Throws UsageError where config.validate() does, and std::bad_alloc.
   explicit PolynomialFeatures(PolynomialConfig config);
 
   [[nodiscard]] const PolynomialConfig& config() const noexcept { return config_; }
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+  /// Rows of a block, at most: 16 to 256, fewer where there are many features.
+  [[nodiscard]] std::size_t block() const noexcept { return block_; }
+  /// Bytes that an object of this configuration allocates. Throws UsageError as features() does.
+  [[nodiscard]] static std::uint64_t scratch_bytes(const PolynomialConfig& config);
 
-  /// Features first .. first + count - 1 of the rows of a block: feature first + f of row t is numbers[f * block + t]. Those
-  /// of rows past the end of the block are 0.
+  /// Features first .. first + count - 1 of the rows of a block: feature first + f of row t is numbers[f * stride + t]. Rows from
+  /// the end of the block up to the stride are 0.
   struct Piece {
     std::uint64_t first;
     std::size_t count;
+    std::size_t stride;
     const float* numbers;
   };
   using Take = std::function<void(const Piece&)>;
 
-  /// Calls take() for all pieces, in order, of the features of q - q0. At most `block` rows of d numbers.
-  void of_queries(std::span<const double> rows, const Take& take);
-  /// The same of k - k0, times `weights[t]` and times exp(q0.(k - k0)). Throws InputError that names the row (from `first_row`)
-  /// whose factor or feature is larger than floats are.
-  void of_keys(std::span<const double> rows, std::span<const double> weights, std::uint64_t first_row,
-               const Take& take);
+  /// Calls take() for all pieces, in order, of the features of q - q0 times `factors` (one a row, or none for 1). Throws UsageError
+  /// for more than block() rows or shapes that do not fit, InputError that names the row (by `numbers`) with a number
+  /// that is not finite or a feature that may be larger than floats are.
+  void of_queries(RowsView q, std::span<const double> factors, const RowNumbers& numbers, const Take& take);
+  /// The same of k - k0, times `factors` and times exp(q0.(k - k0)).
+  void of_keys(RowsView k, std::span<const double> factors, const RowNumbers& numbers, const Take& take);
 
  private:
-  void make(std::size_t rows, const float* constants, const Take& take);
+  void load(const char* name, RowsView rows, std::span<const double> centre, std::span<const double> tilt,
+            std::span<const double> factors, const RowNumbers& numbers);
+  void make(const Take& take);
 
   PolynomialConfig config_;
   std::uint64_t count_ = 0;
-  std::uint64_t parents_ = 0;               // features of degree below g
-  std::vector<std::uint32_t> first_child_;  // [parent]: its children have coordinates first_child_[parent] .. d - 1
-  std::vector<std::uint32_t> power_;        // [parent]: the exponent of its last coordinate
-  AlignedVector<float> coordinates_;        // [power][coordinate][t]: x / sqrt(power + 1)
-  AlignedVector<float> kept_;               // [feature of degree below g][t]
-  AlignedVector<float> piece_;              // [feature of the piece][t]
+  std::size_t block_ = largest_block;
+  std::size_t stride_ = 0;           // of the rows that are loaded
+  std::vector<std::uint32_t> last_;  // [feature of degree below g]: its last coordinate; children have it or later ones
+  std::vector<std::uint32_t> power_;  // [feature of degree below g]: the exponent of its last coordinate
+  AlignedVector<float> coordinates_;  // [power][coordinate][t]: x / sqrt(power + 1)
+  AlignedVector<float> kept_;         // [feature of degree below g][t]
+  AlignedVector<float> piece_;        // [feature of the piece][t]
 };
+
+/// The outputs of queries (n x d) from a matrix M, r x (dv + 1), of which column 0 is prod: phi(q)^T M[:, 1:] / phi(q)^T prod.
+/// n x dv, sums of pieces in doubles. Costs r (dv + 2) multiply-adds a query. Throws UsageError for shapes, InputError that names
+/// the query (by `numbers`) with a number that is not finite, or whose denominator is not positive.
+[[nodiscard]] DenseMatrix answer_from_product(PolynomialFeatures& features, std::span<const float> m,
+                                              std::uint64_t value_columns, RowsView q, const RowNumbers& numbers = {});
 
 /// Modes `direct` and `paired`: S = sum_j weight_j phi(k_j) exp(q0.(k_j - k0)) [1, v_j], r x (dv + 1) floats. Column 0 is
 /// `prod` of the paper. Linear: rows are added with weight 1 and taken away with -1, states are summed.
@@ -120,19 +135,20 @@ class PolynomialState {
   [[nodiscard]] std::span<float> sums() noexcept { return sums_; }
   [[nodiscard]] std::span<const float> sums() const noexcept { return sums_; }
 
-  /// Adds rows with keys `k` (n x d) and values `v` (n x dv), times `weight`. `first_row` is for messages. Costs r (dv + 2)
+  /// Adds rows with keys `k` (n x d) and values `v` (n x dv), times `weight`. `numbers` are for messages. Costs r (dv + 2)
   /// multiply-adds a row; nothing is allocated. Throws UsageError for shapes that do not fit. Throws InputError that names the
   /// row with a number that is not finite, or with features larger than floats are; whole blocks of 256 rows may have been added
   /// then.
-  void add(RowsView k, RowsView v, double weight = 1, std::uint64_t first_row = 0);
+  void add(RowsView k, RowsView v, double weight = 1, const RowNumbers& numbers = {});
   /// The outputs of the queries `q` (n x d): n x dv. Costs r (dv + 2) multiply-adds a query. Throws as add() does, and InputError
   /// that names the query where the denominator is not positive.
-  [[nodiscard]] DenseMatrix answer(RowsView q, std::uint64_t first_query = 0);
+  [[nodiscard]] DenseMatrix answer(RowsView q, const RowNumbers& numbers = {});
 
  private:
   PolynomialFeatures features_;
   std::uint64_t value_columns_;
   AlignedVector<float> sums_;
+  AlignedVector<float> values_;  // scratch: [t][1, v]
 };
 
 }  // namespace weir

@@ -28,4 +28,19 @@ struct RowsView {
   }
 };
 
+/// What the rows of a view are called in messages: first, first + 1, ... or, where `rows` is not empty, by that list.
+struct RowNumbers {
+  std::uint64_t first = 0;
+  std::span<const std::uint64_t> rows;
+
+  RowNumbers(std::uint64_t first_row = 0) : first(first_row) {}          // NOLINT(google-explicit-constructor)
+  RowNumbers(std::span<const std::uint64_t> numbers) : rows(numbers) {}  // NOLINT(google-explicit-constructor)
+
+  [[nodiscard]] std::uint64_t operator[](std::uint64_t t) const { return rows.empty() ? first + t : rows[t]; }
+  /// Those from row t of the view on.
+  [[nodiscard]] RowNumbers from(std::uint64_t t) const {
+    return rows.empty() ? RowNumbers(first + t) : RowNumbers(rows.subspan(t));
+  }
+};
+
 }  // namespace weir
