@@ -56,7 +56,7 @@ struct AnisotropicState::Implementation {
   explicit Implementation(AnisotropicCalibration with)
       : calibration(std::move(with)),
         exact(calibration.exact_rows(), calibration.d() + calibration.dv()),
-        sample(sample_rows, calibration.d() + calibration.dv()),
+        sample(calibration.map().content.sample_rows, calibration.d() + calibration.dv()),
         features(calibration.clusters() * calibration.features() * (calibration.dv() + 1), 0.0F),
         low(calibration.dv(), std::numeric_limits<float>::infinity()),
         high(calibration.dv(), -std::numeric_limits<float>::infinity()),
@@ -703,14 +703,14 @@ struct AnisotropicReader::Implementation {
     if (residuals != nullptr) multiply(count, sample_panels, cluster, sample_outputs);
     for (std::size_t i = 0; i < count; ++i) {
       const double log_scale = features.log_scale(i);
-      if (reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
+      if (features.captured(i) >= map.content.least_captured && reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
         add_query(i, base[i] + log_scale, i);
       } else {
         open[open_count++] = i;
       }
     }
     // By Jensen's inequality the normaliser is at least weight exp(mean score). The guard shrinks q' until its truncation
-    // respects that, and makes up for the rest by the bound.
+    // respects that and little of the kernel is left out, and makes up for the rest by the bound.
     double shrink = 1;
     for (int step = 0; step < guard_steps && open_count > 0; ++step) {
       shrink *= guard_shrink;
@@ -721,7 +721,7 @@ struct AnisotropicReader::Implementation {
       for (std::size_t t = 0; t < open_count; ++t) {
         const std::size_t i = open[t];
         const double log_scale = features.log_scale(t);
-        if (reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
+        if (features.captured(t) >= map.content.least_captured && reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
           const double reference = base[i] + log_scale + (1 - shrink) * mean_score[i];
           add_query(i, reference, t);
           note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));
@@ -815,6 +815,7 @@ AnisotropicAnswers AnisotropicReader::finish(const AttentionSums& sums, const At
   if (residuals != nullptr) {
     require_equal({"AnisotropicReader::finish", "residuals->count", "sums.count"}, residuals->count, sums.count);
   }
+  const double error_floor = with.calibration.map().content.error_floor;
   AnisotropicAnswers answers;
   answers.outputs = {sums.count, dv, std::vector<double>(sums.count * dv, 0)};
   if (residuals != nullptr) answers.errors.assign(sums.count, 0);
@@ -835,7 +836,11 @@ AnisotropicAnswers AnisotropicReader::finish(const AttentionSums& sums, const At
       const double part = scale * (residuals->numerators[i * dv + c] - output[c] * residuals->denominators[i]);
       error += part * part;
     }
-    if (error > 0) answers.errors[i] = norm > 0 ? std::sqrt(error / norm) : infinity;
+    if (norm > 0) {
+      answers.errors[i] = std::sqrt(error / norm + error_floor * error_floor);
+    } else if (error > 0) {
+      answers.errors[i] = infinity;
+    }
   }
   return answers;
 }

@@ -130,6 +130,8 @@ QueryFeatures::QueryFeatures(const AnisotropicMap& map, std::size_t largest_coun
     : map_(&map),
       coordinates_(map.content.directions * largest_count),
       logs_(largest_count),
+      energies_(largest_count),
+      norms_(largest_count),
       factors_(map.first_factor.back() * largest_count),
       lanes_(map.features.size() * largest_count) {}
 
@@ -137,14 +139,16 @@ void QueryFeatures::evaluate_lanes(std::size_t pitch) {
   const AnisotropicMap& map = *map_;
   pitch_ = pitch;
   std::fill_n(logs_.begin(), pitch, 0.0);
+  std::fill_n(energies_.begin(), pitch, 0.0);
   for (std::size_t i = 0; i < map.content.directions; ++i) {
     const Polynomials& law = map.content.laws[i];
     kernels::coefficients({law.nodes.data(), law.node_values.data(), quadrature_nodes}, map.largest_degrees[i],
-                          coordinates_.data() + i * pitch, factors_.data() + map.first_factor[i] * pitch, logs_.data(),
+                          coordinates_.data() + i * pitch, factors_.data() + map.first_factor[i] * pitch, {logs_.data(), energies_.data()},
                           pitch);
   }
   std::fill_n(lanes_.begin(), pitch, 1.0F);
   kernels::multiply_lanes(map.products.data(), map.features.size(), factors_.data(), lanes_.data(), pitch);
+  kernels::squared_norms(lanes_.data(), map.features.size(), pitch, norms_.data());
 }
 
 }  // namespace weir

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -96,6 +98,11 @@ class QueryFeatures {
   [[nodiscard]] kernels::LeftFactor left_factor() const noexcept { return {lanes_.data(), 1, pitch_}; }
   /// ln of what the features of query i are to be multiplied by.
   [[nodiscard]] double log_scale(std::size_t i) const { return logs_[i]; }
+  /// The share of the squared norm of exp(q'.x) under the law of independent coordinates that the features hold, 0 to 1.
+  /// Where it is small, what is left out is larger than what is there.
+  [[nodiscard]] double captured(std::size_t i) const {
+    return static_cast<double>(norms_[i]) * std::exp(-std::min(energies_[i], 700.0));
+  }
 
  private:
   void evaluate_lanes(std::size_t pitch);
@@ -104,6 +111,8 @@ class QueryFeatures {
   std::size_t pitch_ = 0;
   AlignedVector<double> coordinates_;
   AlignedVector<double> logs_;
+  AlignedVector<double> energies_;
+  AlignedVector<float> norms_;
   AlignedVector<float> factors_;
   AlignedVector<float> lanes_;
 };

@@ -14,6 +14,7 @@ HWY_BEFORE_NAMESPACE();
 namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using kernels::CoefficientSums;
 using kernels::LaneProduct;
 using kernels::LeftFactor;
 using kernels::panel_width;
@@ -126,7 +127,7 @@ void polynomials(const Recurrence& recurrence, std::size_t degree, const double*
 }
 
 void coefficients(const Quadrature& quadrature, std::size_t degree, const double* HWY_RESTRICT q,
-                  float* HWY_RESTRICT lanes, double* HWY_RESTRICT logs, std::size_t pitch) {
+                  float* HWY_RESTRICT lanes, const CoefficientSums& sums, std::size_t pitch) {
   const Doubles dd;
   const HalfFloats df;
   const std::size_t width = hn::Lanes(dd);
@@ -137,10 +138,13 @@ void coefficients(const Quadrature& quadrature, std::size_t degree, const double
         hn::Max(hn::Mul(at, hn::Set(dd, quadrature.nodes[0])), hn::Mul(at, hn::Set(dd, quadrature.nodes[count - 1])));
     hn::Vec<Doubles> powers[16];
     auto normaliser = hn::Zero(dd);
+    auto energy = hn::Zero(dd);
     for (std::size_t n = 0; n < count; ++n) {
       const auto exponent = hn::Max(hn::MulSub(at, hn::Set(dd, quadrature.nodes[n]), largest), hn::Set(dd, -700.0));
       powers[n] = hn::Exp(dd, exponent);
-      normaliser = hn::MulAdd(hn::Set(dd, quadrature.weights[n]), powers[n], normaliser);
+      const auto weighted = hn::Mul(hn::Set(dd, quadrature.weights[n]), powers[n]);
+      normaliser = hn::Add(normaliser, weighted);
+      energy = hn::MulAdd(weighted, powers[n], energy);
     }
     const auto inverse = hn::Div(hn::Set(dd, 1.0), normaliser);
     for (std::size_t a = 1; a <= degree; ++a) {
@@ -149,7 +153,23 @@ void coefficients(const Quadrature& quadrature, std::size_t degree, const double
       for (std::size_t n = 0; n < count; ++n) sum = hn::MulAdd(hn::Set(dd, weights[n]), powers[n], sum);
       hn::StoreU(hn::DemoteTo(df, hn::Mul(sum, inverse)), df, lanes + (a - 1) * pitch + j);
     }
-    hn::StoreU(hn::Add(hn::LoadU(dd, logs + j), hn::Add(largest, hn::Log(dd, normaliser))), dd, logs + j);
+    const auto log_normaliser = hn::Log(dd, normaliser);
+    hn::StoreU(hn::Add(hn::LoadU(dd, sums.logs + j), hn::Add(largest, log_normaliser)), dd, sums.logs + j);
+    const auto log_energy = hn::NegMulAdd(hn::Set(dd, 2.0), log_normaliser, hn::Log(dd, energy));
+    hn::StoreU(hn::Add(hn::LoadU(dd, sums.energies + j), log_energy), dd, sums.energies + j);
+  }
+}
+
+void squared_norms(const float* HWY_RESTRICT lanes, std::size_t count, std::size_t pitch, float* HWY_RESTRICT out) {
+  const Floats df;
+  const std::size_t width = hn::Lanes(df);
+  for (std::size_t j = 0; j < pitch; j += width) {
+    auto sum = hn::Zero(df);
+    for (std::size_t t = 0; t < count; ++t) {
+      const auto lane = hn::Load(df, lanes + t * pitch + j);
+      sum = hn::MulAdd(lane, lane, sum);
+    }
+    hn::Store(sum, df, out + j);
   }
 }
 
@@ -236,6 +256,7 @@ HWY_EXPORT(multiply_add);
 HWY_EXPORT(multiply_lanes);
 HWY_EXPORT(polynomials);
 HWY_EXPORT(coefficients);
+HWY_EXPORT(squared_norms);
 HWY_EXPORT(project);
 HWY_EXPORT(scores);
 HWY_EXPORT(exponentials);
@@ -254,9 +275,12 @@ void multiply_lanes(const LaneProduct* products, std::size_t count, const float*
 void polynomials(const Recurrence& recurrence, std::size_t degree, const double* x, float* lanes, std::size_t pitch) {
   HWY_DYNAMIC_DISPATCH(polynomials)(recurrence, degree, x, lanes, pitch);
 }
-void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes, double* logs,
-                  std::size_t pitch) {
-  HWY_DYNAMIC_DISPATCH(coefficients)(quadrature, degree, q, lanes, logs, pitch);
+void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes,
+                  const CoefficientSums& sums, std::size_t pitch) {
+  HWY_DYNAMIC_DISPATCH(coefficients)(quadrature, degree, q, lanes, sums, pitch);
+}
+void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out) {
+  HWY_DYNAMIC_DISPATCH(squared_norms)(lanes, count, pitch, out);
 }
 void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out) {
   HWY_DYNAMIC_DISPATCH(project)(rows, count, d, map, width, out);

@@ -54,10 +54,19 @@ struct Quadrature {
   std::size_t count;      ///< At most 16.
 };
 
-/// With c_a = sum over nodes of weights[a][node] exp(q node): lanes[a - 1][j] = c_a / c_0 for a from 1 to `degree`, and
-/// logs[j] += log c_0, for q = q[j].
-void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes, double* logs,
-                  std::size_t pitch);
+/// What coefficients() adds to, one number for each query.
+struct CoefficientSums {
+  double* logs;      ///< Of log c_0.
+  double* energies;  ///< Of the log of (sum over a of c_a^2) / c_0^2, over all degrees.
+};
+
+/// With c_a = sum over nodes of weights[a][node] exp(q node): lanes[a - 1][j] = c_a / c_0 for a from 1 to `degree`, for
+/// q = q[j].
+void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes,
+                  const CoefficientSums& sums, std::size_t pitch);
+
+/// out[j] = sum over t < count of lanes[t][j]^2.
+void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out);
 
 /// out[j][i] = sum over e < d of rows[j][e] * map[e][i] for j < count and i < width, a multiple of 8.
 void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out);

@@ -18,7 +18,7 @@ namespace weir {
 namespace {
 
 /// Numbers before those of the directions.
-constexpr std::size_t header_numbers = 12;
+constexpr std::size_t header_numbers = 15;
 constexpr double format_number = 1;
 /// Coordinates of later keys are clamped to the range of the calibration keys, widened on both sides by this many times
 /// its length, or by less where features would be larger than this.
@@ -161,6 +161,9 @@ void write(std::vector<double>& numbers, const CalibrationContent& content) {
   put(static_cast<double>(content.seed >> 32U));
   put(static_cast<double>(content.seed & 0xFFFFFFFFU));
   put(std::isfinite(content.expected_error) ? content.expected_error : -1);
+  put(content.least_captured);
+  put(content.error_floor);
+  put(static_cast<double>(content.sample_rows));
   for (std::size_t i = 0; i < content.directions; ++i) {
     const Polynomials& law = content.laws[i];
     put(content.spread[as_index(i)]);
@@ -294,6 +297,13 @@ AnisotropicCalibration AnisotropicCalibration::from_numbers(std::span<const doub
   content.seed |= take_whole("the seed", 0, 0x1p32 - 1);
   content.expected_error = take();
   if (content.expected_error < 0) content.expected_error = std::numeric_limits<double>::quiet_NaN();
+  content.least_captured = take();
+  if (!(content.least_captured >= 0 && content.least_captured <= 1)) {
+    refuse(fmt::format("the least share of the kernel is {}, expected 0 to 1", content.least_captured));
+  }
+  content.error_floor = take();
+  if (content.error_floor < 0) refuse(fmt::format("the floor of errors is {}, expected 0 or more", content.error_floor));
+  content.sample_rows = take_whole("the number of sampled rows", 1, 0x1p20);
   const std::uint64_t expected = calibration_numbers(content.d, content.clusters, content.directions, content.degree);
   if (numbers.size() != expected) {
     refuse(fmt::format("{} numbers, expected {} for its shape", numbers.size(), expected));

@@ -24,7 +24,7 @@ inline constexpr std::uint64_t most_features = std::uint64_t{1} << 20U;  ///< Of
 inline constexpr std::uint64_t most_directions = 256;
 inline constexpr double largest_number = 1e12;  ///< Of keys, values and queries, in magnitude.
 inline constexpr double smallest_tilt = -80;    ///< Exponents of tilts below that are taken for it.
-inline constexpr std::size_t sample_rows = 256;
+inline constexpr std::size_t default_sample_rows = 256;
 
 /// Polynomials of one coordinate that are orthonormal under a law, and the Gauss quadrature of that law.
 struct Polynomials {
@@ -72,6 +72,9 @@ struct CalibrationContent {
   std::uint32_t varied_directions = 0;
   std::uint64_t seed = 0;
   double expected_error = 0;
+  double least_captured = 0.9;        ///< 0 to 1: queries whose features hold less of the kernel are shrunk.
+  double error_floor = 0;             ///< Added to estimates of errors, as squares.
+  std::uint64_t sample_rows = default_sample_rows;
   Eigen::VectorXd spread;         ///< R: s.
   std::vector<Polynomials> laws;  ///< R.
   RowMajorMatrix log_sizes;       ///< R x degree.

@@ -46,6 +46,7 @@ struct Shape {
   std::uint32_t degree = default_degree;
   std::uint64_t exact_rows = 0;
   std::uint64_t features = 1;
+  double least_captured = 0.9;
 };
 
 std::uint32_t degree_for(const AnisotropicOptions& options, std::uint32_t clusters) {
@@ -67,7 +68,11 @@ std::uint64_t products_up_to(std::uint64_t directions, std::uint64_t degree, std
 std::optional<Shape> shape_within(const AnisotropicOptions& options, std::uint32_t clusters, std::uint32_t directions,
                                   double exact_share) {
   const std::uint64_t budget = options.budget / 4;
-  Shape shape{clusters, directions, degree_for(options, clusters), 0, 0};
+  Shape shape{.clusters = clusters,
+              .directions = directions,
+              .degree = degree_for(options, clusters),
+              .exact_rows = 0,
+              .features = 0};
   const std::uint64_t row = exact_row_numbers(options.d, options.dv);
   const std::uint64_t fixed = calibration_numbers(options.d, clusters, directions, shape.degree) + 2 * options.dv;
   const std::uint64_t feature = clusters * (options.dv + 1);
@@ -286,6 +291,7 @@ CalibrationContent fit_shape(const AnisotropicOptions& options, const Rows& rows
   content.exact_rows = shape.exact_rows;
   content.degree = shape.degree;
   content.seed = options.seed;
+  content.least_captured = shape.least_captured;
   content.expected_error = std::numeric_limits<double>::quiet_NaN();
 
   // Few rows leave directions without any spread, in which later rows may have some.
@@ -380,7 +386,25 @@ std::vector<double> row_major(const MatrixXd& matrix) {
   return numbers;
 }
 
-/// Choices that are judged by their errors on rows that they were not fitted to.
+/// What a choice did on rows that it was not fitted to.
+struct Verdict {
+  double error = std::numeric_limits<double>::infinity();  ///< Relative, Frobenius.
+  double error_floor = 0;  ///< What estimates of errors must be raised by, as squares, to cover the errors.
+};
+
+/// The least f for which three times sqrt(estimate^2 + f^2) reaches the error of most queries.
+double floor_of_errors(const std::vector<double>& errors, const std::vector<double>& estimates) {
+  constexpr double covered = 0.997;
+  std::vector<double> floors(errors.size());
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    const double wanted = errors[i] / 3;
+    floors[i] = wanted > estimates[i] ? std::sqrt(wanted * wanted - estimates[i] * estimates[i]) : 0;
+  }
+  std::sort(floors.begin(), floors.end());
+  return floors[static_cast<std::size_t>(covered * static_cast<double>(floors.size() - 1) + 0.5)];
+}
+
+/// Choices that are judged by their errors on keys that they were not fitted to.
 class Trials {
  public:
   Trials(const AnisotropicOptions& options, Rows fitted, const Rows& judged)
@@ -395,26 +419,28 @@ class Trials {
     std::iota(tokens_.begin(), tokens_.end(), 0U);
   }
 
-  /// The relative error (Frobenius) of a shape, and the share of queries that fell back.
-  struct Verdict {
-    double error = std::numeric_limits<double>::infinity();
-    double fallbacks = 0;
-    double first_spread = 0;
-  };
-  [[nodiscard]] Verdict judge(const Shape& shape) const {
+  [[nodiscard]] Verdict judge(const Shape& shape, bool with_errors) const {
     CalibrationContent content = fit_shape(options_, fitted_, shape);
-    Verdict verdict;
-    verdict.first_spread = content.spread[0];
-    // As large a share of the rows is kept exactly as will be in the stream.
-    const double share = static_cast<double>(tokens_.size()) / static_cast<double>(options_.expected_rows);
-    content.exact_rows = static_cast<std::uint64_t>(static_cast<double>(content.exact_rows) * std::min(share, 1.0));
+    // As large a share of the rows is kept exactly, and is sampled, as will be in the stream.
+    const double share = std::min(static_cast<double>(tokens_.size()) / static_cast<double>(options_.expected_rows), 1.0);
+    const auto part = [&](std::uint64_t count) { return static_cast<std::uint64_t>(static_cast<double>(count) * share); };
+    content.exact_rows = part(content.exact_rows);
+    content.sample_rows = std::max<std::uint64_t>(part(content.sample_rows), 16);
     const AnisotropicMap map = make_map(std::move(content));
     AnisotropicState state(AnisotropicCalibration::from_numbers(map.numbers));
     state.add({keys_, values_, tokens_});
-    const AnisotropicAnswers answers = AnisotropicReader(state).answer(queries_);
-    verdict.error = (matrix_view(answers.outputs) - exact_).norm() / std::max(exact_.norm(), 1e-300);
-    verdict.fallbacks = static_cast<double>(answers.fallbacks) / static_cast<double>(answers.outputs.rows);
+    const AnisotropicAnswers answers = AnisotropicReader(state).answer(queries_, with_errors);
+    const MatrixXd difference = matrix_view(answers.outputs) - exact_;
+    Verdict verdict;
+    verdict.error = difference.norm() / std::max(exact_.norm(), 1e-300);
     if (!std::isfinite(verdict.error)) verdict.error = std::numeric_limits<double>::max();
+    if (with_errors) {
+      std::vector<double> errors;
+      for (Index i = 0; i < difference.rows(); ++i) {
+        errors.push_back(difference.row(i).norm() / std::max(exact_.row(i).norm(), 1e-300));
+      }
+      verdict.error_floor = floor_of_errors(errors, answers.errors);
+    }
     return verdict;
   }
 
@@ -454,7 +480,7 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
     tried.push_back(point);
     const auto shape = shape_within(options, point.clusters, point.directions, shares[point.share]);
     if (!shape) return;
-    const Trials::Verdict verdict = trials.judge(*shape);
+    const Verdict verdict = trials.judge(*shape, false);
     if (verdict.error < best.error) {
       best = {*shape, verdict.error};
       at = point;
@@ -488,6 +514,13 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
       if (place + 1 != cluster_counts.end()) attempt({*(place + 1), from.directions, from.share});
     }
     moved = !(at == before);
+  }
+  const Shape found = best.shape;
+  for (const double least_captured : {0.7, 0.97}) {
+    Shape shape = found;
+    shape.least_captured = least_captured;
+    const Verdict verdict = trials.judge(shape, false);
+    if (verdict.error < best.error) best = {shape, verdict.error};
   }
   return best;
 }
@@ -561,7 +594,7 @@ AnisotropicSizes anisotropic_sizes(const AnisotropicOptions& options) {
   sizes.calibration_numbers = budget;
   sizes.feature_numbers = budget;
   const std::uint64_t exact = options.exact_rows.value_or(budget / exact_row_numbers(options.d, options.dv));
-  sizes.bounded_bytes = 96 + 8 * options.dv + (exact + sample_rows) * (24 + 4 * row);
+  sizes.bounded_bytes = 96 + 8 * options.dv + (exact + default_sample_rows) * (24 + 4 * row);
   // Lanes of blocks of keys and of queries, packed copies of the features, rows that wait.
   const std::uint64_t features = budget / (options.dv + 1);
   sizes.working_bytes = 4 * features * (256 + 64) + 4 * 4 * budget + 3 * 4 * 1024 * (row + options.d) +
@@ -600,18 +633,31 @@ AnisotropicCalibration AnisotropicCalibration::fit(const AnisotropicOptions& opt
   const std::uint32_t directions = options.directions.value_or(default_directions(options, clusters));
   Choice choice{shape_within(options, clusters, directions, default_exact_share).value(),
                 std::numeric_limits<double>::quiet_NaN()};
-  if (options.automatic) {
-    const Index paired = has_queries ? std::min(all.queries.rows(), all.keys.rows()) : all.keys.rows();
-    const Index spare = paired - wanted;
+  // Keys that are judged by were not fitted to. Queries are few enough in number to be judged by all: rare ones count.
+  const auto trials = [&]() -> std::optional<Trials> {
     constexpr Index least_rows = 32;
-    if (spare >= std::max(wanted / 4, least_rows)) {
-      choice = choose(options, Trials(options, fitted, part(wanted, std::min(spare, std::max<Index>(wanted, 512)))));
-    } else if (const Index half = std::min(paired, wanted) / 2; half >= least_rows) {
-      choice = choose(options, Trials(options, part(0, half), part(half, half)));
-    }
+    const Index paired = has_queries ? std::min(all.queries.rows(), all.keys.rows()) : all.keys.rows();
+    const Index spare = std::min(paired - wanted, std::max<Index>(wanted, 512));
+    const auto judged = [&](Index first, Index count) {
+      Rows rows = part(first, count);
+      if (has_queries) rows.queries = all.queries.topRows(first + count);
+      return rows;
+    };
+    if (spare >= std::max(wanted / 4, least_rows)) return Trials(options, fitted, judged(wanted, spare));
+    const Index half = std::min(paired, wanted) / 2;
+    if (half >= least_rows) return Trials(options, part(0, half), judged(half, half));
+    return std::nullopt;
+  }();
+  double error_floor = 0;
+  if (trials) {
+    if (options.automatic) choice = choose(options, *trials);
+    const Verdict verdict = trials->judge(choice.shape, true);
+    choice.error = verdict.error;
+    error_floor = verdict.error_floor;
   }
   CalibrationContent content = fit_shape(options, fitted, choice.shape);
   content.expected_error = choice.error;
+  content.error_floor = error_floor;
   return AnisotropicCalibration(std::make_shared<AnisotropicMap>(make_map(std::move(content))));
 }
 
