@@ -703,7 +703,8 @@ struct AnisotropicReader::Implementation {
     if (residuals != nullptr) multiply(count, sample_panels, cluster, sample_outputs);
     for (std::size_t i = 0; i < count; ++i) {
       const double log_scale = features.log_scale(i);
-      if (features.captured(i) >= map.content.least_captured && reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
+      if (features.captured(i) >= map.content.least_captured &&
+          reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
         add_query(i, base[i] + log_scale, i);
       } else {
         open[open_count++] = i;
@@ -721,7 +722,8 @@ struct AnisotropicReader::Implementation {
       for (std::size_t t = 0; t < open_count; ++t) {
         const std::size_t i = open[t];
         const double log_scale = features.log_scale(t);
-        if (features.captured(t) >= map.content.least_captured && reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
+        if (features.captured(t) >= map.content.least_captured &&
+            reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
           const double reference = base[i] + log_scale + (1 - shrink) * mean_score[i];
           add_query(i, reference, t);
           note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));

@@ -422,8 +422,11 @@ class Trials {
   [[nodiscard]] Verdict judge(const Shape& shape, bool with_errors) const {
     CalibrationContent content = fit_shape(options_, fitted_, shape);
     // As large a share of the rows is kept exactly, and is sampled, as will be in the stream.
-    const double share = std::min(static_cast<double>(tokens_.size()) / static_cast<double>(options_.expected_rows), 1.0);
-    const auto part = [&](std::uint64_t count) { return static_cast<std::uint64_t>(static_cast<double>(count) * share); };
+    const double share =
+        std::min(static_cast<double>(tokens_.size()) / static_cast<double>(options_.expected_rows), 1.0);
+    const auto part = [&](std::uint64_t count) {
+      return static_cast<std::uint64_t>(static_cast<double>(count) * share);
+    };
     content.exact_rows = part(content.exact_rows);
     content.sample_rows = std::max<std::uint64_t>(part(content.sample_rows), 16);
     const AnisotropicMap map = make_map(std::move(content));

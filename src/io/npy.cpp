@@ -130,6 +130,22 @@ bool is_exact(Integer value) noexcept {
   return magnitude >> 53 == 0 || (magnitude >> std::countr_zero(magnitude)) >> 53 == 0;
 }
 
+/// A float of 16 bits (IEEE 754 binary16), as its bits.
+struct Half {
+  std::uint16_t bits;
+
+  explicit operator double() const noexcept {
+    const int sign = bits >> 15, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double magnitude = 0;
+    if (exponent == 31) {
+      magnitude = fraction == 0 ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+    } else {
+      magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    }
+    return sign != 0 ? -magnitude : magnitude;
+  }
+};
+
 template <class Value>
 void convert(const std::byte* elements, bool is_big_endian, std::span<double> out) {
   const bool is_foreign = is_big_endian != (std::endian::native == std::endian::big);
@@ -152,7 +168,8 @@ struct ElementType {
   void (*convert)(const std::byte*, bool, std::span<double>);
 };
 
-constexpr std::array<ElementType, 10> element_types{{{"f4", 4, &convert<float>},
+constexpr std::array<ElementType, 11> element_types{{{"f2", 2, &convert<Half>},
+                                                     {"f4", 4, &convert<float>},
                                                      {"f8", 8, &convert<double>},
                                                      {"i1", 1, &convert<std::int8_t>},
                                                      {"i2", 2, &convert<std::int16_t>},
@@ -169,8 +186,9 @@ const ElementType& find_element_type(const std::string& descr, const std::string
   const auto* type = std::find_if(element_types.begin(), element_types.end(),
                                   [&](const ElementType& candidate) { return candidate.code == code; });
   if (!has_order || type == element_types.end() || (descr.front() == '|' && type->size > 1)) {
-    throw InputError(fmt::format("{}: expected dtype f4, f8, i1 to i8 or u1 to u8 with byte order '<' or '>', found {}",
-                                 name, quoted_excerpt(descr)));
+    throw InputError(
+        fmt::format("{}: expected dtype f2, f4, f8, i1 to i8 or u1 to u8 with byte order '<' or '>', found {}", name,
+                    quoted_excerpt(descr)));
   }
   return *type;
 }

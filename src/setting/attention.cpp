@@ -7,6 +7,7 @@
 #include <cmath>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "setting/settings.hpp"
 #include "weir/error.hpp"
@@ -32,7 +33,8 @@ Number number_of(const Problem& problem, std::string_view name, Number most) {
   const std::string_view text = parameter(problem, name);
   Number number{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || !(number <= most) || !(number >= -most))
+  const Number least = std::is_signed_v<Number> ? -most : Number{};
+  if (error != std::errc() || end != text.data() + text.size() || !(number <= most) || !(number >= least))
     throw UsageError(fmt::format("'{}' of the problem of attention is '{}': expected a number of at most {}", name,
                                  text.substr(0, 40), most));
   return number;

@@ -11,7 +11,7 @@
 
 namespace weir {
 
-/// What the header of a NumPy .npy file says: format version 1.0, 2.0 or 3.0 (numpy.lib.format), floats of 4 or 8
+/// What the header of a NumPy .npy file says: format version 1.0, 2.0 or 3.0 (numpy.lib.format), floats of 2, 4 or 8
 /// bytes, signed and unsigned integers of 1 to 8 bytes, little- or big-endian, C or Fortran order. A 0-d array is
 /// 1 x 1, a 1-d array has one column, 2-d as it is.
 struct NpyHeader {
