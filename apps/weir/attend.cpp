@@ -73,7 +73,15 @@ struct AttendOptions {
   void check() const;
 };
 
+/// What scores are multiplied with. Throws CLI::ValidationError.
+double scale_of(const std::string& text, std::uint64_t d) {
+  if (text == "sqrt") return 1 / std::sqrt(static_cast<double>(d));
+  if (text == "dim") return 1 / static_cast<double>(d);
+  return parse_real("--scale", text, {-1e6, 1e6});
+}
+
 void AttendOptions::check() const {
+  (void)scale_of(scale, 1);
   if (keys.empty() != values.empty()) throw UsageError("--k and --v belong together: a token has a key and a value");
   if (keys.empty() && streams.empty() && state_path.empty())
     throw UsageError("nothing to attend to: give --k and --v, STREAM files, or --state FILE");
@@ -156,12 +164,6 @@ Shapes shapes_of_inputs(const mpi::Communicator& communicator, const AttendOptio
   });
   communicator.broadcast(numbers);
   return {numbers[0], numbers[1], numbers[2], numbers[3]};
-}
-
-double scale_of(const std::string& text, std::uint64_t d) {
-  if (text == "sqrt") return 1 / std::sqrt(static_cast<double>(d));
-  if (text == "dim") return 1 / static_cast<double>(d);
-  return parse_real("--scale", text, {-1e6, 1e6});
 }
 
 /// The rows that a calibration is made of. On the root.

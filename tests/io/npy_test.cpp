@@ -51,6 +51,17 @@ TEST_F(Npy, EveryElementTypeInBothByteOrders) {
   EXPECT_EQ(load(npy(dictionary("|u1", "False", "(2,)"), "\x01\xff")), (DenseMatrix{2, 1, {1, 255}}));
 }
 
+TEST_F(Npy, FloatsOf16Bits) {
+  // IEEE 754 binary16: 1 bit of sign, 5 of the exponent with bias 15, 10 of the fraction.
+  const std::vector<std::uint16_t> bits{0x3c00, 0xc000, 0x0001, 0x03ff, 0x0400, 0x7bff, 0x3555};
+  const std::vector<double> values{1, -2, 0x1p-24, 1023 * 0x1p-24, 0x1p-14, 65504, 1365 * 0x1p-12};
+  const DenseMatrix expected{7, 1, values};
+  EXPECT_EQ(load(npy(dictionary("<f2", "False", "(7,)"), raw(bits))), expected);
+  EXPECT_EQ(load(npy(dictionary(">f2", "False", "(7,)"), raw(bits, std::endian::big))), expected);
+  for (const std::uint16_t bad : {0x7c00, 0xfc00, 0x7e00})
+    refuse(npy(dictionary("<f2", "False", "(1,)"), raw(std::vector<std::uint16_t>{bad})), {"row 0, column 0"});
+}
+
 TEST_F(Npy, IntegersAreNeverRounded) {
   const std::int64_t limit = std::int64_t{1} << 53;
   for (const std::int64_t bad : {limit + 1, -limit - 1, 2 * limit + 2 + 1, std::numeric_limits<std::int64_t>::max(),
@@ -106,7 +117,7 @@ TEST_F(Npy, HostileHeadersAreRefused) {
   const std::string data = raw<double>({1, 2});
   refuse("PK\x03\x04 and so on", {"not a .npy file"});
   refuse(npy(dictionary("<f8", "False", "(2,)"), data, 4), {"format version 4.0"});
-  for (const std::string descr : {"<c16", "<f2", "|O", "<U8", "f8", "", "|f8", "=f8", "<i3"}) {
+  for (const std::string descr : {"<c16", "|O", "<U8", "f8", "", "|f8", "=f8", "<i3"}) {
     refuse(npy(dictionary(descr, "False", "(2,)"), data), {"expected dtype"});
   }
   refuse(npy("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (2,)}", data), {"records"});

@@ -1,0 +1,213 @@
+"""weir attend as a user runs it, against softmax attention by its definition."""
+
+import math
+import os
+import random
+import struct
+import unittest
+
+from harness import Case, as_npy, npy
+
+
+def rows_of(file):
+    """The rows of a .npy file of doubles that weir has written."""
+    length = 10 + struct.unpack("<H", file[8:10])[0]
+    shape = file[10:length].decode().split("(")[1].split(")")[0].split(",")
+    rows, columns = int(shape[0]), int(shape[1])
+    numbers = struct.unpack("<%dd" % (rows * columns), file[length:])
+    return [list(numbers[i * columns:(i + 1) * columns]) for i in range(rows)]
+
+
+def exact(queries, keys, values, scale, sees=None):
+    """Softmax averages; `sees(t, j)` says whether query t sees token j."""
+    outputs = []
+    for t, q in enumerate(queries):
+        seen = [j for j in range(len(keys)) if sees is None or sees(t, j)]
+        scores = [scale * sum(a * b for a, b in zip(q, keys[j])) for j in seen]
+        top = max(scores)
+        weights = [math.exp(s - top) for s in scores]
+        total = sum(weights)
+        outputs.append([sum(w * values[j][c] for w, j in zip(weights, seen)) / total for c in range(len(values[0]))])
+    return outputs
+
+
+def distance(a, b):
+    """Relative Frobenius error of b."""
+    difference = sum((x - y) ** 2 for r, s in zip(a, b) for x, y in zip(r, s))
+    return math.sqrt(difference / sum(x * x for r in a for x in r))
+
+
+class Attend(Case):
+    N, D, DV = 320, 6, 4
+
+    def setUp(self):
+        super().setUp()
+        source = random.Random(1)
+        normal = lambda rows, columns, deviation: [[source.gauss(0, deviation) for _ in range(columns)] for _ in range(rows)]
+        self.queries, self.keys, self.values = normal(self.N, self.D, 1), normal(self.N, self.D, 1), normal(self.N, self.DV, 1)
+        self.q = self.write("q.npy", as_npy(self.queries))
+        self.k = self.write("k.npy", as_npy(self.keys))
+        self.v = self.write("v.npy", as_npy(self.values))
+        self.files = ["--q", self.q, "--k", self.k, "--v", self.v]
+        self.scale = 1 / math.sqrt(self.D)
+
+    def attend(self, *options, ranks=None, files=None):
+        """The JSON object and the outputs."""
+        outcome = self.succeed("attend", *(self.files if files is None else files), "-o", self.path("o.npy"), "--json", *options,
+                               ranks=ranks)
+        return outcome.json(), rows_of(self.read("o.npy"))
+
+    def test_answers_and_what_it_says_about_them(self):
+        answer, outputs = self.attend("--compare", "--errors", self.path("e.npy"))
+        truth = exact(self.queries, self.keys, self.values, self.scale)
+        error = distance(truth, outputs)
+        # 64 KiB hold all these rows six times over: a state that is not far better than a tenth is broken.
+        self.assertLess(error, 0.1)
+        self.assertAlmostEqual(answer["error"]["relative_frobenius"], error, delta=1e-9)
+        each = sorted(distance([t], [o]) for t, o in zip(truth, outputs))
+        self.assertAlmostEqual(answer["error"]["max"], each[-1], delta=1e-9)
+        self.assertEqual((answer["n"], answer["d"], answer["mode"], answer["updates"]), (self.N, self.D, "anisotropic", self.N))
+        self.assertLessEqual(answer["state_bytes"], 65536)
+        self.assertLessEqual(answer["calibration_bytes"], answer["state_bytes"])
+        self.assertGreater(answer["features"], 0)
+        for field in ("degree", "exact_rows", "clusters", "fallbacks", "peak_bytes"):
+            self.assertGreaterEqual(answer[field], 0)
+        for field in ("features", "ingest", "recover"):
+            self.assertGreaterEqual(answer["seconds"][field], 0)
+        self.assertEqual(set(answer["peers"]), {"uniform", "value_norm", "window", "random_features", "balance"})
+        # All rows fit into the budget, and these peers keep them in floats.
+        for peer in ("uniform", "value_norm", "window", "balance"):
+            self.assertLess(answer["peers"][peer]["relative_frobenius"], 1e-5)
+        errors = [row[0] for row in rows_of(self.read("e.npy"))]
+        self.assertEqual(len(errors), self.N)
+        self.assertEqual(max(errors), answer["estimated_error"]["max"])
+        covered = sum(3 * e >= distance([t], [o]) for e, t, o in zip(errors, truth, outputs))
+        self.assertGreaterEqual(covered, 0.99 * self.N)
+
+    def test_exact_mode_is_exact(self):
+        truth = exact(self.queries, self.keys, self.values, self.scale)
+        for ranks in (None, 3):
+            self.assertLess(distance(truth, self.attend("--mode", "exact", ranks=ranks)[1]), 1e-12)
+        truth = exact(self.queries, self.keys, self.values, 2.0, lambda t, j: j <= t)
+        self.assertLess(distance(truth, self.attend("--mode", "exact", "--causal", "--scale", "2")[1]), 1e-12)
+        truth = exact(self.queries, self.keys, self.values, 1 / self.D, lambda t, j: t - 50 < j <= t)
+        self.assertLess(distance(truth, self.attend("--mode", "exact", "--sliding", "50", "--scale", "dim")[1]), 1e-12)
+
+    def test_any_number_of_ranks(self):
+        for options in ((), ("--causal",), ("--sliding", "100")):
+            alone = self.attend("--budget", "8KiB", *options)[1]
+            for ranks in (2, 3, 4):
+                with self.subTest(ranks=ranks, options=options):
+                    self.assertLess(distance(alone, self.attend("--budget", "8KiB", *options, ranks=ranks)[1]), 1e-6)
+
+    def test_causal_and_sliding(self):
+        for options, sees in ((("--causal",), lambda t, j: j <= t), (("--sliding", "100"), lambda t, j: t - 100 < j <= t),
+                              (("--causal", "--sliding", "7"), lambda t, j: t - 7 < j <= t)):
+            answer, outputs = self.attend(*options, "--compare")
+            error = distance(exact(self.queries, self.keys, self.values, self.scale, sees), outputs)
+            self.assertLess(error, 0.1, options)
+            self.assertAlmostEqual(answer["error"]["relative_frobenius"], error, delta=1e-9)
+            self.assertLessEqual(answer["state_bytes"], 65536)
+
+    def test_states_are_saved_continued_combined_and_asked(self):
+        whole = self.attend("--save", self.path("whole.weir"))[1]
+        from_state = self.attend(files=["--state", self.path("whole.weir"), "--q", self.q])[1]
+        self.assertLess(distance(whole, from_state), 1e-12)
+        # Rows that leave, as lines; then they come back.
+        line = lambda i, star: "KV,%d,%s,%s\n" % (i, star, ",".join(repr(x) for x in self.keys[i] + self.values[i]))
+        gone = self.write("gone.csv", "".join(line(i, "-*") for i in range(200, self.N)))
+        back = self.write("back.csv", "".join(line(i, "*") for i in range(200, self.N)))
+        for ranks in (None, 3):
+            fewer = self.attend("--save", self.path("fewer.weir"), ranks=ranks,
+                                files=["--state", self.path("whole.weir"), gone, "--q", self.q])[1]
+            self.assertLess(distance(exact(self.queries, self.keys[:200], self.values[:200], self.scale), fewer), 0.1)
+            again = self.attend(ranks=ranks, files=["--state", self.path("fewer.weir"), back, "--q", self.q])[1]
+            self.assertLess(distance(whole, again), 1e-5)
+        # The difference is the rows that left.
+        self.succeed("combine", "-o", self.path("difference.weir"), "--add", self.path("whole.weir"), "--subtract", self.path("fewer.weir"))
+        rest = self.attend(files=["--state", self.path("difference.weir"), "--q", self.q])[1]
+        self.assertLess(distance(exact(self.queries, self.keys[200:], self.values[200:], self.scale), rest), 0.1)
+        self.assertIn("attention", self.succeed("inspect", self.path("whole.weir")).out)
+        self.fail_with(2, "sample", "--state", self.path("whole.weir"), naming="weir attend")
+        self.fail_with(2, "query", "--state", self.path("whole.weir"), naming="weir attend")
+        self.attend("--calibrate", "100", "--save", self.path("other.weir"))
+        self.fail_with(1, "combine", "-o", self.path("sum.weir"), "--add", self.path("whole.weir"), "--add", self.path("other.weir"),
+                       naming="calibration")
+
+    def test_streams_and_calibration_from_a_file(self):
+        lines = self.write("kv.csv", "".join("KV,%d,*,%s\n" % (i, ",".join(repr(x) for x in k + v))
+                                             for i, (k, v) in enumerate(zip(self.keys, self.values))))
+        calibration = self.write("c.npy", as_npy([q + k + v for q, k, v in zip(self.queries, self.keys, self.values)]))
+        sizes = ["--n", self.N, "--d", self.D, "--dv", self.DV]
+        from_lines = self.attend(files=[lines, "--q", self.q, *sizes, "--calibrate", calibration])[1]
+        self.assertLess(distance(exact(self.queries, self.keys, self.values, self.scale), from_lines), 0.1)
+        with open(lines, "rb") as file:
+            text = file.read()
+        self.succeed("attend", "-", "--q", self.q, *sizes, "--calibrate", calibration, "-o", self.path("p.npy"), stdin=text)
+        self.assertLess(distance(from_lines, rows_of(self.read("p.npy"))), 1e-6)
+        self.fail_with(2, "attend", "-", "--q", self.q, *sizes, naming="--calibrate", stdin=text)
+        self.fail_with(2, "attend", lines, "--q", self.q, naming="--n")
+        self.fail_with(1, "attend", lines, "--q", self.q, *sizes, "--calibrate", self.q, naming=["q.npy", "expected rows of a query and a key"])
+
+    def test_small_and_strange_inputs(self):
+        one = ["--q", self.write("q1.npy", as_npy([[0.5]])), "--k", self.write("k1.npy", as_npy([[2.0]])), "--v", self.write("v1.npy", as_npy([[3.0]]))]
+        for options in ((), ("--causal",), ("--mode", "exact")):
+            self.assertAlmostEqual(self.attend(*options, files=one)[1][0][0], 3.0, delta=1e-6)
+        # Equal keys: the mean of the values. Zero queries: the same.
+        same = self.write("same.npy", as_npy([[1.0] * self.D] * self.N))
+        zero = self.write("zero.npy", as_npy([[0.0] * self.D] * self.N))
+        mean = [[sum(v[c] for v in self.values) / self.N for c in range(self.DV)]] * self.N
+        self.assertLess(distance(mean, self.attend(files=["--q", self.q, "--k", same, "--v", self.v])[1]), 1e-4)
+        self.assertLess(distance(mean, self.attend(files=["--q", zero, "--k", self.k, "--v", self.v])[1]), 1e-4)
+        # Constant values come out as they are.
+        constant = self.write("constant.npy", as_npy([[2.5, -1.0]] * self.N))
+        outputs = self.attend(files=["--q", self.q, "--k", self.k, "--v", constant])[1]
+        self.assertLess(distance([[2.5, -1.0]] * self.N, outputs), 1e-6)
+
+    def test_half_precision_and_integers(self):
+        halves = self.write("half.npy", npy("<f2", self.keys, b"".join(struct.pack("<%de" % self.D, *row) for row in self.keys)))
+        outputs = self.attend(files=["--q", self.q, "--k", halves, "--v", self.v])[1]
+        rounded = [list(struct.unpack("<%de" % self.D, struct.pack("<%de" % self.D, *row))) for row in self.keys]
+        self.assertLess(distance(exact(self.queries, rounded, self.values, self.scale), outputs), 0.1)
+
+    def test_what_cannot_be_is_refused(self):
+        fewer = self.write("fewer.npy", as_npy(self.values[:-1]))
+        wide = self.write("wide.npy", as_npy([q + [1.0] for q in self.queries]))
+        bad = [list(row) for row in self.keys]
+        bad[7][2] = float("nan")
+        bad = self.write("nan.npy", as_npy(bad))
+        usage = [
+            (["--q", self.q], "nothing to attend to"),
+            (["--q", self.q, "--k", self.k], "--v"),
+            (["--k", self.k, "--v", self.v], "--q"),
+            (self.files + ["--budget", "100"], "budget"),
+            (self.files + ["--budget", "12TiB"], "--budget"),
+            (self.files + ["--scale", "big"], "--scale"),
+            (self.files + ["--mode", "other"], "--mode"),
+            (self.files + ["--window", "3"], "--causal"),
+            (self.files + ["--causal", "--window", "100000"], "--window 100000"),
+            (self.files + ["--causal", "--save", self.path("s.weir")], "--save"),
+            (self.files + ["--mode", "exact", "--save", self.path("s.weir")], "--mode exact"),
+        ]
+        for arguments, text in usage:
+            with self.subTest(arguments=arguments):
+                self.fail_with(2, "attend", *arguments, naming=text)
+        inputs = [
+            (["--q", self.q, "--k", self.k, "--v", fewer], ["fewer.npy", "319", "320"]),
+            (["--q", wide, "--k", self.k, "--v", self.v], ["wide.npy", "7", "6"]),
+            (["--q", self.q, "--k", bad, "--v", self.v], ["nan.npy", "row 7"]),
+            (["--q", bad, "--k", self.k, "--v", self.v], ["nan.npy", "row 7"]),
+            (["--q", self.path("none.npy"), "--k", self.k, "--v", self.v], ["none.npy"]),
+            (self.files + ["-o", "/nowhere/o.npy"], ["/nowhere/o.npy"]),
+            (self.files + ["--d", "9"], ["6", "9"]),
+            (["--state", self.q, "--q", self.q], ["q.npy"]),
+        ]
+        for arguments, texts in inputs:
+            for ranks in (None, 2):
+                with self.subTest(arguments=arguments, ranks=ranks):
+                    self.fail_with(1, "attend", *arguments, naming=texts, ranks=ranks)
+        self.assertFalse(os.path.exists(self.path("s.weir")))
+
+
+if __name__ == "__main__":
+    unittest.main()
