@@ -35,6 +35,8 @@ constexpr double guard_shrink = 0.85;
 constexpr int guard_steps = 12;
 /// Clusters with less than that of the normaliser do not count as fallbacks.
 constexpr double fallback_share = 0.01;
+/// Clusters whose share of the normaliser is below exp of minus that are left out.
+constexpr double negligible_exponent = 18;
 
 WordFunction words_of_sample(std::uint64_t seed) {
   // The draws of exact references have the numbers from 0; this one is far from them.
@@ -557,6 +559,13 @@ void pack(std::span<const float> from, std::size_t rows, std::size_t columns, fl
 }  // namespace
 
 struct AnisotropicReader::Implementation {
+  /// What is known of a query and a cluster without any features.
+  struct Outlook {
+    double base = 0;        ///< q.k_c and the reference of the cluster.
+    double mean_score = 0;  ///< q'.m, with the mean m of the coordinates of the keys.
+    double most = 0;        ///< ln of about what the normaliser of the cluster can be.
+  };
+
   explicit Implementation(const AnisotropicState::Implementation& state)
       : calibration(state.calibration),
         features(calibration.map(), query_block),
@@ -628,6 +637,8 @@ struct AnisotropicReader::Implementation {
     outputs.resize(query_block * (dv + 1));
     sample_outputs.resize(query_block * (dv + 1));
     fired_share.resize(query_block);
+    outlooks.resize(clusters * query_block);
+    least.resize(query_block);
   }
 
   AnisotropicCalibration calibration;
@@ -649,6 +660,8 @@ struct AnisotropicReader::Implementation {
   std::vector<double> query;
   std::vector<float> outputs;
   std::vector<float> sample_outputs;
+  std::vector<Outlook> outlooks;    ///< C x query_block.
+  std::vector<double> least;        ///< ln of what the normaliser of each query is at least.
   std::vector<double> fired_share;  ///< ln of the normaliser of clusters that fell back, by query.
 
   void multiply(std::size_t count, const AlignedVector<float>& with, std::size_t cluster, std::vector<float>& out) {
@@ -658,33 +671,56 @@ struct AnisotropicReader::Implementation {
                           columns, out.data(), columns);
   }
 
-  /// Adds the sums of a cluster for the `count` queries whose rows and projections are there.
+  /// Fills `outlooks` and `least` for the `count` queries whose rows and projections are there.
+  void look_out(std::size_t count) {
+    const AnisotropicMap& map = calibration.map();
+    const std::size_t d = map.content.d;
+    const std::size_t directions = map.content.directions;
+    std::fill(least.begin(), least.end(), -infinity);
+    for (std::size_t c = 0; c < map.content.clusters; ++c) {
+      if (!(weights[c] > 0)) continue;
+      const auto at = static_cast<Eigen::Index>(c);
+      const double log_weight = std::log(weights[c]);
+      const double* centre = map.content.centres.data() + c * d;
+      const double* query_centre = map.query_centre_coordinates.data() + c * directions;
+      const double* mean = means.data() + c * directions;
+      for (std::size_t i = 0; i < count; ++i) {
+        Outlook outlook;
+        outlook.base = map.content.references[at];
+        for (std::size_t e = 0; e < d; ++e) outlook.base += static_cast<double>(query_rows[i * d + e]) * centre[e];
+        double of_normal_law = 0;
+        double of_range = 0;
+        for (std::size_t r = 0; r < directions; ++r) {
+          const double q = projected[i * map.width + r] - query_centre[r];
+          const Polynomials& law = map.content.laws[r];
+          outlook.mean_score += q * mean[r];
+          of_normal_law += q * mean[r] + q * q * law.beta[0] * law.beta[0] / 2;
+          of_range += std::max(q * law.low, q * law.high);
+        }
+        outlook.most =
+            outlook.base + log_weight + std::max(outlook.mean_score, std::min(of_normal_law, of_range));
+        outlooks[c * query_block + i] = outlook;
+        least[i] = std::max(least[i], outlook.base + log_weight + outlook.mean_score);
+      }
+    }
+  }
+
+  /// Adds the sums of a cluster, for queries that it can matter to.
   void add_cluster(std::size_t cluster, std::size_t first, std::size_t count, AttentionSums& to,
                    AttentionSums* residuals) {
     const AnisotropicMap& map = calibration.map();
-    const auto at = static_cast<Eigen::Index>(cluster);
-    const std::size_t d = map.content.d;
     const std::size_t directions = map.content.directions;
     const std::size_t columns = map.content.dv + 1;
-    std::array<double, query_block> base{};
-    std::array<double, query_block> mean_score{};
+    const Outlook* outlook = outlooks.data() + cluster * query_block;
+    const double* query_centre = map.query_centre_coordinates.data() + cluster * directions;
     std::array<std::size_t, query_block> open{};
     std::size_t open_count = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      double score = map.content.references[at];
-      for (std::size_t e = 0; e < d; ++e) {
-        score += static_cast<double>(query_rows[i * d + e]) * map.content.centres(at, static_cast<Eigen::Index>(e));
-      }
-      base[i] = score;
-      double mean = 0;
-      for (std::size_t r = 0; r < directions; ++r) {
-        const auto direction = static_cast<Eigen::Index>(r);
-        mean += (projected[i * map.width + r] - map.query_centre_coordinates(at, direction)) * means(at, direction);
-      }
-      mean_score[i] = mean;
+      if (outlook[i].most >= least[i] - negligible_exponent) open[open_count++] = i;
     }
+    if (open_count == 0) return;
     const auto coordinate = [&](std::size_t i, std::size_t r) {
-      return projected[i * map.width + r] - map.query_centre_coordinates(at, static_cast<Eigen::Index>(r));
+      return projected[i * map.width + r] - query_centre[r];
     };
     const double log_weight = std::log(weights[cluster]);
     const auto reaches_bound = [&](float denominator, double log_scale, double mean) {
@@ -698,42 +734,33 @@ struct AnisotropicReader::Implementation {
       fired_share[i] = std::max(fired_share[i], log_denominator);
     };
 
-    features.evaluate(count, [&](std::size_t i, std::size_t r) { return coordinate(i, r); });
-    multiply(count, panels, cluster, outputs);
-    if (residuals != nullptr) multiply(count, sample_panels, cluster, sample_outputs);
-    for (std::size_t i = 0; i < count; ++i) {
-      const double log_scale = features.log_scale(i);
-      if (features.captured(i) >= map.content.least_captured && reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
-        add_query(i, base[i] + log_scale, i);
-      } else {
-        open[open_count++] = i;
-      }
-    }
     // By Jensen's inequality the normaliser is at least weight exp(mean score). The guard shrinks q' until its truncation
     // respects that and little of the kernel is left out, and makes up for the rest by the bound.
     double shrink = 1;
-    for (int step = 0; step < guard_steps && open_count > 0; ++step) {
-      shrink *= guard_shrink;
-      features.evaluate(open_count, [&](std::size_t i, std::size_t r) { return shrink * coordinate(open[i], r); });
+    for (int step = 0; step <= guard_steps && open_count > 0; ++step) {
+      features.evaluate(open_count, [&](std::size_t t, std::size_t r) { return shrink * coordinate(open[t], r); });
       multiply(open_count, panels, cluster, outputs);
       if (residuals != nullptr) multiply(open_count, sample_panels, cluster, sample_outputs);
       std::size_t still_open = 0;
       for (std::size_t t = 0; t < open_count; ++t) {
         const std::size_t i = open[t];
         const double log_scale = features.log_scale(t);
-        if (features.captured(t) >= map.content.least_captured && reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
-          const double reference = base[i] + log_scale + (1 - shrink) * mean_score[i];
+        const double mean_score = outlook[i].mean_score;
+        if (features.captured(t) >= map.content.least_captured &&
+            reaches_bound(outputs[t * columns], log_scale, shrink * mean_score)) {
+          const double reference = outlook[i].base + log_scale + (1 - shrink) * mean_score;
           add_query(i, reference, t);
-          note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));
+          if (step > 0) note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));
         } else {
           open[still_open++] = i;
         }
       }
       open_count = still_open;
+      shrink *= guard_shrink;
     }
     for (std::size_t t = 0; t < open_count; ++t) {
       const std::size_t i = open[t];
-      const double reference = base[i] + mean_score[i] + log_weight;
+      const double reference = outlook[i].base + outlook[i].mean_score + log_weight;
       add_sums(to, first + i, reference, mean_values[cluster].data());
       if (residuals != nullptr && sample_scale > 0) {
         add_sums(*residuals, first + i, reference, mean_values[cluster].data(), -1 / sample_scale);
@@ -773,6 +800,7 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
     for (std::size_t t = 0; t < length * d; ++t) with.query_rows[t] = static_cast<float>(queries[first * d + t]);
     kernels::project(with.query_rows.data(), length, d, map.query_map.data(), map.width, with.projected.data());
     std::fill(with.fired_share.begin(), with.fired_share.end(), -infinity);
+    with.look_out(length);
     for (std::size_t c = 0; c < map.content.clusters; ++c) {
       // No key, or what rounding left of keys that went.
       if (with.weights[c] > 0) with.add_cluster(c, first, length, sums, residuals);

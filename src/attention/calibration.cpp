@@ -394,14 +394,15 @@ struct Verdict {
 
 /// The least f for which three times sqrt(estimate^2 + f^2) reaches the error of most queries.
 double floor_of_errors(const std::vector<double>& errors, const std::vector<double>& estimates) {
-  constexpr double covered = 0.997;
+  constexpr double covered = 0.999;
+  constexpr double margin = 1.3;
   std::vector<double> floors(errors.size());
   for (std::size_t i = 0; i < errors.size(); ++i) {
     const double wanted = errors[i] / 3;
     floors[i] = wanted > estimates[i] ? std::sqrt(wanted * wanted - estimates[i] * estimates[i]) : 0;
   }
   std::sort(floors.begin(), floors.end());
-  return floors[static_cast<std::size_t>(covered * static_cast<double>(floors.size() - 1) + 0.5)];
+  return margin * floors[static_cast<std::size_t>(covered * static_cast<double>(floors.size() - 1) + 0.5)];
 }
 
 /// Choices that are judged by their errors on keys that they were not fitted to.
