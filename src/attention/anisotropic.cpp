@@ -31,8 +31,8 @@ constexpr std::size_t chunk_rows = 1024;
 constexpr std::size_t query_block = 64;
 /// The normaliser must reach that much of its lower bound; the rest is for rounding.
 constexpr double guard_slack = 0.98;
-constexpr double guard_shrink = 0.85;
-constexpr int guard_steps = 12;
+constexpr double guard_shrink = 0.8;
+constexpr int guard_steps = 8;
 /// Clusters with less than that of the normaliser do not count as fallbacks.
 constexpr double fallback_share = 0.01;
 /// Clusters whose share of the normaliser is below exp of minus that are left out.
@@ -41,6 +41,19 @@ constexpr double negligible_exponent = 18;
 WordFunction words_of_sample(std::uint64_t seed) {
   // The draws of exact references have the numbers from 0; this one is far from them.
   return WordFunction(Randomness::mix, seed, Purpose::draw, 0xA77E0000U, 2);
+}
+
+/// How much more likely than others a row is to be in the sample. Rows far from their centre are rare, and truncation is
+/// worst for them.
+double sample_weight(const AnisotropicMap& map, float radius) {
+  const double distance = static_cast<double>(radius) / map.content.spread.squaredNorm();
+  return 1 + std::min(distance * distance * distance, 1e6);
+}
+
+/// Priority sampling (Duffield, Lund and Thorup 2007): of weights divided by uniform numbers the largest are kept. A row
+/// of weight w stands for max(1, t / w) rows, where t is the largest priority that was not kept.
+std::uint64_t sample_priority(double weight, std::uint64_t word) {
+  return std::bit_cast<std::uint64_t>(weight / ((static_cast<double>(word) + 1) * 0x1p-64));
 }
 
 /// Floats of 0 and more are ordered as their bits are.
@@ -213,12 +226,12 @@ void AnisotropicState::add(const AttentionRows& rows) {
       const std::uint64_t token = rows.tokens[first + j];
       const std::int64_t weight = rows.weights.empty() ? 1 : rows.weights[first + j];
       state.rows += weight;
-      const AnisotropicRows::Rank hashed{~with.words[j], token};
+      const NearestCentre nearest = nearest_centre(map, coordinates);
+      const AnisotropicRows::Rank hashed{sample_priority(sample_weight(map, nearest.radius), with.words[j]), token};
       if (state.sample.admits(hashed)) {
         state.sample.add(hashed, row, weight);
         state.drop_of_sample(with);
       }
-      const NearestCentre nearest = nearest_centre(map, coordinates);
       const AnisotropicRows::Rank rank{priority_of(nearest.radius), token};
       if (state.exact.admits(rank)) {
         state.exact.add(rank, row, weight);
@@ -501,8 +514,10 @@ void add_sums(AttentionSums& to, std::size_t i, double reference, const T* denom
 /// Rows that are summed exactly.
 struct HeldRows {
   HeldRows() = default;
-  /// Rows of the list, but for those whose tokens are in `except`, which rises.
-  HeldRows(const AnisotropicRows& list, std::size_t d, std::size_t dv, std::span<const std::uint64_t> except) {
+  /// Rows of the list, but for those whose tokens are in `except`, which rises, times weight_of(entry).
+  template <class WeightOf>
+  HeldRows(const AnisotropicRows& list, std::size_t d, std::size_t dv, std::span<const std::uint64_t> except,
+           const WeightOf& weight_of) {
     std::vector<const AnisotropicRows::Entry*> chosen;
     for (const AnisotropicRows::Entry& entry : list.entries()) {
       if (!std::binary_search(except.begin(), except.end(), entry.rank.token)) chosen.push_back(&entry);
@@ -519,7 +534,7 @@ struct HeldRows {
       for (std::size_t e = 0; e < d; ++e) keys[e * pitch + j] = row[e];
       std::copy_n(row.begin() + static_cast<std::ptrdiff_t>(d), dv,
                   values.begin() + static_cast<std::ptrdiff_t>(j * dv));
-      weights[j] = static_cast<double>(chosen[j]->weight);
+      weights[j] = weight_of(*chosen[j]);
     }
   }
 
@@ -578,11 +593,15 @@ struct AnisotropicReader::Implementation {
     const std::size_t clusters = map.content.clusters;
     const std::size_t count = map.content.features;
     const std::vector<std::uint64_t> exact_tokens = state.exact.tokens();
-    exact = HeldRows(state.exact, d, dv, {});
-    sample = HeldRows(state.sample, d, dv, exact_tokens);
-    double sampled = 0;
-    for (const AnisotropicRows::Entry& entry : state.sample.entries()) sampled += static_cast<double>(entry.weight);
-    sample_scale = sampled > 0 ? static_cast<double>(rows) / sampled : 0;
+    exact = HeldRows(state.exact, d, dv, {}, [](const auto& entry) { return static_cast<double>(entry.weight); });
+    const double threshold = state.sample.floor() ? std::bit_cast<double>(state.sample.floor()->priority) : 0;
+    const auto stands_for = [&](const AnisotropicRows::Entry& entry) {
+      std::array<double, most_directions> projection{};
+      kernels::project(state.sample.row(entry).data(), 1, d, map.key_map.data(), map.width, projection.data());
+      const double weight = sample_weight(map, nearest_centre(map, projection.data()).radius);
+      return static_cast<double>(entry.weight) * std::max(1.0, threshold / weight);
+    };
+    sample = HeldRows(state.sample, d, dv, exact_tokens, stands_for);
 
     // The features of the sample, as if it were a state of its own.
     AlignedVector<float> of_sample(state.features.size(), 0.0F);
@@ -600,8 +619,7 @@ struct AnisotropicReader::Implementation {
       const std::span<const float> row = state.sample.row(entry);
       kernels::project(row.data(), 1, d, map.key_map.data(), map.width, coordinates.data());
       if (staging.is_full()) flush();
-      staging.add(row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
-                  static_cast<double>(entry.weight));
+      staging.add(row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster, stands_for(entry));
     }
     flush();
 
@@ -648,7 +666,6 @@ struct AnisotropicReader::Implementation {
   std::vector<double> high;
   HeldRows exact;
   HeldRows sample;
-  double sample_scale = 0;  ///< Rows that a row of the sample stands for.
   std::size_t panel_size = 0;
   AlignedVector<float> panels;  ///< Of the features of each cluster.
   AlignedVector<float> sample_panels;
@@ -697,8 +714,7 @@ struct AnisotropicReader::Implementation {
           of_normal_law += q * mean[r] + q * q * law.beta[0] * law.beta[0] / 2;
           of_range += std::max(q * law.low, q * law.high);
         }
-        outlook.most =
-            outlook.base + log_weight + std::max(outlook.mean_score, std::min(of_normal_law, of_range));
+        outlook.most = outlook.base + log_weight + std::max(outlook.mean_score, std::min(of_normal_law, of_range));
         outlooks[c * query_block + i] = outlook;
         least[i] = std::max(least[i], outlook.base + log_weight + outlook.mean_score);
       }
@@ -762,9 +778,7 @@ struct AnisotropicReader::Implementation {
       const std::size_t i = open[t];
       const double reference = outlook[i].base + outlook[i].mean_score + log_weight;
       add_sums(to, first + i, reference, mean_values[cluster].data());
-      if (residuals != nullptr && sample_scale > 0) {
-        add_sums(*residuals, first + i, reference, mean_values[cluster].data(), -1 / sample_scale);
-      }
+      if (residuals != nullptr) add_sums(*residuals, first + i, reference, mean_values[cluster].data(), -1);
       note_fallback(i, reference);
     }
   }
@@ -818,10 +832,6 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
       const double denominator = sums.denominators[first + i];
       if (with.fired_share[i] - sums.references[first + i] > std::log(fallback_share * denominator)) ++fired;
     }
-  }
-  if (residuals != nullptr) {
-    for (double& number : residuals->denominators) number *= with.sample_scale;
-    for (double& number : residuals->numerators) number *= with.sample_scale;
   }
   if (fallbacks != nullptr) *fallbacks = fired;
   return sums;

@@ -143,8 +143,8 @@ void QueryFeatures::evaluate_lanes(std::size_t pitch) {
   for (std::size_t i = 0; i < map.content.directions; ++i) {
     const Polynomials& law = map.content.laws[i];
     kernels::coefficients({law.nodes.data(), law.node_values.data(), quadrature_nodes}, map.largest_degrees[i],
-                          coordinates_.data() + i * pitch, factors_.data() + map.first_factor[i] * pitch, {logs_.data(), energies_.data()},
-                          pitch);
+                          coordinates_.data() + i * pitch, factors_.data() + map.first_factor[i] * pitch,
+                          {logs_.data(), energies_.data()}, pitch);
   }
   std::fill_n(lanes_.begin(), pitch, 1.0F);
   kernels::multiply_lanes(map.products.data(), map.features.size(), factors_.data(), lanes_.data(), pitch);

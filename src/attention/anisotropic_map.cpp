@@ -302,7 +302,8 @@ AnisotropicCalibration AnisotropicCalibration::from_numbers(std::span<const doub
     refuse(fmt::format("the least share of the kernel is {}, expected 0 to 1", content.least_captured));
   }
   content.error_floor = take();
-  if (content.error_floor < 0) refuse(fmt::format("the floor of errors is {}, expected 0 or more", content.error_floor));
+  if (content.error_floor < 0)
+    refuse(fmt::format("the floor of errors is {}, expected 0 or more", content.error_floor));
   content.sample_rows = take_whole("the number of sampled rows", 1, 0x1p20);
   const std::uint64_t expected = calibration_numbers(content.d, content.clusters, content.directions, content.degree);
   if (numbers.size() != expected) {

@@ -72,8 +72,8 @@ struct CalibrationContent {
   std::uint32_t varied_directions = 0;
   std::uint64_t seed = 0;
   double expected_error = 0;
-  double least_captured = 0.9;        ///< 0 to 1: queries whose features hold less of the kernel are shrunk.
-  double error_floor = 0;             ///< Added to estimates of errors, as squares.
+  double least_captured = 0.9;  ///< 0 to 1: queries whose features hold less of the kernel are shrunk.
+  double error_floor = 0;       ///< Added to estimates of errors, as squares.
   std::uint64_t sample_rows = default_sample_rows;
   Eigen::VectorXd spread;         ///< R: s.
   std::vector<Polynomials> laws;  ///< R.

@@ -395,7 +395,7 @@ struct Verdict {
 /// The least f for which three times sqrt(estimate^2 + f^2) reaches the error of most queries.
 double floor_of_errors(const std::vector<double>& errors, const std::vector<double>& estimates) {
   constexpr double covered = 0.999;
-  constexpr double margin = 1.3;
+  constexpr double margin = 1.5;
   std::vector<double> floors(errors.size());
   for (std::size_t i = 0; i < errors.size(); ++i) {
     const double wanted = errors[i] / 3;
@@ -423,8 +423,11 @@ class Trials {
   [[nodiscard]] Verdict judge(const Shape& shape, bool with_errors) const {
     CalibrationContent content = fit_shape(options_, fitted_, shape);
     // As large a share of the rows is kept exactly, and is sampled, as will be in the stream.
-    const double share = std::min(static_cast<double>(tokens_.size()) / static_cast<double>(options_.expected_rows), 1.0);
-    const auto part = [&](std::uint64_t count) { return static_cast<std::uint64_t>(static_cast<double>(count) * share); };
+    const double share =
+        std::min(static_cast<double>(tokens_.size()) / static_cast<double>(options_.expected_rows), 1.0);
+    const auto part = [&](std::uint64_t count) {
+      return static_cast<std::uint64_t>(static_cast<double>(count) * share);
+    };
     content.exact_rows = part(content.exact_rows);
     content.sample_rows = std::max<std::uint64_t>(part(content.sample_rows), 16);
     const AnisotropicMap map = make_map(std::move(content));
@@ -464,7 +467,7 @@ struct Choice {
 Choice choose(const AnisotropicOptions& options, const Trials& trials) {
   constexpr int most_trials = 32;
   constexpr std::array shares{0.0, 0.03, 0.1, 0.2, 0.35, 0.5};
-  constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U, 64U};
+  constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U};
   struct Point {
     std::uint32_t clusters;
     std::uint32_t directions;
@@ -493,7 +496,7 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
   if (options.clusters) {
     start_at(*options.clusters);
   } else {
-    for (const std::uint32_t clusters : {1U, 8U, 32U}) start_at(clusters);
+    for (const std::uint32_t clusters : {1U, 4U, 16U}) start_at(clusters);
   }
   for (bool moved = true; moved && static_cast<int>(tried.size()) < most_trials;) {
     const Point before = at;
@@ -511,7 +514,12 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
     if (!options.clusters) {
       const Point from = at;
       const auto place = std::find(cluster_counts.begin(), cluster_counts.end(), from.clusters);
-      if (place != cluster_counts.begin()) attempt({*(place - 1), from.directions, from.share});
+      if (place != cluster_counts.begin()) {
+        attempt({*(place - 1), from.directions, from.share});
+        if (!options.directions) {
+          attempt({*(place - 1), std::clamp(from.directions * 3 / 2, 1U, most_within), from.share});
+        }
+      }
       if (place + 1 != cluster_counts.end()) attempt({*(place + 1), from.directions, from.share});
     }
     moved = !(at == before);
