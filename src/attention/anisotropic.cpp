@@ -31,14 +31,29 @@ constexpr std::size_t chunk_rows = 1024;
 constexpr std::size_t query_block = 64;
 /// The normaliser must reach that much of its lower bound; the rest is for rounding.
 constexpr double guard_slack = 0.98;
-constexpr double guard_shrink = 0.85;
-constexpr int guard_steps = 12;
+constexpr double guard_shrink = 0.8;
+constexpr int guard_steps = 8;
 /// Clusters with less than that of the normaliser do not count as fallbacks.
 constexpr double fallback_share = 0.01;
+/// Clusters whose share of the normaliser is below exp of minus that are left out.
+constexpr double negligible_exponent = 18;
 
 WordFunction words_of_sample(std::uint64_t seed) {
   // The draws of exact references have the numbers from 0; this one is far from them.
   return WordFunction(Randomness::mix, seed, Purpose::draw, 0xA77E0000U, 2);
+}
+
+/// How much more likely than others a row is to be in the sample. Rows far from their centre are rare, and truncation is
+/// worst for them.
+double sample_weight(const AnisotropicMap& map, float radius) {
+  const double distance = static_cast<double>(radius) / map.content.spread.squaredNorm();
+  return 1 + std::min(distance * distance * distance, 1e6);
+}
+
+/// Priority sampling (Duffield, Lund and Thorup 2007): of weights divided by uniform numbers the largest are kept. A row
+/// of weight w stands for max(1, t / w) rows, where t is the largest priority that was not kept.
+std::uint64_t sample_priority(double weight, std::uint64_t word) {
+  return std::bit_cast<std::uint64_t>(weight / ((static_cast<double>(word) + 1) * 0x1p-64));
 }
 
 /// Floats of 0 and more are ordered as their bits are.
@@ -211,12 +226,12 @@ void AnisotropicState::add(const AttentionRows& rows) {
       const std::uint64_t token = rows.tokens[first + j];
       const std::int64_t weight = rows.weights.empty() ? 1 : rows.weights[first + j];
       state.rows += weight;
-      const AnisotropicRows::Rank hashed{~with.words[j], token};
+      const NearestCentre nearest = nearest_centre(map, coordinates);
+      const AnisotropicRows::Rank hashed{sample_priority(sample_weight(map, nearest.radius), with.words[j]), token};
       if (state.sample.admits(hashed)) {
         state.sample.add(hashed, row, weight);
         state.drop_of_sample(with);
       }
-      const NearestCentre nearest = nearest_centre(map, coordinates);
       const AnisotropicRows::Rank rank{priority_of(nearest.radius), token};
       if (state.exact.admits(rank)) {
         state.exact.add(rank, row, weight);
@@ -499,8 +514,10 @@ void add_sums(AttentionSums& to, std::size_t i, double reference, const T* denom
 /// Rows that are summed exactly.
 struct HeldRows {
   HeldRows() = default;
-  /// Rows of the list, but for those whose tokens are in `except`, which rises.
-  HeldRows(const AnisotropicRows& list, std::size_t d, std::size_t dv, std::span<const std::uint64_t> except) {
+  /// Rows of the list, but for those whose tokens are in `except`, which rises, times weight_of(entry).
+  template <class WeightOf>
+  HeldRows(const AnisotropicRows& list, std::size_t d, std::size_t dv, std::span<const std::uint64_t> except,
+           const WeightOf& weight_of) {
     std::vector<const AnisotropicRows::Entry*> chosen;
     for (const AnisotropicRows::Entry& entry : list.entries()) {
       if (!std::binary_search(except.begin(), except.end(), entry.rank.token)) chosen.push_back(&entry);
@@ -517,7 +534,7 @@ struct HeldRows {
       for (std::size_t e = 0; e < d; ++e) keys[e * pitch + j] = row[e];
       std::copy_n(row.begin() + static_cast<std::ptrdiff_t>(d), dv,
                   values.begin() + static_cast<std::ptrdiff_t>(j * dv));
-      weights[j] = static_cast<double>(chosen[j]->weight);
+      weights[j] = weight_of(*chosen[j]);
     }
   }
 
@@ -557,6 +574,13 @@ void pack(std::span<const float> from, std::size_t rows, std::size_t columns, fl
 }  // namespace
 
 struct AnisotropicReader::Implementation {
+  /// What is known of a query and a cluster without any features.
+  struct Outlook {
+    double base = 0;        ///< q.k_c and the reference of the cluster.
+    double mean_score = 0;  ///< q'.m, with the mean m of the coordinates of the keys.
+    double most = 0;        ///< ln of about what the normaliser of the cluster can be.
+  };
+
   explicit Implementation(const AnisotropicState::Implementation& state)
       : calibration(state.calibration),
         features(calibration.map(), query_block),
@@ -569,11 +593,15 @@ struct AnisotropicReader::Implementation {
     const std::size_t clusters = map.content.clusters;
     const std::size_t count = map.content.features;
     const std::vector<std::uint64_t> exact_tokens = state.exact.tokens();
-    exact = HeldRows(state.exact, d, dv, {});
-    sample = HeldRows(state.sample, d, dv, exact_tokens);
-    double sampled = 0;
-    for (const AnisotropicRows::Entry& entry : state.sample.entries()) sampled += static_cast<double>(entry.weight);
-    sample_scale = sampled > 0 ? static_cast<double>(rows) / sampled : 0;
+    exact = HeldRows(state.exact, d, dv, {}, [](const auto& entry) { return static_cast<double>(entry.weight); });
+    const double threshold = state.sample.floor() ? std::bit_cast<double>(state.sample.floor()->priority) : 0;
+    const auto stands_for = [&](const AnisotropicRows::Entry& entry) {
+      std::array<double, most_directions> projection{};
+      kernels::project(state.sample.row(entry).data(), 1, d, map.key_map.data(), map.width, projection.data());
+      const double weight = sample_weight(map, nearest_centre(map, projection.data()).radius);
+      return static_cast<double>(entry.weight) * std::max(1.0, threshold / weight);
+    };
+    sample = HeldRows(state.sample, d, dv, exact_tokens, stands_for);
 
     // The features of the sample, as if it were a state of its own.
     AlignedVector<float> of_sample(state.features.size(), 0.0F);
@@ -591,8 +619,7 @@ struct AnisotropicReader::Implementation {
       const std::span<const float> row = state.sample.row(entry);
       kernels::project(row.data(), 1, d, map.key_map.data(), map.width, coordinates.data());
       if (staging.is_full()) flush();
-      staging.add(row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
-                  static_cast<double>(entry.weight));
+      staging.add(row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster, stands_for(entry));
     }
     flush();
 
@@ -628,6 +655,8 @@ struct AnisotropicReader::Implementation {
     outputs.resize(query_block * (dv + 1));
     sample_outputs.resize(query_block * (dv + 1));
     fired_share.resize(query_block);
+    outlooks.resize(clusters * query_block);
+    least.resize(query_block);
   }
 
   AnisotropicCalibration calibration;
@@ -637,7 +666,6 @@ struct AnisotropicReader::Implementation {
   std::vector<double> high;
   HeldRows exact;
   HeldRows sample;
-  double sample_scale = 0;  ///< Rows that a row of the sample stands for.
   std::size_t panel_size = 0;
   AlignedVector<float> panels;  ///< Of the features of each cluster.
   AlignedVector<float> sample_panels;
@@ -649,6 +677,8 @@ struct AnisotropicReader::Implementation {
   std::vector<double> query;
   std::vector<float> outputs;
   std::vector<float> sample_outputs;
+  std::vector<Outlook> outlooks;    ///< C x query_block.
+  std::vector<double> least;        ///< ln of what the normaliser of each query is at least.
   std::vector<double> fired_share;  ///< ln of the normaliser of clusters that fell back, by query.
 
   void multiply(std::size_t count, const AlignedVector<float>& with, std::size_t cluster, std::vector<float>& out) {
@@ -658,33 +688,55 @@ struct AnisotropicReader::Implementation {
                           columns, out.data(), columns);
   }
 
-  /// Adds the sums of a cluster for the `count` queries whose rows and projections are there.
+  /// Fills `outlooks` and `least` for the `count` queries whose rows and projections are there.
+  void look_out(std::size_t count) {
+    const AnisotropicMap& map = calibration.map();
+    const std::size_t d = map.content.d;
+    const std::size_t directions = map.content.directions;
+    std::fill(least.begin(), least.end(), -infinity);
+    for (std::size_t c = 0; c < map.content.clusters; ++c) {
+      if (!(weights[c] > 0)) continue;
+      const auto at = static_cast<Eigen::Index>(c);
+      const double log_weight = std::log(weights[c]);
+      const double* centre = map.content.centres.data() + c * d;
+      const double* query_centre = map.query_centre_coordinates.data() + c * directions;
+      const double* mean = means.data() + c * directions;
+      for (std::size_t i = 0; i < count; ++i) {
+        Outlook outlook;
+        outlook.base = map.content.references[at];
+        for (std::size_t e = 0; e < d; ++e) outlook.base += static_cast<double>(query_rows[i * d + e]) * centre[e];
+        double of_normal_law = 0;
+        double of_range = 0;
+        for (std::size_t r = 0; r < directions; ++r) {
+          const double q = projected[i * map.width + r] - query_centre[r];
+          const Polynomials& law = map.content.laws[r];
+          outlook.mean_score += q * mean[r];
+          of_normal_law += q * mean[r] + q * q * law.beta[0] * law.beta[0] / 2;
+          of_range += std::max(q * law.low, q * law.high);
+        }
+        outlook.most = outlook.base + log_weight + std::max(outlook.mean_score, std::min(of_normal_law, of_range));
+        outlooks[c * query_block + i] = outlook;
+        least[i] = std::max(least[i], outlook.base + log_weight + outlook.mean_score);
+      }
+    }
+  }
+
+  /// Adds the sums of a cluster, for queries that it can matter to.
   void add_cluster(std::size_t cluster, std::size_t first, std::size_t count, AttentionSums& to,
                    AttentionSums* residuals) {
     const AnisotropicMap& map = calibration.map();
-    const auto at = static_cast<Eigen::Index>(cluster);
-    const std::size_t d = map.content.d;
     const std::size_t directions = map.content.directions;
     const std::size_t columns = map.content.dv + 1;
-    std::array<double, query_block> base{};
-    std::array<double, query_block> mean_score{};
+    const Outlook* outlook = outlooks.data() + cluster * query_block;
+    const double* query_centre = map.query_centre_coordinates.data() + cluster * directions;
     std::array<std::size_t, query_block> open{};
     std::size_t open_count = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      double score = map.content.references[at];
-      for (std::size_t e = 0; e < d; ++e) {
-        score += static_cast<double>(query_rows[i * d + e]) * map.content.centres(at, static_cast<Eigen::Index>(e));
-      }
-      base[i] = score;
-      double mean = 0;
-      for (std::size_t r = 0; r < directions; ++r) {
-        const auto direction = static_cast<Eigen::Index>(r);
-        mean += (projected[i * map.width + r] - map.query_centre_coordinates(at, direction)) * means(at, direction);
-      }
-      mean_score[i] = mean;
+      if (outlook[i].most >= least[i] - negligible_exponent) open[open_count++] = i;
     }
+    if (open_count == 0) return;
     const auto coordinate = [&](std::size_t i, std::size_t r) {
-      return projected[i * map.width + r] - map.query_centre_coordinates(at, static_cast<Eigen::Index>(r));
+      return projected[i * map.width + r] - query_centre[r];
     };
     const double log_weight = std::log(weights[cluster]);
     const auto reaches_bound = [&](float denominator, double log_scale, double mean) {
@@ -698,48 +750,35 @@ struct AnisotropicReader::Implementation {
       fired_share[i] = std::max(fired_share[i], log_denominator);
     };
 
-    features.evaluate(count, [&](std::size_t i, std::size_t r) { return coordinate(i, r); });
-    multiply(count, panels, cluster, outputs);
-    if (residuals != nullptr) multiply(count, sample_panels, cluster, sample_outputs);
-    for (std::size_t i = 0; i < count; ++i) {
-      const double log_scale = features.log_scale(i);
-      if (features.captured(i) >= map.content.least_captured &&
-          reaches_bound(outputs[i * columns], log_scale, mean_score[i])) {
-        add_query(i, base[i] + log_scale, i);
-      } else {
-        open[open_count++] = i;
-      }
-    }
     // By Jensen's inequality the normaliser is at least weight exp(mean score). The guard shrinks q' until its truncation
     // respects that and little of the kernel is left out, and makes up for the rest by the bound.
     double shrink = 1;
-    for (int step = 0; step < guard_steps && open_count > 0; ++step) {
-      shrink *= guard_shrink;
-      features.evaluate(open_count, [&](std::size_t i, std::size_t r) { return shrink * coordinate(open[i], r); });
+    for (int step = 0; step <= guard_steps && open_count > 0; ++step) {
+      features.evaluate(open_count, [&](std::size_t t, std::size_t r) { return shrink * coordinate(open[t], r); });
       multiply(open_count, panels, cluster, outputs);
       if (residuals != nullptr) multiply(open_count, sample_panels, cluster, sample_outputs);
       std::size_t still_open = 0;
       for (std::size_t t = 0; t < open_count; ++t) {
         const std::size_t i = open[t];
         const double log_scale = features.log_scale(t);
+        const double mean_score = outlook[i].mean_score;
         if (features.captured(t) >= map.content.least_captured &&
-            reaches_bound(outputs[t * columns], log_scale, shrink * mean_score[i])) {
-          const double reference = base[i] + log_scale + (1 - shrink) * mean_score[i];
+            reaches_bound(outputs[t * columns], log_scale, shrink * mean_score)) {
+          const double reference = outlook[i].base + log_scale + (1 - shrink) * mean_score;
           add_query(i, reference, t);
-          note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));
+          if (step > 0) note_fallback(i, reference + std::log(static_cast<double>(outputs[t * columns])));
         } else {
           open[still_open++] = i;
         }
       }
       open_count = still_open;
+      shrink *= guard_shrink;
     }
     for (std::size_t t = 0; t < open_count; ++t) {
       const std::size_t i = open[t];
-      const double reference = base[i] + mean_score[i] + log_weight;
+      const double reference = outlook[i].base + outlook[i].mean_score + log_weight;
       add_sums(to, first + i, reference, mean_values[cluster].data());
-      if (residuals != nullptr && sample_scale > 0) {
-        add_sums(*residuals, first + i, reference, mean_values[cluster].data(), -1 / sample_scale);
-      }
+      if (residuals != nullptr) add_sums(*residuals, first + i, reference, mean_values[cluster].data(), -1);
       note_fallback(i, reference);
     }
   }
@@ -775,6 +814,7 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
     for (std::size_t t = 0; t < length * d; ++t) with.query_rows[t] = static_cast<float>(queries[first * d + t]);
     kernels::project(with.query_rows.data(), length, d, map.query_map.data(), map.width, with.projected.data());
     std::fill(with.fired_share.begin(), with.fired_share.end(), -infinity);
+    with.look_out(length);
     for (std::size_t c = 0; c < map.content.clusters; ++c) {
       // No key, or what rounding left of keys that went.
       if (with.weights[c] > 0) with.add_cluster(c, first, length, sums, residuals);
@@ -792,10 +832,6 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
       const double denominator = sums.denominators[first + i];
       if (with.fired_share[i] - sums.references[first + i] > std::log(fallback_share * denominator)) ++fired;
     }
-  }
-  if (residuals != nullptr) {
-    for (double& number : residuals->denominators) number *= with.sample_scale;
-    for (double& number : residuals->numerators) number *= with.sample_scale;
   }
   if (fallbacks != nullptr) *fallbacks = fired;
   return sums;

@@ -394,14 +394,15 @@ struct Verdict {
 
 /// The least f for which three times sqrt(estimate^2 + f^2) reaches the error of most queries.
 double floor_of_errors(const std::vector<double>& errors, const std::vector<double>& estimates) {
-  constexpr double covered = 0.997;
+  constexpr double covered = 0.999;
+  constexpr double margin = 1.5;
   std::vector<double> floors(errors.size());
   for (std::size_t i = 0; i < errors.size(); ++i) {
     const double wanted = errors[i] / 3;
     floors[i] = wanted > estimates[i] ? std::sqrt(wanted * wanted - estimates[i] * estimates[i]) : 0;
   }
   std::sort(floors.begin(), floors.end());
-  return floors[static_cast<std::size_t>(covered * static_cast<double>(floors.size() - 1) + 0.5)];
+  return margin * floors[static_cast<std::size_t>(covered * static_cast<double>(floors.size() - 1) + 0.5)];
 }
 
 /// Choices that are judged by their errors on keys that they were not fitted to.
@@ -466,7 +467,7 @@ struct Choice {
 Choice choose(const AnisotropicOptions& options, const Trials& trials) {
   constexpr int most_trials = 32;
   constexpr std::array shares{0.0, 0.03, 0.1, 0.2, 0.35, 0.5};
-  constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U, 64U};
+  constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U};
   struct Point {
     std::uint32_t clusters;
     std::uint32_t directions;
@@ -495,7 +496,7 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
   if (options.clusters) {
     start_at(*options.clusters);
   } else {
-    for (const std::uint32_t clusters : {1U, 8U, 32U}) start_at(clusters);
+    for (const std::uint32_t clusters : {1U, 4U, 16U}) start_at(clusters);
   }
   for (bool moved = true; moved && static_cast<int>(tried.size()) < most_trials;) {
     const Point before = at;
@@ -513,7 +514,12 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
     if (!options.clusters) {
       const Point from = at;
       const auto place = std::find(cluster_counts.begin(), cluster_counts.end(), from.clusters);
-      if (place != cluster_counts.begin()) attempt({*(place - 1), from.directions, from.share});
+      if (place != cluster_counts.begin()) {
+        attempt({*(place - 1), from.directions, from.share});
+        if (!options.directions) {
+          attempt({*(place - 1), std::clamp(from.directions * 3 / 2, 1U, most_within), from.share});
+        }
+      }
       if (place + 1 != cluster_counts.end()) attempt({*(place + 1), from.directions, from.share});
     }
     moved = !(at == before);

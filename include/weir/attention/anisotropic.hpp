@@ -30,8 +30,8 @@ struct AttentionRows {
 ///   removed is taken from the list, or subtracted from the features if it is nearer than what dropped out; where it came
 ///   to another party, a weight of -1 waits in the list until both meet. Rows that are removed leave gaps: the list is not
 ///   filled up with rows that are in the features. The sum of all is right in any case.
-/// * The sample: 256 rows whose tokens have the smallest hashes, kept in the same way. It takes part in the estimates of
-///   errors only.
+/// * The sample: 256 rows that are drawn by hashes of their tokens, kept in the same way. Rows far from their centre are
+///   drawn more often and stand for fewer rows. It takes part in the estimates of errors only.
 /// * The range of each column of the values that were ever added, for clipping, and the number of rows. Removing rows does
 ///   not narrow the range, as minima are not linear. It still bounds all averages of the rows that are left.
 ///
@@ -54,7 +54,7 @@ class AnisotropicState {
 
   /// Adds and removes rows. Throws UsageError for spans that do not fit each other or a weight other than +1 and -1, and
   /// InputError that names row and token for a number that is not finite or above 1e12 in magnitude; nothing is changed
-  /// then. Costs about C r / C (1 + dv) multiply-adds and R d a row. Blocks of 64 rows and more are efficient; where C is
+  /// then. Costs r (1 + dv) + R d + C R multiply-adds a row. Blocks of 64 rows and more are efficient; where C is
   /// large, of thousands. Allocates only while the lists grow.
   void add(const AttentionRows& rows);
 
@@ -97,7 +97,7 @@ struct AnisotropicAnswers {
   DenseMatrix outputs;  ///< queries x dv: averages of the values; 0 where there are no rows.
   std::vector<double>
       errors;  ///< An estimate of ||output - exact|| / ||exact|| for each query; empty unless asked for.
-  std::uint64_t fallbacks = 0;  ///< Queries at which truncation fell below the lower bound of the normaliser.
+  std::uint64_t fallbacks = 0;  ///< Queries that the features could not serve as they were: the guard answered.
 };
 
 /// Answers queries from a state. It copies what it needs of the state, so the state may change afterwards.
