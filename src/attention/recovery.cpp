@@ -303,21 +303,18 @@ SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs&
         rest[cells[place]] -= signs[place] * entries[place / phi.rows()].value;
       return std::inner_product(rest.begin(), rest.end(), rest.begin(), 0.0);
     };
-    double left = take_out();
+    const double at_first = take_out();
     for (int round = 0; round < refinements; ++round) {
-      const std::vector<SparseEntry> before = entries;
       for (std::size_t t = 0; t < entries.size(); ++t) {
         for (std::uint32_t r = 0; r < phi.rows(); ++r)
           of_rows[r] = signs[t * phi.rows() + r] * rest[cells[t * phi.rows() + r]];
         entries[t].value += median(std::span(of_rows).first(phi.rows()));
       }
-      // With more entries than the buckets can tell apart, corrections would grow without end.
-      const double now = take_out();
-      if (!(now < left)) {
-        entries = before;
+      // With more entries than the buckets can tell apart, corrections would grow without end: the first estimates stay then.
+      if (!(take_out() <= 1.1 * at_first)) {
+        entries = candidates.columns[c];
         break;
       }
-      left = now;
     }
   }
   Selection selection(columns, options.k, options.by_rows);
