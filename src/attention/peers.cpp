@@ -159,12 +159,13 @@ class ValueNormSample {
       return kept.add(row, 1);
     }
     const auto [least, place] = priorities_.top();
-    threshold_ = std::max(threshold_, std::min(least, priority));
     if (priority > least) {
       priorities_.pop();
       priorities_.emplace(priority, place);
-      kept.replace(place, row, 1);
+      kept.replace(place, row, std::max(1.0, threshold_ / norms_[row]));
     }
+    if (std::min(least, priority) <= threshold_) return;
+    threshold_ = std::min(least, priority);
     for (std::size_t t = 0; t < kept.size(); ++t)
       kept.set_weight(t, std::max(1.0, threshold_ / norms_[kept.rows()[t]]));
   }

@@ -17,6 +17,10 @@ namespace weir {
 namespace {
 
 constexpr std::uint32_t most_rows = 15;  // of a sketch
+// An entry that shares its cells with large ones in most rows looks large itself. Among 20,000 rows, 5 rows of 1,024 buckets and 32
+// large entries there are one or two of these. So more candidates than k are refined before the k best are chosen.
+constexpr std::uint64_t candidates_of_k = 3;
+constexpr int refinements = 6;
 
 SketchConfig config_of(std::uint64_t n, std::uint32_t rows, std::uint64_t buckets, std::uint64_t seed) {
   SketchConfig config;
@@ -79,8 +83,8 @@ void store(std::vector<double>& values, std::size_t place, std::span<const doubl
 /// The k best entries of each column, or the k best rows, of the rows that it was offered.
 class Selection {
  public:
-  Selection(std::uint64_t columns, const RecoveryOptions& options) : by_rows_(options.by_rows), rows_(options.k) {
-    if (!by_rows_) best_.assign(columns, Best(options.k));
+  Selection(std::uint64_t columns, std::uint64_t k, bool by_rows) : by_rows_(by_rows), rows_(k) {
+    if (!by_rows_) best_.assign(columns, Best(k));
     values_.resize(by_rows_ ? 1 : columns);
   }
   void offer(std::uint64_t row, std::span<const double> estimates) {
@@ -90,6 +94,19 @@ class Selection {
       return;
     }
     for (std::size_t c = 0; c < estimates.size(); ++c) offer_entry(c, row, estimates[c]);
+  }
+  void offer_all(const SparseOutputs& outputs) {
+    const std::size_t count = outputs.columns.size();
+    if (!by_rows_) {
+      for (std::size_t c = 0; c < count; ++c)
+        for (const SparseEntry& entry : outputs.columns[c]) offer_entry(c, entry.row, entry.value);
+      return;
+    }
+    std::vector<double> row(count);
+    for (std::size_t t = 0; count != 0 && t < outputs.columns[0].size(); ++t) {
+      for (std::size_t c = 0; c < count; ++c) row[c] = outputs.columns[c].at(t).value;
+      offer(outputs.columns[0][t].row, row);
+    }
   }
   void offer_entry(std::size_t column, std::uint64_t row, double estimate) {
     best_[column].offer(std::abs(estimate), row, [&](std::size_t place) {
@@ -116,6 +133,30 @@ class Selection {
   std::vector<Best> best_;
   std::vector<std::vector<double>> values_;
 };
+
+void require_options(const char* self, const RecoveryOptions& options) {
+  require_at_least({self, "k", "the smallest number"}, options.k, 1);
+}
+
+std::uint64_t candidates_of(const RecoveryOptions& options) {
+  return options.k > ~std::uint64_t{0} / candidates_of_k ? options.k : options.k * candidates_of_k;
+}
+
+std::vector<double> mean_of(const OutputSketch& sketch, const RecoveryOptions& options) {
+  std::vector<double> mean(sketch.columns(), 0.0);
+  if (options.mean_corrected && sketch.sums()[0] > 0)
+    for (std::size_t c = 0; c < mean.size(); ++c) mean[c] = sketch.sums()[c + 1] / sketch.sums()[0];
+  return mean;
+}
+
+/// Z less the sketch of `mean` in every row.
+std::vector<double> centred(const OutputSketch& sketch, const std::vector<double>& mean) {
+  std::vector<double> z(sketch.z().begin(), sketch.z().end());
+  for (std::size_t cell = 0; cell < sketch.phi().m1(); ++cell)
+    for (std::size_t c = 0; c < mean.size(); ++c)
+      z[cell * mean.size() + c] -= static_cast<double>(sketch.sk_ones()[cell]) * mean[c];
+  return z;
+}
 
 double median(std::span<double> numbers) {
   const auto middle = numbers.begin() + static_cast<std::ptrdiff_t>(numbers.size() / 2);
@@ -184,21 +225,14 @@ void OutputSketch::add(std::span<const std::uint64_t> rows, RowsView outputs, do
   }
 }
 
-SparseOutputs recover(const OutputSketch& sketch, const RecoveryOptions& options) {
+SparseOutputs recovery_candidates(const OutputSketch& sketch, const RecoveryOptions& options) {
   const Phi& phi = sketch.phi();
-  require_at_least({"recover", "k", "the smallest number"}, options.k, 1);
-  require_at_most({"recover", "first_row", "the number of queries"}, options.first_row, phi.n());
+  require_options("recovery_candidates", options);
+  require_at_most({"recovery_candidates", "first_row", "the number of queries"}, options.first_row, phi.n());
   const std::size_t columns = sketch.columns();
-  SparseOutputs out{phi.n(), std::vector<double>(columns, 0.0), {}};
-  if (options.mean_corrected && sketch.sums()[0] > 0)
-    for (std::size_t c = 0; c < columns; ++c) out.mean[c] = sketch.sums()[c + 1] / sketch.sums()[0];
-  // Z less the sketch of the mean in every row.
-  std::vector<double> z(sketch.z().begin(), sketch.z().end());
-  for (std::size_t cell = 0; cell < phi.m1(); ++cell)
-    for (std::size_t c = 0; c < columns; ++c)
-      z[cell * columns + c] -= static_cast<double>(sketch.sk_ones()[cell]) * out.mean[c];
-
-  Selection selection(columns, options);
+  SparseOutputs out{phi.n(), mean_of(sketch, options), {}};
+  const std::vector<double> z = centred(sketch, out.mean);
+  Selection selection(columns, candidates_of(options), options.by_rows);
   PhiColumns located(phi.config());
   std::array<std::uint64_t, PhiColumns::capacity> keys{};
   std::vector<double> estimates(columns);
@@ -222,24 +256,75 @@ SparseOutputs recover(const OutputSketch& sketch, const RecoveryOptions& options
   return out;
 }
 
-SparseOutputs merge(const SparseOutputs& a, const SparseOutputs& b, const RecoveryOptions& options) {
-  require_equal({"merge", "the number of rows", "that of the other part"}, a.rows, b.rows);
-  require_equal({"merge", "the number of columns", "that of the other part"}, a.columns.size(), b.columns.size());
-  const std::size_t columns = a.columns.size();
-  Selection selection(columns, options);
-  std::vector<double> values(columns);
-  for (const SparseOutputs* part : {&a, &b}) {
-    if (!options.by_rows) {
-      for (std::size_t c = 0; c < columns; ++c)
-        for (const SparseEntry& entry : part->columns[c]) selection.offer_entry(c, entry.row, entry.value);
-      continue;
+SparseOutputs merge_candidates(const SparseOutputs& a, const SparseOutputs& b, const RecoveryOptions& options) {
+  require_options("merge_candidates", options);
+  require_equal({"merge_candidates", "the number of rows", "that of the other part"}, a.rows, b.rows);
+  require_equal({"merge_candidates", "the number of columns", "that of the other part"}, a.columns.size(),
+                b.columns.size());
+  Selection selection(a.columns.size(), candidates_of(options), options.by_rows);
+  selection.offer_all(a);
+  selection.offer_all(b);
+  return {a.rows, a.mean, selection.columns(a.columns.size())};
+}
+
+SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs& candidates,
+                                const RecoveryOptions& options) {
+  const Phi& phi = sketch.phi();
+  require_options("refine_candidates", options);
+  require_equal({"refine_candidates", "the number of rows", "that of the sketch"}, candidates.rows, phi.n());
+  require_equal({"refine_candidates", "the number of columns", "that of the sketch"}, candidates.columns.size(),
+                sketch.columns());
+  const std::size_t columns = sketch.columns();
+  const std::vector<double> z = centred(sketch, candidates.mean);
+  SparseOutputs refined = candidates;
+  PhiColumns located(phi.config());
+  std::vector<double> rest(phi.m1());
+  std::array<double, most_rows> of_rows{};
+  for (std::size_t c = 0; c < columns; ++c) {
+    std::vector<SparseEntry>& entries = refined.columns[c];
+    std::vector<std::uint64_t> keys;
+    for (const SparseEntry& entry : entries) keys.push_back(entry.row);
+    // Where the entries are: [entry][row of Phi].
+    std::vector<std::uint64_t> cells;
+    std::vector<double> signs;
+    for (std::size_t first = 0; first < keys.size(); first += PhiColumns::capacity) {
+      const std::size_t count = std::min(PhiColumns::capacity, keys.size() - first);
+      phi.locate(std::span(keys).subspan(first, count), located);
+      for (std::size_t t = 0; t < count; ++t)
+        for (std::uint32_t r = 0; r < phi.rows(); ++r) {
+          cells.push_back(located.cells[r * PhiColumns::capacity + t]);
+          signs.push_back(located.signs[r * PhiColumns::capacity + t]);
+        }
     }
-    for (std::size_t t = 0; columns != 0 && t < part->columns[0].size(); ++t) {
-      for (std::size_t c = 0; c < columns; ++c) values[c] = part->columns[c].at(t).value;
-      selection.offer(part->columns[0][t].row, values);
+    // The squared norm of what is left of the column of Z without its entries.
+    const auto take_out = [&] {
+      for (std::size_t cell = 0; cell < rest.size(); ++cell) rest[cell] = z[cell * columns + c];
+      for (std::size_t place = 0; place < cells.size(); ++place)
+        rest[cells[place]] -= signs[place] * entries[place / phi.rows()].value;
+      return std::inner_product(rest.begin(), rest.end(), rest.begin(), 0.0);
+    };
+    const double at_first = take_out();
+    for (int round = 0; round < refinements; ++round) {
+      for (std::size_t t = 0; t < entries.size(); ++t) {
+        for (std::uint32_t r = 0; r < phi.rows(); ++r)
+          of_rows[r] = signs[t * phi.rows() + r] * rest[cells[t * phi.rows() + r]];
+        entries[t].value += median(std::span(of_rows).first(phi.rows()));
+      }
+      // With more entries than the buckets can tell apart, corrections would grow without end: the first estimates stay then.
+      if (!(take_out() <= 1.1 * at_first)) {
+        entries = candidates.columns[c];
+        break;
+      }
     }
   }
-  return {a.rows, a.mean, selection.columns(columns)};
+  Selection selection(columns, options.k, options.by_rows);
+  selection.offer_all(refined);
+  refined.columns = selection.columns(columns);
+  return refined;
+}
+
+SparseOutputs recover(const OutputSketch& sketch, const RecoveryOptions& options) {
+  return refine_candidates(sketch, recovery_candidates(sketch, options), options);
 }
 
 DenseMatrix to_dense(const SparseOutputs& outputs) {

@@ -53,7 +53,7 @@ TEST(Phi, HasTheMomentsOfACountSketch) {
   const double expected = (squares - t.values[7] * t.values[7]) / 16;
   for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     const Phi phi(60, 1, 16, seed);
-    const DenseMatrix all = to_dense(recover(sketch_of(t, phi), {.k = 60}));
+    const DenseMatrix all = to_dense(recovery_candidates(sketch_of(t, phi), {.k = 60}));
     sum += all.values[7] / seeds;
     variance += std::pow(all.values[7] - t.values[7], 2) / seeds;
   }
@@ -154,9 +154,13 @@ TEST(Recovery, SharesOfRowsMerge) {
       RecoveryOptions of_part = options;
       of_part.first_row = first;
       of_part.row_count = count;
-      parts.push_back(recover(sketch, of_part));
+      parts.push_back(recovery_candidates(sketch, of_part));
     }
-    const SparseOutputs merged = merge(merge(parts[3], parts[0], options), merge(parts[2], parts[1], options), options);
+    const SparseOutputs merged =
+        refine_candidates(sketch,
+                          merge_candidates(merge_candidates(parts[3], parts[0], options),
+                                           merge_candidates(parts[2], parts[1], options), options),
+                          options);
     EXPECT_EQ(merged.mean, whole.mean);
     EXPECT_EQ(merged.columns, whole.columns);
   }
@@ -181,6 +185,16 @@ TEST(Recovery, LinearAndExactWhereFewRowsAreNonZero) {
   EXPECT_EQ(to_dense(recover(small, {.k = 100})).values, std::vector<double>{7});
   EXPECT_EQ(recover(OutputSketch(Phi(50, 3, 8, 19), 1), {.k = 2}).columns[0],
             (std::vector<SparseEntry>{{0, 0}, {1, 0}}));
+}
+
+TEST(Recovery, OfMoreEntriesThanBucketsDoesNotGrow) {
+  // Nothing can be recovered from 3 rows of 16 buckets for 500 entries. What comes out is no larger than what the estimates are: their
+  // variance is |T|^2 / B each, so that all 500 together are sqrt(500 / 16) = 5.6 times as large as T.
+  const DenseMatrix outputs = gaussian(500, 2, 1, 21);
+  for (const std::uint64_t k : {10U, 100U, 500U}) {
+    const DenseMatrix dense = to_dense(recover(sketch_of(outputs, Phi(500, 3, 16, 22)), {.k = k}));
+    EXPECT_LT(frobenius_distance(dense, outputs), 6.6);
+  }
 }
 
 TEST(Recovery, SizesAreTheFormulas) {

@@ -95,11 +95,22 @@ struct SparseOutputs {
   std::vector<std::vector<SparseEntry>> columns;  ///< For each column its non-zeros, rows ascending.
 };
 
-/// The k entries of each column of T that are largest by their estimates (medians over the rows of Phi), or the k rows. Ties go
-/// to the smaller row. Costs n rows (dv) plus medians; scratch O(k dv). Throws UsageError for k = 0 or a first row beyond n.
+/// The k entries of each column of T that are largest by their estimates, or the k rows: refine_candidates() of
+/// recovery_candidates(). Ties go to the smaller row. Throws UsageError for k = 0 or a first row beyond n.
 [[nodiscard]] SparseOutputs recover(const OutputSketch& sketch, const RecoveryOptions& options);
-/// Keeps the k best of two parts that were recovered from the same sketch with the same options over disjoint rows.
-[[nodiscard]] SparseOutputs merge(const SparseOutputs& a, const SparseOutputs& b, const RecoveryOptions& options);
+
+// The same in steps, for ranks that share the rows: candidates of each share, merged, then refined.
+
+/// The 3 k entries of each column (or rows) of a share that are largest by their estimates: medians over the rows of Phi. Costs
+/// row_count * rows * dv, and the medians; scratch is Z in doubles and O(k dv).
+[[nodiscard]] SparseOutputs recovery_candidates(const OutputSketch& sketch, const RecoveryOptions& options);
+/// The 3 k largest of two parts that are candidates of the same sketch with the same options, over disjoint rows.
+[[nodiscard]] SparseOutputs merge_candidates(const SparseOutputs& a, const SparseOutputs& b,
+                                             const RecoveryOptions& options);
+/// Estimates each candidate again after all others were taken out of the sketch, a few times: that removes what only shared cells
+/// with large entries. Keeps the k largest. O(k rows dv + m1 dv).
+[[nodiscard]] SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs& candidates,
+                                              const RecoveryOptions& options);
 /// n x dv, for comparison. Throws UsageError where that is 2^40 numbers or more.
 [[nodiscard]] DenseMatrix to_dense(const SparseOutputs& outputs);
 
