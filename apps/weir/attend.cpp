@@ -5,9 +5,11 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "options.hpp"
+#include "weir/attention/ams.hpp"
 #include "weir/error.hpp"
 
 namespace weir::app {
@@ -26,19 +28,41 @@ void AttendOptions::check() const {
   if (queries.empty() && save_path.empty()) throw UsageError("give queries (--q), or --save FILE to answer them later");
   if (queries.empty() && (!output_path.empty() || !errors_path.empty() || compare))
     throw UsageError("there is no output without queries: give --q");
-  if ((compare || is_exact()) && (keys.empty() || !streams.empty() || !state_path.empty()))
-    throw UsageError(fmt::format("{} needs all keys and values in files: give --k and --v, no STREAM and no --state",
-                                 compare ? "--compare" : "--mode exact"));
-  if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
-  if (is_causal() && (keys.empty() || !streams.empty() || !state_path.empty() || queries.empty()))
-    throw UsageError(
-        "--causal and --sliding answer query t from the tokens up to t: give --q, --k and --v, no STREAM and no "
-        "--state");
-  if (is_causal() && !save_path.empty())
+  const std::string wants_files = is_causal() ? "--causal and --sliding, which answer query t from the tokens up to t,"
+                                  : !is_anisotropic() ? "--mode " + mode
+                                  : compare           ? "--compare"
+                                                      : "";
+  if (!wants_files.empty() && (keys.empty() || !streams.empty() || !state_path.empty() || queries.empty()))
+    throw UsageError(wants_files +
+                     " need all queries, keys and values in files: give --q, --k and --v, no STREAM and no --state");
+  if (!save_path.empty() && is_causal())
     throw UsageError("--save: the window of --causal and --sliding is not part of a saved state; save without them");
-  if (is_exact() && !save_path.empty()) throw UsageError("--mode exact keeps no state to be saved");
-  if (!errors_path.empty() && !estimate) throw UsageError("--errors contradicts --no-estimate");
-  if (is_exact() && !errors_path.empty()) throw UsageError("--errors: the outputs of --mode exact have no error");
+  if (!save_path.empty() && !is_anisotropic())
+    throw UsageError(fmt::format("--mode {} keeps no state to be saved", mode));
+  if (!errors_path.empty() && !(is_anisotropic() && estimate))
+    throw UsageError(is_anisotropic() ? "--errors contradicts --no-estimate"
+                                      : fmt::format("--errors: --mode {} estimates no errors", mode));
+  if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
+  if (is_causal() && has_polynomials())
+    throw UsageError(fmt::format("--mode {} is not causal: expected anisotropic or exact", mode));
+  const bool is_coordinates = output_path.ends_with(".mtx");
+  if (is_coordinates && !is_sparse())
+    throw UsageError(fmt::format("the outputs of --mode {} are dense: expected a name that ends in .npy, not {}", mode,
+                                 output_path));
+  if (is_coordinates && mean_correct)
+    throw UsageError(
+        "outputs of --mean-correct are a mean and sparse differences from it: expected a name that ends in .npy");
+  for (const auto& [given, name, belongs] : {std::tuple{centre, "--centre", has_polynomials()},
+                                             {mean_correct, "--mean-correct", is_sparse()},
+                                             {row_recovery, "--row-recovery", is_sparse()},
+                                             {m1.has_value(), "--m1", is_sparse()},
+                                             {m2.has_value(), "--m2", mode == "paper"},
+                                             {clusters.has_value(), "--clusters", is_anisotropic()},
+                                             {exact_rows.has_value(), "--exact-rows", is_anisotropic()},
+                                             {directions.has_value(), "--directions", is_anisotropic()}})
+    if (given && !belongs) throw UsageError(fmt::format("{} is not for --mode {}", name, mode));
+  if (degree && is_anisotropic() && *degree > 12)
+    throw UsageError(fmt::format("--degree {}: the mode anisotropic takes 1 to 12", *degree));
 }
 
 namespace {
@@ -96,9 +120,12 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->add_option("--mode", options->mode,
                    "anisotropic: a state of --budget bytes that is linear in the tokens, with features\n"
                    "chosen for the directions in which scores vary. exact: all keys and values on every\n"
-                   "rank, in doubles")
-      ->check(one_of({"anisotropic", "exact"}))
-      ->type_name("anisotropic|exact")
+                   "rank, in doubles. The others have all monomials up to --degree as features, r =\n"
+                   "C(D + G, G) of them. paper: sketches of V, of K, then of Q, and the largest outputs\n"
+                   "of each column, as in [Attention]. collapsed: keys with their values, then a sketch\n"
+                   "of the outputs. paired, direct: keys with their values, and all outputs")
+      ->check(one_of({"anisotropic", "paper", "paired", "collapsed", "direct", "exact"}))
+      ->type_name("MODE")
       ->capture_default_str()
       ->group(method);
   command->add_option("--scale", options->scale, "Scores are scale q.k. sqrt: 1/sqrt(D). dim: 1/D. Or a number")
@@ -167,9 +194,58 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
   add_whole(
       *command, "--degree", {1, 12},
       [options](std::uint64_t value) { options->degree = static_cast<std::uint32_t>(value); },
-      "Highest degree of a feature; 10, or 6 with clusters")
+      "Highest degree of a feature. anisotropic: 1 to 12, by default 10, or 6 with clusters.\n"
+      "Others: 2; an even one keeps normalisers positive")
       ->type_name("G")
       ->group(method);
+  const std::string polynomial = "Modes with monomials";
+  command
+      ->add_flag("--centre", options->centre,
+                 "Subtract the means of the first --calibrate queries and keys. Errors are far smaller,\n"
+                 "and outputs are the same otherwise")
+      ->group(polynomial);
+  add_whole(
+      *command, "--sparsity", {1, std::uint64_t{1} << 32},
+      [options](std::uint64_t value) { options->sparsity = value; },
+      "Entries of a column of the outputs that paper and collapsed recover")
+      ->type_name("K")
+      ->default_str("32")
+      ->group(polynomial);
+  add_whole(
+      *command, "--m1", {1, std::uint64_t{1} << 32}, [options](std::uint64_t value) { options->m1 = value; },
+      "Rows of the sketch of the outputs: 5 times a power of two, rounded up. By default from\n"
+      "--eps1 and K")
+      ->type_name("M1")
+      ->group(polynomial);
+  add_whole(
+      *command, "--m2", {1, Psi::largest}, [options](std::uint64_t value) { options->m2 = value; },
+      "Rows of the sketches of V and K, for paper. By default ln(n) / eps2^2")
+      ->type_name("M2")
+      ->group(polynomial);
+  add_real(
+      *command, "--eps1", {0, 1, true}, [options](double value) { options->eps1 = value; },
+      "Error of a column beyond that of its K largest entries, as a fraction of it")
+      ->default_str("0.5")
+      ->group(polynomial);
+  add_real(
+      *command, "--eps2", {0, 1, true}, [options](double value) { options->eps2 = value; },
+      "Error that the sketches of V and K add")
+      ->default_str("0.1")
+      ->group(polynomial);
+  command
+      ->add_option("--psi", options->psi,
+                   "The sketch of V and K. ams: signs. one_nonzero: one sign in each column, O(1) a token")
+      ->check(one_of({"ams", "one_nonzero"}))
+      ->type_name("ams|one_nonzero")
+      ->capture_default_str()
+      ->group(polynomial);
+  command
+      ->add_flag("--mean-correct", options->mean_correct,
+                 "Sketch V and the outputs without their means, which are added back: outputs are a mean\n"
+                 "and K entries a column that differ from it")
+      ->group(polynomial);
+  command->add_flag("--row-recovery", options->row_recovery, "Recover K whole rows, the same in all columns")
+      ->group(polynomial);
   add_whole(
       *command, "--seed", {0, (std::uint64_t{1} << 53) - 1}, [options](std::uint64_t value) { options->seed = value; },
       "Of the sample of rows that errors are estimated from, and of the methods of --compare")
@@ -216,20 +292,24 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       "  calibration_bytes, state_bytes (with the calibration), peak_bytes (of a rank, at most, about), cache_bytes "
       "(of all\n"
       "    keys and values in fp32)\n"
-      "  seconds: features (the calibration), ingest, merge, recover (all queries), token and query (one each); with\n"
-      "    --compare exact_query\n"
+      "  seconds: features (the calibration), ingest, merge, answer (all queries), recover (that and the recovery of "
+      "sparse\n"
+      "    outputs), token and query (one each); with --compare exact_query\n"
+      "  window, with --causal and --sliding; sparsity, m1, m2, where outputs are sparse\n"
       "  fallbacks: queries whose normaliser was replaced by a lower bound\n"
       "  estimated_error: median, p99, max over the queries, relative l2. Three times it covers the error of 99% of\n"
       "    queries\n"
-      "  with --compare: error {relative_frobenius, median, p99, max, mean_only}, and peers {uniform, value_norm, "
+      "  with --compare: error {relative_frobenius, median, p99, max, mean_only, best_k where outputs are sparse}, and "
+      "peers {uniform, value_norm, "
       "window,\n"
       "    random_features, balance: the same errors, kept, bytes, seconds {token, query}}");
   command->callback([options, &action] {
     action = [options] {
       options->check();
       return run_over_mpi([&](const mpi::Communicator& communicator) {
-        return options->is_exact() ? attend_exactly(communicator, *options)
-                                   : attend_anisotropically(communicator, *options);
+        return options->is_exact()          ? attend_exactly(communicator, *options)
+               : options->has_polynomials() ? attend_by_polynomials(communicator, *options)
+                                            : attend_anisotropically(communicator, *options);
       });
     };
   });

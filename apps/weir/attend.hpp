@@ -10,6 +10,7 @@
 #include "attend_report.hpp"
 #include "weir/attention/anisotropic.hpp"
 #include "weir/attention/causal.hpp"
+#include "weir/attention/recovery.hpp"
 #include "weir/dense_matrix.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/npy.hpp"
@@ -41,11 +42,22 @@ struct AttendOptions {
   std::optional<std::uint64_t> window;  ///< Recent rows that are kept exactly.
   std::uint64_t sliding = 0;            ///< Rows that a query sees, at most; 0: all.
   std::string state_path, save_path, output_path, errors_path;
+  // Of the modes with polynomial features.
+  bool centre = false, mean_correct = false, row_recovery = false;
+  std::uint64_t sparsity = 32;
+  std::optional<std::uint64_t> m1, m2;
+  double eps1 = 0.5, eps2 = 0.1;
+  std::string psi = "ams";
   bool estimate = true;
   bool compare = false;
   bool json = false;
 
   [[nodiscard]] bool is_exact() const { return mode == "exact"; }
+  [[nodiscard]] bool is_anisotropic() const { return mode == "anisotropic"; }
+  /// paper, paired, collapsed and direct.
+  [[nodiscard]] bool has_polynomials() const { return !is_exact() && !is_anisotropic(); }
+  /// The outputs have few entries that are not zero.
+  [[nodiscard]] bool is_sparse() const { return mode == "paper" || mode == "collapsed"; }
   [[nodiscard]] bool is_causal() const { return causal || sliding > 0; }
   /// Throws UsageError for options that contradict each other.
   void check() const;
@@ -96,11 +108,14 @@ class Outputs {
   /// Creates the file of outputs, where there is to be one. `keep`: all() is wanted.
   Outputs(const AttendOptions& options, const Shapes& shapes, bool keep);
   void add(std::span<const double> numbers);
+  /// All outputs at once: a coordinate file where the name ends in .mtx.
+  void set(const SparseOutputs& outputs);
   void finish();
   [[nodiscard]] const DenseMatrix& all() const noexcept { return kept_; }
 
  private:
   bool keep_;
+  bool is_coordinates_ = false;
   DenseMatrix kept_;
   std::optional<OutputFile> file_;
 };
@@ -116,12 +131,17 @@ void finish(const AttendOptions& options, const std::vector<double>& errors, Out
 inline constexpr std::uint64_t block_of_queries = 4096;
 /// What the program and an MPI library take before they hold anything, about.
 inline constexpr std::uint64_t bytes_of_process = std::uint64_t{32} << 20;
+struct ComparisonOptions {
+  std::uint64_t budget = 0;    ///< Bytes that the peers may keep.
+  std::uint64_t sparsity = 0;  ///< Above 0: the best outputs with so many entries a column are of interest.
+};
 /// Collective: exact outputs, and those of the peers, beside `outputs` (on the root).
 [[nodiscard]] Comparison compare(const mpi::Communicator& communicator, const AttendOptions& options,
-                                 const Shapes& shapes, const DenseMatrix& outputs);
+                                 const Shapes& shapes, const DenseMatrix& outputs, const ComparisonOptions& about);
 
 // The modes. Each is collective, and returns an ExitCode.
 int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& options);
+int attend_by_polynomials(const mpi::Communicator& communicator, const AttendOptions& options);
 int attend_anisotropically(const mpi::Communicator& communicator, const AttendOptions& options);
 
 }  // namespace weir::app

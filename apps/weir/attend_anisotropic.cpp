@@ -298,7 +298,8 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   communicator.gather_in_order(
       errors, [&](std::span<const double> piece) { all_errors.insert(all_errors.end(), piece.begin(), piece.end()); });
   if (options.compare)
-    report.comparison = compare(communicator, options, shapes, root ? written->all() : DenseMatrix());
+    report.comparison =
+        compare(communicator, options, shapes, root ? written->all() : DenseMatrix(), {.budget = options.budget});
   if (!root) return done;
   describe(calibration, report);
   report.window = causal.window;
@@ -398,7 +399,8 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
     if (root && options.estimate)
       report.estimated = {quantile(errors, 0.5), quantile(errors, 0.99), quantile(errors, 1)};
     if (options.compare)
-      report.comparison = compare(communicator, options, shapes, root ? outputs->all() : DenseMatrix());
+      report.comparison =
+          compare(communicator, options, shapes, root ? outputs->all() : DenseMatrix(), {.budget = options.budget});
   }
   if (root) finish(options, all_errors, *outputs, report);
   return done;

@@ -63,7 +63,7 @@ class ExactOverRanks {
 }  // namespace
 
 Comparison compare(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes,
-                   const DenseMatrix& outputs) {
+                   const DenseMatrix& outputs, const ComparisonOptions& about) {
   ExactOverRanks exact(communicator, options, shapes);
   DenseMatrix truth{shapes.queries, shapes.dv, {}};
   for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t first) {
@@ -77,6 +77,7 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
     if (!communicator.local_is_root()) return;
     comparison.errors = compare_outputs(truth, outputs);
     comparison.mean_only = mean_only_error(truth);
+    if (about.sparsity > 0) comparison.best_k = best_sparse_error(truth, about.sparsity);
     DenseMatrix queries = load_npy(options.queries);
     const double scale = scale_of(options.scale, shapes.d);
     for (double& number : queries.values) number *= scale;
@@ -85,7 +86,7 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
       try {
         const PeerAnswer answer =
             answer_by_peer(peer, queries, exact.keys(), exact.values(),
-                           {.budget = options.budget, .causal = options.is_causal(), .seed = options.seed.value_or(0)});
+                           {.budget = about.budget, .causal = options.is_causal(), .seed = options.seed.value_or(0)});
         comparison.peers[std::string(to_string(peer))] = {.errors = compare_outputs(truth, answer.outputs),
                                                           .kept = answer.kept,
                                                           .bytes = answer.bytes,
@@ -114,7 +115,8 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
     exact.answer(std::move(queries), first, [&](std::span<const double> numbers) { outputs.add(numbers); });
   });
   report.query_seconds = exact.seconds();
-  if (options.compare) report.comparison = compare(communicator, options, shapes, outputs.all());
+  if (options.compare)
+    report.comparison = compare(communicator, options, shapes, outputs.all(), {.budget = options.budget});
   if (!communicator.local_is_root()) return done;
   finish(options, {}, outputs, report);
   return done;

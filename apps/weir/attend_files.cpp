@@ -122,12 +122,32 @@ Outputs::Outputs(const AttendOptions& options, const Shapes& shapes, bool keep)
     : keep_(keep), kept_{shapes.queries, shapes.dv, {}} {
   if (options.output_path.empty()) return;
   file_.emplace(options.output_path);
+  is_coordinates_ = options.output_path.ends_with(".mtx");
+  if (is_coordinates_) return;
   file_->write(npy_header(shapes.queries, shapes.dv));
 }
 
 void Outputs::add(std::span<const double> numbers) {
   if (file_) file_->write(std::as_bytes(numbers));
   if (keep_) kept_.values.insert(kept_.values.end(), numbers.begin(), numbers.end());
+}
+
+void Outputs::set(const SparseOutputs& outputs) {
+  if (keep_ || !is_coordinates_) {
+    const DenseMatrix dense = to_dense(outputs);
+    if (!is_coordinates_) return add(dense.values);
+    kept_ = dense;
+  }
+  std::uint64_t entries = 0;
+  for (const auto& column : outputs.columns) entries += column.size();
+  file_->write(fmt::format("%%MatrixMarket matrix coordinate real general\n{} {} {}\n", outputs.rows,
+                           outputs.columns.size(), entries));
+  for (std::size_t j = 0; j < outputs.columns.size(); ++j) {
+    std::string lines;
+    for (const SparseEntry& entry : outputs.columns[j])
+      lines += fmt::format("{} {} {}\n", entry.row + 1, j + 1, entry.value);
+    file_->write(lines);
+  }
 }
 
 void Outputs::finish() {

@@ -52,6 +52,9 @@ std::string to_json(const AttendReport& report) {
   json["features"] = report.features;
   json["exact_rows"] = report.exact_rows;
   json["clusters"] = report.clusters;
+  if (report.sparsity) json["sparsity"] = *report.sparsity;
+  if (report.m1) json["m1"] = *report.m1;
+  if (report.m2) json["m2"] = *report.m2;
   if (report.window) json["window"] = *report.window;
   json["directions"] = report.directions;
   json["varied_directions"] = report.varied_directions;
@@ -62,7 +65,8 @@ std::string to_json(const AttendReport& report) {
   json["seconds"] = {{"features", number(report.calibration_seconds)},
                      {"ingest", number(report.ingest_seconds)},
                      {"merge", number(report.merge_seconds)},
-                     {"recover", number(report.query_seconds)},
+                     {"answer", number(report.query_seconds)},
+                     {"recover", number(report.query_seconds + report.recover_seconds)},
                      {"token", number(each(report.ingest_seconds, report.updates))},
                      {"query", number(each(report.query_seconds, report.queries))}};
   json["fallbacks"] = report.fallbacks;
@@ -97,10 +101,18 @@ std::string to_table(const AttendReport& report) {
                       fmt::format("{}; keys of {} numbers, values of {}; scores {:.6g} q.k", report.n, report.d,
                                   report.dv, report.scale));
   if (report.features > 0)
-    text += fmt::format(line, "features",
-                        fmt::format("{}{} of degree {} at most, in {} directions",
-                                    report.clusters > 1 ? fmt::format("{} clusters, each with ", report.clusters) : "",
-                                    report.features, report.degree, report.directions));
+    text += fmt::format(
+        line, "features",
+        fmt::format("{}{} of degree {} at most{}",
+                    report.clusters > 1 ? fmt::format("{} clusters, each with ", report.clusters) : "", report.features,
+                    report.degree, report.directions > 0 ? fmt::format(", in {} directions", report.directions) : ""));
+  if (report.window)
+    text +=
+        fmt::format(line, "window", fmt::format("{} recent tokens are exact, and those of the block", *report.window));
+  if (report.sparsity)
+    text += fmt::format(
+        line, "outputs",
+        fmt::format("{} entries a column, from a sketch of {} rows", *report.sparsity, report.m1.value_or(0)));
   if (report.mode != "exact")
     text += fmt::format(line, "state",
                         fmt::format("{}, of which the calibration is {}; {} exact rows; all keys and values are {}",
@@ -136,6 +148,8 @@ std::string to_table(const AttendReport& report) {
   for (const auto& [name, peer] : comparison.peers)
     errors(name, peer.errors, fmt::to_string(peer.kept), bytes_text(peer.bytes), each(peer.seconds_rows, report.n),
            each(peer.seconds_queries, report.queries));
+  if (comparison.best_k)
+    text += fmt::format("the best outputs with {} entries a column: {:.3g}\n", *report.sparsity, *comparison.best_k);
   text += fmt::format("answering every query by the mean output: {:.3g}; exact attention: {} a query\n",
                       comparison.mean_only, time_text(each(comparison.exact_seconds, report.queries)));
   return text;

@@ -49,6 +49,7 @@ struct AttendReport {
   std::uint64_t features = 0;
   std::uint64_t exact_rows = 0;
   std::uint32_t clusters = 0;
+  std::optional<std::uint64_t> sparsity = {}, m1 = {}, m2 = {};  ///< Where outputs are sparse, or sketched.
   std::optional<std::uint64_t> window = {};  ///< Recent rows that are kept exactly, where attention is causal.
   std::uint32_t directions = 0;              ///< That are kept.
   std::uint32_t varied_directions = 0;       ///< In which scores vary by more than .1.
@@ -59,6 +60,7 @@ struct AttendReport {
   double ingest_seconds = 0;
   double merge_seconds = 0;
   double query_seconds = 0;
+  double recover_seconds = 0;  ///< Of sparse outputs from their sketch.
   std::uint64_t fallbacks = 0;
   std::optional<EstimatedErrors> estimated = {};
   std::optional<Comparison> comparison = {};
