@@ -189,6 +189,7 @@ void AnisotropicState::add(const AttentionRows& rows) {
     }
   }
   const auto require_numbers = [&](std::span<const double> numbers, std::size_t columns, const char* name) {
+    if (kernels::all_within(numbers.data(), numbers.size(), largest_number)) return;
     for (std::size_t t = 0; t < numbers.size(); ++t) {
       if (!(std::abs(numbers[t]) <= largest_number)) {
         throw InputError(fmt::format("row {} (token {}): {}[{}] is {}, expected a number of at most {} in magnitude",
@@ -204,20 +205,11 @@ void AnisotropicState::add(const AttentionRows& rows) {
   const std::size_t numbers = d + dv;
   for (std::size_t first = 0; first < count; first += chunk_rows) {
     const std::size_t length = std::min(chunk_rows, count - first);
-    // Adding 0 makes +0 of -0, so that rows that are equal have equal bits.
-    for (std::size_t j = 0; j < length; ++j) {
-      float* row = with.rows.data() + j * numbers;
-      const double* key = rows.keys.data() + (first + j) * d;
-      const double* value = rows.values.data() + (first + j) * dv;
-      for (std::size_t e = 0; e < d; ++e) row[e] = static_cast<float>(key[e]) + 0.0F;
-      for (std::size_t c = 0; c < dv; ++c) {
-        const float number = static_cast<float>(value[c]) + 0.0F;
-        row[d + c] = number;
-        state.low[c] = std::min(state.low[c], number);
-        state.high[c] = std::max(state.high[c], number);
-      }
-      std::copy_n(row, d, with.keys.data() + j * d);
-    }
+    // Rows that are equal have equal bits, as -0 becomes 0.
+    kernels::round_rows(rows.keys.data() + first * d, length, d, with.rows.data(), numbers, nullptr, nullptr);
+    kernels::round_rows(rows.values.data() + first * dv, length, dv, with.rows.data() + d, numbers, state.low.data(),
+                        state.high.data());
+    for (std::size_t j = 0; j < length; ++j) std::copy_n(with.rows.data() + j * numbers, d, with.keys.data() + j * d);
     kernels::project(with.keys.data(), length, d, map.key_map.data(), map.width, with.coordinates.data());
     state.words.fill(rows.tokens.subspan(first, length), std::span(with.words).first(length));
     for (std::size_t j = 0; j < length; ++j) {

@@ -82,10 +82,11 @@ void KeyFeatures::add(const KeyStaging& staging, std::size_t cluster, std::span<
   const std::size_t d = content.d;
   const std::size_t columns = content.dv + 1;
   const std::size_t count = map.features.size();
-  const double* centre = content.centres.data() + cluster * d;
   const double* query_centre = content.query_centres.data() + cluster * d;
   const double* centre_projection = map.centre_coordinates.data() + cluster * content.directions;
-  const double reference = content.references[static_cast<Eigen::Index>(cluster)];
+  // The exponent of a tilt is q_c.(k - k_c), minus the reference of the cluster.
+  double offset = content.references[static_cast<Eigen::Index>(cluster)];
+  for (std::size_t e = 0; e < d; ++e) offset += query_centre[e] * content.centres.data()[cluster * d + e];
   float* sums = features.data() + cluster * count * columns;
 
   for (std::size_t first = 0; first < rows.size(); first += pitch_) {
@@ -105,22 +106,11 @@ void KeyFeatures::add(const KeyStaging& staging, std::size_t cluster, std::span<
     std::fill_n(lanes_.begin(), pitch, 1.0F);
     kernels::multiply_lanes(map.products.data(), count, factors_.data(), lanes_.data(), pitch);
 
-    const std::size_t panels = kernels::panels_of(columns);
     for (std::size_t j = 0; j < block.size(); ++j) {
-      const std::span<const float> row = staging.row(block[j]);
-      double exponent = -reference;
-      for (std::size_t e = 0; e < d; ++e) exponent += query_centre[e] * (static_cast<double>(row[e]) - centre[e]);
+      const float* row = staging.row(block[j]).data();
+      const double exponent = kernels::dot(row, query_centre, d) - offset;
       const double tilt = staging.weight(block[j]) * std::exp(std::clamp(exponent, smallest_tilt, map.largest_tilt));
-      const auto factor = static_cast<float>(tilt);
-      float* out = panels_.data() + j * kernels::panel_width;
-      const std::size_t step = block.size() * kernels::panel_width;
-      out[0] = factor;
-      for (std::size_t c = 1; c < columns; ++c) {
-        out[c / kernels::panel_width * step + c % kernels::panel_width] = factor * row[d + c - 1];
-      }
-      for (std::size_t c = columns; c < panels * kernels::panel_width; ++c) {
-        out[c / kernels::panel_width * step + c % kernels::panel_width] = 0;
-      }
+      kernels::pack_row(static_cast<float>(tilt), row + d, columns, j, block.size(), panels_.data());
     }
     kernels::multiply_add({lanes_.data(), pitch, 1}, count, block.size(), panels_.data(), columns, sums, columns);
   }

@@ -199,6 +199,82 @@ void project(const float* rows, std::size_t count, std::size_t d, const double* 
   }
 }
 
+double dot(const float* HWY_RESTRICT row, const double* HWY_RESTRICT map, std::size_t d) {
+  const Doubles dd;
+  const HalfFloats df;
+  const std::size_t width = hn::Lanes(dd);
+  auto even = hn::Zero(dd);
+  auto odd = hn::Zero(dd);
+  std::size_t e = 0;
+  for (; e + 2 * width <= d; e += 2 * width) {
+    even = hn::MulAdd(hn::PromoteTo(dd, hn::LoadU(df, row + e)), hn::LoadU(dd, map + e), even);
+    odd = hn::MulAdd(hn::PromoteTo(dd, hn::LoadU(df, row + e + width)), hn::LoadU(dd, map + e + width), odd);
+  }
+  double sum = hn::GetLane(hn::SumOfLanes(dd, hn::Add(even, odd)));
+  for (; e < d; ++e) sum += static_cast<double>(row[e]) * map[e];
+  return sum;
+}
+
+bool all_within(const double* HWY_RESTRICT numbers, std::size_t count, double limit) {
+  const Doubles dd;
+  const std::size_t width = hn::Lanes(dd);
+  const auto most = hn::Set(dd, limit);
+  auto within = hn::Eq(most, most);
+  std::size_t t = 0;
+  for (; t + width <= count; t += width) {
+    within = hn::And(within, hn::Le(hn::Abs(hn::LoadU(dd, numbers + t)), most));
+  }
+  bool all = hn::AllTrue(dd, within);
+  for (; t < count; ++t) all = all && numbers[t] <= limit && numbers[t] >= -limit;
+  return all;
+}
+
+void round_rows(const double* HWY_RESTRICT rows, std::size_t count, std::size_t columns, float* HWY_RESTRICT out,
+                std::size_t step, float* HWY_RESTRICT low, float* HWY_RESTRICT high) {
+  const Doubles dd;
+  const HalfFloats df;
+  const std::size_t width = hn::Lanes(dd);
+  const auto zero = hn::Zero(df);
+  for (std::size_t j = 0; j < count; ++j) {
+    const double* HWY_RESTRICT row = rows + j * columns;
+    float* HWY_RESTRICT to = out + j * step;
+    std::size_t c = 0;
+    for (; c + width <= columns; c += width) {
+      const auto number = hn::Add(hn::DemoteTo(df, hn::LoadU(dd, row + c)), zero);
+      hn::StoreU(number, df, to + c);
+      if (low == nullptr) continue;
+      hn::StoreU(hn::Min(number, hn::LoadU(df, low + c)), df, low + c);
+      hn::StoreU(hn::Max(number, hn::LoadU(df, high + c)), df, high + c);
+    }
+    for (; c < columns; ++c) {
+      to[c] = static_cast<float>(row[c]) + 0.0F;
+      if (low == nullptr) continue;
+      low[c] = std::min(to[c], low[c]);
+      high[c] = std::max(to[c], high[c]);
+    }
+  }
+}
+
+void pack_row(float factor, const float* HWY_RESTRICT values, std::size_t columns, std::size_t j, std::size_t rows,
+              float* HWY_RESTRICT panels) {
+  const Floats df;
+  const std::size_t width = hn::Lanes(df);
+  const auto times = hn::Set(df, factor);
+  for (std::size_t first = 0; first < columns; first += panel_width) {
+    float* HWY_RESTRICT out = panels + first * rows + j * panel_width;
+    if (first > 0 && first + panel_width <= columns) {
+      for (std::size_t c = 0; c < panel_width; c += width) {
+        hn::Store(hn::Mul(times, hn::LoadU(df, values + first - 1 + c)), df, out + c);
+      }
+      continue;
+    }
+    for (std::size_t c = 0; c < panel_width; ++c) {
+      const std::size_t column = first + c;
+      out[c] = column == 0 ? factor : column < columns ? factor * values[column - 1] : 0;
+    }
+  }
+}
+
 void scores(const float* HWY_RESTRICT keys, std::size_t pitch, std::size_t d, const double* HWY_RESTRICT query,
             double* HWY_RESTRICT out) {
   const Doubles dd;
@@ -258,6 +334,10 @@ HWY_EXPORT(polynomials);
 HWY_EXPORT(coefficients);
 HWY_EXPORT(squared_norms);
 HWY_EXPORT(project);
+HWY_EXPORT(dot);
+HWY_EXPORT(all_within);
+HWY_EXPORT(round_rows);
+HWY_EXPORT(pack_row);
 HWY_EXPORT(scores);
 HWY_EXPORT(exponentials);
 HWY_EXPORT(add_weighted);
@@ -284,6 +364,17 @@ void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, flo
 }
 void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out) {
   HWY_DYNAMIC_DISPATCH(project)(rows, count, d, map, width, out);
+}
+double dot(const float* row, const double* map, std::size_t d) { return HWY_DYNAMIC_DISPATCH(dot)(row, map, d); }
+bool all_within(const double* numbers, std::size_t count, double limit) {
+  return HWY_DYNAMIC_DISPATCH(all_within)(numbers, count, limit);
+}
+void round_rows(const double* rows, std::size_t count, std::size_t columns, float* out, std::size_t step, float* low,
+                float* high) {
+  HWY_DYNAMIC_DISPATCH(round_rows)(rows, count, columns, out, step, low, high);
+}
+void pack_row(float factor, const float* values, std::size_t columns, std::size_t j, std::size_t rows, float* panels) {
+  HWY_DYNAMIC_DISPATCH(pack_row)(factor, values, columns, j, rows, panels);
 }
 void scores(const float* keys, std::size_t pitch, std::size_t d, const double* query, double* out) {
   HWY_DYNAMIC_DISPATCH(scores)(keys, pitch, d, query, out);

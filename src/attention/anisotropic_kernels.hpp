@@ -71,6 +71,20 @@ void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, flo
 /// out[j][i] = sum over e < d of rows[j][e] * map[e][i] for j < count and i < width, a multiple of 8.
 void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out);
 
+/// sum over e < d of row[e] * map[e].
+[[nodiscard]] double dot(const float* row, const double* map, std::size_t d);
+
+/// True when all numbers are at most `limit` in magnitude; NaN is not.
+[[nodiscard]] bool all_within(const double* numbers, std::size_t count, double limit);
+
+/// Row j of `rows`, `columns` numbers, as floats to out + j * step, -0 as 0, for j < count. low[c] and high[c] become at
+/// most and at least each of them, where they are not null.
+void round_rows(const double* rows, std::size_t count, std::size_t columns, float* out, std::size_t step, float* low,
+                float* high);
+
+/// Row j of the panels becomes factor times [1, values]; `columns` counts the 1. Panels have `rows` rows.
+void pack_row(float factor, const float* values, std::size_t columns, std::size_t j, std::size_t rows, float* panels);
+
 /// scores[j] = sum over e < d of query[e] * keys[e][j] for j < pitch, a multiple of 16; returns nothing but the scores.
 void scores(const float* keys, std::size_t pitch, std::size_t d, const double* query, double* out);
 

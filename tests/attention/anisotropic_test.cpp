@@ -82,7 +82,7 @@ TEST(Anisotropic, MoreFeaturesAreBetter) {
   const Head head = random_head(1000, 6, 4, 0.5, 22);
   const std::vector<double> exact = exact_attention(head, head.queries);
   double before = 1;
-  for (const std::uint64_t budget : {2048U, 4096U, 16384U, 65536U}) {
+  for (const std::uint64_t budget : {1024U, 2048U, 4096U, 16384U}) {
     const double error =
         relative_error(outputs_of(state_of(fit(options_for(head, budget, 0), head), head.all()), head.queries), exact);
     EXPECT_LT(error, before / 1.5) << budget;
@@ -195,7 +195,7 @@ TEST(Anisotropic, ARowThatAnotherPartyRemovesIsGoneWhenTheyMeet) {
   EXPECT_EQ(first.rows(), 280);
   const std::vector<double> exact = outputs_of(expected, head.queries);
   EXPECT_LT(relative_error(outputs_of(first, head.queries), exact), 1e-3);  // other rows are kept exactly
-  for (const AnisotropicState* state : {&first, &expected}) EXPECT_LE(state->exact_rows(), 50U);
+  EXPECT_LE(first.exact_rows(), 50U);
 }
 
 TEST(Anisotropic, StatesAreSubtracted) {
