@@ -207,6 +207,7 @@ void OutputSketch::add(std::span<const std::uint64_t> rows, RowsView outputs, do
   for (const std::uint64_t row : rows) require_below({self, "a row", "the number of queries"}, row, phi_.n());
   if (!std::isfinite(weight)) throw UsageError(fmt::format("{}: weight is {}", self, weight));
   require_finite_rows(outputs, "outputs", rows);
+  require_fits_floats(outputs, "outputs", rows);
   for (std::size_t first = 0; first < rows.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, rows.size() - first);
     phi_.locate(rows.subspan(first, count), located_);
