@@ -31,4 +31,21 @@ void add_key_products(const float* features, std::size_t count, std::size_t stri
 void add_query_products(const float* features, std::size_t count, std::size_t stride, const float* m,
                         std::size_t columns, double* out);
 
+// In doubles, for exact attention.
+
+/// A matrix, row after row; `length` numbers from one row to the next.
+struct ConstMatrix {
+  const double* numbers;
+  std::size_t length;
+};
+
+/// c[i][j] += sum_t a[i][t] b[t][j], i < rows, t < depth, j < columns; c has `c_length` numbers from one row to the next. Rows of b
+/// can be read up to the next multiple of 8 numbers beyond `columns`.
+void add_product(ConstMatrix a, ConstMatrix b, std::size_t rows, std::size_t depth, std::size_t columns, double* c,
+                 std::size_t c_length);
+
+/// Replaces the numbers by exp(number - maximum), which is at most 1, and 0 below e^-708. Returns their sum. There is room for the next
+/// multiple of 8 numbers.
+double exponentials(double* numbers, std::size_t count, double maximum);
+
 }  // namespace weir::products

@@ -66,5 +66,44 @@ TEST(Products, AreTheNaiveSumsOnEveryInstructionSet) {
   });
 }
 
+TEST(Products, OfDoublesAreTheNaiveSumsOnEveryInstructionSet) {
+  weir::testing::for_each_simd_target([](const std::string& target) {
+    for (const std::size_t rows : {1U, 6U, 8U})
+      for (const std::size_t depth : {1U, 15U, 100U})
+        for (const std::size_t columns : {1U, 2U, 3U, 4U, 5U, 8U, 9U, 15U, 16U, 17U, 40U}) {
+          const std::size_t length = (columns + 7) / 8 * 8;
+          const std::vector<double> a = gaussian(rows, depth, 1, 5).values;
+          const std::vector<double> b = gaussian(depth, length, 1, 6).values;
+          std::vector<double> c(rows * columns, 0.5);
+          products::add_product({a.data(), depth}, {b.data(), length}, rows, depth, columns, c.data(), columns);
+          for (std::size_t i = 0; i < rows; ++i)
+            for (std::size_t j = 0; j < columns; ++j) {
+              double sum = 0.5;
+              for (std::size_t t = 0; t < depth; ++t) sum += a[i * depth + t] * b[t * length + j];
+              ASSERT_NEAR(c[i * columns + j], sum, 1e-13) << target;
+            }
+        }
+  });
+}
+
+TEST(Products, ExponentialsAreThoseOfTheLibrary) {
+  weir::testing::for_each_simd_target([](const std::string& target) {
+    for (const std::size_t count : {1U, 3U, 7U, 8U, 9U, 64U}) {
+      std::vector<double> numbers(64 + 8, 5e300);
+      const std::vector<double> some{3, 2.999999, -1, -50, -700, -706, -800, -2000, -1e300, -HUGE_VAL};
+      for (std::size_t t = 0; t < count; ++t) numbers[t] = some[t % some.size()];
+      const std::vector<double> before = numbers;
+      const double sum = products::exponentials(numbers.data(), count, 3);
+      double expected_sum = 0;
+      for (std::size_t t = 0; t < count; ++t) {
+        const double expected = before[t] < -705 ? 0.0 : std::exp(before[t] - 3);
+        ASSERT_NEAR(numbers[t], expected, 1e-15 * expected) << target << ' ' << before[t];
+        expected_sum += expected;
+      }
+      ASSERT_NEAR(sum, expected_sum, 1e-14 * expected_sum) << target;
+    }
+  });
+}
+
 }  // namespace
 }  // namespace weir
