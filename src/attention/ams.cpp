@@ -141,6 +141,7 @@ void SketchedKeysValues::add_values(std::span<const std::uint64_t> rows, RowsVie
   require_rows(self, rows, v, row_limit);
   require_weight(self, weight);
   require_finite_rows(v, "values", rows);
+  require_fits_floats(v, "values", rows);
   const std::uint64_t m2 = psi_.m2();
   const std::uint64_t block = columns_.size() / m2;
   auto sketch = writable(sk_v_, m2, value_columns_);

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "attention/products.hpp"
 #include "attention/views.hpp"
 #include "weir/error.hpp"
 
@@ -19,6 +20,8 @@ namespace {
 // A block of scores, 64 x 256 doubles, stays in the second-level cache.
 constexpr std::uint64_t query_block = 64;
 constexpr std::uint64_t key_block = 256;
+constexpr std::size_t score_length = key_block;
+constexpr std::size_t padded(std::size_t count) { return (count + 7) / 8 * 8; }
 constexpr double no_score = -std::numeric_limits<double>::infinity();
 
 double largest_norm(RowsView rows) {
@@ -45,7 +48,15 @@ Visible visible_keys(std::uint64_t query, std::uint64_t keys, const ExactOptions
 class QueryBlock {
  public:
   QueryBlock(RowsView q, RowsView k, RowsView v, const ExactOptions& options, bool may_overflow)
-      : q_(q), k_(k), v_(v), options_(options), may_overflow_(may_overflow), scores_(query_block, key_block) {}
+      : q_(q),
+        k_(k),
+        v_(v),
+        options_(options),
+        may_overflow_(may_overflow),
+        value_length_(padded(v.columns)),
+        scores_(query_block * score_length),
+        keys_(k.columns * score_length),
+        values_(key_block * value_length_) {}
 
   void run(std::uint64_t first, std::uint64_t count, PartialAttention& out) {
     const Visible first_sees = visible_keys(first, k_.rows, options_);
@@ -58,31 +69,38 @@ class QueryBlock {
  private:
   void add_keys(std::uint64_t first, std::uint64_t count, std::uint64_t key, std::uint64_t keys,
                 PartialAttention& out) {
-    auto scores = scores_.topLeftCorner(to_index(count), to_index(keys));
-    scores.noalias() = matrix_view(q_.part(first, count)) * matrix_view(k_.part(key, keys)).transpose();
-    auto numerators = matrix_view(out.numerators).middleRows(to_index(first), to_index(count));
+    for (std::uint64_t t = 0; t < keys; ++t) {
+      for (std::uint64_t c = 0; c < k_.columns; ++c)
+        keys_[c * score_length + t] = k_.values[(key + t) * k_.columns + c];
+      std::ranges::copy(v_.row(key + t), values_.begin() + static_cast<std::ptrdiff_t>(t * value_length_));
+    }
+    std::fill_n(scores_.begin(), count * score_length, 0.0);
+    products::add_product({q_.values.data() + first * q_.columns, q_.columns}, {keys_.data(), score_length}, count,
+                          q_.columns, keys, scores_.data(), score_length);
+    double* const numerators = out.numerators.values.data() + first * v_.columns;
     for (std::uint64_t t = 0; t < count; ++t) {
       const Visible sees = visible_keys(first + t, k_.rows, options_);
       const std::uint64_t from = std::clamp(sees.first, key, key + keys) - key;
       const std::uint64_t to = std::clamp(sees.end, key, key + keys) - key;
-      auto row = scores.row(to_index(t));
+      double* const row = scores_.data() + t * score_length;
       if (from >= to) {
-        row.setZero();
+        std::fill_n(row, keys, 0.0);
         continue;
       }
-      auto seen = row.segment(to_index(from), to_index(to - from));
+      const Eigen::Map<const Eigen::VectorXd> seen(row + from, to_index(to - from));
       if (may_overflow_ && !seen.allFinite()) throw_overflow(first + t);
       double& maximum = out.maxima[first + t];
       const double larger = std::max(maximum, seen.maxCoeff());
       const double shrink = std::exp(maximum - larger);
       maximum = larger;
-      seen = (seen.array() - larger).exp().matrix();
-      row.head(to_index(from)).setZero();
-      row.tail(to_index(keys - to)).setZero();
-      out.denominators[first + t] = out.denominators[first + t] * shrink + seen.sum();
-      if (shrink != 1) numerators.row(to_index(t)) *= shrink;
+      std::fill_n(row, from, no_score);
+      std::fill(row + to, row + keys, no_score);
+      const double sum = products::exponentials(row, keys, larger);
+      out.denominators[first + t] = out.denominators[first + t] * shrink + sum;
+      if (shrink != 1) Eigen::Map<Eigen::VectorXd>(numerators + t * v_.columns, to_index(v_.columns)) *= shrink;
     }
-    numerators.noalias() += scores * matrix_view(v_.part(key, keys));
+    products::add_product({scores_.data(), score_length}, {values_.data(), value_length_}, count, keys, v_.columns,
+                          numerators, v_.columns);
   }
 
   [[noreturn]] void throw_overflow(std::uint64_t query) const {
@@ -93,7 +111,10 @@ class QueryBlock {
   RowsView q_, k_, v_;
   ExactOptions options_;
   bool may_overflow_;
-  RowMajorMatrix scores_;
+  std::size_t value_length_;
+  std::vector<double> scores_;  // [query][key]
+  std::vector<double> keys_;    // [coordinate][key]
+  std::vector<double> values_;  // [key][column]
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "attention/products.hpp"
 #include "attention/views.hpp"
 #include "weir/attention/exact.hpp"
 #include "weir/error.hpp"
@@ -18,13 +19,8 @@ namespace weir {
 namespace {
 
 constexpr std::uint32_t highest_degree = 64;
-constexpr std::size_t vector_rows = 16;  // blocks are whole vectors: 64 bytes of floats
+constexpr std::size_t vector_rows = products::padding;
 constexpr std::uint64_t scratch_target = std::uint64_t{16} << 20U;
-// Features and their products with values must stay below the largest float, 3.4e38.
-constexpr double largest_factor = 1e37;
-
-using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using FloatView = Eigen::Map<const FloatMatrix>;
 
 /// a * b; no value when that is 2^63 or more.
 std::optional<std::uint64_t> product(std::uint64_t a, std::uint64_t b) {
@@ -61,8 +57,6 @@ std::size_t block_of(std::uint64_t parents) {
   const std::uint64_t rows = scratch_target / sizeof(float) / std::max<std::uint64_t>(parents, 1);
   return std::clamp<std::size_t>(rows / vector_rows * vector_rows, vector_rows, PolynomialFeatures::largest_block);
 }
-
-std::size_t round_up(std::size_t rows) { return (rows + vector_rows - 1) / vector_rows * vector_rows; }
 
 double largest_centred_norm(RowsView rows, std::span<const double> centre) {
   double largest = 0;
@@ -181,7 +175,7 @@ void PolynomialFeatures::load(const char* name, RowsView rows, std::span<const d
   require_at_most({self, "rows.rows", "a block"}, rows.rows, block_);
   if (!factors.empty()) require_equal({self, "factors.size()", "the number of rows"}, factors.size(), rows.rows);
   require_finite_rows(rows, name, numbers);
-  stride_ = round_up(rows.rows);
+  stride_ = products::padded(rows.rows);
   const std::size_t d = config_.dimension;
   std::array<double, highest_degree> inverse_roots{};
   for (std::size_t power = 0; power < inverse_roots.size(); ++power)
@@ -208,7 +202,7 @@ void PolynomialFeatures::load(const char* name, RowsView rows, std::span<const d
       of_degree *= std::sqrt(squares / m);
       largest = std::max(largest, of_degree);
     }
-    if (!(largest < largest_factor))
+    if (!(largest < largest_float))
       throw InputError(
           fmt::format("{}: row {}: its polynomial features of degree {} may be as large as {:.1e}, more than fits "
                       "into 32-bit numbers",
@@ -224,9 +218,7 @@ void PolynomialFeatures::make(const Take& take) {
   const std::size_t stride = stride_;
   const auto multiply = [&](std::size_t parent, std::size_t c, float* out) {
     const std::size_t power = c == last_[parent] ? power_[parent] : 0;
-    const float* const from = kept_.data() + parent * stride;
-    const float* const factor = coordinates_.data() + (power * d + c) * stride;
-    for (std::size_t t = 0; t < stride; ++t) out[t] = from[t] * factor[t];
+    products::multiply(kept_.data() + parent * stride, coordinates_.data() + (power * d + c) * stride, stride, out);
   };
   const std::size_t parents = last_.size();
   // Parents of parents come before them, so that one pass makes all features of lower degrees; it goes on where they end.
@@ -269,26 +261,24 @@ DenseMatrix answer_from_product(PolynomialFeatures& features, std::span<const fl
   require_equal({self, "m.size()", "r (dv + 1)"}, m.size(), features.count() * (value_columns + 1));
   require_finite_rows(q, "queries", numbers);
   DenseMatrix out{q.rows, value_columns, std::vector<double>(q.rows * value_columns)};
-  const auto columns = to_index(value_columns + 1);
+  const std::size_t columns = value_columns + 1;
   const std::size_t block = features.block();
-  FloatMatrix of_piece(to_index(block), columns);
-  RowMajorMatrix sums(to_index(block), columns);
+  std::vector<double> sums(columns * block);  // [column][row]
   for (std::uint64_t first = 0; first < q.rows; first += block) {
     const std::uint64_t count = std::min<std::uint64_t>(block, q.rows - first);
-    sums.setZero();
+    const std::size_t stride = products::padded(count);
+    std::ranges::fill(sums, 0.0);
     features.of_queries(q.part(first, count), {}, numbers.from(first), [&](const PolynomialFeatures::Piece& piece) {
-      const FloatView made(piece.numbers, to_index(piece.count), to_index(piece.stride));
-      const FloatView rows(m.data() + piece.first * (value_columns + 1), to_index(piece.count), columns);
-      auto product = of_piece.topRows(to_index(piece.stride));
-      product.noalias() = made.transpose() * rows;
-      sums.topRows(to_index(piece.stride)) += product.cast<double>();
+      products::add_query_products(piece.numbers, piece.count, stride, m.data() + piece.first * columns, columns,
+                                   sums.data());
     });
     for (std::uint64_t t = 0; t < count; ++t) {
-      const double denominator = sums(to_index(t), 0);
+      const double denominator = sums[t];
       if (!(denominator > 0) || !std::isfinite(denominator))
         throw InputError(fmt::format("queries: row {}: its denominator is {}, expected a positive number",
                                      numbers[first + t], denominator));
-      matrix_view(out).row(to_index(first + t)) = sums.row(to_index(t)).tail(columns - 1) / denominator;
+      for (std::size_t c = 0; c < value_columns; ++c)
+        out.values[(first + t) * value_columns + c] = sums[(c + 1) * stride + t] / denominator;
     }
   }
   return out;
@@ -303,7 +293,7 @@ PolynomialState::PolynomialState(PolynomialConfig config, std::uint64_t value_co
       }()),
       value_columns_(value_columns),
       sums_(features_.count() * (value_columns + 1)),
-      values_(features_.block() * (value_columns + 1)) {}
+      values_(features_.block() * products::padded(value_columns)) {}
 
 void PolynomialState::add(RowsView k, RowsView v, double weight, const RowNumbers& numbers) {
   constexpr const char* self = "PolynomialState::add";
@@ -313,21 +303,19 @@ void PolynomialState::add(RowsView k, RowsView v, double weight, const RowNumber
   if (!std::isfinite(weight)) throw UsageError(fmt::format("{}: weight is {}", self, weight));
   require_finite_rows(k, "keys", numbers);
   require_finite_rows(v, "values", numbers);
-  const auto columns = to_index(value_columns_ + 1);
+  require_fits_floats(v, "values", numbers);
   std::array<double, PolynomialFeatures::largest_block> weights{};
   weights.fill(weight);
   for (std::uint64_t first = 0; first < k.rows; first += features_.block()) {
     const std::uint64_t count = std::min<std::uint64_t>(features_.block(), k.rows - first);
-    Eigen::Map<FloatMatrix> values(values_.data(), to_index(round_up(count)), columns);
-    values.setZero();
-    values.topRows(to_index(count)).col(0).setOnes();
-    values.topRows(to_index(count)).rightCols(columns - 1) = matrix_view(v.part(first, count)).cast<float>();
+    const std::size_t row_length = products::padded(value_columns_);
+    for (std::uint64_t t = 0; t < count; ++t)
+      std::ranges::transform(v.row(first + t), values_.data() + t * row_length,
+                             [](double x) { return static_cast<float>(x); });
     features_.of_keys(k.part(first, count), std::span(weights).first(count), numbers.from(first),
                       [&](const PolynomialFeatures::Piece& piece) {
-                        const FloatView made(piece.numbers, to_index(piece.count), to_index(piece.stride));
-                        Eigen::Map<FloatMatrix>(sums_.data() + piece.first * (value_columns_ + 1),
-                                                to_index(piece.count), columns)
-                            .noalias() += made * values;
+                        products::add_key_products(piece.numbers, piece.count, piece.stride, values_.data(),
+                                                   value_columns_, sums_.data() + piece.first * (value_columns_ + 1));
                       });
   }
 }

@@ -207,6 +207,7 @@ void OutputSketch::add(std::span<const std::uint64_t> rows, RowsView outputs, do
   for (const std::uint64_t row : rows) require_below({self, "a row", "the number of queries"}, row, phi_.n());
   if (!std::isfinite(weight)) throw UsageError(fmt::format("{}: weight is {}", self, weight));
   require_finite_rows(outputs, "outputs", rows);
+  require_fits_floats(outputs, "outputs", rows);
   for (std::size_t first = 0; first < rows.size(); first += PhiColumns::capacity) {
     const std::size_t count = std::min(PhiColumns::capacity, rows.size() - first);
     phi_.locate(rows.subspan(first, count), located_);
@@ -325,6 +326,39 @@ SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs&
 
 SparseOutputs recover(const OutputSketch& sketch, const RecoveryOptions& options) {
   return refine_candidates(sketch, recovery_candidates(sketch, options), options);
+}
+
+class LargestOutputs::Parts {
+ public:
+  std::uint64_t n;
+  std::uint64_t columns;
+  Selection selection;
+};
+
+LargestOutputs::LargestOutputs(std::uint64_t n, std::uint64_t columns, const RecoveryOptions& options) {
+  require_options("LargestOutputs", options);
+  parts_ = std::make_unique<Parts>(Parts{n, columns, Selection(columns, options.k, options.by_rows)});
+}
+LargestOutputs::~LargestOutputs() = default;
+LargestOutputs::LargestOutputs(LargestOutputs&&) noexcept = default;
+LargestOutputs& LargestOutputs::operator=(LargestOutputs&&) noexcept = default;
+
+void LargestOutputs::add(std::span<const std::uint64_t> rows, RowsView outputs) {
+  constexpr const char* self = "LargestOutputs::add";
+  require_view(self, "outputs.columns", outputs, parts_->columns);
+  require_equal({self, "rows.size()", "outputs.rows"}, rows.size(), outputs.rows);
+  for (const std::uint64_t row : rows) require_below({self, "a row", "the number of queries"}, row, parts_->n);
+  for (std::uint64_t t = 0; t < outputs.rows; ++t) parts_->selection.offer(rows[t], outputs.row(t));
+}
+
+void LargestOutputs::add(const SparseOutputs& others) {
+  require_equal({"LargestOutputs::add", "the number of columns", "that of the others"}, others.columns.size(),
+                parts_->columns);
+  parts_->selection.offer_all(others);
+}
+
+SparseOutputs LargestOutputs::outputs() const {
+  return {parts_->n, std::vector<double>(parts_->columns, 0.0), parts_->selection.columns(parts_->columns)};
 }
 
 DenseMatrix to_dense(const SparseOutputs& outputs) {

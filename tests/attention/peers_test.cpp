@@ -184,7 +184,7 @@ TEST(Peers, BalanceBeatsAUniformSample) {
 
 TEST(Peers, BalancedWeightsCountAllRows) {
   const Head head;
-  for (const std::uint64_t count : {64U, 65U, 100U, 599U, 600U}) {
+  for (const std::uint64_t count : {16U, 17U, 64U, 65U, 100U, 599U, 600U}) {
     const WeightedRows kept = choose_rows(Peer::balance, head.k, head.v, count, 0);
     EXPECT_LE(kept.rows.size(), count);
     EXPECT_NEAR(std::accumulate(kept.weights.begin(), kept.weights.end(), 0.0), 600, 1e-9) << count;
@@ -222,6 +222,8 @@ TEST(Peers, RefuseWhatCannotBe) {
       {"q.rows"});
   expect_error<UsageError>([&] { (void)answer_by_peer(Peer::uniform, head.q, head.k, rows_of(head.v, 0, 5), {}); },
                            {"v.rows"});
+  expect_error<UsageError>([&] { (void)choose_rows(Peer::balance, head.k, head.v, 15, 0); }, {"count is 15"});
+  expect_error<UsageError>([&] { (void)choose_rows(Peer::window, head.k, head.v, 4, 0); }, {"count is 4"});
   expect_error<UsageError>([&] { (void)choose_rows(Peer::random_features, head.k, head.v, 10, 0); }, {"keeps no rows"});
   expect_error<UsageError>([&] { (void)random_feature_logs(head.k, 0, 0); }, {"features"});
 }

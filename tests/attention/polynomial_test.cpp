@@ -280,6 +280,8 @@ TEST(PolynomialState, NamesTheRowThatIsAtFault) {
   DenseMatrix bad_v = v;
   bad_v.values[10] = std::numeric_limits<double>::infinity();
   expect_error([&] { state.add(k, bad_v); }, {"values: row 10, column 0 is inf"});
+  bad_v.values[10] = -1e38;
+  expect_error([&] { state.add(k, bad_v, 1, 7); }, {"values: row 17, column 0", "32-bit"});
   bad.values[1001] = 1e12;  // its fourth power is beyond floats
   expect_error([&] { state.add(bad, v, 1, 1000); }, {"keys: row 1500", "degree 4", "32-bit"});
   expect_error<UsageError>([&] { state.add(k, rows_of(v, 0, 3)); }, {"v.rows"});

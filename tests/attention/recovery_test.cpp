@@ -197,6 +197,26 @@ TEST(Recovery, OfMoreEntriesThanBucketsDoesNotGrow) {
   }
 }
 
+TEST(LargestOutputs, AreTheBestSparseApproximation) {
+  // Their error is that of the best approximation, which is worked out in another way; parts of the rows add.
+  const DenseMatrix outputs = planted(700, 3, 20, 23);
+  for (const bool by_rows : {false, true})
+    for (const std::uint64_t k : {1U, 20U, 700U, 1000U}) {
+      const RecoveryOptions options{.k = k, .by_rows = by_rows};
+      LargestOutputs largest(700, 3, options);
+      LargestOutputs others(700, 3, options);
+      others.add(numbers(0, 250), rows_of(outputs, 0, 250));
+      largest.add(numbers(250, 450), rows_of(outputs, 250, 450));
+      largest.add(others.outputs());
+      const DenseMatrix dense = to_dense(largest.outputs());
+      const double best = by_rows ? best_rows_error(outputs, k) : best_sparse_error(outputs, k);
+      EXPECT_NEAR(frobenius_distance(dense, outputs), best, 1e-12);
+    }
+  LargestOutputs largest(700, 3, {.k = 1});
+  expect_error<UsageError>([&] { largest.add(numbers(700, 1), rows_of(outputs, 0, 1)); }, {"a row"});
+  expect_error<UsageError>([] { (void)LargestOutputs(1, 1, {.k = 0}); }, {"k"});
+}
+
 TEST(Recovery, SizesAreTheFormulas) {
   EXPECT_EQ(phi_size(0.125, 32, 4096).buckets, 1024U);  // 4 * 32 / .125
   EXPECT_EQ(phi_size(0.1, 32, 4096).buckets, 2048U);

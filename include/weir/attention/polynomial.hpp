@@ -148,7 +148,7 @@ class PolynomialState {
   PolynomialFeatures features_;
   std::uint64_t value_columns_;
   AlignedVector<float> sums_;
-  AlignedVector<float> values_;  // scratch: [t][1, v]
+  AlignedVector<float> values_;  // scratch: [t][v]
 };
 
 }  // namespace weir

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -111,6 +112,27 @@ struct SparseOutputs {
 /// with large entries. Keeps the k largest. O(k rows dv + m1 dv).
 [[nodiscard]] SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs& candidates,
                                               const RecoveryOptions& options);
+/// The k largest entries of each column of outputs that are seen in full, or the k rows with the largest norms: the exact T of mode
+/// `direct`, in O(k dv) memory, without Phi. Ties go to the smaller row.
+class LargestOutputs {
+ public:
+  /// Of n rows. options.k and options.by_rows count; the rest is of no effect. Throws UsageError for k = 0.
+  LargestOutputs(std::uint64_t n, std::uint64_t columns, const RecoveryOptions& options);
+  ~LargestOutputs();
+  LargestOutputs(LargestOutputs&&) noexcept;
+  LargestOutputs& operator=(LargestOutputs&&) noexcept;
+
+  /// Rows that were not added before; `rows` are below n. Throws UsageError for shapes and rows out of range.
+  void add(std::span<const std::uint64_t> rows, RowsView outputs);
+  /// Adds those of another rank, over other rows.
+  void add(const SparseOutputs& others);
+  [[nodiscard]] SparseOutputs outputs() const;
+
+ private:
+  class Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
 /// n x dv, for comparison. Throws UsageError where that is 2^40 numbers or more.
 [[nodiscard]] DenseMatrix to_dense(const SparseOutputs& outputs);
 
