@@ -58,7 +58,7 @@ TEST_F(Npy, FloatsOf16Bits) {
   const DenseMatrix expected{7, 1, values};
   EXPECT_EQ(load(npy(dictionary("<f2", "False", "(7,)"), raw(bits))), expected);
   EXPECT_EQ(load(npy(dictionary(">f2", "False", "(7,)"), raw(bits, std::endian::big))), expected);
-  for (const std::uint16_t bad : {0x7c00, 0xfc00, 0x7e00})
+  for (const std::uint16_t bad : std::vector<std::uint16_t>{0x7c00, 0xfc00, 0x7e00})
     refuse(npy(dictionary("<f2", "False", "(1,)"), raw(std::vector<std::uint16_t>{bad})), {"row 0, column 0"});
 }
 

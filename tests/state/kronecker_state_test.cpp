@@ -64,26 +64,26 @@ TEST(KroneckerState, KeepsTheOperandsApart) {
   const EventBatch batch = random_batch(1);
   DenseKroneckerState dense(shape, {});
   dense.add(batch);
-  EXPECT_TRUE(std::ranges::equal(dense.arrays()[dense_a1], sum_of(batch, shapes[0])));
-  EXPECT_TRUE(std::ranges::equal(dense.arrays()[dense_a2], sum_of(batch, shapes[1])));
-  EXPECT_TRUE(std::ranges::equal(dense.arrays()[x], sum_of(batch, shapes[2])));
-  EXPECT_EQ(dense.arrays()[x_events][0], events_of_x(batch));
+  EXPECT_TRUE(std::ranges::equal(dense.arrays()[dense_a1].doubles(), sum_of(batch, shapes[0])));
+  EXPECT_TRUE(std::ranges::equal(dense.arrays()[dense_a2].doubles(), sum_of(batch, shapes[1])));
+  EXPECT_TRUE(std::ranges::equal(dense.arrays()[x].doubles(), sum_of(batch, shapes[2])));
+  EXPECT_EQ(dense.arrays()[x_events].doubles()[0], events_of_x(batch));
 
   KroneckerState state(shape, config, gram);
   EXPECT_EQ(state.zero_operands(), (OperandSet{Operand::A1, Operand::A2}));  // X is the identity
   state.add(batch);
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[x], dense.arrays()[x]));
-  EXPECT_EQ(state.arrays()[x_events][0], events_of_x(batch));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[x].doubles(), dense.arrays()[x].doubles()));
+  EXPECT_EQ(state.arrays()[x_events].doubles()[0], events_of_x(batch));
   KroneckerSketch expected(shape, config, gram);
   const std::vector<double> a1 = sum_of(batch, shapes[0]), a2 = sum_of(batch, shapes[1]);
   for (std::uint64_t i = 0; i < shape.n1; ++i)
     expected.a1.update_rows(std::vector{i}, std::vector<double>{1}, std::span(a1).subspan(i * shape.d1, shape.d1));
   for (std::uint64_t i = 0; i < shape.n2; ++i)
     expected.a2.update_rows(std::vector{i}, std::vector<double>{1}, std::span(a2).subspan(i * shape.d2, shape.d2));
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[cells_of_a1], expected.a1.draws.table()));
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[wide_of_a1], expected.a1.wide.table()));
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[cells_of_a2], expected.a2.draws.table()));
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[wide_of_a2], expected.a2.wide.table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[cells_of_a1].doubles(), expected.a1.draws.table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[wide_of_a1].doubles(), expected.a1.wide.table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[cells_of_a2].doubles(), expected.a2.draws.table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[wide_of_a2].doubles(), expected.a2.wide.table()));
 }
 
 TEST(KroneckerState, BatchesOfAnyKindAddUp) {
@@ -109,7 +109,8 @@ TEST(KroneckerState, BatchesOfAnyKindAddUp) {
   const auto expect_equal = [](Kept& a, Kept& b) {
     const auto of_a = a.arrays(), of_b = b.arrays();
     ASSERT_EQ(of_a.size(), of_b.size());
-    for (std::size_t k = 0; k < of_a.size(); ++k) EXPECT_TRUE(std::ranges::equal(of_a[k], of_b[k])) << k;
+    for (std::size_t k = 0; k < of_a.size(); ++k)
+      EXPECT_TRUE(std::ranges::equal(of_a[k].doubles(), of_b[k].doubles())) << k;
   };
   expect_equal(whole, parts);
   expect_equal(whole_dense, parts_dense);

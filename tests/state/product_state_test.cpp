@@ -46,18 +46,18 @@ TEST(ProductState, KeepsTheOperandsApart) {
   ProductState state(config, d, 1, {});
   EXPECT_EQ(state.zero_operands(), (OperandSet{Operand::x, Operand::y}));
   state.add(mixed_batch());
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[0], std::vector<double>{7, -2, 0}));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[0].doubles(), std::vector<double>{7, -2, 0}));
   EXPECT_TRUE(std::ranges::equal(state.sketch_of_y()->table(), sketch_of(keys, y).table()));
   EXPECT_EQ(state.zero_operands(), OperandSet());
 
   DenseProductState dense(n, d, {}, {});
   dense.add(mixed_batch());
-  EXPECT_TRUE(std::ranges::equal(dense.arrays()[0], state.arrays()[0]));
+  EXPECT_TRUE(std::ranges::equal(dense.arrays()[0].doubles(), state.arrays()[0].doubles()));
   std::vector<double> a(n * d);
   std::ranges::copy(std::vector<double>{0, -5, -4}, a.begin() + 3 * d);
   std::ranges::copy(std::vector<double>{1, 2, 3}, a.begin() + 6 * d);
   a[11 * d + 1] = 4;
-  EXPECT_TRUE(std::ranges::equal(dense.arrays()[1], a));
+  EXPECT_TRUE(std::ranges::equal(dense.arrays()[1].doubles(), a));
 }
 
 TEST(ProductState, ProductFollowsEveryChange) {
@@ -69,7 +69,7 @@ TEST(ProductState, ProductFollowsEveryChange) {
   state.add(more);
   EXPECT_TRUE(std::ranges::equal(state.sketch_of_y()->table(), sketch_of(keys, {6, 6, -8}).table()));
   // Written to from outside, as a sum over the parties is.
-  state.arrays()[0][2] = 0;
+  state.arrays()[0].doubles()[2] = 0;
   EXPECT_TRUE(std::ranges::equal(state.sketch_of_y()->table(), sketch_of(keys, y).table()));
   EXPECT_EQ(state.norm(), before);
 }
@@ -86,7 +86,8 @@ TEST(ProductState, BatchesOfAnyKindAddUp) {
   EventBatch rows;
   rows.rows = batch.rows;
   parts.add(rows);
-  for (std::size_t k = 0; k < 2; ++k) EXPECT_TRUE(std::ranges::equal(whole.arrays()[k], parts.arrays()[k]));
+  for (std::size_t k = 0; k < 2; ++k)
+    EXPECT_TRUE(std::ranges::equal(whole.arrays()[k].doubles(), parts.arrays()[k].doubles()));
 }
 
 TEST(ProductState, LiftedRowsGiveSquares) {
@@ -112,9 +113,9 @@ TEST(ProductState, LiftedRowsGiveSquares) {
   EXPECT_TRUE(std::ranges::equal(state.sketch_of_y()->table(), sketch_of(all, values).table()));
   // The squares are what the lifted columns give; the operands are those of a ProductSketch.
   ProductSketch operands(config, d, 2);
-  std::ranges::copy(state.arrays()[0], operands.x.begin());
-  ASSERT_EQ(operands.a.table().size(), state.arrays()[1].size());
-  std::ranges::copy(state.arrays()[1], operands.a.table().begin());
+  std::ranges::copy(state.arrays()[0].doubles(), operands.x.begin());
+  ASSERT_EQ(operands.a.table().size(), state.arrays()[1].doubles().size());
+  std::ranges::copy(state.arrays()[1].doubles(), operands.a.table().begin());
   EXPECT_TRUE(std::ranges::equal(operands.squares().table(), sketch_of(all, squares).table()));
 
   // The same with x fixed, where two columns stand for the whole row.
@@ -126,7 +127,7 @@ TEST(ProductState, LiftedRowsGiveSquares) {
   MatrixSketch pairs(config, 2);
   for (std::uint64_t i = 0; i < n; ++i)
     pairs.update_rows(std::vector{i}, std::vector<double>{1}, std::vector{values[i], squares[i]});
-  EXPECT_TRUE(std::ranges::equal(fixed.arrays()[0], pairs.table()));
+  EXPECT_TRUE(std::ranges::equal(fixed.arrays()[0].doubles(), pairs.table()));
   EXPECT_TRUE(std::ranges::equal(fixed.sketch_of_y()->table(), state.sketch_of_y()->table()));
 }
 
@@ -145,7 +146,7 @@ TEST(ProductState, LiftsManyRowsOfABatch) {
     parts.add(one);
   }
   whole.add(batch);
-  EXPECT_TRUE(std::ranges::equal(whole.arrays()[1], parts.arrays()[1]));
+  EXPECT_TRUE(std::ranges::equal(whole.arrays()[1].doubles(), parts.arrays()[1].doubles()));
 }
 
 TEST(ProductState, RefusesWhatDoesNotFit) {

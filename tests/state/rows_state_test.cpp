@@ -36,7 +36,7 @@ TEST(RowsState, SumsEntriesAndRows) {
   std::ranges::copy(std::vector<double>{0, -5, -4}, expected.begin() + 9);
   std::ranges::copy(std::vector<double>{1, 2, 3}, expected.begin() + 18);
   expected[34] = 4;
-  EXPECT_TRUE(std::ranges::equal(dense.arrays()[0], expected));
+  EXPECT_TRUE(std::ranges::equal(dense.arrays()[0].doubles(), expected));
 
   // The same in entries, in two batches.
   RowsState whole(config, d, {.buckets = 64}), parts(config, d, {.buckets = 64});
@@ -49,14 +49,15 @@ TEST(RowsState, SumsEntriesAndRows) {
     parts.add(batch);
   }
   ASSERT_EQ(whole.arrays().size(), 2U);
-  for (std::size_t k = 0; k < 2; ++k) EXPECT_TRUE(std::ranges::equal(whole.arrays()[k], parts.arrays()[k]));
+  for (std::size_t k = 0; k < 2; ++k)
+    EXPECT_TRUE(std::ranges::equal(whole.arrays()[k].doubles(), parts.arrays()[k].doubles()));
   EXPECT_EQ(whole.zero_operands(), OperandSet());
 
   RowsSketch sketch(config, d, {.buckets = 64});
   for (std::uint64_t i = 0; i < n; ++i)
     sketch.update_rows(std::vector{i}, std::vector<double>{1}, std::span(expected).subspan(i * d, d));
-  EXPECT_TRUE(std::ranges::equal(whole.arrays()[0], sketch.draws.table()));
-  EXPECT_TRUE(std::ranges::equal(whole.arrays()[1], sketch.wide.table()));
+  EXPECT_TRUE(std::ranges::equal(whole.arrays()[0].doubles(), sketch.draws.table()));
+  EXPECT_TRUE(std::ranges::equal(whole.arrays()[1].doubles(), sketch.wide.table()));
 }
 
 TEST(RowsState, MayKeepTheGramMatrixItself) {
@@ -65,7 +66,7 @@ TEST(RowsState, MayKeepTheGramMatrixItself) {
   rows.rows = mixed_batch().rows;
   rows.rows.weights[1] = 1;
   state.add(rows);
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[2], std::vector<double>{26, 27, 28, 27, 29, 31, 28, 31, 34}));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[2].doubles(), std::vector<double>{26, 27, 28, 27, 29, 31, 28, 31, 34}));
   EXPECT_THROW(state.add(mixed_batch()), InputError);
   const std::vector<ArrayLayout> layout = RowsState::layout(config, d, {.buckets = 64, .exact = true});
   EXPECT_EQ(layout[2].size, d * d);
@@ -92,8 +93,8 @@ TEST(RowsState, RefusesWhatDoesNotFit) {
     EXPECT_EQ(row_message(Operand::A, n, d), "row 12 of A with 3 values: A is 12 x 3");
     EXPECT_EQ(row_message(Operand::A, 0, 2), "row 0 of A with 2 values: A is 12 x 3");
     EXPECT_EQ(row_message(Operand::X, 0, d), "row 0 of X: expected a change of A");
-    for (const std::span<double> numbers : state->arrays())
-      EXPECT_TRUE(std::ranges::all_of(numbers, [](double number) { return number == 0; }));
+    for (const Numbers& numbers : state->arrays())
+      EXPECT_TRUE(std::ranges::all_of(numbers.doubles(), [](double number) { return number == 0; }));
   }
 }
 

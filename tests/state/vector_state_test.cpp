@@ -212,7 +212,7 @@ TEST(VectorState, SketchesItsEvents) {
   state.add(batch_of({{Operand::y, 3, 0, 1.5}, {Operand::y, 99, 0, -2}, {Operand::y, 3, 0, 1}}));
   EXPECT_EQ(state.zero_operands(), OperandSet());
   const VectorSketch expected = sketch_of({3, 99}, {2.5, -2});
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[0], expected.table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[0].doubles(), expected.table()));
   EXPECT_EQ(state.norm(), std::sqrt(expected.f2().value));
   EXPECT_THROW(state.add(row_of(Operand::A, 3, 1, {1, 2})), InputError);
   EXPECT_THROW(state.add(batch_of({{Operand::y, 100, 0, 1}})), InputError);
@@ -227,14 +227,14 @@ TEST(FixedProductState, SketchesAx) {
   EventBatch batch = batch_of({{Operand::A, 7, 0, 1}, {Operand::A, 7, 2, 8}, {Operand::A, 0, 1, 3}});
   batch.rows.push_back(Operand::A, 99, -1, std::vector<double>{3, 0, 2});
   state.add(batch);
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[0], sketch_of({7, 0, 99}, {6, -3, -7}).table()));
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[1], std::vector<double>{2, -1, 0.5}));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[0].doubles(), sketch_of({7, 0, 99}, {6, -3, -7}).table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[1].doubles(), std::vector<double>{2, -1, 0.5}));
   // As of a file that does not hold x.
   FixedProductState old(config, 0, {});
   EXPECT_EQ(old.arrays().size(), 1U);
   EXPECT_THROW(old.add(batch), InputError);
   // What a file says of x is checked.
-  state.arrays()[1][2] = infinity;
+  state.arrays()[1].doubles()[2] = infinity;
   EXPECT_THROW(state.finish_fixed(), InputError);
 }
 
@@ -250,7 +250,7 @@ TEST(SquaredProductState, SketchesYAndItsSquares) {
   EXPECT_TRUE(std::ranges::equal(state.sketch_of_y()->table(), sketch_of({4, 99}, {-2, 6}).table()));
   MatrixSketch pairs(config, 2);
   pairs.update_rows(std::vector<std::uint64_t>{4, 99}, std::vector<double>{1, 1}, std::vector<double>{-2, 4, 6, 36});
-  EXPECT_TRUE(std::ranges::equal(state.arrays()[0], pairs.table()));
+  EXPECT_TRUE(std::ranges::equal(state.arrays()[0].doubles(), pairs.table()));
   EXPECT_EQ(message_of<InputError>([&] {
               state.add(batch_of({{Operand::A, 4, 1, 0.5}}));
             }),

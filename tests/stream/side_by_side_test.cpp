@@ -11,6 +11,7 @@
 
 #include "io/npy_bytes.hpp"
 #include "stream_testing.hpp"
+#include "support/message_of.hpp"
 
 namespace weir {
 namespace {

@@ -26,12 +26,12 @@ struct StreamSource {
   /// Files, read by slices on all ranks; and pipes ("-" is standard input), read by the root, which hands out what
   /// arrives, after the files.
   std::vector<std::string> paths;
-  SideBySide arrays =
-      {};  ///< The rows of the first operand that streams, in several files. They are read before `paths`.
   OnError on_error = OnError::stop;
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
   std::string shape_note = {};  ///< The same about an index that is too large.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
+  /// Files that have the rows of the first operand that streams side by side. They are read before `paths`.
+  SideBySide arrays = {};
 };
 
 /// What went in, over all ranks.
