@@ -56,7 +56,7 @@ void AttendOptions::check() const {
                                              {mean_correct, "--mean-correct", is_sparse()},
                                              {row_recovery, "--row-recovery", is_sparse()},
                                              {m1.has_value(), "--m1", is_sparse()},
-                                             {m2.has_value(), "--m2", mode == "paper"},
+                                             {m2.has_value(), "--m2", is_sparse()},
                                              {clusters.has_value(), "--clusters", is_anisotropic()},
                                              {exact_rows.has_value(), "--exact-rows", is_anisotropic()},
                                              {directions.has_value(), "--directions", is_anisotropic()}})
@@ -219,7 +219,8 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->group(polynomial);
   add_whole(
       *command, "--m2", {1, Psi::largest}, [options](std::uint64_t value) { options->m2 = value; },
-      "Rows of the sketches of V and K, for paper. By default ln(n) / eps2^2")
+      "Rows of the sketches of V and K. For paper ln(n) / eps2^2 by default; collapsed, which\n"
+      "takes keys and values together, sketches them only if this is given")
       ->type_name("M2")
       ->group(polynomial);
   add_real(

@@ -107,16 +107,16 @@ class PolynomialAttention {
   }
 
   int run() {
-    const std::vector<float> m = options_.mode == "paper" ? sketched_product() : paired_product();
-    const bool is_sparse = options_.mode == "paper" || options_.mode == "collapsed";
-    if (is_sparse) {
+    const bool is_sketched = options_.mode == "paper" || options_.m2.has_value();
+    const std::vector<float> m = is_sketched ? sketched_product() : paired_product();
+    if (options_.is_sparse()) {
       answer_sparsely(m);
     } else {
       answer_densely(m);
     }
     if (options_.compare) {
       report_.comparison = compare(communicator_, options_, shapes_, outputs_ ? outputs_->all() : DenseMatrix(),
-                                   {.budget = report_.state_bytes, .sparsity = is_sparse ? options_.sparsity : 0});
+                                   {.budget = report_.state_bytes, .sparsity = options_.is_sparse() ? options_.sparsity : 0});
     }
     if (communicator_.local_is_root()) finish(options_, {}, *outputs_, report_);
     return done;

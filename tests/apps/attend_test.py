@@ -170,6 +170,44 @@ class Attend(Case):
         rounded = [list(struct.unpack("<%de" % self.D, struct.pack("<%de" % self.D, *row))) for row in self.keys]
         self.assertLess(distance(exact(self.queries, rounded, self.values, self.scale), outputs), 0.1)
 
+    def test_polynomial_modes(self):
+        # Small scores, so that degree 4 leaves e^R R^5 / 5!, with R = 2 about 2; what is seen is far less.
+        options = ["--scale", "0.1", "--degree", "4", "--centre"]
+        truth = exact(self.queries, self.keys, self.values, 0.1)
+        direct, outputs = self.attend("--mode", "direct", *options, "--compare")
+        self.assertLess(distance(truth, outputs), 0.01)
+        self.assertAlmostEqual(direct["error"]["relative_frobenius"], distance(truth, outputs), delta=1e-9)
+        # All monomials of degree 4 at most in 6 variables.
+        self.assertEqual(direct["features"], math.comb(self.D + 4, 4))
+        for ranks in (None, 3):
+            self.assertLess(distance(outputs, self.attend("--mode", "paired", *options, ranks=ranks)[1]), 1e-6)
+        # All rows are recovered: a sketch of many more buckets than rows holds them without a collision in most of its rows.
+        whole = self.attend("--mode", "collapsed", *options, "--sparsity", self.N, "--m1", 5 * 16384)[1]
+        self.assertLess(distance(outputs, whole), 1e-5)
+        sketches = ["--sparsity", 20, "--m1", 5 * 256, "--m2", 300, "--seed", 5]
+        for more in ((), ("--mean-correct",), ("--row-recovery",), ("--psi", "one_nonzero")):
+            paper, sparse = self.attend("--mode", "paper", *options, *sketches, *more)
+            self.assertEqual((paper["m1"], paper["m2"], paper["sparsity"]), (1280, 300, 20))
+            # The same sketch, factored or not: rounding of floats in sums of 320 terms, on outputs that cancel.
+            self.assertLess(distance(sparse, self.attend("--mode", "collapsed", *options, *sketches, *more)[1]), 1e-3, more)
+            self.assertLess(distance(sparse, self.attend("--mode", "paper", *options, *sketches, *more, ranks=3)[1]), 1e-3, more)
+        self.succeed("attend", *self.files, "--mode", "collapsed", *options, "--sparsity", 3, "-o", self.path("o.mtx"))
+        lines = self.read("o.mtx").decode().splitlines()
+        self.assertEqual(lines[:2], ["%%MatrixMarket matrix coordinate real general", "%d %d %d" % (self.N, self.DV, 3 * self.DV)])
+        self.assertEqual(len(lines), 2 + 3 * self.DV)
+        # The three largest entries of each column, as all others are seen without collisions.
+        for column in range(self.DV):
+            largest = sorted(range(self.N), key=lambda i: -abs(outputs[i][column]))[:3]
+            found = {int(i) - 1 for i, j, _ in map(str.split, lines[2:]) if int(j) == column + 1}
+            self.assertGreaterEqual(len(found & set(largest)), 2)
+
+    def test_a_state_too_large_is_refused_with_the_sizes(self):
+        wide = self.write("wide.npy", as_npy([[0.5] * 200] * 3))
+        values = self.write("three.npy", as_npy([[1.0]] * 3))
+        outcome = self.weir("attend", "--mode", "direct", "--degree", "12", "--q", wide, "--k", wide, "--v", values)
+        self.assertEqual(outcome.code, 2)
+        self.assertIn("g = 2: r = %d" % math.comb(202, 2), outcome.err.replace(",", ""))
+
     def test_what_cannot_be_is_refused(self):
         fewer = self.write("fewer.npy", as_npy(self.values[:-1]))
         wide = self.write("wide.npy", as_npy([q + [1.0] for q in self.queries]))
@@ -184,6 +222,13 @@ class Attend(Case):
             (self.files + ["--budget", "12TiB"], "--budget"),
             (self.files + ["--scale", "big"], "--scale"),
             (self.files + ["--mode", "other"], "--mode"),
+            (self.files + ["--mode", "paper", "--causal"], "--mode paper"),
+            (self.files + ["--mode", "paper", "--clusters", "3"], "--clusters"),
+            (self.files + ["--mode", "paired", "--sparsity", "3", "--m1", "30"], "--m1"),
+            (self.files + ["--centre"], "--centre"),
+            (self.files + ["--degree", "13"], "--degree 13"),
+            (self.files + ["-o", self.path("o.mtx")], "dense"),
+            (self.files + ["--mode", "paper", "--mean-correct", "-o", self.path("o.mtx")], ".npy"),
             (self.files + ["--window", "3"], "--causal"),
             (self.files + ["--causal", "--window", "100000"], "--window 100000"),
             (self.files + ["--causal", "--save", self.path("s.weir")], "--save"),
