@@ -115,8 +115,9 @@ class PolynomialAttention {
       answer_densely(m);
     }
     if (options_.compare) {
-      report_.comparison = compare(communicator_, options_, shapes_, outputs_ ? outputs_->all() : DenseMatrix(),
-                                   {.budget = report_.state_bytes, .sparsity = options_.is_sparse() ? options_.sparsity : 0});
+      report_.comparison =
+          compare(communicator_, options_, shapes_, outputs_ ? outputs_->all() : DenseMatrix(),
+                  {.budget = report_.state_bytes, .sparsity = options_.is_sparse() ? options_.sparsity : 0});
     }
     if (communicator_.local_is_root()) finish(options_, {}, *outputs_, report_);
     return done;
