@@ -866,8 +866,10 @@ AnisotropicAnswers AnisotropicReader::finish(const AttentionSums& sums, const At
       const double part = scale * (residuals->numerators[i * dv + c] - output[c] * residuals->denominators[i]);
       error += part * part;
     }
+    // Rows are kept as floats: scores are off by the rounding of their terms, also where no row is in the features.
+    const double rounding = 0x1p-23 * (1 + std::abs(sums.references[i]));
     if (norm > 0) {
-      answers.errors[i] = std::sqrt(error / norm + error_floor * error_floor);
+      answers.errors[i] = std::sqrt(error / norm + error_floor * error_floor + rounding * rounding);
     } else if (error > 0) {
       answers.errors[i] = infinity;
     }
