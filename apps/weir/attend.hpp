@@ -127,6 +127,8 @@ void finish(const AttendOptions& options, const std::vector<double>& errors, Out
 /// The report of what is known before anything is read.
 [[nodiscard]] AttendReport report_of(const mpi::Communicator& communicator, const AttendOptions& options,
                                      const Shapes& shapes);
+/// Says on the root how much memory a rank is going to need, report.peak_bytes, before it does.
+void announce_memory(const mpi::Communicator& communicator, const AttendReport& report);
 /// Queries that a rank answers at a time, at most.
 inline constexpr std::uint64_t block_of_queries = 4096;
 /// What the program and an MPI library take before they hold anything, about.

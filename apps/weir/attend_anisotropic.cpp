@@ -232,6 +232,7 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   communicator.broadcast(numbers);
   communicator.broadcast(window);
   causal.window = window[0];
+  announce_memory(communicator, report);
   report.calibration_seconds = seconds_since(start);
   const auto calibration = AnisotropicCalibration::from_numbers(numbers);
 
@@ -356,6 +357,7 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
   report.scale = attention_scale(problem);
   report.calibration_seconds = seconds_since(start);
   report.peak_bytes = peak_bytes(anisotropic, options, shapes);
+  announce_memory(communicator, report);
 
   sources.stream.paths = options.streams;
   sources.stream.on_error = options.on_error;

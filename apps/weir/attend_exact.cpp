@@ -109,6 +109,7 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
   report.peak_bytes =
       bytes_of_process +
       (shapes.tokens * (shapes.d + shapes.dv) + 2 * block_of_queries * (shapes.d + shapes.dv)) * sizeof(double);
+  announce_memory(communicator, report);
   ExactOverRanks exact(communicator, options, shapes);
   Outputs outputs(options, shapes, options.compare);
   for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t first) {

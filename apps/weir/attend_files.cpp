@@ -166,6 +166,11 @@ void finish(const AttendOptions& options, const std::vector<double>& errors, Out
   print_answer(options.json ? to_json(report) + '\n' : to_table(report));
 }
 
+void announce_memory(const mpi::Communicator& communicator, const AttendReport& report) {
+  if (communicator.local_is_root())
+    say(fmt::format("weir: a rank needs about {:.0f} MiB", static_cast<double>(report.peak_bytes) / (1 << 20)));
+}
+
 AttendReport report_of(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes) {
   AttendReport report;
   report.mode = options.mode;

@@ -107,8 +107,17 @@ class PolynomialAttention {
   }
 
   int run() {
-    const bool is_sketched = options_.mode == "paper" || options_.m2.has_value();
-    const std::vector<float> m = is_sketched ? sketched_product() : paired_product();
+    // Sums are broadcast as a copy; M and a state of it follow.
+    const std::uint64_t m2 = is_sketched() ? options_.m2.value_or(psi_rows(options_.eps2, shapes_.tokens)) : 0;
+    const std::uint64_t r = report_.features, m1 = options_.mode == "paper" ? phi_size().rows * phi_size().buckets : 0;
+    report_.peak_bytes = bytes_of_process +
+                         sizeof(float) * (4 * r * (shapes_.dv + 1) + 2 * m2 * (r + shapes_.dv) + 2 * m1 * r) +
+                         2 * sizeof(double) * block_of_queries * (shapes_.d + shapes_.dv);
+    if (options_.is_sparse() || options_.compare)
+      report_.peak_bytes += sizeof(double) * 3 * shapes_.queries * shapes_.dv;
+    if (options_.compare) report_.peak_bytes += sizeof(double) * shapes_.tokens * (shapes_.d + shapes_.dv);
+    announce_memory(communicator_, report_);
+    const std::vector<float> m = is_sketched() ? sketched_product() : paired_product();
     if (options_.is_sparse()) {
       answer_sparsely(m);
     } else {
@@ -128,6 +137,14 @@ class PolynomialAttention {
   [[nodiscard]] std::uint64_t first_token() const { return share(shapes_.tokens, rank_, ranks_); }
   [[nodiscard]] std::uint64_t end_token() const { return share(shapes_.tokens, rank_ + 1, ranks_); }
 
+  /// V and K are sketched, as the paper does.
+  [[nodiscard]] bool is_sketched() const { return options_.mode == "paper" || options_.m2.has_value(); }
+  [[nodiscard]] PhiSize phi_size() const {
+    if (!options_.m1) return weir::phi_size(options_.eps1, options_.sparsity, shapes_.queries);
+    constexpr std::uint32_t rows = 5;
+    return {.rows = rows, .buckets = std::bit_ceil(std::max<std::uint64_t>(2, (*options_.m1 + rows - 1) / rows))};
+  }
+
   /// S = sum phi(k) [1, v], r x (dv + 1), which is whole on every rank.
   std::vector<float> paired_product() {
     const auto start = Clock::now();
@@ -141,7 +158,6 @@ class PolynomialAttention {
     report_.updates = shapes_.tokens;
     sum_everywhere(communicator_, state->sums());
     report_.state_bytes = state->sums().size_bytes() + report_.calibration_bytes;
-    report_.peak_bytes = bytes_of_process + 4 * report_.state_bytes;
     return {state->sums().begin(), state->sums().end()};
   }
 
@@ -173,7 +189,6 @@ class PolynomialAttention {
     for (const std::span<float> part :
          {sketch->sk_v(), sketch->sum_v(), sketch->sk_u2(), sketch->prod(), sketch->sk_ones()})
       report_.state_bytes += part.size_bytes();
-    report_.peak_bytes = bytes_of_process + 4 * report_.state_bytes;
     std::vector<float> m;
     engine::together(communicator_, [&](mpi::FailureSignal&) { m = sketch->product(options_.mean_correct); });
     return m;
@@ -210,11 +225,7 @@ class PolynomialAttention {
     const auto start = Clock::now();
     std::optional<Phi> phi;
     engine::together(communicator_, [&](mpi::FailureSignal&) {
-      PhiSize size = phi_size(options_.eps1, options_.sparsity, shapes_.queries);
-      if (options_.m1) {
-        size.rows = 5;
-        size.buckets = std::bit_ceil(std::max<std::uint64_t>(2, (*options_.m1 + size.rows - 1) / size.rows));
-      }
+      const PhiSize size = phi_size();
       phi.emplace(shapes_.queries, size.rows, size.buckets, options_.seed.value_or(0));
       report_.m1 = phi->m1();
       report_.sparsity = options_.sparsity;
