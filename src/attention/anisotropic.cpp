@@ -44,10 +44,12 @@ WordFunction words_of_sample(std::uint64_t seed) {
 }
 
 /// How much more likely than others a row is to be in the sample. Rows far from their centre are rare, and truncation is
-/// worst for them.
-double sample_weight(const AnisotropicMap& map, float radius) {
-  const double distance = static_cast<double>(radius) / map.content.spread.squaredNorm();
-  return 1 + std::min(distance * distance * distance, 1e6);
+/// worst for them; rows with large tilts count most.
+double sample_weight(const AnisotropicMap& map, const Place& place) {
+  constexpr double least_tilt = 0.05;
+  const double distance = static_cast<double>(place.radius) / map.content.spread.squaredNorm();
+  const double tilt = std::exp(std::clamp(place.exponent, smallest_tilt, 3.0));
+  return (1 + std::min(distance * distance * distance, 1e6)) * (least_tilt + tilt);
 }
 
 /// Priority sampling (Duffield, Lund and Thorup 2007): of weights divided by uniform numbers the largest are kept. A row
@@ -120,9 +122,9 @@ struct AnisotropicState::Implementation {
     });
     with.staging.clear();
   }
-  void stage(Scratch& with, std::span<const float> row, const double* coordinates, std::size_t cluster, double weight) {
+  void stage(Scratch& with, std::span<const float> row, const double* coordinates, const Place& place, double weight) {
     if (with.staging.is_full()) flush(with);
-    with.staging.add(row, coordinates, cluster, weight);
+    with.staging.add(row, coordinates, place, weight);
   }
   /// Adds the rows that dropped out of the exact list to the features.
   void stage_dropped(Scratch& with) {
@@ -131,7 +133,7 @@ struct AnisotropicState::Implementation {
     std::array<double, most_directions> coordinates{};
     while (exact.drop_next(with.dropped, weight)) {
       kernels::project(with.dropped.data(), 1, map.content.d, map.key_map.data(), map.width, coordinates.data());
-      stage(with, with.dropped, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
+      stage(with, with.dropped, coordinates.data(), place_of(map, with.dropped.data(), coordinates.data()),
             static_cast<double>(weight));
     }
   }
@@ -218,8 +220,8 @@ void AnisotropicState::add(const AttentionRows& rows) {
       const std::uint64_t token = rows.tokens[first + j];
       const std::int64_t weight = rows.weights.empty() ? 1 : rows.weights[first + j];
       state.rows += weight;
-      const NearestCentre nearest = nearest_centre(map, coordinates);
-      const AnisotropicRows::Rank hashed{sample_priority(sample_weight(map, nearest.radius), with.words[j]), token};
+      const Place nearest = place_of(map, row.data(), coordinates);
+      const AnisotropicRows::Rank hashed{sample_priority(sample_weight(map, nearest), with.words[j]), token};
       if (state.sample.admits(hashed)) {
         state.sample.add(hashed, row, weight);
         state.drop_of_sample(with);
@@ -229,7 +231,7 @@ void AnisotropicState::add(const AttentionRows& rows) {
         state.exact.add(rank, row, weight);
         state.stage_dropped(with);
       } else {
-        state.stage(with, row, coordinates, nearest.cluster, static_cast<double>(weight));
+        state.stage(with, row, coordinates, nearest, static_cast<double>(weight));
       }
     }
   }
@@ -431,7 +433,7 @@ void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) 
       state.stage_dropped(with);
     } else {
       kernels::project(row.data(), 1, map.content.d, map.key_map.data(), map.width, coordinates.data());
-      state.stage(with, row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster,
+      state.stage(with, row, coordinates.data(), place_of(map, row.data(), coordinates.data()),
                   static_cast<double>(weight));
     }
   }
@@ -590,7 +592,7 @@ struct AnisotropicReader::Implementation {
     const auto stands_for = [&](const AnisotropicRows::Entry& entry) {
       std::array<double, most_directions> projection{};
       kernels::project(state.sample.row(entry).data(), 1, d, map.key_map.data(), map.width, projection.data());
-      const double weight = sample_weight(map, nearest_centre(map, projection.data()).radius);
+      const double weight = sample_weight(map, place_of(map, state.sample.row(entry).data(), projection.data()));
       return static_cast<double>(entry.weight) * std::max(1.0, threshold / weight);
     };
     sample = HeldRows(state.sample, d, dv, exact_tokens, stands_for);
@@ -611,7 +613,7 @@ struct AnisotropicReader::Implementation {
       const std::span<const float> row = state.sample.row(entry);
       kernels::project(row.data(), 1, d, map.key_map.data(), map.width, coordinates.data());
       if (staging.is_full()) flush();
-      staging.add(row, coordinates.data(), nearest_centre(map, coordinates.data()).cluster, stands_for(entry));
+      staging.add(row, coordinates.data(), place_of(map, row.data(), coordinates.data()), stands_for(entry));
     }
     flush();
 

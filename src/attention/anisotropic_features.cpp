@@ -19,9 +19,9 @@ std::size_t block_rows(const AnisotropicMap& map) {
 
 }  // namespace
 
-NearestCentre nearest_centre(const AnisotropicMap& map, const double* projection) {
+Place place_of(const AnisotropicMap& map, const float* key, const double* projection) {
   const std::size_t directions = map.content.directions;
-  NearestCentre nearest;
+  Place nearest;
   double least = std::numeric_limits<double>::infinity();
   for (std::size_t c = 0; c < map.content.clusters; ++c) {
     const double* centre = map.centre_coordinates.data() + c * directions;
@@ -36,6 +36,9 @@ NearestCentre nearest_centre(const AnisotropicMap& map, const double* projection
     }
   }
   nearest.radius = static_cast<float>(std::min(least, 1e38));
+  const std::size_t d = map.content.d;
+  const double* query_centre = map.content.query_centres.data() + nearest.cluster * d;
+  nearest.exponent = kernels::dot(key, query_centre, d) - map.tilt_offsets[nearest.cluster];
   return nearest;
 }
 
@@ -45,24 +48,24 @@ KeyStaging::KeyStaging(const AnisotropicMap& map)
       rows_(capacity * numbers_),
       projections_(capacity * width_),
       weights_(capacity),
-      clusters_(capacity),
+      places_(capacity),
       order_(capacity),
       ends_(map.content.clusters) {}
 
-void KeyStaging::add(std::span<const float> row, const double* projection, std::size_t cluster, double weight) {
+void KeyStaging::add(std::span<const float> row, const double* projection, const Place& place, double weight) {
   std::copy(row.begin(), row.end(), rows_.begin() + static_cast<std::ptrdiff_t>(count_ * numbers_));
   std::copy_n(projection, width_, projections_.begin() + static_cast<std::ptrdiff_t>(count_ * width_));
   weights_[count_] = weight;
-  clusters_[count_] = cluster;
+  places_[count_] = place;
   ++count_;
 }
 
 void KeyStaging::sort() {
   std::fill(ends_.begin(), ends_.end(), 0);
-  for (std::size_t j = 0; j < count_; ++j) ++ends_[clusters_[j]];
+  for (std::size_t j = 0; j < count_; ++j) ++ends_[places_[j].cluster];
   std::partial_sum(ends_.begin(), ends_.end(), ends_.begin());
   // From the last row to the first: each takes the last free place of its cluster, and the ends become the begins.
-  for (std::size_t j = count_; j-- > 0;) order_[--ends_[clusters_[j]]] = j;
+  for (std::size_t j = count_; j-- > 0;) order_[--ends_[places_[j].cluster]] = j;
   for (std::size_t c = 0; c + 1 < ends_.size(); ++c) ends_[c] = ends_[c + 1];
   ends_.back() = count_;
 }
@@ -82,11 +85,7 @@ void KeyFeatures::add(const KeyStaging& staging, std::size_t cluster, std::span<
   const std::size_t d = content.d;
   const std::size_t columns = content.dv + 1;
   const std::size_t count = map.features.size();
-  const double* query_centre = content.query_centres.data() + cluster * d;
   const double* centre_projection = map.centre_coordinates.data() + cluster * content.directions;
-  // The exponent of a tilt is q_c.(k - k_c), minus the reference of the cluster.
-  double offset = content.references[static_cast<Eigen::Index>(cluster)];
-  for (std::size_t e = 0; e < d; ++e) offset += query_centre[e] * content.centres.data()[cluster * d + e];
   float* sums = features.data() + cluster * count * columns;
 
   for (std::size_t first = 0; first < rows.size(); first += pitch_) {
@@ -108,7 +107,7 @@ void KeyFeatures::add(const KeyStaging& staging, std::size_t cluster, std::span<
 
     for (std::size_t j = 0; j < block.size(); ++j) {
       const float* row = staging.row(block[j]).data();
-      const double exponent = kernels::dot(row, query_centre, d) - offset;
+      const double exponent = staging.place(block[j]).exponent;
       const double tilt = staging.weight(block[j]) * std::exp(std::clamp(exponent, smallest_tilt, map.largest_tilt));
       kernels::pack_row(static_cast<float>(tilt), row + d, columns, j, block.size(), panels_.data());
     }

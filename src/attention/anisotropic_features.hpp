@@ -13,12 +13,14 @@
 
 namespace weir {
 
-struct NearestCentre {
-  std::size_t cluster = 0;
-  float radius = 0;  ///< sum s_i (k'_i)^2 about the centre: the mean square of its scores. Finite.
+/// Where a key lies among the centres.
+struct Place {
+  std::size_t cluster = 0;  ///< Of the nearest centre, the first of equals.
+  float radius = 0;         ///< sum s_i (k'_i)^2 about it: the mean square of its scores. Finite.
+  double exponent = 0;      ///< Of its tilt: q_c.(k - k_c) minus the reference of the cluster. Finite.
 };
-/// Of a key whose projection (map.width numbers, to_keys k) is given. The first of equals. O(C R).
-[[nodiscard]] NearestCentre nearest_centre(const AnisotropicMap& map, const double* projection);
+/// Of a key of d numbers whose projection (map.width numbers, to_keys k) is given. O(C R + d).
+[[nodiscard]] Place place_of(const AnisotropicMap& map, const float* key, const double* projection);
 
 /// Rows that wait to be added to features.
 class KeyStaging {
@@ -28,7 +30,7 @@ class KeyStaging {
   explicit KeyStaging(const AnisotropicMap& map);
   [[nodiscard]] bool is_full() const noexcept { return count_ == capacity; }
   /// `row` is key and value, d + dv numbers. Not when it is full.
-  void add(std::span<const float> row, const double* projection, std::size_t cluster, double weight);
+  void add(std::span<const float> row, const double* projection, const Place& place, double weight);
   void clear() noexcept { count_ = 0; }
 
   /// Calls visit(cluster, rows) for the rows of each cluster.
@@ -47,6 +49,7 @@ class KeyStaging {
   }
   [[nodiscard]] const double* projection(std::size_t j) const { return projections_.data() + j * width_; }
   [[nodiscard]] double weight(std::size_t j) const { return weights_[j]; }
+  [[nodiscard]] const Place& place(std::size_t j) const { return places_[j]; }
 
  private:
   void sort();
@@ -57,7 +60,7 @@ class KeyStaging {
   std::vector<float> rows_;
   std::vector<double> projections_;
   std::vector<double> weights_;
-  std::vector<std::size_t> clusters_;
+  std::vector<Place> places_;
   std::vector<std::size_t> order_;
   std::vector<std::size_t> ends_;
 };

@@ -244,6 +244,9 @@ AnisotropicMap make_map(CalibrationContent content) {
   map.query_map = transposed(shape.to_queries);
   map.centre_coordinates = shape.centres * shape.to_keys.transpose();
   map.query_centre_coordinates = shape.query_centres * shape.to_queries.transpose();
+  for (Eigen::Index c = 0; c < static_cast<Eigen::Index>(shape.clusters); ++c) {
+    map.tilt_offsets.push_back(shape.query_centres.row(c).dot(shape.centres.row(c)) + shape.references[c]);
+  }
   double log_largest = 0;
   for (double widening = clamp_widening; widening > 0.01; widening /= 2) {
     map.low.clear();

@@ -104,6 +104,7 @@ struct AnisotropicMap {
   AlignedVector<double> query_map;             ///< d x width.
   RowMajorMatrix centre_coordinates;           ///< C x R: to_keys k_c.
   RowMajorMatrix query_centre_coordinates;     ///< C x R: to_queries q_c.
+  std::vector<double> tilt_offsets;            ///< C: q_c.k_c plus the reference.
   std::vector<double> low;                     ///< R: coordinates of keys are clamped to [low, high].
   std::vector<double> high;
   double largest_tilt = 0;  ///< Exponents of tilts above that are taken for it.
