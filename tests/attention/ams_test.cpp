@@ -63,9 +63,9 @@ TEST(Psi, NamesAreParsed) {
 }
 
 TEST(Psi, HasTheMomentsOfFourWiseSigns) {
-  // For X = (Psi a).(Psi b) with 4-wise independent signs: E X = a.b, and Var X = (|a|^2 |b|^2 + (a.b)^2 - 2 sum a_i^2 b_i^2) / m2, for both
-  // kinds. Keys are structured, as weak hashes show there. The variance of a sample variance is at most (kurtosis - 1) Var^2 / N; the
-  // kurtosis is below 30 here.
+  // For X = (Psi a).(Psi b) with 4-wise independent signs: E X = a.b, and Var X = (|a|^2 |b|^2 + (a.b)^2 - 2 sum a_i^2
+  // b_i^2) / m2, for both kinds. Keys are structured, as weak hashes show there. The variance of a sample variance is
+  // at most (kurtosis - 1) Var^2 / N; the kurtosis is below 30 here.
   std::vector<std::uint64_t> keys;
   for (std::uint64_t i = 0; i < 8; ++i) {
     keys.push_back(i);
@@ -139,8 +139,9 @@ TEST(Psi, SizeIsTheFormula) {
 }
 
 TEST(SketchedKeysValues, ProductHasTheErrorOfTheSketch) {
-  // Query i's numerator in column l is estimated as (Psi w).(Psi v_l), with w_j = phi(q_i).phi(k_j) exp(q0.(k_j - k0)): the moments above
-  // give its variance. Over 12 seeds, 40 queries and 3 columns, which share sketches, the mean of the ratio is within a third of 1.
+  // Query i's numerator in column l is estimated as (Psi w).(Psi v_l), with w_j = phi(q_i).phi(k_j) exp(q0.(k_j - k0)):
+  // the moments above give its variance. Over 12 seeds, 40 queries and 3 columns, which share sketches, the mean of the
+  // ratio is within a third of 1.
   const Head head;
   PolynomialState exact(head.config, Head::dv, no_limit);
   exact.add(head.k, head.v);
