@@ -12,8 +12,8 @@ namespace weir {
 ///
 ///     exp(temperature (k_i - k0).(k_j - k0) - shift) (value_floor + (v_i - v0).(v_j - v0)),
 ///
-/// that of the numerators of softmax attention over queries of variance `temperature` in each direction; the constant stands for
-/// the denominators.
+/// that of the numerators of softmax attention over queries of variance `temperature` in each direction; the constant
+/// stands for the denominators.
 struct BalanceKernel {
   Eigen::RowVectorXd k0;
   Eigen::RowVectorXd v0;
@@ -24,9 +24,9 @@ struct BalanceKernel {
 /// The kernel for all of these rows. `temperature` as above.
 [[nodiscard]] BalanceKernel balance_kernel(RowsView k, RowsView v, double temperature);
 
-/// Half of the rows, whose number is even: of every two that follow each other one, chosen so that
-/// the kept and the dropped ones differ by little. A self-balancing walk over the differences of pairs (Alweiss, Liu, Sawhney
-/// 2021) with signs taken greedily: a positive inner product with the sum so far makes the sign negative. O(n^2 (d + dv)).
+/// Half of the rows, whose number is even: of every two that follow each other one, chosen so that the kept and the
+/// dropped ones differ by little. A self-balancing walk over the differences of pairs (Alweiss, Liu, Sawhney 2021) with
+/// signs taken greedily: a positive inner product with the sum so far makes the sign negative. O(n^2 (d + dv)).
 [[nodiscard]] std::vector<std::uint64_t> halve(RowsView k, RowsView v, const std::vector<std::uint64_t>& rows,
                                                const BalanceKernel& kernel);
 

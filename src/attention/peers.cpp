@@ -142,13 +142,15 @@ Keeper keep_window(std::uint64_t count) {
   };
 }
 
-/// Priority sampling: row j has priority norm_j / u_j; those with the largest priorities are kept. With the largest priority that
-/// was not kept as threshold, max(1, threshold / norm_j) is the inverse of an inclusion probability: sums are unbiased.
+/// Priority sampling: row j has priority norm_j / u_j; those with the largest priorities are kept. With the largest
+/// priority that was not kept as threshold, max(1, threshold / norm_j) is the inverse of an inclusion probability: sums
+/// are unbiased.
 class ValueNormSample {
  public:
   ValueNormSample(RowsView v, std::uint64_t count, std::uint64_t seed) : count_(count), uniforms_(seed) {
     const Eigen::VectorXd norms = matrix_view(v).rowwise().norm();
-    // Rows without a value are part of the denominators. A floor of 1% of the root mean square keeps their weights finite.
+    // Rows without a value are part of the denominators. A floor of 1% of the root mean square keeps their weights
+    // finite.
     const double floor = 0.01 * norms.norm() / std::sqrt(static_cast<double>(v.rows));
     for (const double norm : norms) norms_.push_back(floor > 0 ? std::max(norm, floor) : 1.0);
   }
@@ -191,8 +193,9 @@ class BalancedRows {
   }
 
  private:
-  /// The lowest level that has a 32nd of all rows. Halving few rows balances them badly; at a high level an error weighs more. Of the
-  /// shares from a quarter to a 32nd this one has the least error on real heads, most of all where few rows are kept.
+  /// The lowest level that has a 32nd of all rows. Halving few rows balances them badly; at a high level an error
+  /// weighs more. Of the shares from a quarter to a 32nd this one has the least error on real heads, most of all where
+  /// few rows are kept.
   [[nodiscard]] std::size_t level_to_halve() const {
     const std::size_t least = std::max<std::size_t>(2, count_ / least_share);
     const auto enough =
@@ -328,8 +331,8 @@ struct Balancing {
   RowMajorMatrix of_keys;
 };
 
-/// The variance of a feature grows with exp(||q + k||^2). Maps after which queries and keys have equal covariances (`whole`), or
-/// equal variances in each coordinate, make that small.
+/// The variance of a feature grows with exp(||q + k||^2). Maps after which queries and keys have equal covariances
+/// (`whole`), or equal variances in each coordinate, make that small.
 Balancing balancing(const RowMajorMatrix& q, const RowMajorMatrix& k, bool whole) {
   const auto d = q.cols();
   const auto covariance = [&](const RowMajorMatrix& rows) {

@@ -221,7 +221,8 @@ void PolynomialFeatures::make(const Take& take) {
     products::multiply(kept_.data() + parent * stride, coordinates_.data() + (power * d + c) * stride, stride, out);
   };
   const std::size_t parents = last_.size();
-  // Parents of parents come before them, so that one pass makes all features of lower degrees; it goes on where they end.
+  // Parents of parents come before them, so that one pass makes all features of lower degrees; it goes on where they
+  // end.
   std::size_t next = 1;
   std::size_t parent = 0;
   std::size_t c = 0;

@@ -4,8 +4,8 @@
 
 namespace weir::products {
 
-// Products of blocks of features, for the processor that the program runs on. Features are [feature][row of the stream], `stride`
-// rows, a multiple of padding; rows past the end of the block are 0.
+// Products of blocks of features, for the processor that the program runs on. Features are [feature][row of the
+// stream], `stride` rows, a multiple of padding; rows past the end of the block are 0.
 
 /// Strides, and the columns of `values` below, are multiples of this many floats: the widest vector.
 inline constexpr std::size_t padding = 16;
@@ -39,13 +39,13 @@ struct ConstMatrix {
   std::size_t length;
 };
 
-/// c[i][j] += sum_t a[i][t] b[t][j], i < rows, t < depth, j < columns; c has `c_length` numbers from one row to the next. Rows of b
-/// can be read up to the next multiple of 8 numbers beyond `columns`.
+/// c[i][j] += sum_t a[i][t] b[t][j], i < rows, t < depth, j < columns; c has `c_length` numbers from one row to the
+/// next. Rows of b can be read up to the next multiple of 8 numbers beyond `columns`.
 void add_product(ConstMatrix a, ConstMatrix b, std::size_t rows, std::size_t depth, std::size_t columns, double* c,
                  std::size_t c_length);
 
-/// Replaces the numbers by exp(number - maximum), which is at most 1, and 0 below e^-708. Returns their sum. There is room for the next
-/// multiple of 8 numbers.
+/// Replaces the numbers by exp(number - maximum), which is at most 1, and 0 below e^-708. Returns their sum. There is
+/// room for the next multiple of 8 numbers.
 double exponentials(double* numbers, std::size_t count, double maximum);
 
 }  // namespace weir::products

@@ -17,8 +17,9 @@ namespace weir {
 namespace {
 
 constexpr std::uint32_t most_rows = 15;  // of a sketch
-// An entry that shares its cells with large ones in most rows looks large itself. Among 20,000 rows, 5 rows of 1,024 buckets and 32
-// large entries there are one or two of these. So more candidates than k are refined before the k best are chosen.
+// An entry that shares its cells with large ones in most rows looks large itself. Among 20,000 rows, 5 rows of 1,024
+// buckets and 32 large entries there are one or two of these. So more candidates than k are refined before the k best
+// are chosen.
 constexpr std::uint64_t candidates_of_k = 3;
 constexpr int refinements = 6;
 
@@ -311,7 +312,8 @@ SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs&
           of_rows[r] = signs[t * phi.rows() + r] * rest[cells[t * phi.rows() + r]];
         entries[t].value += median(std::span(of_rows).first(phi.rows()));
       }
-      // With more entries than the buckets can tell apart, corrections would grow without end: the first estimates stay then.
+      // With more entries than the buckets can tell apart, corrections would grow without end: the first estimates stay
+      // then.
       if (!(take_out() <= 1.1 * at_first)) {
         entries = candidates.columns[c];
         break;

@@ -74,8 +74,8 @@ TEST(Peers, AreDeterministicGivenTheSeed) {
 }
 
 TEST(Peers, CausalOutputsAreThoseOfTheRowsSoFar) {
-  // Query t of a causal run is the same query after a stream of t + 1 rows. (Random features and balance are centred on all rows;
-  // value_norm's floor is of all rows and does not matter here.)
+  // Query t of a causal run is the same query after a stream of t + 1 rows. (Random features and balance are centred on
+  // all rows; value_norm's floor is of all rows and does not matter here.)
   const Head head;
   for (const Peer peer : {Peer::uniform, Peer::value_norm, Peer::window}) {
     const PeerOptions options{.budget = 60 * bytes_of_row, .seed = 9};
@@ -99,8 +99,9 @@ TEST(Peers, WindowKeepsFourTokensAndTheLastOnes) {
 }
 
 TEST(Peers, UniformKeepsEveryRowEquallyOften) {
-  // Of 2,000 samples of 30 of 600 rows each row is in 100, with variance 2000 * .05 * .95. Chi-squared over the rows has 599 degrees of
-  // freedom, less its small negative covariances: z below 5 in its normal approximation (variance 2 * 599).
+  // Of 2,000 samples of 30 of 600 rows each row is in 100, with variance 2000 * .05 * .95. Chi-squared over the rows
+  // has 599 degrees of freedom, less its small negative covariances: z below 5 in its normal approximation (variance 2
+  // * 599).
   const Head head;
   std::vector<double> counts(rows);
   for (std::uint64_t seed = 0; seed < 2000; ++seed)
@@ -111,8 +112,8 @@ TEST(Peers, UniformKeepsEveryRowEquallyOften) {
 }
 
 TEST(Peers, ValueNormIsUnbiased) {
-  // Sums of exp(q.k) v and of exp(q.k) over a sample are, in the mean over 3,000 seeds, those over all rows, within 4.5 standard
-  // errors as the samples show them. Norms vary by a factor of 10, and 20 rows have no value at all.
+  // Sums of exp(q.k) v and of exp(q.k) over a sample are, in the mean over 3,000 seeds, those over all rows, within 4.5
+  // standard errors as the samples show them. Norms vary by a factor of 10, and 20 rows have no value at all.
   const Head head;
   DenseMatrix v = head.v;
   for (std::uint64_t j = 0; j < rows; ++j)
@@ -148,8 +149,8 @@ TEST(Peers, ValueNormIsUnbiased) {
 }
 
 TEST(Peers, RandomFeaturesHaveTheKernelAsMean) {
-  // exp(x.y) = E exp(w.x - |x|^2 / 2) exp(w.y - |y|^2 / 2). Every feature has that mean; orthogonal blocks of 4 with different seeds are
-  // independent.
+  // exp(x.y) = E exp(w.x - |x|^2 / 2) exp(w.y - |y|^2 / 2). Every feature has that mean; orthogonal blocks of 4 with
+  // different seeds are independent.
   const DenseMatrix x{2, 4, {0.3, -0.5, 0.2, 0.4, -0.2, 0.1, 0.6, 0.3}};
   const double kernel = std::exp(0.3 * -0.2 - 0.5 * 0.1 + 0.2 * 0.6 + 0.4 * 0.3);
   constexpr int seeds = 20000;

@@ -18,7 +18,8 @@ std::vector<float> floats(std::size_t count, std::uint64_t seed) {
   return {numbers.values.begin(), numbers.values.end()};
 }
 
-// Expected sums are naive ones in doubles. Sums of n floats in any order are within n 2^-24 times the sum of magnitudes of them.
+// Expected sums are naive ones in doubles. Sums of n floats in any order are within n 2^-24 times the sum of magnitudes
+// of them.
 
 TEST(Products, AreTheNaiveSumsOnEveryInstructionSet) {
   weir::testing::for_each_simd_target([](const std::string& target) {

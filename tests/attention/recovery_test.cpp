@@ -62,8 +62,8 @@ TEST(Phi, HasTheMomentsOfACountSketch) {
 }
 
 TEST(Recovery, OfPlantedEntriesIsNearlyTheBest) {
-  // B = 1024, k = 32. The estimates of the k entries that are kept have variance about .31 |tail|^2 / B each (a median of 5), so that the
-  // squared error is 1 + 32 * .31 / 1024 times the best one: 1.005 in the norm. 1.02 is promised.
+  // B = 1024, k = 32. The estimates of the k entries that are kept have variance about .31 |tail|^2 / B each (a median
+  // of 5), so that the squared error is 1 + 32 * .31 / 1024 times the best one: 1.005 in the norm. 1.02 is promised.
   constexpr std::uint64_t k = 32;
   for (const std::uint64_t seed : {2U, 3U, 4U, 5U, 6U}) {
     const DenseMatrix outputs = planted(20000, 4, k, seed);
@@ -105,7 +105,8 @@ TEST(Recovery, OfPlantedAttentionIsNearlyTheBest) {
 }
 
 TEST(Recovery, ByRowsNeedsFewerBucketsWhereColumnsShareRows) {
-  // 32 rows are large in all of 16 columns, and too faint for one column alone: each is about 2 standard deviations of its estimates.
+  // 32 rows are large in all of 16 columns, and too faint for one column alone: each is about 2 standard deviations of
+  // its estimates.
   const std::uint64_t n = 4096;
   DenseMatrix outputs = gaussian(n, 16, 1, 11);
   for (std::uint64_t t = 0; t < 32; ++t)
@@ -188,8 +189,9 @@ TEST(Recovery, LinearAndExactWhereFewRowsAreNonZero) {
 }
 
 TEST(Recovery, OfMoreEntriesThanBucketsDoesNotGrow) {
-  // Nothing can be recovered from 3 rows of 16 buckets for 500 entries. What comes out is no larger than what the estimates are: their
-  // variance is |T|^2 / B each, so that all 500 together are sqrt(500 / 16) = 5.6 times as large as T.
+  // Nothing can be recovered from 3 rows of 16 buckets for 500 entries. What comes out is no larger than what the
+  // estimates are: their variance is |T|^2 / B each, so that all 500 together are sqrt(500 / 16) = 5.6 times as large
+  // as T.
   const DenseMatrix outputs = gaussian(500, 2, 1, 21);
   for (const std::uint64_t k : {10U, 100U, 500U}) {
     const DenseMatrix dense = to_dense(recover(sketch_of(outputs, Phi(500, 3, 16, 22)), {.k = k}));

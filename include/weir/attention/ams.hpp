@@ -17,8 +17,8 @@ namespace weir {
 
 /// Psi, the sketch over the rows of K and V.
 enum class PsiKind : std::uint8_t {
-  /// Alon, Matias, Szegedy: every entry is a sign divided by sqrt(m2). Signs of a row of Psi are 4-wise independent. O(m2) a
-  /// row of the stream and column.
+  /// Alon, Matias, Szegedy: every entry is a sign divided by sqrt(m2). Signs of a row of Psi are 4-wise independent.
+  /// O(m2) a row of the stream and column.
   ams,
   /// One non-zero sign in each column of Psi (a CountSketch of one row), 4-wise independent; the same variance. O(1).
   one_nonzero,
@@ -57,8 +57,8 @@ class Psi {
 /// m2 = ceil(ln(n) / eps2^2), at least 1 (n below 3 counts as 3). Throws UsageError unless eps2 > 0 and m2 <= 2^24.
 [[nodiscard]] std::uint64_t psi_rows(double eps2, std::uint64_t n);
 
-/// The paper's states over V and K: skV = Psi V (m2 x dv), skU2 = Psi U2 (m2 x r), prod = U2^T 1 (r). V comes before K; both are
-/// linear. V changes by entries, K by whole rows.
+/// The paper's states over V and K: skV = Psi V (m2 x dv), skU2 = Psi U2 (m2 x r), prod = U2^T 1 (r). V comes before K;
+/// both are linear. V changes by entries, K by whole rows.
 class SketchedKeysValues {
  public:
   /// Throws UsageError as PolynomialState does; the bytes are 4 (m2 (dv + r + 1) + r + dv).
@@ -77,14 +77,15 @@ class SketchedKeysValues {
   [[nodiscard]] std::span<float> sk_ones() noexcept { return sk_ones_; }     ///< m2: Psi 1 over the rows of K.
   [[nodiscard]] std::span<double> count() noexcept { return {&count_, 1}; }  ///< Rows of K.
 
-  /// Adds weight * v to row rows[t] of V, for all t; `v` is n x dv. With rows that are zero but in one entry, that entry alone is
-  /// changed. Throws UsageError for shapes, InputError for a number that is not finite, naming the row.
+  /// Adds weight * v to row rows[t] of V, for all t; `v` is n x dv. With rows that are zero but in one entry, that
+  /// entry alone is changed. Throws UsageError for shapes, InputError for a number that is not finite, naming the row.
   void add_values(std::span<const std::uint64_t> rows, RowsView v, double weight = 1);
   /// Adds (weight 1) or removes (-1) the key rows `k` at rows[t].
   void add_keys(std::span<const std::uint64_t> rows, RowsView k, double weight = 1);
 
-  /// M = skU2^T skV, r x (dv + 1), with `prod` as column 0: what answers and OutputSketch take. With `mean_corrected`, V less
-  /// its mean is sketched instead, and prod times the mean is added back: the error then is that of V less its mean. O(m2 r dv).
+  /// M = skU2^T skV, r x (dv + 1), with `prod` as column 0: what answers and OutputSketch take. With `mean_corrected`,
+  /// V less its mean is sketched instead, and prod times the mean is added back: the error then is that of V less its
+  /// mean. O(m2 r dv).
   [[nodiscard]] std::vector<float> product(bool mean_corrected) const;
 
  private:
@@ -98,8 +99,8 @@ class SketchedKeysValues {
   AlignedVector<float> columns_;  // scratch: [t][m2] of Psi
 };
 
-/// Queries in factored form, for when M is not known before they come: skU1 = sum_i Phi_i phi(q_i)^T / D_i (m1 x r), D_i =
-/// phi(q_i).prod. Needs prod.
+/// Queries in factored form, for when M is not known before they come: skU1 = sum_i Phi_i phi(q_i)^T / D_i (m1 x r),
+/// D_i = phi(q_i).prod. Needs prod.
 class QuerySketch {
  public:
   /// Bytes are 4 (m1 (r + 1) + r). Throws UsageError as the others do.
@@ -111,8 +112,8 @@ class QuerySketch {
   [[nodiscard]] std::span<float> sk_ones() noexcept { return sk_ones_; }     ///< m1: Phi 1 over the queries.
   [[nodiscard]] std::span<double> count() noexcept { return {&count_, 1}; }  ///< Queries.
 
-  /// Adds (weight 1) or removes (-1) queries `q` at rows[t]. `prod` has r numbers. Throws InputError that names a query whose
-  /// denominator is not positive.
+  /// Adds (weight 1) or removes (-1) queries `q` at rows[t]. `prod` has r numbers. Throws InputError that names a query
+  /// whose denominator is not positive.
   void add(std::span<const std::uint64_t> rows, RowsView q, std::span<const float> prod, double weight = 1);
   /// Z = skU1 M, for M of r x (dv + 1) with prod as column 0: the sketch of the outputs.
   [[nodiscard]] OutputSketch product(std::span<const float> m, std::uint64_t value_columns) const;

@@ -16,8 +16,8 @@ struct OutputErrors {
   double largest = 0;        ///< Of them.
 };
 
-/// For each row (query) ||approximate_i - exact_i||_2 / ||exact_i||_2: 0 where both norms are 0, infinity where only the
-/// lower one is, or where an output is not finite. Throws UsageError when the shapes differ.
+/// For each row (query) ||approximate_i - exact_i||_2 / ||exact_i||_2: 0 where both norms are 0, infinity where only
+/// the lower one is, or where an output is not finite. Throws UsageError when the shapes differ.
 [[nodiscard]] std::vector<double> query_errors(RowsView exact, RowsView approximate);
 /// For each column ||approximate - exact||_2 / ||exact||_2, with the same conventions: what the guarantee of sparse
 /// outputs is about.

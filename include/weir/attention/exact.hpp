@@ -41,10 +41,10 @@ struct PartialAttention {
 /// Adds the keys of `other` to `part`. Throws UsageError when they are not of equally many queries and columns.
 void merge(PartialAttention& part, const PartialAttention& other);
 
-/// Expresses `part` relative to the given maxima, none of which may be smaller than the part's own. Parts relative to the
-/// same maxima are merged by adding their denominators and numerators: for a reduction over ranks, take the largest maxima
-/// over all ranks, rescale each part, then sum. Throws UsageError when there are other than one maximum for each query, or
-/// one is too small.
+/// Expresses `part` relative to the given maxima, none of which may be smaller than the part's own. Parts relative to
+/// the same maxima are merged by adding their denominators and numerators: for a reduction over ranks, take the largest
+/// maxima over all ranks, rescale each part, then sum. Throws UsageError when there are other than one maximum for each
+/// query, or one is too small.
 void rescale(PartialAttention& part, const std::vector<double>& maxima);
 
 /// The outputs, queries x dv. Throws InputError that names the first query that saw no key.
@@ -53,8 +53,8 @@ void rescale(PartialAttention& part, const std::vector<double>& maxima);
 /// finish(partial_attention(...)).
 [[nodiscard]] DenseMatrix exact_attention(RowsView q, RowsView k, RowsView v, const ExactOptions& options = {});
 
-/// Throws InputError "NAME: row I, column J is NAN, expected a finite number" for the first number of `rows` that is not
-/// finite, where I is numbers[i]; UsageError when the view's numbers are not rows * columns.
+/// Throws InputError "NAME: row I, column J is NAN, expected a finite number" for the first number of `rows` that is
+/// not finite, where I is numbers[i]; UsageError when the view's numbers are not rows * columns.
 void require_finite_rows(RowsView rows, const char* name, const RowNumbers& numbers = {});
 
 }  // namespace weir

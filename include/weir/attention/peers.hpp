@@ -22,11 +22,12 @@ enum class Peer : std::uint8_t {
   value_norm,
   /// The first four tokens and the last ones (StreamingLLM: Xiao et al. 2023).
   window,
-  /// Positive random features (FAVOR+: Choromanski et al. 2021) in orthogonal blocks. Queries and keys are centred on their means
-  /// and mapped so that their covariances (their variances, where the map would need more than a quarter of the budget) are equal.
+  /// Positive random features (FAVOR+: Choromanski et al. 2021) in orthogonal blocks. Queries and keys are centred on
+  /// their means and mapped so that their covariances (their variances, where the map would need more than a quarter of
+  /// the budget) are equal.
   random_features,
-  /// Halving of blocks by a self-balancing walk on the kernel of keys times that of values (BalanceKV: Han et al. 2025),
-  /// merged and reduced as the stream goes.
+  /// Halving of blocks by a self-balancing walk on the kernel of keys times that of values (BalanceKV: Han et al.
+  /// 2025), merged and reduced as the stream goes.
   balance,
 };
 
@@ -51,13 +52,13 @@ struct PeerAnswer {
   double seconds_queries = 0;  ///< Time to answer all queries.
 };
 
-/// Answers the queries `q` (n_q x d, scale multiplied in) from keys `k` (n_k x d) and values `v` (n_k x dv) by the peer, which reads
-/// rows once, in order, and keeps no more than the budget. Deterministic given the seed. Where all rows fit into the budget, all
-/// but random_features are exact. What is known of all rows beforehand favours the peers: centres and variances of
-/// random_features and balance, the norms of value_norm; and what is kept is kept in doubles. Throws UsageError for shapes that
-/// do not fit, for no keys, where causal for another number of queries than of keys, and for a budget below 1 row or random
-/// feature (5 rows for window, 16 for balance). Throws InputError that names the matrix and the row with a number that is not
-/// finite.
+/// Answers the queries `q` (n_q x d, scale multiplied in) from keys `k` (n_k x d) and values `v` (n_k x dv) by the
+/// peer, which reads rows once, in order, and keeps no more than the budget. Deterministic given the seed. Where all
+/// rows fit into the budget, all but random_features are exact. What is known of all rows beforehand favours the peers:
+/// centres and variances of random_features and balance, the norms of value_norm; and what is kept is kept in doubles.
+/// Throws UsageError for shapes that do not fit, for no keys, where causal for another number of queries than of keys,
+/// and for a budget below 1 row or random feature (5 rows for window, 16 for balance). Throws InputError that names the
+/// matrix and the row with a number that is not finite.
 [[nodiscard]] PeerAnswer answer_by_peer(Peer peer, RowsView q, RowsView k, RowsView v, const PeerOptions& options);
 
 // For tests, and for states of our own that sample.
@@ -67,13 +68,13 @@ struct WeightedRows {
   std::vector<std::uint64_t> rows;  ///< Ascending.
   std::vector<double> weights;      ///< sum_j weight_j exp(q.k_j) [1, v_j] stands for the sum over all rows.
 };
-/// What `peer` keeps of all rows, `count` of them at most. Throws UsageError for random_features, and for a count that is too small,
-/// as above.
+/// What `peer` keeps of all rows, `count` of them at most. Throws UsageError for random_features, and for a count that
+/// is too small, as above.
 [[nodiscard]] WeightedRows choose_rows(Peer peer, RowsView k, RowsView v, std::uint64_t count, std::uint64_t seed);
 
-/// log of the `features` positive random features of each row x (centred): w_f . x - ||x||^2 / 2, for orthogonal directions
-/// w_f with the norms of Gaussian vectors. exp(x.y) is the expectation of the mean over f of the products of the features of
-/// x and y. Rows x features. Throws UsageError for no features or no columns.
+/// log of the `features` positive random features of each row x (centred): w_f . x - ||x||^2 / 2, for orthogonal
+/// directions w_f with the norms of Gaussian vectors. exp(x.y) is the expectation of the mean over f of the products of
+/// the features of x and y. Rows x features. Throws UsageError for no features or no columns.
 [[nodiscard]] DenseMatrix random_feature_logs(RowsView rows, std::uint64_t features, std::uint64_t seed);
 
 }  // namespace weir

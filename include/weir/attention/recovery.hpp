@@ -14,12 +14,12 @@
 
 namespace weir {
 
-/// Phi, the sketch over the rows of Q (of the outputs): a CountSketch of `rows` rows of `buckets` buckets. m1 = rows * buckets.
-/// Its hashes are those of the sketches of vectors, with one lane.
+/// Phi, the sketch over the rows of Q (of the outputs): a CountSketch of `rows` rows of `buckets` buckets. m1 = rows *
+/// buckets. Its hashes are those of the sketches of vectors, with one lane.
 class Phi {
  public:
-  /// For queries 0 .. n - 1. Throws UsageError for a number of rows (odd, 1 to 15) or buckets (a power of two, 2 to 2^32) out of
-  /// range.
+  /// For queries 0 .. n - 1. Throws UsageError for a number of rows (odd, 1 to 15) or buckets (a power of two, 2 to
+  /// 2^32) out of range.
   Phi(std::uint64_t n, std::uint32_t rows, std::uint64_t buckets, std::uint64_t seed);
 
   [[nodiscard]] std::uint64_t n() const noexcept { return operator_.config().dimension; }
@@ -39,8 +39,8 @@ struct PhiSize {
   std::uint32_t rows = 5;
   std::uint64_t buckets = 2;
 };
-/// buckets: the power of two from 4 k / eps1 on; rows: odd, about log2(n) / 4 but 5 at least and 15 at most. Throws UsageError
-/// unless 0 < eps1, k >= 1 and the buckets are at most 2^32.
+/// buckets: the power of two from 4 k / eps1 on; rows: odd, about log2(n) / 4 but 5 at least and 15 at most. Throws
+/// UsageError unless 0 < eps1, k >= 1 and the buckets are at most 2^32.
 [[nodiscard]] PhiSize phi_size(double eps1, std::uint64_t k, std::uint64_t n);
 
 /// Z = Phi T, the sketch of the outputs T (n x dv): m1 x dv floats. Linear in the rows of T.
@@ -61,8 +61,8 @@ class OutputSketch {
   }  ///< dv + 1: number of rows, and sum of the outputs.
   [[nodiscard]] std::span<const double> sums() const noexcept { return sums_; }
 
-  /// Adds weight * outputs (n x dv) at rows[t]. Throws UsageError for shapes or rows out of range, InputError for numbers that are
-  /// not finite.
+  /// Adds weight * outputs (n x dv) at rows[t]. Throws UsageError for shapes or rows out of range, InputError for
+  /// numbers that are not finite.
   void add(std::span<const std::uint64_t> rows, RowsView outputs, double weight = 1);
 
  private:
@@ -102,18 +102,18 @@ struct SparseOutputs {
 
 // The same in steps, for ranks that share the rows: candidates of each share, merged, then refined.
 
-/// The 3 k entries of each column (or rows) of a share that are largest by their estimates: medians over the rows of Phi. Costs
-/// row_count * rows * dv, and the medians; scratch is Z in doubles and O(k dv).
+/// The 3 k entries of each column (or rows) of a share that are largest by their estimates: medians over the rows of
+/// Phi. Costs row_count * rows * dv, and the medians; scratch is Z in doubles and O(k dv).
 [[nodiscard]] SparseOutputs recovery_candidates(const OutputSketch& sketch, const RecoveryOptions& options);
 /// The 3 k largest of two parts that are candidates of the same sketch with the same options, over disjoint rows.
 [[nodiscard]] SparseOutputs merge_candidates(const SparseOutputs& a, const SparseOutputs& b,
                                              const RecoveryOptions& options);
-/// Estimates each candidate again after all others were taken out of the sketch, a few times: that removes what only shared cells
-/// with large entries. Keeps the k largest. O(k rows dv + m1 dv).
+/// Estimates each candidate again after all others were taken out of the sketch, a few times: that removes what only
+/// shared cells with large entries. Keeps the k largest. O(k rows dv + m1 dv).
 [[nodiscard]] SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs& candidates,
                                               const RecoveryOptions& options);
-/// The k largest entries of each column of outputs that are seen in full, or the k rows with the largest norms: the exact T of mode
-/// `direct`, in O(k dv) memory, without Phi. Ties go to the smaller row.
+/// The k largest entries of each column of outputs that are seen in full, or the k rows with the largest norms: the
+/// exact T of mode `direct`, in O(k dv) memory, without Phi. Ties go to the smaller row.
 class LargestOutputs {
  public:
   /// Of n rows. options.k and options.by_rows count; the rest is of no effect. Throws UsageError for k = 0.
