@@ -192,7 +192,7 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->type_name("R")
       ->group(method);
   add_whole(
-      *command, "--degree", {1, 12},
+      *command, "--degree", {1, 64},
       [options](std::uint64_t value) { options->degree = static_cast<std::uint32_t>(value); },
       "Highest degree of a feature. anisotropic: 1 to 12, by default 10, or 6 with clusters.\n"
       "Others: 2; an even one keeps normalisers positive")

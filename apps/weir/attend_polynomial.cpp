@@ -86,8 +86,8 @@ class PolynomialAttention {
     std::vector<double> centres;
     engine::together(communicator, [&](mpi::FailureSignal&) {
       config_ = {.dimension = shapes_.d, .degree = options.degree.value_or(2)};
-      config_.validate();
       require_polynomial_fits(shapes_.d, config_.degree, shapes_.dv, most_bytes_);
+      config_.validate();
       if (options.centre && communicator.local_is_root()) {
         const Centres found = centres_of(options, shapes_);
         centres = found.q0;

@@ -191,7 +191,7 @@ class Attend(Case):
             # The same sketch, factored or not: rounding of floats in sums of 320 terms, on outputs that cancel.
             self.assertLess(distance(sparse, self.attend("--mode", "collapsed", *options, *sketches, *more)[1]), 1e-3, more)
             self.assertLess(distance(sparse, self.attend("--mode", "paper", *options, *sketches, *more, ranks=3)[1]), 1e-3, more)
-        self.succeed("attend", *self.files, "--mode", "collapsed", *options, "--sparsity", 3, "-o", self.path("o.mtx"))
+        self.succeed("attend", *self.files, "--mode", "collapsed", *options, "--sparsity", 3, "--m1", 5 * 16384, "-o", self.path("o.mtx"))
         lines = self.read("o.mtx").decode().splitlines()
         self.assertEqual(lines[:2], ["%%MatrixMarket matrix coordinate real general", "%d %d %d" % (self.N, self.DV, 3 * self.DV)])
         self.assertEqual(len(lines), 2 + 3 * self.DV)
