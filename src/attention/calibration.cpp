@@ -466,7 +466,7 @@ struct Choice {
 /// A search by steps from the best of a few starts: clusters, directions and the share of exact rows, one at a time.
 Choice choose(const AnisotropicOptions& options, const Trials& trials) {
   constexpr int most_trials = 32;
-  constexpr std::uint32_t most_coordinates = 256;
+  constexpr std::uint32_t most_coordinates = 512;
   constexpr std::array shares{0.0, 0.03, 0.1, 0.2, 0.35, 0.5};
   constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U};
   struct Point {
