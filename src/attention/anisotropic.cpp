@@ -75,6 +75,7 @@ struct AnisotropicState::Implementation {
         exact(calibration.exact_rows(), calibration.d() + calibration.dv()),
         sample(calibration.map().content.sample_rows, calibration.d() + calibration.dv()),
         features(calibration.clusters() * calibration.features() * (calibration.dv() + 1), 0.0F),
+        lost(features.size(), 0.0F),
         low(calibration.dv(), std::numeric_limits<float>::infinity()),
         high(calibration.dv(), -std::numeric_limits<float>::infinity()),
         words(words_of_sample(calibration.seed())) {}
@@ -83,6 +84,8 @@ struct AnisotropicState::Implementation {
   AnisotropicRows exact;
   AnisotropicRows sample;
   AlignedVector<float> features;
+  /// What rounding took from the features: a million rows would lose 1e-6 of them. No part of the state that is told to others.
+  AlignedVector<float> lost;
   std::vector<float> low;  ///< dv: the range of the values.
   std::vector<float> high;
   std::int64_t rows = 0;
@@ -118,7 +121,7 @@ struct AnisotropicState::Implementation {
   /// Adds what is staged to the features.
   void flush(Scratch& with) {
     with.staging.for_each_block([&](std::size_t cluster, std::span<const std::size_t> block) {
-      with.block.add(with.staging, cluster, block, features);
+      with.block.add(with.staging, cluster, block, features, lost);
     });
     with.staging.clear();
   }
@@ -157,6 +160,7 @@ AnisotropicState& AnisotropicState::operator=(const AnisotropicState& other) {
   made->exact = from.exact;
   made->sample = from.sample;
   made->features = from.features;
+  made->lost = from.lost;
   made->low = from.low;
   made->high = from.high;
   made->rows = from.rows;
@@ -459,6 +463,7 @@ void AnisotropicState::clear_bounded_part() {
 void AnisotropicState::clear() {
   clear_bounded_part();
   std::fill(implementation_->features.begin(), implementation_->features.end(), 0.0F);
+  std::fill(implementation_->lost.begin(), implementation_->lost.end(), 0.0F);
 }
 
 // ------------------------------------------------------------------------------------------------ answers

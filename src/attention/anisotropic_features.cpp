@@ -79,7 +79,7 @@ KeyFeatures::KeyFeatures(const AnisotropicMap& map)
       panels_(kernels::panels_of(map.content.dv + 1) * pitch_ * kernels::panel_width) {}
 
 void KeyFeatures::add(const KeyStaging& staging, std::size_t cluster, std::span<const std::size_t> rows,
-                      std::span<float> features) {
+                      std::span<float> features, std::span<float> lost) {
   const AnisotropicMap& map = *map_;
   const CalibrationContent& content = map.content;
   const std::size_t d = content.d;
@@ -111,7 +111,8 @@ void KeyFeatures::add(const KeyStaging& staging, std::size_t cluster, std::span<
       const double tilt = staging.weight(block[j]) * std::exp(std::clamp(exponent, smallest_tilt, map.largest_tilt));
       kernels::pack_row(static_cast<float>(tilt), row + d, columns, j, block.size(), panels_.data());
     }
-    kernels::multiply_add({lanes_.data(), pitch, 1}, count, block.size(), panels_.data(), columns, sums, columns);
+    kernels::multiply_add({lanes_.data(), pitch, 1}, count, block.size(), panels_.data(), columns, sums, columns,
+                          lost.empty() ? nullptr : lost.data() + cluster * count * columns);
   }
 }
 

@@ -69,9 +69,10 @@ class KeyStaging {
 class KeyFeatures {
  public:
   explicit KeyFeatures(const AnisotropicMap& map);
-  /// Adds rows of one cluster of `staging` to the features of all clusters, C x r x (dv + 1). Allocates nothing.
-  void add(const KeyStaging& staging, std::size_t cluster, std::span<const std::size_t> rows,
-           std::span<float> features);
+  /// Adds rows of one cluster of `staging` to the features of all clusters, C x r x (dv + 1). `lost` has the same size, and
+  /// holds what rounding took from them; it may be empty. Allocates nothing.
+  void add(const KeyStaging& staging, std::size_t cluster, std::span<const std::size_t> rows, std::span<float> features,
+           std::span<float> lost = {});
 
  private:
   const AnisotropicMap* map_;

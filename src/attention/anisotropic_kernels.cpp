@@ -31,7 +31,7 @@ constexpr std::size_t tile_rows = panel_vectors >= 12 ? 1 : 12 / panel_vectors;
 template <std::size_t kRows, std::size_t kVectors>
 HWY_INLINE void add_tile(const float* HWY_RESTRICT left, const LeftFactor& steps, std::size_t inner,
                          const float* HWY_RESTRICT panel, std::size_t columns, float* HWY_RESTRICT out,
-                         std::size_t out_step) {
+                         std::size_t out_step, float* lost) {
   const Floats df;
   constexpr std::size_t width = hn::MaxLanes(Floats());
   hn::Vec<Floats> sums[kRows][kVectors];
@@ -50,12 +50,27 @@ HWY_INLINE void add_tile(const float* HWY_RESTRICT left, const LeftFactor& steps
     float* HWY_RESTRICT row = out + i * out_step;
     for (std::size_t v = 0; v < kVectors; ++v) {
       const std::size_t first = v * width;
+      if (first >= columns) continue;
       if (first + width <= columns) {
-        hn::StoreU(hn::Add(hn::LoadU(df, row + first), sums[i][v]), df, row + first);
-      } else if (first < columns) {
+        const auto before = hn::LoadU(df, row + first);
+        if (lost == nullptr) {
+          hn::StoreU(hn::Add(before, sums[i][v]), df, row + first);
+        } else {
+          float* HWY_RESTRICT lost_row = lost + i * out_step + first;
+          const auto term = hn::Sub(sums[i][v], hn::LoadU(df, lost_row));
+          const auto after = hn::Add(before, term);
+          hn::StoreU(hn::Sub(hn::Sub(after, before), term), df, lost_row);
+          hn::StoreU(after, df, row + first);
+        }
+      } else {
         HWY_ALIGN float rest[width];
         hn::Store(sums[i][v], df, rest);
-        for (std::size_t c = first; c < columns; ++c) row[c] += rest[c - first];
+        for (std::size_t c = first; c < columns; ++c) {
+          const float before = row[c];
+          const float term = lost == nullptr ? rest[c - first] : rest[c - first] - lost[i * out_step + c];
+          row[c] = before + term;
+          if (lost != nullptr) lost[i * out_step + c] = (row[c] - before) - term;
+        }
       }
     }
   }
@@ -63,26 +78,30 @@ HWY_INLINE void add_tile(const float* HWY_RESTRICT left, const LeftFactor& steps
 
 template <std::size_t kVectors>
 HWY_INLINE void add_panel(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panel,
-                          std::size_t columns, float* out, std::size_t out_step) {
+                          std::size_t columns, float* out, std::size_t out_step, float* lost) {
+  const auto at = [&](std::size_t i) { return lost == nullptr ? nullptr : lost + i * out_step; };
   std::size_t i = 0;
   for (; i + tile_rows <= rows; i += tile_rows) {
     add_tile<tile_rows, kVectors>(left.values + i * left.row_step, left, inner, panel, columns, out + i * out_step,
-                                  out_step);
+                                  out_step, at(i));
   }
   for (; i < rows; ++i) {
-    add_tile<1, kVectors>(left.values + i * left.row_step, left, inner, panel, columns, out + i * out_step, out_step);
+    add_tile<1, kVectors>(left.values + i * left.row_step, left, inner, panel, columns, out + i * out_step, out_step,
+                          at(i));
   }
 }
 
 void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
-                  float* out, std::size_t out_step) {
+                  float* out, std::size_t out_step, float* lost) {
   for (std::size_t first = 0; first < columns; first += panel_width) {
     const float* panel = panels + first * inner;
     const std::size_t left_over = columns - first;
+    float* lost_part = lost == nullptr ? nullptr : lost + first;
     if (panel_vectors > 1 && left_over <= panel_width / 2) {
-      add_panel<(panel_vectors + 1) / 2>(left, rows, inner, panel, left_over, out + first, out_step);
+      add_panel<(panel_vectors + 1) / 2>(left, rows, inner, panel, left_over, out + first, out_step, lost_part);
     } else {
-      add_panel<panel_vectors>(left, rows, inner, panel, std::min(left_over, panel_width), out + first, out_step);
+      add_panel<panel_vectors>(left, rows, inner, panel, std::min(left_over, panel_width), out + first, out_step,
+                               lost_part);
     }
   }
 }
@@ -345,8 +364,8 @@ HWY_EXPORT(add_weighted);
 namespace kernels {
 
 void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
-                  float* out, std::size_t out_step) {
-  HWY_DYNAMIC_DISPATCH(multiply_add)(left, rows, inner, panels, columns, out, out_step);
+                  float* out, std::size_t out_step, float* lost) {
+  HWY_DYNAMIC_DISPATCH(multiply_add)(left, rows, inner, panels, columns, out, out_step, lost);
 }
 void multiply_lanes(const LaneProduct* products, std::size_t count, const float* factors, float* lanes,
                     std::size_t pitch) {

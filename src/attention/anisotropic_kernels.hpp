@@ -21,9 +21,10 @@ struct LeftFactor {
 };
 
 /// out(i, c) += sum over j < inner of left(i, j) * panels(j, c) for i < rows and c < columns; out(i, c) is
-/// out[i * out_step + c]. What lies behind `columns` is not touched.
+/// out[i * out_step + c]. What lies behind `columns` is not touched. Where `lost` is not null it has the shape of out, and holds what
+/// rounding took from each number so far: it is made up for by the next sum (Kahan 1965).
 void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
-                  float* out, std::size_t out_step);
+                  float* out, std::size_t out_step, float* lost = nullptr);
 
 /// A lane is the lane of its parent times a lane of factors.
 struct LaneProduct {

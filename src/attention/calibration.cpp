@@ -466,7 +466,7 @@ struct Choice {
 /// A search by steps from the best of a few starts: clusters, directions and the share of exact rows, one at a time.
 Choice choose(const AnisotropicOptions& options, const Trials& trials) {
   constexpr int most_trials = 32;
-  constexpr std::uint32_t most_coordinates = 256;
+  constexpr std::uint32_t most_coordinates = 512;
   constexpr std::array shares{0.0, 0.03, 0.1, 0.2, 0.35, 0.5};
   constexpr std::array cluster_counts{1U, 2U, 4U, 8U, 16U, 32U};
   struct Point {
@@ -607,10 +607,13 @@ AnisotropicSizes anisotropic_sizes(const AnisotropicOptions& options) {
   sizes.feature_numbers = budget;
   const std::uint64_t exact = options.exact_rows.value_or(budget / exact_row_numbers(options.d, options.dv));
   sizes.bounded_bytes = 96 + 8 * options.dv + (exact + default_sample_rows) * (24 + 4 * row);
-  // Lanes of blocks of keys and of queries, packed copies of the features, rows that wait.
+  // What rounding took, two packed copies and one plain one of the features; lanes of a block of keys and of one of queries;
+  // rows that wait; the exact rows and the sample, which the reader copies.
   const std::uint64_t features = budget / (options.dv + 1);
-  sizes.working_bytes = 4 * features * (256 + 64) + 4 * 4 * budget + 3 * 4 * 1024 * (row + options.d) +
-                        2 * 8 * 1024 * (std::min(options.d, most_directions) + 8) + sizes.bounded_bytes;
+  const std::uint64_t coordinates = std::min(options.d, most_directions) + 8;
+  sizes.working_bytes = 4 * (2 * budget + 2 * features * kernels::panels_of(options.dv + 1) * kernels::panel_width) +
+                        std::max<std::uint64_t>(std::uint64_t{1} << 18U, 4 * 32 * features) + 4 * 64 * features +
+                        1024 * (4 * (3 * row + options.d) + 3 * 8 * coordinates) + 3 * sizes.bounded_bytes;
   return sizes;
 }
 
