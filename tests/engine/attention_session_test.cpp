@@ -177,12 +177,12 @@ TEST_F(AttentionSession, DamagedFilesAreRefused) {
 
 TEST_F(AttentionSession, ErrorsAreThrownOnEveryRank) {
   const SharedFile k(world, "k.npy", npy_of(keys)), v(world, "v.npy", npy_of(normal(n - 1, dv, 3))),
-      entry(world, "entry.csv", "KV,3,1,0.5\n"), none(world, "none.csv", "# nothing\n");
+      entry(world, "entry.csv", "KV,3,1,0.5\n");
   const SideBySide arrays{.paths = {k.path(), v.path()}, .columns = {d, dv}};
   EXPECT_THROW((void)Session(world.local_handle(), problem, from({}, arrays)), InputError);
   Session entries(world.local_handle(), problem, from({entry.path()}));
   EXPECT_THROW((void)entries.advance(), InputError);
-  Session empty(world.local_handle(), problem, from({none.path()}));
+  Session empty(world.local_handle(), problem, from({}));
   EXPECT_FALSE(empty.advance());
   EXPECT_THROW((void)ask(empty), InputError);
   EXPECT_THROW((void)empty.answer({.norm = true}), UsageError);
