@@ -484,7 +484,7 @@ Choice choose(const AnisotropicOptions& options, const Trials& trials) {
     if (std::find(tried.begin(), tried.end(), point) != tried.end()) return;
     tried.push_back(point);
     // Answers cost about as much as the coordinates of a query about all centres.
-    if (point.clusters > 1 && point.clusters * point.directions > most_coordinates) return;
+    if (!options.clusters && point.clusters > 1 && point.clusters * point.directions > most_coordinates) return;
     const auto shape = shape_within(options, point.clusters, point.directions, shares[point.share]);
     if (!shape) return;
     const Verdict verdict = trials.judge(*shape, false);
@@ -665,7 +665,10 @@ AnisotropicCalibration AnisotropicCalibration::fit(const AnisotropicOptions& opt
   }();
   double error_floor = 0;
   if (trials) {
-    if (options.automatic) choice = choose(options, *trials);
+    if (options.automatic) {
+      const Choice found = choose(options, *trials);
+      if (std::isfinite(found.error)) choice = found;  // none of the trials need have fitted into the budget
+    }
     const Verdict verdict = trials->judge(choice.shape, true);
     choice.error = verdict.error;
     error_floor = verdict.error_floor;

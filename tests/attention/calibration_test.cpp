@@ -184,6 +184,20 @@ TEST(Calibration, NumbersAreAllThatItConsistsOf) {
   }
 }
 
+TEST(Calibration, WhatIsGivenIsTakenByTheAutomaticChoiceToo) {
+  const Head head = random_head(1200, 5, 2, 2, 12);
+  for (const std::uint32_t clusters : {1U, 3U, 100U, 256U}) {
+    AnisotropicOptions options{.d = 5, .dv = 2, .budget = 1U << 16U};
+    options.clusters = clusters;
+    options.exact_rows = 7;
+    const AnisotropicCalibration calibration = fit(options, head);
+    // Clusters that no row is nearest to are left out, but these are few: all rows differ.
+    EXPECT_LE(calibration.clusters(), clusters);
+    EXPECT_GT(calibration.clusters(), clusters / 2);
+    EXPECT_EQ(calibration.exact_rows(), 7U);
+  }
+}
+
 TEST(Calibration, DamagedNumbersAreRefused) {
   const Head head = random_head(100, 3, 2, 1, 13);
   AnisotropicOptions options{.d = 3, .dv = 2, .budget = 4096};
