@@ -254,7 +254,8 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->default_str("0")
       ->group(method);
   add_path(*command, "--state", options->state_path,
-           "Go on from this saved state, with its calibration: more tokens, or queries alone")
+           "Go on from this saved state: more tokens, or queries alone. It has its calibration, scale\n"
+           "and sizes, so that options which choose them are not taken")
       ->type_name("FILE")
       ->group(state);
   add_path(*command, "--save", options->save_path, "Write the merged state, for --state and for weir combine")
@@ -279,6 +280,10 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->group(output);
   command->add_flag("--json", options->json, "Print one JSON object in place of a table; its fields are listed below")
       ->group(output);
+  // A saved state has its calibration, and all that follows from it.
+  for (const char* name : {"--scale", "--budget", "--calibrate", "--auto", "--clusters", "--exact-rows", "--directions",
+                           "--degree", "--seed", "--mode"})
+    command->get_option(name)->excludes("--state");
   command->footer(
       "Examples:\n"
       "  weir attend --q Q.npy --k K.npy --v V.npy -o Y.npy --compare\n"

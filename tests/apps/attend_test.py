@@ -130,6 +130,8 @@ class Attend(Case):
         self.assertIn("attention", self.succeed("inspect", self.path("whole.weir")).out)
         self.fail_with(2, "sample", "--state", self.path("whole.weir"), naming="weir attend")
         self.fail_with(2, "query", "--state", self.path("whole.weir"), naming="weir attend")
+        for option in (["--budget", "1MiB"], ["--scale", "2"], ["--calibrate", "9"], ["--clusters", "2"], ["--mode", "exact"]):
+            self.fail_with(2, "attend", "--state", self.path("whole.weir"), "--q", self.q, *option, naming=[option[0], "--state"])
         self.attend("--calibrate", "100", "--save", self.path("other.weir"))
         self.fail_with(1, "combine", "-o", self.path("sum.weir"), "--add", self.path("whole.weir"), "--add", self.path("other.weir"),
                        naming="calibration")
