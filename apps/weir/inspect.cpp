@@ -58,25 +58,27 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
   } else {
     json["shape"] = shape;
   }
-  json.update({{"updates", state.updates},
-               {"ranks", state.ranks},
-               {"rows", config.rows},
-               {"buckets", config.buckets},
-               {"lanes", config.lanes},
-               {"levels", config.levels},
-               {"law", to_string(config.law)},
-               {"p", config.p},
-               {"randomness", to_string(config.randomness)},
-               {"independence", config.independence},
-               {"seed", config.seed},
-               {"fingerprint", fmt::format("{:016x}", config.fingerprint())}});
+  json.update({{"updates", state.updates}, {"ranks", state.ranks}});
+  if (traits.has_y)
+    json.update({{"rows", config.rows},
+                 {"buckets", config.buckets},
+                 {"lanes", config.lanes},
+                 {"levels", config.levels},
+                 {"law", to_string(config.law)},
+                 {"p", config.p},
+                 {"randomness", to_string(config.randomness)},
+                 {"independence", config.independence}});
+  json.update({{"seed", config.seed}, {"fingerprint", fmt::format("{:016x}", config.fingerprint())}});
+  for (const auto& [name, value] : problem.parameters) json[name] = value;
   if (problem.precision)
     json.update({{"epsilon", problem.precision->epsilon}, {"constant", problem.precision->constant}});
   // What the shape has not said.
   for (const auto& [name, length] : problem.sides)
     if (name.front() != 'n') json[name] = length;
-  json["columns"] = setting.columns_of_sketch(problem);
-  json["degree"] = problem.degree;
+  if (traits.has_y) {
+    json["columns"] = setting.columns_of_sketch(problem);
+    json["degree"] = problem.degree;
+  }
   if (traits.has_gram) json.update({{"gram_buckets", problem.gram.buckets}, {"gram_exact", problem.gram.exact}});
   const OperandSet fixed = problem.with_role(Role::fixed) | problem.with_role(Role::absent);
   json["fixed"] = names_of(fixed);

@@ -56,6 +56,7 @@ class AttentionSetting : public Setting {
       : Setting({.name = "attention",
                  .model = "attention",
                  .sides = {{"n", "number of tokens"}, {"d", "numbers of a key"}, {"dv", "numbers of a value"}},
+                 .sides_of_y = {"n"},
                  .operands = {{.operand = keys_and_values(), .rows = "n", .columns = "d", .more_columns = "dv"},
                               {.operand = attention_calibration(), .rows = "", .may_be_fixed = true}},
                  .has_y = false,

@@ -43,7 +43,7 @@ AttentionState::AttentionState(const AttentionShape& shape)
       features_(static_cast<std::size_t>(shape.features)) {}
 
 std::vector<ArrayLayout> AttentionState::layout(const AttentionShape& shape) {
-  return {{.name = "calibration",
+  return {{.name = "numbers of the calibration",
            .operand = attention_calibration(),
            .size = shape.calibration,
            .gathering = Gathering::everywhere},
