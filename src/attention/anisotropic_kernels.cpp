@@ -302,7 +302,7 @@ void scores(const float* HWY_RESTRICT keys, std::size_t pitch, std::size_t d, co
   constexpr std::size_t vectors = 16 / lanes;
   for (std::size_t j = 0; j < pitch; j += 16) {
     hn::Vec<Doubles> sums[vectors];
-    for (std::size_t v = 0; v < vectors; ++v) sums[v] = hn::Zero(dd);
+    for (auto& sum : sums) sum = hn::Zero(dd);
     for (std::size_t e = 0; e < d; ++e) {
       const auto factor = hn::Set(dd, query[e]);
       for (std::size_t v = 0; v < vectors; ++v) {

@@ -322,7 +322,7 @@ AnisotropicCalibration AnisotropicCalibration::from_numbers(std::span<const doub
     return std::vector<double>(part.begin(), part.end());
   };
   const auto take_matrix = [&](std::size_t rows, std::size_t columns) {
-    const RowMajorMatrix matrix = matrix_view(numbers.subspan(next, rows * columns), rows, columns);
+    RowMajorMatrix matrix = matrix_view(numbers.subspan(next, rows * columns), rows, columns);
     next += rows * columns;
     return matrix;
   };
