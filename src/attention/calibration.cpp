@@ -402,7 +402,7 @@ double floor_of_errors(const std::vector<double>& errors, const std::vector<doub
     floors[i] = wanted > estimates[i] ? std::sqrt(wanted * wanted - estimates[i] * estimates[i]) : 0;
   }
   std::sort(floors.begin(), floors.end());
-  return margin * floors[static_cast<std::size_t>(covered * static_cast<double>(floors.size() - 1) + 0.5)];
+  return margin * floors[static_cast<std::size_t>(std::lround(covered * static_cast<double>(floors.size() - 1)))];
 }
 
 /// Choices that are judged by their errors on keys that they were not fitted to.
