@@ -285,6 +285,7 @@ SparseOutputs refine_candidates(const OutputSketch& sketch, const SparseOutputs&
   for (std::size_t c = 0; c < columns; ++c) {
     std::vector<SparseEntry>& entries = refined.columns[c];
     std::vector<std::uint64_t> keys;
+    keys.reserve(entries.size());
     for (const SparseEntry& entry : entries) keys.push_back(entry.row);
     // Where the entries are: [entry][row of Phi].
     std::vector<std::uint64_t> cells;
