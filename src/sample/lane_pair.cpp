@@ -40,7 +40,7 @@ double variance_of_median(std::span<const double> sorted, std::uint32_t rows) {
 /// 99% bars above which an entry is not noise: about one of `keys` medians of `rows` normal values is beyond. Of h = (R + 1) / 2
 /// values of one sign that has probability 2 C(R, h) Q(t)^h, and Q(t) < exp(-t^2 / 2) / 2.
 double bars_of_large(double keys, std::uint32_t rows) {
-  const double h = (rows + 1) / 2;
+  const double h = (rows + 1.0) / 2;  // rows is odd
   const double log_choices = std::lgamma(rows + 1.0) - std::lgamma(h + 1) - std::lgamma(rows - h + 1);
   const double deviations =
       std::sqrt(std::max(0.0, 2 * ((1 - h) * std::numbers::ln2 + log_choices + std::log(keys)) / h));
