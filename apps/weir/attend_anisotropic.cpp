@@ -129,17 +129,31 @@ void describe(const AnisotropicCalibration& calibration, AttendReport& report) {
   report.seed = calibration.seed();
 }
 
-/// What a rank needs at most, about: the state several times over (it is broadcast, copied and read from), scratch, blocks of
-/// queries and outputs, and batches of the readers.
-std::uint64_t peak_bytes(const AnisotropicOptions& anisotropic, const AttendOptions& options, const Shapes& shapes) {
-  const AnisotropicSizes sizes = anisotropic_sizes(anisotropic);
-  std::uint64_t bytes = bytes_of_process + sizes.working_bytes;
-  bytes += 8 * sizes.calibration_numbers + 5 * sizes.feature_numbers * sizeof(float) + 3 * sizes.bounded_bytes;
+/// What a rank needs besides a state: blocks of queries and outputs, batches of the readers, and what grows with the number of
+/// queries.
+std::uint64_t bytes_besides_state(const AttendOptions& options, const Shapes& shapes) {
+  std::uint64_t bytes = bytes_of_process;
   bytes += 2 * block_of_queries * (shapes.d + shapes.dv) * sizeof(double);
   bytes += 6 * (std::uint64_t{1} << 18) * sizeof(double);
-  if (options.compare || options.is_exact())
+  if (options.estimate) bytes += 2 * shapes.queries * sizeof(double);
+  // Ranks work on their tokens one after the other and hand over all outputs at the end.
+  if (options.is_causal()) bytes += 2 * shapes.queries * shapes.dv * sizeof(double);
+  if (options.compare)
     bytes += (shapes.tokens * (shapes.d + shapes.dv) + 3 * shapes.queries * (shapes.d + shapes.dv)) * sizeof(double);
   return bytes;
+}
+
+/// What a rank needs at most, about. The state counts several times: it is broadcast, copied and read from.
+std::uint64_t peak_bytes(const AnisotropicOptions& anisotropic, const AttendOptions& options, const Shapes& shapes) {
+  const AnisotropicSizes sizes = anisotropic_sizes(anisotropic);
+  return bytes_besides_state(options, shapes) + sizes.working_bytes + 8 * sizes.calibration_numbers +
+         5 * sizes.feature_numbers * sizeof(float) + 3 * sizes.bounded_bytes;
+}
+
+/// The same where a saved state decides the sizes. Scratch is about as large as the features.
+std::uint64_t peak_bytes(const Problem& problem, const AttendOptions& options, const Shapes& shapes) {
+  return bytes_besides_state(options, shapes) +
+         8 * sizeof(double) * doubles_of(setting_of(problem).layout(problem), {});
 }
 
 void warn_of_directions(const AttendReport& report) {
@@ -356,7 +370,7 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
   problem = engine::broadcast(communicator, problem);
   report.scale = attention_scale(problem);
   report.calibration_seconds = seconds_since(start);
-  report.peak_bytes = peak_bytes(anisotropic, options, shapes);
+  report.peak_bytes = continues ? peak_bytes(problem, options, shapes) : peak_bytes(anisotropic, options, shapes);
   announce_memory(communicator, report);
 
   sources.stream.paths = options.streams;

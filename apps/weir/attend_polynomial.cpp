@@ -50,11 +50,12 @@ std::vector<std::uint64_t> numbers_from(std::uint64_t first, std::uint64_t count
   return numbers;
 }
 
-/// Bytes that a state may have: half of what the machine or the control group has for a rank.
+/// Collective. Bytes that a state may have: half of what the root's machine or control group has for a rank. Machines may
+/// differ, so the root decides for all.
 std::uint64_t most_bytes(const mpi::Communicator& communicator) {
   std::uint64_t bytes = std::numeric_limits<std::uint64_t>::max();
   for (const engine::MemoryLimit& limit : engine::memory_limits()) bytes = std::min(bytes, limit.bytes);
-  return bytes / 2 / static_cast<std::uint64_t>(communicator.local_size());
+  return communicator.broadcast(bytes / 2 / static_cast<std::uint64_t>(communicator.local_size()));
 }
 
 /// Means of the first rows of queries (scaled) and of keys.
@@ -208,12 +209,15 @@ class PolynomialAttention {
   void answer_densely(const std::vector<float>& m) {
     open_outputs();
     const auto start = Clock::now();
-    PolynomialState state(config_, shapes_.dv, most_bytes_);
-    std::ranges::copy(m, state.sums().begin());
+    std::optional<PolynomialState> state;
+    engine::together(communicator_, [&](mpi::FailureSignal&) {
+      state.emplace(config_, shapes_.dv, most_bytes_);
+      std::ranges::copy(m, state->sums().begin());
+    });
     for_queries(communicator_, options_.queries, shapes_, [&](DenseMatrix queries, std::uint64_t first) {
       std::vector<double> outputs;
       engine::together(communicator_, [&](mpi::FailureSignal&) {
-        if (queries.rows > 0) outputs = state.answer(scaled(std::move(queries)), first).values;
+        if (queries.rows > 0) outputs = state->answer(scaled(std::move(queries)), first).values;
       });
       communicator_.gather_in_order(outputs, [&](std::span<const double> numbers) { outputs_->add(numbers); });
     });
@@ -248,32 +252,39 @@ class PolynomialAttention {
   }
 
   OutputSketch collapsed_sketch(const Phi& phi, const std::vector<float>& m) {
-    OutputSketch sketch(phi, shapes_.dv, most_bytes_);
-    PolynomialFeatures features(config_);
+    std::optional<OutputSketch> sketch;
+    std::optional<PolynomialFeatures> features;
+    engine::together(communicator_, [&](mpi::FailureSignal&) {
+      sketch.emplace(phi, shapes_.dv, most_bytes_);
+      features.emplace(config_);
+    });
     for_queries(communicator_, options_.queries, shapes_, [&](DenseMatrix queries, std::uint64_t first) {
       engine::together(communicator_, [&](mpi::FailureSignal&) {
         const DenseMatrix block = scaled(std::move(queries));
-        if (block.rows > 0) add_collapsed(sketch, features, m, block, numbers_from(first, block.rows));
+        if (block.rows > 0) add_collapsed(*sketch, *features, m, block, numbers_from(first, block.rows));
       });
     });
-    report_.state_bytes += sketch.z().size_bytes();
-    sum_on_root(communicator_, sketch.z(), sketch.sk_ones(), sketch.sums());
-    return sketch;
+    report_.state_bytes += sketch->z().size_bytes();
+    sum_on_root(communicator_, sketch->z(), sketch->sk_ones(), sketch->sums());
+    return std::move(*sketch);
   }
 
   OutputSketch factored_sketch(const Phi& phi, const std::vector<float>& m) {
-    QuerySketch sketch(config_, phi, most_bytes_);
+    std::optional<QuerySketch> sketch;
+    engine::together(communicator_, [&](mpi::FailureSignal&) { sketch.emplace(config_, phi, most_bytes_); });
     std::vector<float> prod;
     for (std::size_t t = 0; t < m.size(); t += static_cast<std::size_t>(shapes_.dv + 1)) prod.push_back(m[t]);
     for_queries(communicator_, options_.queries, shapes_, [&](DenseMatrix queries, std::uint64_t first) {
       engine::together(communicator_, [&](mpi::FailureSignal&) {
         const DenseMatrix block = scaled(std::move(queries));
-        if (block.rows > 0) sketch.add(numbers_from(first, block.rows), block, prod);
+        if (block.rows > 0) sketch->add(numbers_from(first, block.rows), block, prod);
       });
     });
-    report_.state_bytes += sketch.sk_u1().size_bytes();
-    sum_on_root(communicator_, sketch.sk_u1(), sketch.sum_u1(), sketch.sk_ones(), sketch.count());
-    return sketch.product(m, shapes_.dv);
+    report_.state_bytes += sketch->sk_u1().size_bytes();
+    sum_on_root(communicator_, sketch->sk_u1(), sketch->sum_u1(), sketch->sk_ones(), sketch->count());
+    std::optional<OutputSketch> product;
+    engine::together(communicator_, [&](mpi::FailureSignal&) { product = sketch->product(m, shapes_.dv); });
+    return std::move(*product);
   }
 
   const mpi::Communicator& communicator_;

@@ -136,6 +136,19 @@ class Attend(Case):
         self.fail_with(1, "combine", "-o", self.path("sum.weir"), "--add", self.path("whole.weir"), "--add", self.path("other.weir"),
                        naming="calibration")
 
+    def test_memory_is_that_of_the_state_that_goes_on(self):
+        # Wide keys, so that features fill the budget. The default budget is 64 KiB.
+        rows = [[math.sin(i * j + j) for j in range(64)] for i in range(64)]
+        wide, values = self.write("wide.npy", as_npy(rows)), self.write("few.npy", as_npy(self.values[:64]))
+        made, whole = self.attend("--budget", "24MiB", "--no-auto", "--exact-rows", "0", "--save", self.path("wide.weir"),
+                                  files=["--q", wide, "--k", wide, "--v", values])
+        self.assertGreater(made["state_bytes"], 16 << 20)
+        asked, again = self.attend(files=["--state", self.path("wide.weir"), "--q", wide])
+        self.assertLess(distance(whole, again), 1e-12)
+        # It is held, broadcast as doubles, and copied: five times its bytes at least.
+        self.assertGreater(asked["peak_bytes"], 5 * asked["state_bytes"])
+        self.assertGreater(made["peak_bytes"], 5 * made["state_bytes"])
+
     def test_streams_and_calibration_from_a_file(self):
         lines = self.write("kv.csv", "".join("KV,%d,*,%s\n" % (i, ",".join(repr(x) for x in k + v))
                                              for i, (k, v) in enumerate(zip(self.keys, self.values))))
