@@ -1,16 +1,24 @@
 #include "attend.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "options.hpp"
 #include "weir/attention/ams.hpp"
+#include "weir/engine/session.hpp"
+#include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/io/state_file.hpp"
+#include "weir/setting/polynomial_attention.hpp"
 
 namespace weir::app {
 
@@ -25,24 +33,37 @@ void AttendOptions::check() const {
   if (keys.empty() != values.empty()) throw UsageError("--k and --v belong together: a token has a key and a value");
   if (keys.empty() && streams.empty() && state_path.empty())
     throw UsageError("nothing to attend to: give --k and --v, STREAM files, or --state FILE");
-  if (queries.empty() && save_path.empty()) throw UsageError("give queries (--q), or --save FILE to answer them later");
-  if (queries.empty() && (!output_path.empty() || !errors_path.empty() || compare))
-    throw UsageError("there is no output without queries: give --q");
-  const std::string wants_files = is_causal() ? "--causal and --sliding, which answer query t from the tokens up to t,"
-                                  : !is_anisotropic() ? "--mode " + mode
-                                  : compare           ? "--compare"
-                                                      : "";
-  if (!wants_files.empty() && (keys.empty() || !streams.empty() || !state_path.empty() || queries.empty()))
-    throw UsageError(wants_files +
-                     " need all queries, keys and values in files: give --q, --k and --v, no STREAM and no --state");
+  if (is_causal() && (keys.empty() || !streams.empty() || !state_path.empty() || queries.empty()))
+    throw UsageError(
+        "--causal and --sliding, which answer query t from the tokens up to t, need all queries, keys and values in "
+        "files: give --q, --k and --v, no STREAM and no --state");
+  if (compare && !state_path.empty())
+    throw UsageError("--compare needs all keys and values, and a saved state does not have them");
+  std::vector<std::string> all = streams;
+  for (const std::string* path : {&queries, &keys, &values})
+    if (!path->empty()) all.push_back(*path);
+  if (compare && std::ranges::any_of(all, is_pipe))
+    throw UsageError("--compare reads queries, keys and values once more, and a pipe cannot be read twice");
   if (!save_path.empty() && is_causal())
     throw UsageError("--save: the window of --causal and --sliding is not part of a saved state; save without them");
-  if (!save_path.empty() && !is_anisotropic())
-    throw UsageError(fmt::format("--mode {} keeps no state to be saved", mode));
+  if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
+}
+
+void AttendOptions::check_mode(bool is_of_outputs) const {
+  if (queries.empty() && save_path.empty() && !is_of_outputs)
+    throw UsageError("give queries (--q), or --save FILE to answer them later");
+  if (queries.empty() && !is_of_outputs && (!output_path.empty() || !errors_path.empty() || compare))
+    throw UsageError("there is no output without queries: give --q");
+  if (is_exact() && !state_path.empty()) throw UsageError("--mode exact has no saved states");
+  if (is_of_outputs && (!keys.empty() || !streams.empty()))
+    throw UsageError(
+        "queries have begun to come in the saved state, and keys and values come before them: give more queries by "
+        "--q, "
+        "no STREAM, --k and --v");
+  if (is_exact() && !save_path.empty()) throw UsageError("--mode exact keeps no state to be saved");
   if (!errors_path.empty() && !(is_anisotropic() && estimate))
     throw UsageError(is_anisotropic() ? "--errors contradicts --no-estimate"
                                       : fmt::format("--errors: --mode {} estimates no errors", mode));
-  if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
   if (is_causal() && has_polynomials())
     throw UsageError(fmt::format("--mode {} is not causal: expected anisotropic or exact", mode));
   const bool is_coordinates = output_path.ends_with(".mtx");
@@ -55,12 +76,14 @@ void AttendOptions::check() const {
   for (const auto& [given, name, belongs] : {std::tuple{centre, "--centre", has_polynomials()},
                                              {mean_correct, "--mean-correct", is_sparse()},
                                              {row_recovery, "--row-recovery", is_sparse()},
-                                             {m1.has_value(), "--m1", is_sparse()},
+                                             {m1.has_value(), "--m1", is_sparse() && !is_of_outputs},
                                              {m2.has_value(), "--m2", is_sparse()},
                                              {clusters.has_value(), "--clusters", is_anisotropic()},
                                              {exact_rows.has_value(), "--exact-rows", is_anisotropic()},
                                              {directions.has_value(), "--directions", is_anisotropic()}})
-    if (given && !belongs) throw UsageError(fmt::format("{} is not for --mode {}", name, mode));
+    if (given && !belongs)
+      throw UsageError(fmt::format("{} is not for --mode {}{}", name, mode,
+                                   is_of_outputs ? " with a saved state in which queries have begun to come" : ""));
   if (degree && is_anisotropic() && *degree > 12)
     throw UsageError(fmt::format("--degree {}: the mode anisotropic takes 1 to 12", *degree));
 }
@@ -80,6 +103,42 @@ std::uint64_t parse_bytes(const std::string& text) {
   return parse_whole("--budget", text, range);
 }
 
+/// The modes that a saved state may go on in, the default first.
+std::vector<std::string_view> modes_of(const Problem& problem) {
+  if (problem.setting == "attention") return {"anisotropic"};
+  if (problem.setting == "attention-monomials") return {"paired", "direct", "collapsed"};
+  if (problem.setting == "attention-sketched") return {"paper", "collapsed"};
+  if (problem.setting == "attention-outputs") return {is_factored(problem) ? "paper" : "collapsed"};
+  return {};
+}
+
+/// Collective. Loads the saved state, if there is to be one, and sets the mode that follows from it.
+AttendStart begin(const mpi::Communicator& communicator, AttendOptions& options) {
+  AttendStart start;
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!communicator.local_is_root()) return;
+    for (const std::string* path : {&options.save_path, &options.output_path, &options.errors_path})
+      if (!path->empty()) require_creatable(*path);
+    if (options.state_path.empty()) return;
+    start.state = load_state(options.state_path);
+    start.problem = start.state->problem();
+    if (modes_of(start.problem).empty())
+      throw InputError(fmt::format("{} is a state of {}, expected one of attention", options.state_path,
+                                   start.state->kept().holds()));
+  });
+  if (options.state_path.empty()) return start;
+  start.problem = engine::broadcast(communicator, start.problem);
+  const std::vector<std::string_view> modes = modes_of(start.problem);
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    options.mode = options.chosen_mode.value_or(std::string(modes.front()));
+    if (std::ranges::find(modes, options.mode) == modes.end())
+      throw UsageError(fmt::format("--state {}: a state for --mode {}, not {}", options.state_path,
+                                   fmt::join(modes, " or "), options.mode));
+    options.check_mode(start.problem.setting == "attention-outputs");
+  });
+  return start;
+}
+
 }  // namespace
 
 void add_attend_command(CLI::App& app, std::function<int()>& action) {
@@ -91,16 +150,30 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->add_option("STREAM", options->streams,
                    "Files of events, or - for standard input, in place of --k and --v or after them: a\n"
                    "line KV,i,*,k1,...,kD,v1,...,vDV when token i comes, KV,i,-*,... with the same\n"
-                   "numbers when it leaves. They need --n, --d and --dv")
+                   "numbers when it leaves. They need --n, --d and --dv. In --mode paper keys and\n"
+                   "values may come apart, as K,i,*,... and V,i,*,..., and entries of values change one\n"
+                   "by one, V,i,j,delta")
       ->group(inputs);
-  add_path(*command, "--q", options->queries, "Queries: a .npy array, one a row")->type_name("FILE")->group(inputs);
-  add_path(*command, "--k", options->keys, "Keys: a .npy array, one token a row")->type_name("FILE")->group(inputs);
-  add_path(*command, "--v", options->values, "Values: a .npy array with as many rows")
+  add_path(*command, "--q", options->queries,
+           "Queries: a .npy array, one a row, or events Q,i,*,q1,...,qD. Only --mode paper and\n"
+           "collapsed take queries that leave again, Q,i,-*,...")
+      ->type_name("FILE")
+      ->group(inputs);
+  add_path(*command, "--k", options->keys, "Keys: a .npy array, one token a row, or events K,i,*,k1,...,kD")
+      ->type_name("FILE")
+      ->group(inputs);
+  add_path(*command, "--v", options->values,
+           "Values: a .npy array with as many rows, or events V,i,*,v1,...,vDV, of the same tokens in\n"
+           "the same order (in --mode paper in any)")
       ->type_name("FILE")
       ->group(inputs);
   add_whole(
       *command, "--n", {1, max_dimension}, [options](std::uint64_t value) { options->tokens = value; },
       "Number of tokens: their indices are below it. By default that of the rows of --k")
+      ->group(inputs);
+  add_whole(
+      *command, "--queries", {1, max_dimension}, [options](std::uint64_t value) { options->query_count = value; },
+      "Number of queries: their indices are below it. By default that of the rows of --q")
       ->group(inputs);
   add_whole(
       *command, "--d", {1, 4096}, [options](std::uint64_t value) { options->d = value; },
@@ -117,16 +190,17 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->type_name("SECONDS")
       ->group(output);
   command
-      ->add_option("--mode", options->mode,
-                   "anisotropic: a state of --budget bytes that is linear in the tokens, with features\n"
-                   "chosen for the directions in which scores vary. exact: all keys and values on every\n"
-                   "rank, in doubles. The others have all monomials up to --degree as features, r =\n"
-                   "C(D + G, G) of them. paper: sketches of V, of K, then of Q, and the largest outputs\n"
-                   "of each column, as in [Attention]. collapsed: keys with their values, then a sketch\n"
-                   "of the outputs. paired, direct: keys with their values, and all outputs")
+      ->add_option_function<std::string>(
+          "--mode", [options](const std::string& mode) { options->chosen_mode = options->mode = mode; },
+          "anisotropic: a state of --budget bytes that is linear in the tokens, with features\n"
+          "chosen for the directions in which scores vary. exact: all keys and values on every\n"
+          "rank, in doubles. The others have all monomials up to --degree as features, r =\n"
+          "C(D + G, G) of them. paper: sketches of V, of K, then of Q, and the largest outputs\n"
+          "of each column, as in [Attention]. collapsed: keys with their values, then a sketch\n"
+          "of the outputs. paired, direct: keys with their values, and all outputs")
       ->check(one_of({"anisotropic", "paper", "paired", "collapsed", "direct", "exact"}))
       ->type_name("MODE")
-      ->capture_default_str()
+      ->default_str("anisotropic")
       ->group(method);
   command->add_option("--scale", options->scale, "Scores are scale q.k. sqrt: 1/sqrt(D). dim: 1/D. Or a number")
       ->type_name("sqrt|dim|NUMBER")
@@ -255,7 +329,8 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->group(method);
   add_path(*command, "--state", options->state_path,
            "Go on from this saved state: more tokens, or queries alone. It has its calibration, scale\n"
-           "and sizes, so that options which choose them are not taken")
+           "and sizes, so that options which choose them are not taken. With --q the modes paper and\n"
+           "collapsed save what the queries have come to, which takes more queries, and no tokens")
       ->type_name("FILE")
       ->group(state);
   add_path(*command, "--save", options->save_path, "Write the merged state, for --state and for weir combine")
@@ -282,13 +357,14 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       ->group(output);
   // A saved state has its calibration, and all that follows from it.
   for (const char* name : {"--scale", "--budget", "--calibrate", "--auto", "--clusters", "--exact-rows", "--directions",
-                           "--degree", "--seed", "--mode"})
+                           "--degree", "--seed", "--centre", "--m2", "--eps2", "--psi"})
     command->get_option(name)->excludes("--state");
   command->footer(
       "Examples:\n"
       "  weir attend --q Q.npy --k K.npy --v V.npy -o Y.npy --compare\n"
       "  mpirun -n 4 weir attend --q Q.npy --k K.npy --v V.npy --budget 256KiB --save S.weir\n"
       "  weir attend --state S.weir --q MORE.npy -o Y.npy\n"
+      "  weir attend --mode paper --v V.csv --k K.csv --q Q.csv --degree 2 -o T.mtx\n"
       "\n"
       "The object of --json:\n"
       "  mode, n, queries, d, dv, scale, ranks, updates, skipped, seed\n"
@@ -312,10 +388,12 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
   command->callback([options, &action] {
     action = [options] {
       options->check();
+      if (options->state_path.empty()) options->check_mode(false);
       return run_over_mpi([&](const mpi::Communicator& communicator) {
+        AttendStart start = begin(communicator, *options);
         return options->is_exact()          ? attend_exactly(communicator, *options)
-               : options->has_polynomials() ? attend_by_polynomials(communicator, *options)
-                                            : attend_anisotropically(communicator, *options);
+               : options->has_polynomials() ? attend_by_polynomials(communicator, *options, std::move(start))
+                                            : attend_anisotropically(communicator, *options, std::move(start));
       });
     };
   });

@@ -12,10 +12,12 @@
 #include "weir/attention/causal.hpp"
 #include "weir/attention/recovery.hpp"
 #include "weir/dense_matrix.hpp"
+#include "weir/engine/ingest.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/npy.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/state/problem.hpp"
+#include "weir/state/state.hpp"
 #include "weir/stream/reader.hpp"
 
 // What the modes of `weir attend` have in common: options, the files of queries, keys and values, outputs.
@@ -25,10 +27,11 @@ namespace weir::app {
 struct AttendOptions {
   std::string queries, keys, values;
   std::vector<std::string> streams;  ///< Events KV,i,*,key...,value...
-  std::optional<std::uint64_t> tokens, d, dv;
+  std::optional<std::uint64_t> tokens, query_count, d, dv;
   OnError on_error = OnError::stop;
   double progress_seconds = 0;
-  std::string mode = "anisotropic";
+  std::optional<std::string> chosen_mode;
+  std::string mode = "anisotropic";  ///< The one that is chosen, or follows from the saved state.
   std::string scale = "sqrt";
   std::uint64_t budget = 65536;
   std::string calibrate = "512";
@@ -59,8 +62,16 @@ struct AttendOptions {
   /// The outputs have few entries that are not zero.
   [[nodiscard]] bool is_sparse() const { return mode == "paper" || mode == "collapsed"; }
   [[nodiscard]] bool is_causal() const { return causal || sliding > 0; }
-  /// Throws UsageError for options that contradict each other.
+  /// Throws UsageError for options that contradict each other, whatever the mode.
   void check() const;
+  /// The same for those that not every mode has. `is_of_outputs`: the saved state is that of a sketch of outputs.
+  void check_mode(bool is_of_outputs) const;
+};
+
+/// The saved state that a run goes on from.
+struct AttendStart {
+  std::optional<State> state = {};  ///< On the root.
+  Problem problem = {};             ///< Everywhere.
 };
 
 /// What scores are multiplied with. Throws CLI::ValidationError.
@@ -71,9 +82,18 @@ struct Shapes {
   std::uint64_t tokens = 0, queries = 0, d = 0, dv = 0;
 };
 
-/// Collective. `known` is the problem that a saved state has, on the root. Throws UsageError or InputError on all ranks.
+/// Collective. `known` is the problem of a saved state, if there is one. Files of events are read once to see how many rows
+/// they have, where no option says it. Throws UsageError or InputError on all ranks.
 [[nodiscard]] Shapes shapes_of_inputs(const mpi::Communicator& communicator, const AttendOptions& options,
                                       const Problem* known);
+
+/// A plain .npy file: it is read at any place.
+[[nodiscard]] bool is_array(const std::string& path);
+/// The first rows of a .npy file or a file of events of `operand`, `count` of them or fewer. Rows that leave are passed
+/// over. Throws InputError for a pipe, which could not be read again.
+[[nodiscard]] DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand operand);
+/// What a session reads keys and values from. `apart`: they may come as events of K and of V.
+[[nodiscard]] engine::StreamSource stream_of_tokens(const AttendOptions& options, const Shapes& shapes, bool apart);
 
 /// Rows first, first + 1, ... of keys and values.
 struct LoadedRows {
@@ -83,24 +103,50 @@ struct LoadedRows {
   [[nodiscard]] TokenRows rows() const { return {.first = first, .keys = keys.values, .values = values.values}; }
 };
 
-/// The files of keys and values.
+/// Keys and values themselves, for exact attention and where it is causal. Arrays stay in their files; what events make up
+/// is kept, on every rank.
 class TokenFiles {
  public:
-  /// Throws InputError where they are not of the shapes.
-  TokenFiles(const AttendOptions& options, const Shapes& shapes);
+  /// Collective. Throws InputError where files are not of the shapes, and for a token that is there several times.
+  TokenFiles(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes);
+  /// Tokens that are there: they are numbered without those that are not.
+  [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   /// Rows first .. end - 1; none where `end` is not above `first`.
   [[nodiscard]] LoadedRows rows(std::uint64_t first, std::uint64_t end) const;
   /// Calls `take` for rows first .. end - 1, a few thousand at a time.
   void for_rows(std::uint64_t first, std::uint64_t end, const std::function<void(const LoadedRows&)>& take) const;
 
  private:
-  NpyFile keys_, values_;
+  void load(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes);
+
+  std::uint64_t count_ = 0;
+  std::optional<NpyFile> key_file_, value_file_;
+  DenseMatrix keys_, values_;
 };
 
-/// Collective: reads the queries in blocks, and hands each rank its share of a block and the number of its first query.
-/// `work` is collective.
-void for_queries(const mpi::Communicator& communicator, const std::string& path, const Shapes& shapes,
-                 const std::function<void(DenseMatrix, std::uint64_t)>& work);
+/// Queries, from an array or from events.
+class Queries {
+ public:
+  /// Collective. Throws InputError where the file is not of the shapes, and for a query that is there several times.
+  Queries(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes);
+  /// False for a row that never came, or left again.
+  [[nodiscard]] bool is_there(std::uint64_t query) const { return file_ || is_there_[query]; }
+  /// Throws InputError that names the first one that is not there.
+  void require_all() const;
+  /// Collective: hands each rank its share of a block of queries and the number of its first one. `work` is collective.
+  void for_blocks(const mpi::Communicator& communicator,
+                  const std::function<void(DenseMatrix, std::uint64_t)>& work) const;
+  /// All of them.
+  [[nodiscard]] DenseMatrix all() const { return rows(0, shapes_.queries); }
+
+ private:
+  [[nodiscard]] DenseMatrix rows(std::uint64_t first, std::uint64_t count) const;
+
+  Shapes shapes_;
+  std::optional<NpyFile> file_;
+  DenseMatrix loaded_;
+  std::vector<bool> is_there_;
+};
 
 /// Outputs of all queries as they come, in order, on the root.
 class Outputs {
@@ -143,7 +189,7 @@ struct ComparisonOptions {
 
 // The modes. Each is collective, and returns an ExitCode.
 int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& options);
-int attend_by_polynomials(const mpi::Communicator& communicator, const AttendOptions& options);
-int attend_anisotropically(const mpi::Communicator& communicator, const AttendOptions& options);
+int attend_by_polynomials(const mpi::Communicator& communicator, const AttendOptions& options, AttendStart start);
+int attend_anisotropically(const mpi::Communicator& communicator, const AttendOptions& options, AttendStart start);
 
 }  // namespace weir::app

@@ -14,10 +14,10 @@
 #include "weir/engine/session.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
-#include "weir/io/state_file.hpp"
 #include "weir/setting/attention.hpp"
 #include "weir/share.hpp"
 #include "weir/state/attention_state.hpp"
+#include "weir/state/polynomial_attention_state.hpp"
 
 namespace weir::app {
 namespace {
@@ -31,9 +31,9 @@ struct CalibrationRows {
   DenseMatrix queries, keys, values;
 };
 
-DenseMatrix first_rows(const std::string& path, std::uint64_t count) {
-  const NpyFile file(path);
-  return file.rows(0, std::min(count, file.header().rows));
+void cut(DenseMatrix& matrix, std::uint64_t rows) {
+  matrix.rows = std::min(matrix.rows, rows);
+  matrix.values.resize(static_cast<std::size_t>(matrix.rows * matrix.columns));
 }
 
 /// The first numbers of keys (and values) of a stream of whole rows.
@@ -65,10 +65,13 @@ CalibrationRows calibration_rows(const AttendOptions& options, const Shapes& sha
     rows_to_fit = parse_whole("--calibrate", options.calibrate, {1, std::uint64_t{1} << 20});
     // As many again are there to judge choices by.
     const std::uint64_t count = 2 * rows_to_fit;
-    if (!options.queries.empty()) rows.queries = first_rows(options.queries, count);
+    if (!options.queries.empty()) rows.queries = first_rows(options.queries, count, attention_queries());
     if (!options.keys.empty()) {
-      rows.keys = first_rows(options.keys, count);
-      rows.values = first_rows(options.values, count);
+      rows.keys = first_rows(options.keys, count, attention_keys());
+      rows.values = first_rows(options.values, count, attention_values());
+      // Files that do not match are found out when they are read.
+      cut(rows.keys, rows.values.rows);
+      cut(rows.values, rows.keys.rows);
     } else {
       if (std::ranges::any_of(options.streams, is_pipe))
         throw UsageError(
@@ -263,8 +266,13 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   std::optional<TokenFiles> files;
   std::optional<NpyFile> queries;
   AnisotropicState before(calibration), own(calibration);
+  files.emplace(communicator, options, shapes);
   engine::together(communicator, [&](mpi::FailureSignal&) {
-    files.emplace(options, shapes);
+    if (files->count() != shapes.tokens)
+      throw InputError(
+          fmt::format("{} of {} tokens are there: causal attention needs them all", files->count(), shapes.tokens));
+  });
+  engine::together(communicator, [&](mpi::FailureSignal&) {
     queries.emplace(options.queries);
     if (options.sliding > 0) {
       add_rows(*files, first + 1 > options.sliding ? first + 1 - options.sliding : 0, first_recent(first), before);
@@ -328,25 +336,13 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
 
 }  // namespace
 
-int attend_anisotropically(const mpi::Communicator& communicator, const AttendOptions& options) {
+int attend_anisotropically(const mpi::Communicator& communicator, const AttendOptions& options, AttendStart begin) {
   if (options.is_causal()) return attend_causally(communicator, options);
   const bool root = communicator.local_is_root();
-  engine::Session::Options session_options;
-  engine::Sources sources;
-  engine::together(communicator, [&](mpi::FailureSignal&) {
-    if (!root) return;
-    if (!options.state_path.empty()) {
-      session_options.start = load_state(options.state_path);
-      if (dynamic_cast<const AttentionState*>(&session_options.start->kept()) == nullptr)
-        throw InputError(fmt::format("{} is a state of {}, expected one of attention", options.state_path,
-                                     session_options.start->kept().holds()));
-    }
-    for (const std::string* path : {&options.save_path, &options.output_path, &options.errors_path})
-      if (!path->empty()) require_creatable(*path);
-  });
   const bool continues = !options.state_path.empty();
-  const Shapes shapes =
-      shapes_of_inputs(communicator, options, root && continues ? &session_options.start->problem() : nullptr);
+  engine::Session::Options session_options{.start = std::move(begin.state)};
+  engine::Sources sources;
+  const Shapes shapes = shapes_of_inputs(communicator, options, continues ? &begin.problem : nullptr);
 
   AttendReport report = report_of(communicator, options, shapes);
   AnisotropicOptions anisotropic = anisotropic_options(options, shapes);
@@ -355,7 +351,7 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!root) return;
     if (continues) {
-      problem = session_options.start->problem();
+      problem = begin.problem;
       return;
     }
     validate(anisotropic);
@@ -373,11 +369,8 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
   report.peak_bytes = continues ? peak_bytes(problem, options, shapes) : peak_bytes(anisotropic, options, shapes);
   announce_memory(communicator, report);
 
-  sources.stream.paths = options.streams;
-  sources.stream.on_error = options.on_error;
-  sources.stream.progress_seconds = options.progress_seconds;
-  if (!options.keys.empty())
-    sources.stream.arrays = {.paths = {options.keys, options.values}, .columns = {shapes.d, shapes.dv}};
+  engine::together(communicator,
+                   [&](mpi::FailureSignal&) { sources.stream = stream_of_tokens(options, shapes, false); });
   engine::Session session(communicator.local_handle(), problem, std::move(sources), std::move(session_options));
   session.advance();
   const State& state = session.snapshot();
@@ -400,9 +393,11 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
     std::vector<double>& errors = all_errors;  // on the root
     std::uint64_t fallbacks = 0;
     const auto asked = Clock::now();
-    for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t) {
-      const AttendAnswer answer =
-          *session.answer({.attend = AttendQuestion{std::move(queries), options.estimate}}).attention;
+    const Queries all_queries(communicator, options, shapes);
+    engine::together(communicator, [&](mpi::FailureSignal&) { all_queries.require_all(); });
+    all_queries.for_blocks(communicator, [&](DenseMatrix queries, std::uint64_t) {
+      AttendQuestion question{.queries = std::move(queries), .with_errors = options.estimate};
+      const AttendAnswer answer = *session.answer({.attend = std::move(question)}).attention;
       fallbacks += answer.fallbacks;
       communicator.gather_in_order(answer.outputs.values,
                                    [&](std::span<const double> numbers) { outputs->add(numbers); });

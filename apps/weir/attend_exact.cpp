@@ -28,9 +28,14 @@ class ExactOverRanks {
         sliding_(options.sliding) {
     engine::require_memory(communicator, engine::doubles_in_bytes(shapes.tokens, shapes.d + shapes.dv), 0,
                            "all keys and values");
+    const TokenFiles files(communicator, options, shapes);
     engine::together(communicator, [&](mpi::FailureSignal&) {
-      keys_ = load_npy(options.keys);
-      values_ = load_npy(options.values);
+      if (options.is_causal() && files.count() != shapes.tokens)
+        throw InputError(
+            fmt::format("{} of {} tokens are there: causal attention needs them all", files.count(), shapes.tokens));
+      LoadedRows all = files.rows(0, files.count());
+      keys_ = std::move(all.keys);
+      values_ = std::move(all.values);
     });
   }
   /// Collective: hands the outputs of all ranks' queries to `take`, on the root.
@@ -66,11 +71,16 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
                    const DenseMatrix& outputs, const ComparisonOptions& about) {
   ExactOverRanks exact(communicator, options, shapes);
   DenseMatrix truth{shapes.queries, shapes.dv, {}};
-  for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t first) {
+  const Queries all_queries(communicator, options, shapes);
+  all_queries.for_blocks(communicator, [&](DenseMatrix queries, std::uint64_t first) {
     exact.answer(std::move(queries), first, [&](std::span<const double> numbers) {
       truth.values.insert(truth.values.end(), numbers.begin(), numbers.end());
     });
   });
+  // A query that is not there has no output.
+  const auto dv = static_cast<std::size_t>(shapes.dv);
+  for (std::size_t t = 0; t < truth.values.size(); ++t)
+    if (!all_queries.is_there(t / dv)) truth.values[t] = 0;
   Comparison comparison;
   comparison.exact_seconds = exact.seconds();
   engine::together(communicator, [&](mpi::FailureSignal&) {
@@ -78,7 +88,7 @@ Comparison compare(const mpi::Communicator& communicator, const AttendOptions& o
     comparison.errors = compare_outputs(truth, outputs);
     comparison.mean_only = mean_only_error(truth);
     if (about.sparsity > 0) comparison.best_k = best_sparse_error(truth, about.sparsity);
-    DenseMatrix queries = load_npy(options.queries);
+    DenseMatrix queries = all_queries.all();
     const double scale = scale_of(options.scale, shapes.d);
     for (double& number : queries.values) number *= scale;
     // A sliding window of the last rows is no longer what the peers were made for.
@@ -112,7 +122,9 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
   announce_memory(communicator, report);
   ExactOverRanks exact(communicator, options, shapes);
   Outputs outputs(options, shapes, options.compare);
-  for_queries(communicator, options.queries, shapes, [&](DenseMatrix queries, std::uint64_t first) {
+  const Queries all_queries(communicator, options, shapes);
+  engine::together(communicator, [&](mpi::FailureSignal&) { all_queries.require_all(); });
+  all_queries.for_blocks(communicator, [&](DenseMatrix queries, std::uint64_t first) {
     exact.answer(std::move(queries), first, [&](std::span<const double> numbers) { outputs.add(numbers); });
   });
   report.query_seconds = exact.seconds();

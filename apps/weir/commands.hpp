@@ -22,5 +22,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action);
 void add_generate_command(CLI::App& app, std::function<int()>& action);
 void add_combine_command(CLI::App& app, std::function<int()>& action);
 void add_inspect_command(CLI::App& app, std::function<int()>& action);
+/// Games of two parties, one on each of two ranks.
+void add_protocol_command(CLI::App& app, std::function<int()>& action);
 
 }  // namespace weir::app

@@ -62,6 +62,7 @@ int run(int argc, char** argv) {
   add_generate_command(app, action);
   add_inspect_command(app, action);
   add_combine_command(app, action);
+  add_protocol_command(app, action);
 
   const auto command = [&app] {
     const auto parsed = app.get_subcommands();

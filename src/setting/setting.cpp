@@ -33,6 +33,9 @@ struct Registry {
     settings.push_back(kronecker_streaming_setting());
     settings.push_back(kronecker_two_stage_setting());
     settings.push_back(attention_setting());
+    settings.push_back(attention_monomials_setting());
+    settings.push_back(attention_sketched_setting());
+    settings.push_back(attention_outputs_setting());
   }
 };
 
@@ -132,6 +135,7 @@ std::string Setting::describe_inner_difference(const Problem& a, const Problem& 
 
 void Setting::check_question(const Problem& problem, const Question& question) const {
   if (question.attend) throw UsageError(fmt::format("{} has no keys and values to attend to", label()));
+  if (question.recover) throw UsageError(fmt::format("{} has no sketch of outputs of attention", label()));
   const bool is_matrix = shape_of_y(problem).size() == 2;
   const bool exact = problem.keeps != Keeps::sketch;
   if (question.draw) {

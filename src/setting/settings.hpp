@@ -15,6 +15,9 @@ namespace weir {
 [[nodiscard]] std::unique_ptr<const Setting> kronecker_streaming_setting();
 [[nodiscard]] std::unique_ptr<const Setting> kronecker_two_stage_setting();
 [[nodiscard]] std::unique_ptr<const Setting> attention_setting();
+[[nodiscard]] std::unique_ptr<const Setting> attention_monomials_setting();
+[[nodiscard]] std::unique_ptr<const Setting> attention_sketched_setting();
+[[nodiscard]] std::unique_ptr<const Setting> attention_outputs_setting();
 
 /// The most coordinates of an exact vector: 16 GiB of doubles a party.
 inline constexpr std::uint64_t most_exact_coordinates = std::uint64_t{1} << 31;

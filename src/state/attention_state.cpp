@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "state/operand_events.hpp"
+#include "state/whole_rows.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
@@ -60,9 +61,7 @@ std::vector<Numbers> AttentionState::arrays() {
 
 void AttentionState::add(const EventBatch& batch) {
   require_within(batch, std::array{OperandShape{keys_and_values(), shape_.tokens, shape_.d + shape_.dv}});
-  if (batch.size() > 0)
-    throw InputError(fmt::format("{}: keys and values come and go as whole rows, expected KV,i,*,... or KV,i,-*,...",
-                                 describe(batch[0])));
+  require_whole_rows(batch);
   if (!state_) throw InputError("keys and values came before the calibration");
   const RowBatch& rows = batch.rows;
   const auto d = static_cast<std::size_t>(shape_.d), dv = static_cast<std::size_t>(shape_.dv);

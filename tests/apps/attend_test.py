@@ -51,10 +51,10 @@ class Attend(Case):
         self.files = ["--q", self.q, "--k", self.k, "--v", self.v]
         self.scale = 1 / math.sqrt(self.D)
 
-    def attend(self, *options, ranks=None, files=None):
+    def attend(self, *options, ranks=None, files=None, **more):
         """The JSON object and the outputs."""
         outcome = self.succeed("attend", *(self.files if files is None else files), "-o", self.path("o.npy"), "--json", *options,
-                               ranks=ranks)
+                               ranks=ranks, **more)
         return outcome.json(), rows_of(self.read("o.npy"))
 
     def test_answers_and_what_it_says_about_them(self):
@@ -135,6 +135,125 @@ class Attend(Case):
         self.attend("--calibrate", "100", "--save", self.path("other.weir"))
         self.fail_with(1, "combine", "-o", self.path("sum.weir"), "--add", self.path("whole.weir"), "--add", self.path("other.weir"),
                        naming="calibration")
+
+    def lines(self, name, rows, first=0, end=None, star="*"):
+        return "".join("%s,%d,%s,%s\n" % (name, i, star, ",".join(repr(x) for x in rows[i]))
+                       for i in range(first, len(rows) if end is None else end))
+
+    def test_queries_keys_and_values_as_events(self):
+        # A row that comes twice and leaves once is there once.
+        again = lambda name, rows: self.lines(name, rows) + self.lines(name, rows, 5, 40) + self.lines(name, rows, 5, 40, "-*")
+        q, k, v = (self.write(name + ".csv", again(name.upper(), rows))
+                   for name, rows in (("q", self.queries), ("k", self.keys), ("v", self.values)))
+        both = [a + b for a, b in zip(self.keys, self.values)]
+        kv = self.write("kv.csv", again("KV", both))
+        sizes = ["--n", str(self.N), "--d", str(self.D), "--dv", str(self.DV)]
+        for mode in ("exact", "anisotropic", "paired", "collapsed", "paper"):
+            options = ["--mode", mode] + (["--sparsity", str(self.N), "--m1", "4096"] if mode in ("collapsed", "paper") else [])
+            expected = self.attend(*options)[1]
+            for ranks in (None, 3):
+                for files in (["--q", q, "--k", k, "--v", v], ["--q", q, "--k", self.k, "--v", self.v],
+                              ["--q", self.q, kv, *sizes]):
+                    with self.subTest(mode=mode, ranks=ranks, files=files):
+                        self.assertLess(distance(expected, self.attend(*options, files=files, ranks=ranks)[1]), 1e-5)
+        # What is compared with is made of the same events.
+        answer, outputs = self.attend("--compare", files=["--q", q, kv, *sizes], ranks=2)
+        truth = exact(self.queries, self.keys, self.values, self.scale)
+        self.assertAlmostEqual(answer["error"]["relative_frobenius"], distance(truth, outputs), delta=1e-9)
+        # Tokens that have left are not there.
+        gone = self.write("gone.csv", self.lines("KV", both, 100, None, "-*"))
+        left = self.attend("--mode", "exact", files=["--q", q, kv, gone, *sizes])[1]
+        self.assertLess(distance(exact(self.queries, self.keys[:100], self.values[:100], self.scale), left), 1e-12)
+        pipe = self.attend("--mode", "exact", files=["--q", q, "-", *sizes], ranks=2, stdin=self.lines("KV", both).encode())[1]
+        self.assertLess(distance(truth, pipe), 1e-12)
+
+    def test_events_that_are_refused(self):
+        both = [a + b for a, b in zip(self.keys, self.values)]
+        kv = self.write("kv.csv", self.lines("KV", both))
+        sizes = ["--n", str(self.N), "--d", str(self.D), "--dv", str(self.DV)]
+        hole = self.write("hole.csv", self.lines("Q", self.queries, 0, 7) + self.lines("Q", self.queries, 8))
+        for mode in ("exact", "anisotropic", "paired", "direct"):
+            self.fail_with(1, "attend", "--mode", mode, "--q", hole, "--k", self.k, "--v", self.v, naming="query 7 is not there")
+        twice = self.write("twice.csv", self.lines("Q", self.queries) + self.lines("Q", self.queries, 3, 4))
+        self.fail_with(1, "attend", "--q", twice, "--k", self.k, "--v", self.v, naming="query 3 came 2 times")
+        twice = self.write("twice.csv", self.lines("KV", both) + self.lines("KV", both, 3, 4))
+        self.fail_with(1, "attend", "--mode", "exact", "--q", self.q, twice, *sizes, naming="token 3 came 2 times")
+        k, v = self.write("k.csv", self.lines("K", self.keys)), self.write("v.csv", self.lines("V", self.values, 1))
+        self.fail_with(1, "attend", "--q", self.q, "--k", k, "--v", v, naming=["side by side", "v.csv", "row 1"])
+        self.fail_with(1, "attend", "--q", self.q, "--k", v, "--v", k, naming=["v.csv", "no row of K"])
+        self.fail_with(1, "attend", "--q", k, "--k", k, "--v", self.v, naming=["k.csv", "no row of Q"])
+        bad = self.write("bad.csv", self.lines("K", self.keys, 0, 9) + "K,9,*,1,2,3,4,5,nan\n")
+        self.fail_with(1, "attend", "--q", self.q, "--k", bad, "--v", self.v, naming=["bad.csv:10"], ranks=2)
+        entry = self.write("entry.csv", "K,0,0,1\n")
+        for mode in ("exact", "paper", "paired"):
+            self.fail_with(1, "attend", "--mode", mode, "--q", self.q, "--k", entry, "--v", self.v, "--n", str(self.N),
+                           "--d", str(self.D), naming=["entry.csv" if mode == "paired" else "K,0,0", "whole rows"])
+        self.fail_with(1, "attend", "--mode", "exact", "--causal", "--q", self.q, "--k",
+                       self.write("few.csv", self.lines("K", self.keys, 0, self.N - 1)), "--v", self.v,
+                       naming="319 of 320 tokens")
+        self.fail_with(2, "attend", "--compare", "--q", self.q, "-", *sizes, naming="a pipe cannot be read twice")
+        self.fail_with(2, "attend", "--mode", "paper", "--q", "-", "--k", self.k, "--v", self.v, naming="--queries is needed")
+        # Queries, where only keys and values are expected, and keys after queries have begun.
+        self.fail_with(1, "attend", "--mode", "paper", "--q", self.q, self.write("mixed.csv", self.lines("K", self.keys) + self.lines("Q", self.queries)),
+                       *sizes, naming=["mixed.csv:321", "queries come after all keys and values"])
+        late = self.write("late.csv", self.lines("Q", self.queries) + self.lines("K", self.keys))
+        self.fail_with(1, "attend", "--mode", "paper", "--q", late, "--k", self.k, "--v", self.v,
+                       naming=["late.csv:321", "keys and values come before"])
+
+    def test_states_of_modes_with_monomials(self):
+        both = [a + b for a, b in zip(self.keys, self.values)]
+        sizes = ["--n", str(self.N), "--d", str(self.D), "--dv", str(self.DV), "--queries", str(self.N)]
+        part = lambda name, rows, first, end, star="*": self.write("%s%d%d.csv" % (name, first, len(star)), self.lines(name, rows, first, end, star))
+        half, q_half = self.N // 2, 100
+        for mode in ("paper", "collapsed", "paired", "direct"):
+            sparse = mode in ("paper", "collapsed")
+            recovery = ["--sparsity", str(self.N)] if sparse else []
+            phi = ["--m1", "4096"] if sparse else []
+            options = ["--mode", mode, "--degree", "4"] + (["--m2", "5000", "--psi", "one_nonzero"] if mode == "paper" else [])
+            expected = self.attend(*options, *recovery, *phi)[1]
+            state = lambda name: self.path(name + ".weir")
+            for name, first, end in (("first", 0, half), ("second", half, self.N)):
+                files = [part("KV", both, first, end)]
+                if mode == "paper":
+                    files = ["--k", part("K", self.keys, first, end), "--v", part("V", self.values, first, end)]
+                self.succeed("attend", *options, *files, *sizes, "--save", state(name), ranks=2 if first else None)
+            self.succeed("combine", "-o", state("sum"), "--add", state("first"), "--add", state("second"))
+            on = lambda *files, ranks=None: self.attend(*recovery, files=files, ranks=ranks)[1]
+            mode_on = ["--mode", mode]
+            with self.subTest(mode=mode):
+                self.assertLess(distance(expected, on("--state", state("sum"), *mode_on, *phi, "--q", self.q, ranks=3)), 1e-5)
+                rest = part("KV", both, half, self.N)
+                self.assertLess(distance(expected, on("--state", state("first"), rest, *mode_on, *phi, "--q", self.q)), 1e-5)
+                self.succeed("combine", "-o", state("less"), "--add", state("sum"), "--subtract", state("second"))
+                self.assertLess(distance(on("--state", state("first"), *mode_on, *phi, "--q", self.q),
+                                         on("--state", state("less"), *mode_on, *phi, "--q", self.q)), 1e-4)
+                self.assertIn("attention", self.succeed("inspect", state("sum")).out)
+                self.fail_with(2, "sample", "--state", state("sum"), naming="weir attend")
+                for option in (["--degree", "2"], ["--scale", "2"], ["--centre"], ["--m2", "9"]):
+                    self.fail_with(2, "attend", "--state", state("sum"), "--q", self.q, *option, naming=[option[0], "--state"])
+                self.fail_with(2, "attend", "--state", state("sum"), "--q", self.q, "--mode", "anisotropic", naming=["--state", "anisotropic"])
+                if not sparse:
+                    continue
+                # What queries have come to is a state as well: it goes on with queries, and no longer with keys.
+                some, others = part("Q", self.queries, 0, q_half), part("Q", self.queries, q_half, self.N)
+                leave = part("Q", self.queries, q_half, self.N, "-*")
+                begun = ["--state", state("sum"), *mode_on, *phi, "--queries", str(self.N)]
+                self.succeed("attend", *begun, "--q", some, "--save", state("some"), ranks=2)
+                self.succeed("attend", *begun, "--q", others, "--save", state("others"))
+                self.assertLess(distance(expected, on("--state", state("some"), "--q", others, ranks=2)), 1e-5)
+                self.succeed("combine", "-o", state("all"), "--add", state("some"), "--add", state("others"))
+                self.assertLess(distance(expected, on("--state", state("all"))), 1e-5)
+                left = on("--state", state("all"), "--q", leave, ranks=2)
+                self.assertLess(distance(expected[:q_half], left[:q_half]), 1e-5)
+                self.assertLess(max(abs(x) for row in left[q_half:] for x in row), 1e-5)
+                self.fail_with(2, "attend", "--state", state("some"), rest, "--q", others, naming="keys and values come before")
+                self.fail_with(1, "attend", "--state", state("some"), "--q", part("K", self.keys, 0, 5), naming=["K050"[:2], "Q"])
+                self.fail_with(2, "attend", "--state", state("some"), "--q", others, "--m1", "100", naming=["--m1", "begun"])
+                self.fail_with(1, "combine", "-o", state("x"), "--add", state("some"), "--add", state("sum"), naming="do not combine")
+                # Outputs by other keys.
+                self.succeed("attend", "--state", state("first"), *mode_on, *phi, "--queries", str(self.N), "--q", some, "--save", state("other"))
+                self.fail_with(1, "combine", "-o", state("x"), "--add", state("some"), "--add", state("other"), naming="M")
+                self.assertIn("outputs", self.succeed("inspect", state("some")).out)
 
     def test_memory_is_that_of_the_state_that_goes_on(self):
         # Wide keys, so that features fill the budget. The default budget is 64 KiB.

@@ -115,5 +115,89 @@ TEST_F(SideBySideArrays, OtherShapesAndOtherFilesAreRefused) {
   EXPECT_THROW((void)read({}, 1), UsageError);
 }
 
+/// Keys and values as events: rows come, and every fifth one leaves again.
+class SideBySideEvents : public testing::Test {
+ protected:
+  static constexpr std::uint64_t tokens = 1000;
+
+  SideBySideEvents() {
+    for (std::uint64_t i = 0; i < tokens; ++i) {
+      add(i, "*");
+      if (i % 5 == 4) add(i, "-*");
+    }
+    k_ = directory_.write("k.csv", keys_);
+    v_ = directory_.write("v.csv", values_);
+  }
+  void add(std::uint64_t i, const char* star) {
+    keys_ += fmt::format("A1,{},{},{},{}\n", i, star, number(i, 0), number(i, 1));
+    values_ += fmt::format("A2,{},{},{}\n", i, star, number(i, 2));
+  }
+  [[nodiscard]] SideBySide both() const {
+    return {.paths = {k_, v_}, .columns = {2, 1}, .operands = {Operand::A1, Operand::A2}};
+  }
+  /// Rows of one slice.
+  [[nodiscard]] static RowBatch read(const SideBySide& files, std::uint32_t slice, std::uint32_t slices) {
+    SideBySideReader reader(files, Operand::A, tokens, {.slice = slice, .slice_count = slices, .batch = 100});
+    RowBatch all;
+    for (EventBatch batch; reader.next(batch);)
+      for (std::size_t t = 0; t < batch.rows.size(); ++t)
+        all.push_back(batch.rows.operands[t], batch.rows.i[t], batch.rows.weights[t], batch.rows.row(t));
+    return all;
+  }
+
+  TemporaryDirectory directory_;
+  std::string keys_, values_, k_, v_;
+};
+
+TEST_F(SideBySideEvents, EveryRowComesAndGoesInOneSlice) {
+  for (const std::uint32_t slices : {1U, 2U, 3U}) {
+    std::vector<int> there(tokens);
+    std::vector<int> events(tokens);
+    std::size_t largest = 0, smallest = 2 * tokens;
+    for (std::uint32_t slice = 0; slice < slices; ++slice) {
+      const RowBatch rows = read(both(), slice, slices);
+      largest = std::max(largest, rows.size());
+      smallest = std::min(smallest, rows.size());
+      for (std::size_t t = 0; t < rows.size(); ++t) {
+        const std::uint64_t i = rows.i[t];
+        EXPECT_EQ(rows.operands[t], Operand::A);
+        EXPECT_TRUE(std::ranges::equal(rows.row(t), std::vector{number(i, 0), number(i, 1), number(i, 2)}));
+        there[i] += rows.weights[t] > 0 ? 1 : -1;
+        ++events[i];
+      }
+    }
+    for (std::uint64_t i = 0; i < tokens; ++i) {
+      ASSERT_EQ(there[i], i % 5 == 4 ? 0 : 1) << i;
+      ASSERT_EQ(events[i], i % 5 == 4 ? 2 : 1) << i;
+    }
+    EXPECT_LE(largest - smallest, 256U);
+  }
+}
+
+TEST_F(SideBySideEvents, AnArrayMayStandBesideEvents) {
+  std::string lines;
+  for (std::uint64_t i = 0; i < tokens; ++i) lines += fmt::format("A2,{},*,{}\n", i, number(i, 2));
+  const std::string v = directory_.write("all.csv", lines), k = directory_.write("k.npy", array(tokens, 2, number));
+  const RowBatch rows = read({.paths = {k, v}, .columns = {2, 1}, .operands = {Operand::A1, Operand::A2}}, 0, 1);
+  ASSERT_EQ(rows.size(), tokens);
+  EXPECT_TRUE(std::ranges::equal(rows.row(7), std::vector{number(7, 0), number(7, 1), number(7, 2)}));
+}
+
+TEST_F(SideBySideEvents, OtherTokensAreRefused) {
+  const auto refuse = [&](const std::string& keys, const std::string& values,
+                          std::initializer_list<std::string_view> parts) {
+    directory_.write("k.csv", keys);
+    directory_.write("v.csv", values);
+    expect_error([&] { (void)read(both(), 0, 1); }, parts);
+  };
+  refuse("A1,0,*,1,2\nA1,1,*,1,2\n", "A2,0,*,1\nA2,2,*,1\n", {"v.csv", "row 2 comes", "row 1 comes", "same order"});
+  refuse("A1,0,*,1,2\nA1,0,-*,1,2\n", "A2,0,*,1\nA2,0,*,1\n", {"v.csv", "row 0 comes", "row 0 leaves"});
+  refuse("A1,0,*,1,2\nA1,3,*,1,2\n", "A2,0,*,1\n", {"k.csv", "row 3 comes at the end", "v.csv has no more"});
+  refuse("A1,0,*,1,2\n", "A2,0,*,1\nA2,1,-*,1\n", {"v.csv", "row 1 leaves at the end", "k.csv has no more"});
+  refuse("A1,0,*,1,2\n", "A2,0,0,1\n", {"v.csv", "A2,0,0", "whole rows"});
+  refuse("A1,0,*,1,2\n", "A1,0,*,1,2\n", {"v.csv", "line 1"});
+  refuse("A1,0,*,1,nan\n", "A2,0,*,1\n", {"k.csv", "line 1"});
+}
+
 }  // namespace
 }  // namespace weir

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/attention/recovery.hpp"
 #include "weir/dense_matrix.hpp"
 #include "weir/sample/draw.hpp"
 #include "weir/sample/metric.hpp"
@@ -65,24 +66,28 @@ struct ExactQuestion {
 /// Softmax averages of values. Each party asks for its own queries and gets the answers to them.
 struct AttendQuestion {
   DenseMatrix queries;       ///< One a row, without the scale of the scores.
-  bool with_errors = false;  ///< An estimate of the error of each, too.
+  bool with_errors = false;  ///< An estimate of the error of each, too; see AttendAnswer::errors.
+  /// Where V is sketched: less its mean, which is added back.
+  bool mean_corrected = false;
+  std::uint64_t first_query = 0;  ///< The number of the first one, for messages.
 };
 struct AttendAnswer {
   DenseMatrix outputs;          ///< queries x dv.
-  std::vector<double> errors;   ///< Relative l2 error of each query, estimated; empty unless asked for.
+  std::vector<double> errors;   ///< Relative l2 error of each query, estimated; empty unless asked for and known.
   std::uint64_t fallbacks = 0;  ///< Queries at which truncation broke a lower bound of the normaliser.
 };
 
 /// What is asked of a state. Any of the parts may be there.
 struct Question {
   std::optional<DrawQuestion> draw = {};
-  bool norm = false;                          ///< ||y||_2; of rows ||A||_F.
-  std::size_t top = 0;                        ///< How many of the largest entries are wanted.
-  std::vector<EntryIndex> points = {};        ///< The values of these entries.
-  std::vector<double> moments = {};           ///< sum |y_i|^q for each of these q.
-  const State* inner = nullptr;               ///< The inner product with the y of this state.
-  std::optional<AttendQuestion> attend = {};  ///< For states of attention.
-  std::optional<ExactQuestion> exact = {};    ///< For exact states, and states that can verify.
+  bool norm = false;                            ///< ||y||_2; of rows ||A||_F.
+  std::size_t top = 0;                          ///< How many of the largest entries are wanted.
+  std::vector<EntryIndex> points = {};          ///< The values of these entries.
+  std::vector<double> moments = {};             ///< sum |y_i|^q for each of these q.
+  const State* inner = nullptr;                 ///< The inner product with the y of this state.
+  std::optional<AttendQuestion> attend = {};    ///< For states of attention.
+  std::optional<RecoveryOptions> recover = {};  ///< The largest outputs, for sketches of the outputs of attention.
+  std::optional<ExactQuestion> exact = {};      ///< For exact states, and states that can verify.
 };
 
 /// The true value of an entry and, where the norm is known, its probability.
@@ -113,6 +118,7 @@ struct Answer {
   std::vector<MomentAnswer> moments = {};
   std::optional<Estimate> inner = {};
   std::optional<AttendAnswer> attention = {};  ///< On every party, to its own queries.
+  std::optional<SparseOutputs> recovered = {};
 };
 
 /// ||y|| from ||y||^2: the bound is that of the side on which the square root moves more.
