@@ -105,6 +105,17 @@ void scales_only(benchmark::State& state, std::uint32_t lanes) {
   });
 }
 
+void words_only(benchmark::State& state, Randomness randomness) {
+  const WordFunction function(randomness, 1, Purpose::row, 0, 4);
+  std::vector<std::uint64_t> words;
+  for_each_chunk(state, [&](const Updates& chunk) {
+    words.resize(chunk.keys.size());
+    function.fill(chunk.keys, words);
+    benchmark::DoNotOptimize(words.data());
+    benchmark::ClobberMemory();
+  });
+}
+
 void addressing_only(benchmark::State& state, std::uint64_t buckets) {
   const SketchConfig config = sketch_config(common_n, 16, buckets, 1);
   const SketchOperator phi(config);
@@ -229,9 +240,13 @@ void register_ingest() {
   }
   for (const std::uint64_t n : {std::uint64_t{100'000'000}, billion}) add_ingest(sketch_config(n, 16, 512, 1));
   for (const Keys keys : {Keys::zipf, Keys::sequential}) add_ingest(sketch_config(common_n, 16, 512, 1), keys);
-  SketchConfig kwise = sketch_config(common_n, 16, 512, 1);
-  kwise.randomness = Randomness::kwise;
-  add_ingest(kwise);
+  for (const Randomness randomness : {Randomness::kwise, Randomness::nisan}) {
+    SketchConfig config = sketch_config(common_n, 16, 512, 1);
+    config.randomness = randomness;
+    add_ingest(config);
+  }
+  for (const Randomness randomness : {Randomness::mix, Randomness::kwise, Randomness::nisan})
+    add(fmt::format("words/randomness:{}", to_string(randomness)), words_only, randomness);
 
   for (const std::uint32_t lanes : {2U, 8U, 16U, 64U}) add(fmt::format("scales/lanes:{}", lanes), scales_only, lanes);
   for (const std::uint64_t buckets : {512U, 8192U}) {

@@ -19,6 +19,7 @@
 #include "weir/io/file.hpp"
 #include "weir/io/state_file.hpp"
 #include "weir/setting/setting.hpp"
+#include "weir/sketch/operator.hpp"
 #include "weir/stream/binary.hpp"
 #include "weir/stream/reader.hpp"
 
@@ -67,7 +68,8 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
                  {"law", to_string(config.law)},
                  {"p", config.p},
                  {"randomness", to_string(config.randomness)},
-                 {"independence", config.independence}});
+                 {"independence", config.independence},
+                 {"random_bits", SketchOperator(config).stored_random_bits()}});
   json.update({{"seed", config.seed}, {"fingerprint", fmt::format("{:016x}", config.fingerprint())}});
   for (const auto& [name, value] : problem.parameters) json[name] = value;
   if (problem.precision)

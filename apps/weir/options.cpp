@@ -195,9 +195,10 @@ void add_sketch_options(CLI::App& app, SketchOptions& options) {
          "--randomness", [&options](const std::string& text) { options.randomness = parse_randomness(text); },
          "Where buckets, signs and random factors come from. mix: a strong keyed hash.\n"
          "kwise: polynomials over 2^61 - 1 with the independence that the theorems ask for;\n"
-         "slower, and N is at most 2^61 - 1")
-      ->check(one_of({"mix", "kwise"}))
-      ->type_name("mix|kwise")
+         "slower, and N is at most 2^61 - 1. nisan: Nisan's generator, by which the paper does\n"
+         "with few random bits; slower still, and N as for kwise")
+      ->check(one_of({"mix", "kwise", "nisan"}))
+      ->type_name("mix|kwise|nisan")
       ->default_str("mix")
       ->group(group);
   add_whole(

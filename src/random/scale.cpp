@@ -275,6 +275,12 @@ void ScaleFunction::fill(std::span<const std::uint64_t> keys, std::uint32_t firs
   }
 }
 
+std::uint64_t ScaleFunction::stored_bits() const noexcept {
+  std::uint64_t bits = is_mix_ ? base_.stored_bits() + 64 * (lane_xor_.size() + lane_multiply_.size()) : 0;
+  for (const WordFunction& lane : lane_functions_) bits += lane.stored_bits();
+  return bits;
+}
+
 void ScaleFunction::fill_bases(std::span<const std::uint64_t> keys, std::span<std::uint64_t> bases) const {
   assert(is_mix_);
   base_.fill(keys, bases);

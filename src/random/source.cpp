@@ -1,5 +1,7 @@
 #include "weir/random/source.hpp"
 
+#include <array>
+#include <bit>
 #include <cassert>
 #include <limits>
 #include <string>
@@ -39,6 +41,8 @@ HWY_EXPORT(fill_mix_words);
 
 namespace {
 
+constexpr std::array<std::string_view, 3> randomness_names{"mix", "kwise", "nisan"};
+constexpr std::uint32_t nisan_levels = 61;
 constexpr std::uint64_t mersenne = (std::uint64_t{1} << 61U) - 1;
 
 std::uint64_t multiply_add(std::uint64_t a, std::uint64_t b, std::uint64_t c) noexcept {
@@ -51,12 +55,12 @@ std::uint64_t multiply_add(std::uint64_t a, std::uint64_t b, std::uint64_t c) no
 
 }  // namespace
 
-std::string_view to_string(Randomness kind) noexcept { return kind == Randomness::mix ? "mix" : "kwise"; }
+std::string_view to_string(Randomness kind) noexcept { return randomness_names[static_cast<std::size_t>(kind)]; }
 
 Randomness parse_randomness(std::string_view name) {
-  if (name == "mix") return Randomness::mix;
-  if (name == "kwise") return Randomness::kwise;
-  throw UsageError("unknown randomness '" + std::string(name) + "': expected mix or kwise");
+  for (std::size_t kind = 0; kind < randomness_names.size(); ++kind)
+    if (name == randomness_names[kind]) return static_cast<Randomness>(kind);
+  throw UsageError("unknown randomness '" + std::string(name) + "': expected mix, kwise or nisan");
 }
 
 std::uint64_t subkey(std::uint64_t seed, Purpose purpose, std::uint32_t number, std::uint32_t part) noexcept {
@@ -67,7 +71,7 @@ std::uint64_t subkey(std::uint64_t seed, Purpose purpose, std::uint32_t number, 
 }
 
 std::uint64_t key_limit(Randomness kind) noexcept {
-  return kind == Randomness::kwise ? mersenne : std::numeric_limits<std::uint64_t>::max();
+  return kind == Randomness::mix ? std::numeric_limits<std::uint64_t>::max() : mersenne;
 }
 
 WordFunction::WordFunction(Randomness kind, std::uint64_t seed, Purpose purpose, std::uint32_t number,
@@ -76,8 +80,8 @@ WordFunction::WordFunction(Randomness kind, std::uint64_t seed, Purpose purpose,
   if (kind == Randomness::mix) {
     for (std::uint32_t part = 0; part < 3; ++part) mix_keys_[part] = subkey(seed, purpose, number, part);
   } else {
-    coefficients_.resize(independence);
-    for (std::uint32_t j = 0; j < independence; ++j) {
+    coefficients_.resize(kind == Randomness::kwise ? independence : 1 + 2 * nisan_levels);
+    for (std::uint32_t j = 0; j < coefficients_.size(); ++j) {
       const std::uint64_t value = subkey(seed, purpose, number, j) >> 3U;
       coefficients_[j] = value == mersenne ? 0 : value;
     }
@@ -93,6 +97,15 @@ std::uint64_t WordFunction::operator()(std::uint64_t key) const noexcept {
     return z ^ (z >> 31U);
   }
   assert(key < mersenne);
+  if (kind_ == Randomness::nisan) {
+    std::uint64_t block = coefficients_[0];
+    while (key != 0) {
+      const auto level = static_cast<std::size_t>(std::bit_width(key));
+      block = multiply_add(coefficients_[2 * level - 1], block, coefficients_[2 * level]);
+      key ^= std::uint64_t{1} << (level - 1);
+    }
+    return block << 3U;
+  }
   std::uint64_t value = 0;
   for (std::size_t j = coefficients_.size(); j-- > 0;) value = multiply_add(value, key, coefficients_[j]);
   return value << 3U;
@@ -105,6 +118,11 @@ void WordFunction::fill(std::span<const std::uint64_t> keys, std::span<std::uint
   } else {
     for (std::size_t t = 0; t < keys.size(); ++t) out[t] = (*this)(keys[t]);
   }
+}
+
+std::uint64_t WordFunction::stored_bits() const noexcept {
+  constexpr std::uint64_t bits_of_mix = 64, bits_of_number = 61;
+  return kind_ == Randomness::mix ? bits_of_mix * mix_keys_.size() : bits_of_number * coefficients_.size();
 }
 
 }  // namespace weir

@@ -24,8 +24,11 @@ void SketchConfig::validate() const {
   };
   require(dimension >= 1 && dimension <= (std::uint64_t{1} << 63U),
           fmt::format("dimension is {}: expected 1 to 2^63", dimension));
+  require(randomness == Randomness::mix || randomness == Randomness::kwise || randomness == Randomness::nisan,
+          "the source of randomness is not known");
   require(dimension <= key_limit(randomness),
-          fmt::format("a sketch of {} entries: randomness kwise takes at most 2^61 - 1 of them, mix 2^63", dimension));
+          fmt::format("a sketch of {} entries: randomness {} takes at most 2^61 - 1 of them, mix 2^63", dimension,
+                      to_string(randomness)));
   require(rows % 2 == 1 && rows <= 15, fmt::format("rows is {}: expected an odd number, 1 to 15", rows));
   require(std::has_single_bit(buckets) && buckets >= 2 && buckets <= (std::uint64_t{1} << 32U),
           fmt::format("buckets is {}: expected a power of two, 2 to 2^32", buckets));
@@ -36,7 +39,6 @@ void SketchConfig::validate() const {
           fmt::format("row_length is {}: expected 0 or a divisor of the dimension {}", row_length, dimension));
   require(row_length == 0 || levels <= 2, fmt::format("levels is {}: expected 1 or 2 where a group is a row", levels));
   require(law == ScaleLaw::exponential || law == ScaleLaw::uniform, "the law of the scales is not known");
-  require(randomness == Randomness::mix || randomness == Randomness::kwise, "the source of randomness is not known");
   require(p == 2.0 || p == 1.0 || p == 0.5, fmt::format("p is {}: expected 2, 1 or 0.5", p));
   require(law == ScaleLaw::exponential || p == 2.0, fmt::format("p is {}: the uniform law has p = 2 only", p));
   // Signs must be 4-wise independent for the variance of F2, and with less than that even the law of the maximum bends.

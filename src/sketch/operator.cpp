@@ -57,6 +57,13 @@ SketchOperator::SketchOperator(const SketchConfig& config, std::uint64_t cell_si
   }
 }
 
+std::uint64_t SketchOperator::stored_random_bits() const noexcept {
+  std::uint64_t bits = scales_.stored_bits();
+  for (const std::vector<WordFunction>& words : row_words_)
+    for (const WordFunction& word : words) bits += word.stored_bits();
+  return bits;
+}
+
 RowBits SketchOperator::hash(std::uint32_t level, std::span<const std::uint64_t> keys, PhiColumns& columns) const {
   require_at_most_capacity(keys);
   std::span<std::uint64_t> words(columns.words);

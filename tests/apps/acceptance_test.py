@@ -99,7 +99,7 @@ class Streams(Case):
 
     def test_every_option_is_reproducible(self):
         for extra in (["--without-replacement", "--buckets", 512], ["--p", 1], ["--p", "0.5"], ["--levels", 2],
-                      ["--randomness", "kwise"], ["--sampler", "exact"], ["--sampler", "exact", "--without-replacement"]):
+                      ["--randomness", "kwise"], ["--randomness", "nisan"], ["--sampler", "exact"], ["--sampler", "exact", "--without-replacement"]):
             with self.subTest(extra=extra):
                 command = ["sample", "--n", self.N, "--seed", 9, "--json", self.file] + extra
                 alone = self.succeed(*command).json()
@@ -241,7 +241,7 @@ class Answers(Case):
     def test_without_a_length_any_index_is_taken(self):
         largest = 2 ** 63 - 1
         file = self.write("ids.csv", "%d,3\n5,-1\n" % largest)
-        for randomness, n in (("mix", 2 ** 63), ("kwise", 2 ** 61 - 1)):
+        for randomness, n in (("mix", 2 ** 63), ("kwise", 2 ** 61 - 1), ("nisan", 2 ** 61 - 1)):
             small = self.write("small.csv", "%d,3\n5,-1\n" % (n - 1))
             answer = self.succeed("sample", "--randomness", randomness, "--seed", 4, "--json", small).json()
             self.assertEqual(answer["n"], n)

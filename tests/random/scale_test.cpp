@@ -69,7 +69,7 @@ TEST(Scale, LanesOfMixMatchTheirGoldenVectors) {
 TEST(Scale, BatchesGiveTheSameBitsOnEveryTarget) {
   std::vector<std::uint64_t> keys(300);
   for (std::size_t t = 0; t < keys.size(); ++t) keys[t] = finalise(t) >> 4U;
-  for (const Randomness kind : {Randomness::mix, Randomness::kwise}) {
+  for (const Randomness kind : {Randomness::mix, Randomness::kwise, Randomness::nisan}) {
     for (const Law& law : laws) {
       for (const std::uint32_t lanes : {1U, 2U, 8U, 16U, 24U, 40U}) {
         const ScaleFunction function(kind, 5, 4, law.law, law.p, lanes);
@@ -142,7 +142,7 @@ TEST(Scale, HasItsLawOnSequentialIds) {
   constexpr std::size_t bins = 64;
   std::vector<std::uint64_t> keys(count);
   for (std::size_t t = 0; t < count; ++t) keys[t] = t;
-  for (const Randomness kind : {Randomness::mix, Randomness::kwise}) {
+  for (const Randomness kind : {Randomness::mix, Randomness::kwise, Randomness::nisan}) {
     for (const Law& law : laws) {
       const ScaleFunction function(kind, 3, 4, law.law, law.p, 8);
       std::vector<float> scales(count * 8);

@@ -54,8 +54,46 @@ TEST(Source, KwiseMatchesItsGoldenVectors) {
   }
 }
 
+/// Block `block` of G_level(v), by the recursion as it is written: G_j(v) = G_(j-1)(v) G_(j-1)(h_j(v)).
+std::uint64_t block_by_recursion(std::uint32_t level, std::uint64_t v, std::uint64_t block, Purpose purpose,
+                                 std::uint32_t number) {
+  constexpr std::uint64_t prime = (std::uint64_t{1} << 61U) - 1;
+  if (level == 0) return v;
+  const std::uint64_t half = std::uint64_t{1} << (level - 1U);
+  if (block < half) return block_by_recursion(level - 1, v, block, purpose, number);
+  __extension__ using Wide = unsigned __int128;
+  const Wide a = (subkey(seed, purpose, number, 2 * level - 1) >> 3U) % prime;
+  const Wide b = (subkey(seed, purpose, number, 2 * level) >> 3U) % prime;
+  return block_by_recursion(level - 1, static_cast<std::uint64_t>((a * v + b) % prime), block - half, purpose, number);
+}
+
+TEST(Source, NisanIsTheRecursion) {
+  const WordFunction row(Randomness::nisan, seed, Purpose::row, 0, 4);
+  const WordFunction lane(Randomness::nisan, seed, Purpose::scale, 5, 3);
+  constexpr std::array<std::array<std::uint64_t, 3>, 6> golden = {{
+      {0, 0x657ba101ebc2dbb8, 0xf4b0861f496aef28},
+      {1, 0x32a8550c3b938298, 0xab7c707f42de42a8},
+      {2, 0xccdd89e79f07cca8, 0x44be9b0e19c3ab78},
+      {3, 0x061de66bceb1d0d8, 0xf8565909282633f0},
+      {0x100000000, 0x2d75e7ae26373790, 0x6aad11e5e7d9c838},
+      {0x1ffffffffffffffe, 0x1f369f1fc52c8350, 0xc792a80deba09520},
+  }};
+  for (const auto& [key, row_word, lane_word] : golden) {
+    EXPECT_EQ(row(key), row_word) << key;
+    EXPECT_EQ(lane(key), lane_word) << key;
+  }
+  for (std::uint64_t t = 0; t < 2000; ++t) {
+    const std::uint64_t key = t < 1000 ? t : finalise(t) >> 4U;
+    EXPECT_EQ(row(key) >> 3U, block_by_recursion(61, subkey(seed, Purpose::row, 0, 0) >> 3U, key, Purpose::row, 0))
+        << key;
+    EXPECT_EQ(lane(key) >> 3U, block_by_recursion(61, subkey(seed, Purpose::scale, 5, 0) >> 3U, key, Purpose::scale, 5))
+        << key;
+  }
+  EXPECT_EQ(row.stored_bits(), 123U * 61U);
+}
+
 TEST(Source, BatchesGiveTheSameWordsOnEveryTarget) {
-  for (const Randomness kind : {Randomness::mix, Randomness::kwise}) {
+  for (const Randomness kind : {Randomness::mix, Randomness::kwise, Randomness::nisan}) {
     const WordFunction function(kind, seed, Purpose::row, 3, 5);
     testing::for_each_simd_target([&](const std::string& target) {
       for (const std::size_t count : {0U, 1U, 3U, 7U, 8U, 9U, 31U, 64U, 100U}) {
@@ -83,6 +121,7 @@ TEST(Source, KwiseOfDegreeOneIsLinearModuloThePrime) {
 TEST(Source, NamesRoundTripAndUnknownOnesAreRefused) {
   EXPECT_EQ(parse_randomness(to_string(Randomness::mix)), Randomness::mix);
   EXPECT_EQ(parse_randomness(to_string(Randomness::kwise)), Randomness::kwise);
+  EXPECT_EQ(parse_randomness(to_string(Randomness::nisan)), Randomness::nisan);
   EXPECT_THROW(static_cast<void>(parse_randomness("mt19937")), UsageError);
 }
 
@@ -110,12 +149,12 @@ std::vector<std::vector<std::uint64_t>> structured_ids(std::size_t count) {
 }
 
 // Every byte of the words, and every pair of words of neighbouring ids through the XOR, must look uniform. 8 bytes x 2
-// x 4 families x 2 sources = 128 tests of significance 1e-5 each: a true generator fails this test with probability
-// below 0.0013.
+// x 4 families x 3 sources = 192 tests of significance 1e-5 each: a true generator fails this test with probability
+// below 0.002.
 TEST(Source, WordsOfStructuredIdsAreUniform) {
   constexpr std::size_t count = 1 << 16U;
   const std::vector<double> uniform(256, 1.0 / 256);
-  for (const Randomness kind : {Randomness::mix, Randomness::kwise}) {
+  for (const Randomness kind : {Randomness::mix, Randomness::kwise, Randomness::nisan}) {
     const WordFunction function(kind, 7, Purpose::row, 0, 4);
     for (const auto& ids : structured_ids(count)) {
       std::vector<std::uint64_t> words(count);

@@ -133,7 +133,8 @@ std::vector<MatrixCase> matrix_cases() {
           {"scattered_wide", 77, 1001, scattered(200, 16), 1000},
           {"scattered_tall", 100003, 11, scattered(200, 20), 500},
           {"one_heavy_row", 1000, 700, one_row, 1000},
-          {"kwise", 13, 50, filled(13, 50), 520, Randomness::kwise}};
+          {"kwise", 13, 50, filled(13, 50), 520, Randomness::kwise},
+          {"nisan", 13, 50, filled(13, 50), 520, Randomness::nisan}};
 }
 
 class LawOfMatrices : public ::testing::TestWithParam<MatrixCase> {};
@@ -161,12 +162,13 @@ TEST(Law, TestsSeeATableThatIsTooSmall) {
   EXPECT_LT(statistics::chi_squared_fit(drawn.counts, testing_support::law_of(y, 2)).p_value, significance);
 }
 
-TEST(Law, KwiseRandomness) {
+TEST(Law, OtherRandomness) {
   const SparseVector y = make_vector("zipf", make_keys(100, [](std::uint64_t t) { return t; }));
-  for (const double p : {2.0, 1.0}) {
-    const SketchConfig config{.dimension = 128, .buckets = 256, .p = p, .randomness = Randomness::kwise};
-    expect_law(count_draws(config, y, y, 400), y, p);
-  }
+  for (const Randomness randomness : {Randomness::kwise, Randomness::nisan})
+    for (const double p : {2.0, 1.0}) {
+      const SketchConfig config{.dimension = 128, .buckets = 256, .p = p, .randomness = randomness};
+      expect_law(count_draws(config, y, y, 400), y, p);
+    }
 }
 
 TEST(Law, WithoutAThresholdIsTheSame) {

@@ -106,7 +106,8 @@ TEST(VectorSketch, IsItsDefinitionOnEveryTargetAndShape) {
                                      {5, 2, 1, 8192, Randomness::kwise},    {5, 16, 2, 512, Randomness::mix, 250},
                                      {5, 16, 1, 512, Randomness::mix, 250}, {3, 8, 2, 64, Randomness::mix, 50000},
                                      {5, 2, 2, 64, Randomness::kwise, 1},   {7, 24, 2, 64, Randomness::mix, 16},
-                                     {5, 2, 1, 2048, Randomness::mix},      {5, 2, 1, 8192, Randomness::mix}};
+                                     {5, 2, 1, 2048, Randomness::mix},      {5, 2, 1, 8192, Randomness::mix},
+                                     {5, 8, 2, 512, Randomness::nisan},     {5, 2, 1, 8192, Randomness::nisan}};
   for (const Shape& shape : shapes) {
     SketchConfig config{.dimension = 50000, .seed = 42};
     config.rows = shape.rows;
@@ -463,13 +464,13 @@ std::vector<std::vector<std::uint64_t>> structured_ids(std::size_t count) {
 
 // One row's F2 of a vector of n ones has mean n and variance (2/B)(n^2 - n) under 2-wise buckets and 4-wise signs. Over
 // T seeds the sample variance has relative deviation sqrt((kurtosis - 1) / T); the sum over B nearly independent
-// buckets has kurtosis 3 + O(1/B), so 5 * sqrt(2.2 / T) bounds it. 10 families and sources, two-sided at 5 deviations:
+// buckets has kurtosis 3 + O(1/B), so 5 * sqrt(2.2 / T) bounds it. 15 families and sources, two-sided at 5 deviations:
 // below 1e-5 together.
 TEST(VectorSketch, F2SpreadsAsItShouldOnStructuredIds) {
   constexpr std::size_t n = 2048;
   constexpr int trials = 600;
   const std::vector<double> ones(n, 1.0);
-  for (const Randomness randomness : {Randomness::mix, Randomness::kwise}) {
+  for (const Randomness randomness : {Randomness::mix, Randomness::kwise, Randomness::nisan}) {
     std::size_t family = 0;
     for (const auto& ids : structured_ids(n)) {
       std::vector<double> values;

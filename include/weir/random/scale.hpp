@@ -81,6 +81,8 @@ class ScaleFunction {
   /// multiple of 8; what lies past the last key is overwritten. Throws UsageError when `out` is shorter.
   void fill(std::span<const std::uint64_t> keys, std::uint32_t first, std::uint32_t count, std::span<float> out) const;
 
+  /// See WordFunction::stored_bits; of all lanes.
+  [[nodiscard]] std::uint64_t stored_bits() const noexcept;
   [[nodiscard]] bool is_mix() const noexcept { return is_mix_; }
   /// Of the source `mix` alone: the words that the lanes of each key share, and the block of lanes that begins at
   /// `first`.
@@ -93,7 +95,7 @@ class ScaleFunction {
   ScaleFormula formula_;
   std::uint32_t lanes_;
   WordFunction base_;                         // mix: the word that the lanes share
-  std::vector<WordFunction> lane_functions_;  // kwise: one for each lane
+  std::vector<WordFunction> lane_functions_;  // kwise, nisan: one for each lane
   std::vector<std::uint64_t> lane_xor_;       // mix: a_l
   std::vector<std::uint64_t> lane_multiply_;  // mix: c_l
   bool is_mix_;

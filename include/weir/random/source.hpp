@@ -13,9 +13,12 @@ enum class Randomness : std::uint8_t {
   mix = 0,  ///< Strong keyed 64-bit mixer: the fast default.
   /// Polynomials over the prime field of 2^61 - 1: k-wise independent words, as proofs about signs and buckets ask.
   kwise = 1,
+  /// Nisan's generator for space-bounded computation (Nisan 1992; Theorem 7.3 of the paper): a function of few stored random
+  /// bits, any block of which takes O(log R) steps.
+  nisan = 2,
 };
 
-/// "mix", "kwise".
+/// "mix", "kwise", "nisan".
 [[nodiscard]] std::string_view to_string(Randomness kind) noexcept;
 /// Inverse of to_string. Throws UsageError that lists the known names.
 [[nodiscard]] Randomness parse_randomness(std::string_view name);
@@ -52,6 +55,16 @@ enum class Purpose : std::uint32_t {
 //   coefficient_j = subkey(seed, purpose, number, j) >> 3, j < k, or 0 where that is 2^61 - 1
 //   the word is 8 * (sum over j of coefficient_j key^j, modulo 2^61 - 1): its low 3 bits are 0. For scale, `number` is
 //   the lane.
+//
+// nisan(seed, purpose, number; key), key below 2^61 - 1: block `key` of the generator G_61, whose blocks are numbers modulo
+// 2^61 - 1 and whose hash functions are h_j(v) = a_j v + b_j modulo 2^61 - 1, j = 1 .. 61, pairwise independent:
+//
+//   G_0(v) = v,   G_j(v) = G_(j-1)(v) G_(j-1)(h_j(v)),   so block t is v after h_j for each bit 2^(j-1) of t, highest first
+//   v = r_0, a_j = r_(2j-1), b_j = r_(2j), with r_i = subkey(seed, purpose, number, i) >> 3, or 0 where that is 2^61 - 1
+//   the word is 8 times the block. For scale, `number` is the lane.
+//
+//   One function stores 123 numbers of 61 bits, and fools computations of less space than a block: the proof takes its
+//   blocks larger than what the algorithm keeps of one item, and has one generator for all uses. Here each use has its own.
 
 /// splitmix64's finaliser, a bijection of 64-bit words (Steele, Lea, Flood 2014).
 [[nodiscard]] constexpr std::uint64_t finalise(std::uint64_t z) noexcept {
@@ -68,17 +81,19 @@ enum class Purpose : std::uint32_t {
 /// words.
 class WordFunction {
  public:
-  /// `independence` is k of kwise, 2 to 64, and is ignored by mix.
+  /// `independence` is k of kwise, 2 to 64, and is ignored by the others.
   WordFunction(Randomness kind, std::uint64_t seed, Purpose purpose, std::uint32_t number, std::uint32_t independence);
 
   [[nodiscard]] std::uint64_t operator()(std::uint64_t key) const noexcept;
   /// out[t] = (*this)(keys[t]). Throws UsageError unless the spans are equally long.
   void fill(std::span<const std::uint64_t> keys, std::span<std::uint64_t> out) const;
+  /// The random bits that the words are a function of, as they are stored.
+  [[nodiscard]] std::uint64_t stored_bits() const noexcept;
 
  private:
   Randomness kind_;
   std::array<std::uint64_t, 3> mix_keys_{};
-  std::vector<std::uint64_t> coefficients_;
+  std::vector<std::uint64_t> coefficients_;  ///< Of kwise; of nisan the numbers r_i.
 };
 
 /// Smallest exclusive upper bound of the keys that `kind` takes: 2^64 - 1 stands for "all".

@@ -26,7 +26,7 @@ struct SketchConfig {
   ScaleLaw law = ScaleLaw::exponential;     ///< Law of the scales of lanes 1 .. L-1.
   double p = 2.0;                           ///< The exponent of the law of the draws: 2, 1 or 0.5.
   Randomness randomness = Randomness::mix;  ///< Where buckets, signs and scales come from.
-  std::uint32_t independence = 4;           ///< k of Randomness::kwise, 4 to 64; ignored by mix.
+  std::uint32_t independence = 4;           ///< k of Randomness::kwise, 4 to 64; ignored by the others.
   std::uint64_t seed = 0;                   ///< Any value.
   /// Where y is a matrix of n / n2 rows, with its entry (i1, i2) at key i1 * n2 + i2: n2. A group of items is then a row of
   /// that matrix, and there are 2 levels at most. Otherwise 0: the levels divide the bits of a key into about equal parts.

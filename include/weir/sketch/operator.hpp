@@ -54,6 +54,9 @@ class SketchOperator {
   [[nodiscard]] const SketchConfig& config() const noexcept { return config_; }
   [[nodiscard]] const ScaleFunction& scales() const noexcept { return scales_; }
 
+  /// The random bits that Phi is a function of, as they are stored. They follow from the seed, a 64-bit number.
+  [[nodiscard]] std::uint64_t stored_random_bits() const noexcept;
+
   // All of these throw UsageError for more than PhiColumns::capacity keys. `columns` must be of this configuration.
 
   /// The first half of locate(): fills columns.words.
