@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -13,12 +12,6 @@
 #include "weir/error.hpp"
 
 namespace weir::app {
-
-double scale_of(const std::string& text, std::uint64_t d) {
-  if (text == "sqrt") return 1 / std::sqrt(static_cast<double>(d));
-  if (text == "dim") return 1 / static_cast<double>(d);
-  return parse_real("--scale", text, {-1e6, 1e6});
-}
 
 void AttendOptions::check() const {
   (void)scale_of(scale, 1);
