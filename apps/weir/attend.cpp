@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,12 +20,6 @@
 #include "weir/setting/polynomial_attention.hpp"
 
 namespace weir::app {
-
-double scale_of(const std::string& text, std::uint64_t d) {
-  if (text == "sqrt") return 1 / std::sqrt(static_cast<double>(d));
-  if (text == "dim") return 1 / static_cast<double>(d);
-  return parse_real("--scale", text, {-1e6, 1e6});
-}
 
 void AttendOptions::check() const {
   (void)scale_of(scale, 1);

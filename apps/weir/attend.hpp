@@ -74,9 +74,6 @@ struct AttendStart {
   Problem problem = {};             ///< Everywhere.
 };
 
-/// What scores are multiplied with. Throws CLI::ValidationError.
-[[nodiscard]] double scale_of(const std::string& text, std::uint64_t d);
-
 /// Sizes that the root has read from headers or options, on all ranks.
 struct Shapes {
   std::uint64_t tokens = 0, queries = 0, d = 0, dv = 0;

@@ -42,6 +42,12 @@ double parse_real(const std::string& option, const std::string& text, RealRange 
   return value;
 }
 
+double scale_of(const std::string& text, std::uint64_t d) {
+  if (text == "sqrt") return 1 / std::sqrt(static_cast<double>(d));
+  if (text == "dim") return 1 / static_cast<double>(d);
+  return parse_real("--scale", text, {-1e6, 1e6});
+}
+
 CLI::Option* add_whole(CLI::App& app, const std::string& name, WholeRange range,
                        const std::function<void(std::uint64_t)>& assign, const std::string& description) {
   return app

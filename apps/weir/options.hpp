@@ -46,6 +46,11 @@ CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
 double parse_real(const std::string& option, const std::string& text, RealRange range);
 /// The same for a whole number.
 std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range);
+/// What --scale, `text`, multiplies dot products of `d` numbers with: sqrt is 1 / sqrt(d), dim is 1 / d, and anything else
+/// a number. Throws CLI::ValidationError.
+[[nodiscard]] double scale_of(const std::string& text, std::uint64_t d);
+/// True where the scale depends on d.
+[[nodiscard]] inline bool is_scale_by_d(const std::string& text) { return text == "sqrt" || text == "dim"; }
 /// What `parse` makes of the items of `text`, which are separated by commas.
 template <class Parse>
 auto parse_list(const std::string& text, const Parse& parse) {

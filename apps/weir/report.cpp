@@ -420,6 +420,19 @@ std::string norm_text(const Answer& answer) {
   return text;
 }
 
+/// What the softmax is normalised over: "entries" or "pairs" where it is all of y, "rows".
+std::string_view softmax_law(const SampleReport& report) {
+  if (report.softmax->per_row) return "rows";
+  return setting_of(report.problem).shape_of_y(report.problem).size() < 2 ? "entries" : "pairs";
+}
+
+std::string softmax_text(const SampleReport& report) {
+  const bool pairs = setting_of(report.problem).shape_of_y(report.problem).size() == 2;
+  const double scale = report.softmax->scale;
+  return fmt::format("exp({}y_{}){}", scale == 1 ? "" : fmt::format("{:.6g} ", scale), pairs ? "(i1,i2)" : "i",
+                     report.softmax->per_row ? ", every row i1 normalised by itself" : "");
+}
+
 /// Why fewer samples came than were wanted; empty when all came, or when `reason` says why there is none.
 std::string shortfall(const SampleReport& report) {
   const SampleResult& result = report.answer.draws;
@@ -428,7 +441,9 @@ std::string shortfall(const SampleReport& report) {
   const std::string counts = fmt::format("{} of {} came: ", counted(came, "sample"), grouped(report.wanted));
   const bool is_sketch = report.problem.keeps == Keeps::sketch;
   if (report.without_replacement)
-    return counts + (is_sketch ? "no more entries stood out of the sketch" : "y has no more entries that are not zero");
+    return counts + (is_sketch        ? "no more entries stood out of the sketch"
+                     : report.softmax ? "y has no more entries"
+                                      : "y has no more entries that are not zero");
   if (!is_sketch) return counts + "the others failed";
   const std::uint64_t lanes = report.problem.sketch.lanes - 1;
   if (lanes >= report.wanted)
@@ -464,6 +479,10 @@ std::string to_json(const SampleReport& report) {
   const Answer& answer = report.answer;
   const SampleResult& result = answer.draws;
   Json json = run_json(report.problem, report.run);
+  if (report.softmax) {
+    json["law"] = softmax_law(report);
+    json["scale"] = report.softmax->scale;
+  }
   json["norm"] = finite(result.norm, "norm");
   if (answer.draws_norm_bound) json["norm_bound"] = finite(*answer.draws_norm_bound, "norm_bound");
   if (result.norm_p && std::isfinite(result.norm_p->bound)) {
@@ -539,6 +558,7 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   const Answer& answer = report.answer;
   const SampleResult& result = answer.draws;
   std::string text = run_heading(report.problem, report.run);
+  if (report.softmax) text += fmt::format(heading_line, "law", softmax_text(report));
   text += norm_text(answer) + '\n';
   if (result.zero_vector) {
     return text + (setting_of(report.problem).traits().draws_rows ? "nothing to draw: a_i^T M a_i is 0 for every row\n"

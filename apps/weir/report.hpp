@@ -40,6 +40,7 @@ struct SampleReport {
   Answer answer;
   std::uint64_t wanted = 0;  ///< Samples that were asked for.
   bool without_replacement = false;
+  std::optional<SoftmaxChoice> softmax = {};  ///< The law, where that was asked for.
   LabelMaps labels = {};
 };
 

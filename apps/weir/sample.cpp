@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct SampleOptions {
   std::optional<std::string> sampler;
   bool exact_check = false;
   bool verify = true;
+  std::optional<std::string> scale;  ///< Of --sampler softmax: sqrt, dim or a number.
+  bool per_row = false;
   std::optional<std::string> metric;                    ///< norm, leverage, or the path of M.
   std::optional<std::vector<std::string>> second_pass;  ///< Files to be read once more; none: those of the stream.
 
@@ -34,8 +37,8 @@ struct SampleOptions {
     if (!sampler && measure.model.method == "exact") sampler = "exact";
     if (measure.model.method == "exact" && !is("exact"))
       throw UsageError(fmt::format("--sampler {} contradicts --method exact", *sampler));
-    if (is("exact") && measure.model.method && measure.model.method != "exact")
-      throw UsageError(fmt::format("--sampler exact contradicts --method {}", *measure.model.method));
+    if ((is("exact") || is("softmax")) && measure.model.method && measure.model.method != "exact")
+      throw UsageError(fmt::format("--sampler {} contradicts --method {}", *sampler, *measure.model.method));
     sketch.for_precision = is("precision");
     if (sketch.for_precision) {
       if (sketch.without_replacement) throw UsageError("--sampler precision draws with replacement only");
@@ -47,6 +50,8 @@ struct SampleOptions {
     } else if (sketch.precision_constant && measure.known_from().empty()) {
       throw UsageError("--precision-constant belongs to --sampler precision");
     }
+    if (!is("softmax") && (scale || per_row))
+      throw UsageError(fmt::format("{} belongs to --sampler softmax", scale ? "--scale" : "--per-row"));
     if (is("softmax") && sketch.p) throw UsageError("--p is not for --sampler softmax, whose law is exp(y_i)");
     if (is("softmax") && exact_check) throw UsageError("--exact-check: the draws of softmax are exact");
     measure.keeps = is("softmax") ? Keeps::exact_shared : is("exact") ? Keeps::exact : Keeps::sketch;
@@ -77,9 +82,14 @@ struct SampleOptions {
     if (metric && !traits.draws_rows) throw UsageError("--metric belongs to --model rows");
     if (is("softmax") && !traits.has_softmax)
       throw UsageError(fmt::format("--sampler softmax is not for {}", setting.label()));
+    if (scale && is_scale_by_d(*scale) && traits.dot_product_side.empty())
+      throw UsageError(fmt::format("--scale {}: entries of y are no dot products in {}, expected a number", *scale,
+                                   setting.label()));
+    if (per_row && traits.sides_of_y.size() < 2)
+      throw UsageError("--per-row belongs to --model kronecker, where y is a matrix");
     if (is("precision") && !traits.has_sketch_of_y)
       throw UsageError(fmt::format("--sampler precision is not for {}", setting.label()));
-    if (measure.sketch.without_replacement && !traits.has_sketch_of_y)
+    if (measure.sketch.without_replacement && !is("softmax") && !traits.has_sketch_of_y)
       throw UsageError(fmt::format("--without-replacement is not for {}: it draws with replacement", setting.label()));
     if (exact_check && !traits.exact_draws && measure.sketch.p.value_or(2) != 2)
       throw UsageError(
@@ -115,9 +125,9 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   question.draw = DrawQuestion{.samples = wanted.samples,
                                .threshold = wanted.threshold.value_or(1.0),
                                .without_replacement = wanted.without_replacement,
-                               .softmax = options.is("softmax"),
                                .verify = options.verify,
                                .show_exact = options.exact_check};
+  if (options.is("softmax")) question.draw->softmax = SoftmaxChoice{.per_row = options.per_row};
   std::optional<std::string> metric;  // on the root
   SizeRequest request = wanted.size_request();
   request.leverage = options.metric == "leverage";
@@ -134,12 +144,18 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
         }
         setting.check_question(problem, question);
       });
+  if (options.scale) {
+    const std::string& side = setting_of(session.problem()).traits().dot_product_side;
+    question.draw->softmax->scale =
+        scale_of(*options.scale, is_scale_by_d(*options.scale) ? session.problem().side(side) : 1);
+  }
   const auto start = std::chrono::steady_clock::now();
   SampleReport report{.problem = session.problem(),
                       .run = {},
                       .answer = session.answer(question),
                       .wanted = wanted.samples,
-                      .without_replacement = wanted.without_replacement};
+                      .without_replacement = wanted.without_replacement,
+                      .softmax = question.draw->softmax};
   if (options.second_pass) {
     if (!options.second_pass->empty()) sources.stream.paths = *options.second_pass;
     engine::read_again(session, sources, report.answer);
@@ -194,20 +210,43 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->add_flag("--without-replacement", sketch.without_replacement,
                  "Draw S distinct indices, each with its inclusion probability: that of being among\n"
                  "the S (bottom-k sampling: the S largest scaled entries of one lane). Not for\n"
-                 "--model rows, --method two-stage and exact")
+                 "--model rows, --method two-stage and exact; --sampler softmax has it for all models")
       ->group(group);
   command
       ->add_option("--sampler", options->sampler,
                    "perfect: draws from a small sketch; the one to take. exact: keeps y itself, 8 N\n"
                    "bytes a rank (8 N D more where A and x both stream), for an N that is known and at\n"
                    "most 2^31; of --model kronecker and rows it keeps the operands. softmax: draws by\n"
-                   "exp(y_i) in place of |y_i|^P, exactly; it needs y itself as well, with the same\n"
-                   "limit, shared out over the ranks at the end (no small sketch can do it); --model\n"
-                   "vector and product. precision: Algorithm 2 of arXiv:2510.03678, for comparison;\n"
-                   "its sketch is 10 to 500 times larger")
+                   "exp(y_i) in place of |y_i|^P, exactly (no small sketch can do it); --scale and\n"
+                   "--per-row change the law. It keeps what exact keeps, with the same limits, and\n"
+                   "the ranks share the work at the end. Of --model kronecker it keeps the operands,\n"
+                   "and looks at all N1 N2 pairs, at most 2^63, twice, without keeping them; a draw\n"
+                   "with replacement takes about 1 ns a pair. Not for --model rows. precision:\n"
+                   "Algorithm 2 of arXiv:2510.03678, for comparison; its sketch is 10 to 500 times\n"
+                   "larger")
       ->check(one_of({"perfect", "precision", "exact", "softmax"}))
       ->type_name("perfect|precision|exact|softmax")
       ->default_str("perfect")
+      ->group(group);
+  command
+      ->add_option_function<std::string>(
+          "--scale",
+          [options](const std::string& text) {
+            std::ignore = scale_of(text, 1);
+            options->scale = text;
+          },
+          "For --sampler softmax: what y is multiplied by in the exponential. A number, or\n"
+          "sqrt: 1/sqrt(D), or dim: 1/D, where D is --d1 of --model kronecker and --d of\n"
+          "--model product. Values in the output are those of y all the same")
+      ->type_name("sqrt|dim|NUMBER")
+      ->default_str("1")
+      ->group(group);
+  command
+      ->add_flag("--per-row", options->per_row,
+                 "For --sampler softmax of --model kronecker: every row i1 of y is normalised by\n"
+                 "itself, so that a pair has probability 1/N1 times the softmax over i2 of row i1:\n"
+                 "the attention of a query to its keys, all queries alike. Without it all pairs are\n"
+                 "normalised together")
       ->group(group);
   add_real(
       *command, "--precision-constant", {0, 1e6, true, false},
@@ -286,6 +325,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "  mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json "
       "edges.csv.gz\n"
       "  weir sample --model product --fixed A=keys.npy query.csv\n"
+      "  weir sample --model kronecker --sampler softmax --scale sqrt --per-row --fixed A2=keys.npy queries.npy\n"
       "  weir sample --n 1000000 --save monday.weir monday.csv\n"
       "  weir sample --state monday.weir tuesday.csv              (a saved state knows its model, its sides and its "
       "sizes)\n"
@@ -312,6 +352,9 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "events\n"
       "  wanted, shortfall: how many samples were asked for, and why fewer came\n"
       "  index_text, seed_text: numbers of 2^53 or more as text, beside index and seed\n"
+      "  law, scale: of --sampler softmax: what is normalised together, entries or pairs, or with --per-row the rows "
+      "each;\n"
+      "    what y is multiplied by\n"
       "  randomness, law (of the random factors), p, sketch {rows, buckets, lanes, levels, columns, bytes}: where "
       "there is a\n"
       "    sketch; gram {buckets, exact}: rows and --method two-stage\n"

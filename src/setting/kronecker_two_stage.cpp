@@ -33,10 +33,16 @@ class KroneckerTwoStageSetting : public Setting {
                   {.operand = Operand::A2, .rows = "n2", .columns = "d2", .may_be_fixed = true, .may_lack_rows = true},
                   {.operand = Operand::X, .rows = "d1", .columns = "d2", .may_be_fixed = true}},
              .has_sketch_of_y = false,
-             .has_gram = true}) {}
+             .has_gram = true,
+             .has_softmax = true,
+             .dot_product_side = "d1"}) {}
 
   void check(const Problem& problem) const override {
     Setting::check(problem);
+    const std::uint64_t n1 = problem.side("n1"), n2 = problem.side("n2");
+    if (problem.keeps == Keeps::exact_shared && n1 > (std::uint64_t{1} << 63) / n2)
+      throw UsageError(fmt::format(
+          "draws by exp(y) number the pairs: n1 n2 = {} x {} is more than 2^63, expected fewer rows", n1, n2));
     require_gram(problem, {"d1", "d2"});
     require_dimension(problem, "n1");
     SketchConfig longer = problem.sketch;
@@ -55,7 +61,7 @@ class KroneckerTwoStageSetting : public Setting {
   }
   std::vector<ArrayLayout> layout(const Problem& problem) const override {
     return problem.keeps == Keeps::sketch ? KroneckerState::layout(shape_of(problem), problem.sketch, problem.gram)
-                                          : DenseKroneckerState::layout(shape_of(problem));
+                                          : DenseKroneckerState::layout(shape_of(problem), dense_law(problem));
   }
   std::unique_ptr<Kept> make(const Problem& problem, Party) const override {
     if (problem.keeps == Keeps::sketch)
@@ -65,7 +71,12 @@ class KroneckerTwoStageSetting : public Setting {
   std::uint64_t columns_of_sketch(const Problem& problem) const override {
     return problem.side("d1") + problem.side("d2");
   }
+  std::uint64_t doubles_besides_arrays(const Problem& problem, Party party) const override {
+    if (problem.keeps != Keeps::exact_shared) return 0;
+    return DenseKroneckerState::doubles_to_share(shape_of(problem), party);
+  }
   std::uint64_t doubles_to_answer(const Problem& problem) const override {
+    if (problem.keeps == Keeps::exact_shared) return 0;
     // Norms of cells, as many as there are cells at most; a Gram matrix, a metric, its factor and eigenvectors.
     const std::uint64_t widest = std::min(std::max(problem.side("d1"), problem.side("d2")), std::uint64_t{1} << 28);
     const std::uint64_t sketch = problem.keeps == Keeps::sketch ? doubles_of(layout(problem), {}) : 0;

@@ -41,7 +41,8 @@ class ProductSetting : public Setting {
                       {.operand = Operand::x, .rows = "d", .may_be_fixed = true}},
                  .exponents = {0.5, 1, 2, 4},
                  .exact_exponents = {0.5, 1, 2, 4},
-                 .has_softmax = true}) {}
+                 .has_softmax = true,
+                 .dot_product_side = "d"}) {}
 
   void infer(Problem& problem, std::uint64_t most_keys) const override {
     Setting::infer(problem, most_keys);

@@ -141,9 +141,13 @@ void Setting::check_question(const Problem& problem, const Question& question) c
   if (question.draw) {
     const DrawQuestion& draw = *question.draw;
     if (draw.samples < 1) throw UsageError("expected at least one sample");
-    if (draw.softmax != (problem.keeps == Keeps::exact_shared))
+    if (draw.softmax.has_value() != (problem.keeps == Keeps::exact_shared))
       throw UsageError("draws by exp(y_i) come from exact values that are shared out among the parties");
-    if (draw.without_replacement && !traits_.has_sketch_of_y)
+    if (draw.softmax && !std::isfinite(draw.softmax->scale))
+      throw UsageError(fmt::format("the scale of the scores is {}: expected a finite number", draw.softmax->scale));
+    if (draw.softmax && draw.softmax->per_row && !is_matrix)
+      throw UsageError(fmt::format("--per-row normalises each row of a matrix y: y of {} is a vector", label()));
+    if (draw.without_replacement && !draw.softmax && !traits_.has_sketch_of_y)
       throw UsageError(fmt::format("--without-replacement is not for {}: it draws with replacement", label()));
     if ((draw.metric.given || draw.metric.leverage) && !traits_.draws_rows)
       throw UsageError("--metric belongs to --model rows");

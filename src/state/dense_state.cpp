@@ -10,6 +10,7 @@
 
 #include "state/answers.hpp"
 #include "state/operand_events.hpp"
+#include "state/softmax_of_pairs.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/range.hpp"
 #include "weir/share.hpp"
@@ -28,7 +29,7 @@ std::uint64_t size_of(std::uint64_t rows, std::uint64_t columns) {
 Gathering gathering_of(const DenseLaw& law) { return law.shared ? Gathering::by_share : Gathering::on_first; }
 
 void require_shared(const Question& question, const DenseLaw& law) {
-  const bool softmax = question.draw && question.draw->softmax;
+  const bool softmax = question.draw && question.draw->softmax.has_value();
   if (softmax != law.shared || (law.shared && (question.norm || question.exact)))
     throw UsageError(law.shared ? "y is shared out among the parties: expected draws by exp(y_i), and nothing else"
                                 : "draws by exp(y_i) need a y that is shared out among the parties");
@@ -53,14 +54,25 @@ void answer_from_values(const DenseVector& y, const Question& question, const De
   }
 }
 
-Answer softmax_answer(Parties& parties, std::uint64_t first, std::span<const double> slice, const Question& question,
-                      const DenseLaw& law) {
+SoftmaxOptions softmax_options(const DrawQuestion& draw, const DenseLaw& law, std::uint64_t row_length) {
+  return {.samples = draw.samples,
+          .without_replacement = draw.without_replacement,
+          .seed = law.seed,
+          .scale = draw.softmax->scale,
+          .row_length = row_length};
+}
+
+Answer exact_draws(SampleResult draws) {
   Answer answer;
-  answer.draws = softmax_over_parties(
-      parties, first, slice,
-      {.samples = question.draw->samples, .without_replacement = question.draw->without_replacement, .seed = law.seed});
+  answer.draws = std::move(draws);
   answer.verified = answer.has_exact_values = true;
   return answer;
+}
+
+Answer softmax_answer(Parties& parties, std::uint64_t first, std::span<const double> slice, const Question& question,
+                      const DenseLaw& law) {
+  if (question.draw->softmax->per_row) throw UsageError("a vector y has no rows to be normalised by themselves");
+  return exact_draws(softmax_over_parties(parties, first, slice, softmax_options(*question.draw, law, 0)));
 }
 
 /// Parts of x that are finite may have a sum that is not. Empty when all is well.
@@ -253,11 +265,19 @@ Answer DenseRowsState::answer(const Question& question, Parties& parties) const 
 DenseKroneckerState::DenseKroneckerState(const KroneckerShape& shape, const DenseLaw& law)
     : shape_(shape), operands_(std::array{shape.n1, shape.n2}, std::array{shape.d1, shape.d2}), law_(law) {}
 
-std::vector<ArrayLayout> DenseKroneckerState::layout(const KroneckerShape& shape) {
+std::vector<ArrayLayout> DenseKroneckerState::layout(const KroneckerShape& shape, const DenseLaw& law) {
   return {{.name = "events of X", .operand = Operand::X, .size = 1, .is_count = true},
           {.name = "X", .operand = Operand::X, .size = size_of(shape.d1, shape.d2)},
-          {.name = "A1", .operand = Operand::A1, .size = size_of(shape.n1, shape.d1)},
+          {.name = "A1",
+           .operand = Operand::A1,
+           .size = size_of(shape.n1, shape.d1),
+           .gathering = gathering_of(law),
+           .row_length = shape.d1},
           {.name = "A2", .operand = Operand::A2, .size = size_of(shape.n2, shape.d2)}};
+}
+
+std::uint64_t DenseKroneckerState::doubles_to_share(const KroneckerShape& shape, Party party) {
+  return doubles_for_pairs(shape, party);
 }
 
 std::vector<Numbers> DenseKroneckerState::arrays() {
@@ -277,10 +297,17 @@ void DenseKroneckerState::add(const EventBatch& batch) {
   operands_.x_events += static_cast<double>(of_x.events());
 }
 
-std::string DenseKroneckerState::describe_range_problem() const { return weir::describe_range_problem(operands_); }
+std::string DenseKroneckerState::describe_range_problem() const {
+  return law_.shared ? std::string() : weir::describe_range_problem(operands_);
+}
 
 Answer DenseKroneckerState::answer(const Question& question, Parties& parties) const {
   require_draws_only(question, holds());
+  require_shared(question, law_);
+  if (law_.shared) {
+    const SoftmaxOver over = question.draw->softmax->per_row ? SoftmaxOver::rows : SoftmaxOver::all;
+    return exact_draws(softmax_of_pairs(parties, operands_, over, softmax_options(*question.draw, law_, shape_.n2)));
+  }
   return answer_on_first(parties, [&] {
     Answer answer;
     if (question.draw) {

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "weir/error.hpp"
@@ -12,7 +14,12 @@ namespace weir {
 namespace {
 
 UnitSum sum_over(Parties& parties, const UnitSum& sum) {
-  return {parties.sum_everywhere(sum.high), parties.sum_everywhere(sum.low)};
+  // In halves, so that the fractions of 2^34 parties have a sum.
+  constexpr unsigned half = 30;
+  constexpr std::uint64_t mask = (std::uint64_t{1} << half) - 1;
+  const std::uint64_t low = parties.sum_everywhere(sum.fraction & mask);
+  const std::uint64_t high = parties.sum_everywhere(sum.fraction >> half) + (low >> half);
+  return {parties.sum_everywhere(sum.whole) + (high >> half), (high & mask) << half | (low & mask)};
 }
 
 /// Independent draws: on the first party the largest of each.
@@ -24,12 +31,17 @@ std::vector<Perturbed> largest_of_each_draw(Parties& parties, const std::vector<
     indices.push_back(own.index);
   }
   const std::vector<PlacedValue> winners = parties.largest_of_each(perturbed, indices);
-  std::vector<double> values(winners.size());  // that of the winner, plus zeros
-  for (std::size_t s = 0; s < values.size(); ++s)
-    if (winners[s].party == parties.party().number) values[s] = local[s].value;
-  parties.sum_on_first(values);
+  const std::size_t draws = winners.size();
+  std::vector<double> numbers(2 * draws);  // values, then scores: those of the winner, plus zeros
+  for (std::size_t s = 0; s < draws; ++s) {
+    if (winners[s].party != parties.party().number) continue;
+    numbers[s] = local[s].value;
+    numbers[draws + s] = local[s].score;
+  }
+  parties.sum_on_first(numbers);
   std::vector<Perturbed> result;
-  for (std::size_t s = 0; s < values.size(); ++s) result.push_back({winners[s].value, winners[s].index, values[s]});
+  for (std::size_t s = 0; s < draws; ++s)
+    result.push_back({winners[s].value, winners[s].index, numbers[s], numbers[draws + s]});
   return result;
 }
 
@@ -50,13 +62,20 @@ void merge_on_first(Parties& parties, SoftmaxPart& part, const SoftmaxOptions& o
 SampleResult softmax_over_parties(Parties& parties, std::uint64_t first, std::span<const double> slice,
                                   const SoftmaxOptions& options) {
   SoftmaxRange range;
-  parties.together([&] { range = softmax_range(first, slice); });
-  range.maximum = parties.largest(range.maximum);
-  range.magnitude = parties.largest(range.magnitude);
+  parties.together([&] { range = softmax_range(first, slice, options); });
+  const SoftmaxSweep sweep = [&](const auto& take) { parties.together([&] { take({first, slice}); }); };
+  return softmax_over_parties(parties, range, sweep, options);
+}
+
+SampleResult softmax_over_parties(Parties& parties, const SoftmaxRange& local, const SoftmaxSweep& sweep,
+                                  const SoftmaxOptions& options) {
+  const SoftmaxRange range{parties.largest(local.maximum), parties.largest(local.magnitude)};
   if (std::isinf(range.maximum)) throw UsageError("the softmax of no coordinates: expected at least 1");
 
-  SoftmaxPart part;
-  parties.together([&] { part = softmax_part(first, slice, range, options); });
+  std::optional<SoftmaxScan> scan;
+  parties.together([&] { scan.emplace(range, options); });
+  sweep([&](const SoftmaxStretch& stretch) { scan->add(stretch); });
+  SoftmaxPart part = std::move(*scan).part();
   if (options.without_replacement) {
     merge_on_first(parties, part, options);
   } else {

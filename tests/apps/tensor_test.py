@@ -437,7 +437,6 @@ class Kronecker(Case):
                 (["--n1", N1, "--n2", N2, "--d2", D2, stream], "--d1"),
                 (["--n", N1, *self.sides, stream], "--n1"),
                 (["--metric", "norm", *self.sides, stream], "--metric"),
-                (["--sampler", "softmax", *self.sides, stream], "softmax"),
                 (["--sampler", "precision", *self.sides, stream], "precision"),
                 (["--sampler", "perfect", "--method", "exact", *self.sides, stream], "exact"),
                 (["--without-replacement", *self.sides, stream], "--without-replacement"),

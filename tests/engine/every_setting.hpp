@@ -75,6 +75,7 @@ class EverySetting {
         {"two-stage, A2 fixed", two_stage_problem(shape, config, sketched, {Operand::A2}),
          streams({core, a1}, {{Operand::A2, fixed_a2}})},
         {"two-stage, exact", exact_of(two_stage), of_factors},
+        {"two-stage, shared", exact_of(two_stage, Keeps::exact_shared), of_factors, false},
     };
   }
 

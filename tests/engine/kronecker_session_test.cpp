@@ -22,6 +22,7 @@
 #include "support/statistics.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
+#include "weir/sample/softmax.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::engine {
@@ -344,6 +345,75 @@ TEST_F(KroneckerSessionTest, RowsAreDrawnByTheirNorms) {
   EXPECT_TRUE(std::ranges::equal(state.array("A"), operands.a1));
   testing_support::expect_law(drawn, law);
   testing_support::expect_power(drawn, law);
+}
+
+/// However the operands come and however many ranks there are, the pairs are those that one process draws from y, to the
+/// bit; where each row is normalised by itself, those that one process draws from the operands.
+TEST_F(KroneckerSessionTest, SoftmaxDrawsTheSamePairsOnAnyNumberOfRanks) {
+  const std::vector<std::string> texts{entries("A1", operands.a1, 3), entries("A2", operands.a2, 4),
+                                       entries("X", operands.x, 4)};
+  const std::string &a1 = a1_rows.path(), &a2 = a2_entries.path(), &core = x_entries.path();
+  const std::vector<std::pair<OperandSet, Sources>> ways{
+      {{}, streams({a1_entries.path(), core, a2_rows.path()})},
+      {{}, streams({a2, a1, core})},
+      {{Operand::A1}, streams({core, a2}, {{Operand::A1, a1}})},
+      {{Operand::A2, Operand::X}, streams({a1}, {{Operand::A2, a2}, {Operand::X, core}})},
+      {{Operand::A1, Operand::A2, Operand::X},
+       streams({}, {{Operand::A1, a1}, {Operand::A2, a2}, {Operand::X, core}})}};
+  for (const auto& [fixed, sources] : ways) {
+    const Problem problem =
+        exact_of(two_stage_problem(operands.shape, {.lanes = 8, .seed = 17}, {}, fixed), Keeps::exact_shared);
+    Session session = run(world, problem, sources);
+    for (const bool without_replacement : {false, true})
+      for (const bool per_row : {false, true}) {
+        const Question question{.draw = DrawQuestion{.samples = 30,
+                                                     .without_replacement = without_replacement,
+                                                     .softmax = SoftmaxChoice{.scale = 0.125, .per_row = per_row}}};
+        const Answer answer = session.answer(question);
+        if (!world.local_is_root()) {
+          EXPECT_TRUE(answer.draws.draws.empty());
+          continue;
+        }
+        EXPECT_TRUE(answer.verified);
+        const SampleResult expected = per_row ? state_of(problem, texts).answer(question).draws
+                                              : draw_softmax(operands.y(), {.samples = 30,
+                                                                            .without_replacement = without_replacement,
+                                                                            .seed = 17,
+                                                                            .scale = 0.125,
+                                                                            .row_length = operands.shape.n2});
+        expect_same_draws(answer.draws, expected, to_string(fixed));
+      }
+  }
+}
+
+/// A rank may have no row of A1.
+TEST_F(KroneckerSessionTest, SoftmaxOfFewerRowsThanRanks) {
+  const SharedFile both(world, "one.csv", "A1,0,0,2\nA2,0,0,1\nA2,1,0,3\n");
+  const Problem problem = exact_of(two_stage_problem({.n1 = 1, .n2 = 2, .d1 = 1, .d2 = 1}, {.lanes = 8, .seed = 3}, {}),
+                                   Keeps::exact_shared);
+  Session session = run(world, problem, streams({both.path()}));
+  for (const bool per_row : {false, true}) {
+    const Answer answer =
+        session.answer({.draw = DrawQuestion{.samples = 10, .softmax = SoftmaxChoice{.per_row = per_row}}});
+    if (!world.local_is_root()) continue;
+    expect_same_draws(answer.draws,
+                      draw_softmax(std::vector<double>{2, 6}, {.samples = 10, .seed = 3, .row_length = 2}), "one row");
+  }
+}
+
+TEST_F(KroneckerSessionTest, ErrorsOfSoftmaxReachAllRanks) {
+  const auto draw = [&](const KroneckerShape& shape, const std::string& path, const SoftmaxChoice& choice) {
+    const Problem problem = exact_of(two_stage_problem(shape, {.lanes = 8}, {}), Keeps::exact_shared);
+    Session session = run(world, problem, streams({path}));
+    std::ignore = session.answer({.draw = DrawQuestion{.samples = 2, .softmax = choice}});
+  };
+  // The last row of A1 is that of the last rank; its value with the last row of A2 overflows.
+  const SharedFile large(world, "large.csv", "A1,0,0,1\nA1,8,0,1e200\nA2,0,0,1\nA2,2,0,1e200\n");
+  for (const bool per_row : {false, true})
+    expect_error([&] { draw({9, 3, 1, 1}, large.path(), {.per_row = per_row}); }, {"y[8, 2] is inf"});
+  const SharedFile scaled(world, "scaled.csv", "A1,8,0,1e160\nA2,2,0,1e145\n");
+  expect_error([&] { draw({9, 3, 1, 1}, scaled.path(), {.scale = 1e6}); }, {"y[8, 2] is 1e+305", "the scale 1000000"});
+  expect_error([&] { draw({9, 3, 1, 2}, scaled.path(), {}); }, {"no event of X, and it cannot be the identity"});
 }
 
 TEST_F(KroneckerSessionTest, ErrorsReachAllRanks) {

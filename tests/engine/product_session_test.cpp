@@ -133,17 +133,6 @@ class ProductSessionTest : public testing::Test {
   }
 };
 
-void expect_same_draws(const SampleResult& a, const SampleResult& b, const std::string& what) {
-  EXPECT_EQ(a.norm, b.norm) << what;
-  ASSERT_EQ(a.draws.size(), b.draws.size()) << what;
-  for (std::size_t s = 0; s < a.draws.size(); ++s) {
-    EXPECT_EQ(a.draws[s].lane, b.draws[s].lane) << what;
-    EXPECT_EQ(a.draws[s].index, b.draws[s].index) << what;
-    EXPECT_EQ(a.draws[s].value, b.draws[s].value) << what;
-    EXPECT_EQ(a.draws[s].probability, b.draws[s].probability) << what;
-  }
-}
-
 TEST_F(ProductSessionTest, EveryWayIsTheSketchOfYToTheBit) {
   for (const double p : {2.0, 1.0}) {
     const VectorSketch expected = sketch_of(config(8, p), operands.y());
@@ -250,7 +239,7 @@ TEST_F(ProductSessionTest, ExactStatesHoldTheProduct) {
     }
     // Where rows are shared out the draws by exp(y_i) are those that one process makes from y.
     Session shared = run(world, exact_of(problem(config(8), way), Keeps::exact_shared), sources(way));
-    const Answer drawn = shared.answer({.draw = DrawQuestion{.samples = 20, .softmax = true}});
+    const Answer drawn = shared.answer({.draw = DrawQuestion{.samples = 20, .softmax = SoftmaxChoice{}}});
     if (!world.local_is_root()) continue;
     expect_same_draws(drawn.draws, draw_softmax(y, {.samples = 20, .seed = 17}), way.name);
   }
@@ -362,8 +351,10 @@ TEST_F(ProductSessionTest, AnOverflowOfXIsNamedWhicheverRanksItIsSpreadOver) {
     const bool softmax = problem.keeps == Keeps::exact_shared;
     expect_error(
         [&] {
-          std::ignore = run(world, problem, streams({large.path()}, {{Operand::A, rows.path()}}))
-                            .answer({.draw = DrawQuestion{.samples = 1, .softmax = softmax}});
+          std::ignore =
+              run(world, problem, streams({large.path()}, {{Operand::A, rows.path()}}))
+                  .answer({.draw = DrawQuestion{.samples = 1,
+                                                .softmax = softmax ? std::optional(SoftmaxChoice{}) : std::nullopt}});
         },
         {"the sum of the changes of x[1] overflows"});
   }

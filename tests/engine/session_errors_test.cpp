@@ -85,7 +85,8 @@ TEST_F(SessionErrorsTest, QuestionsThatTheStateCannotAnswer) {
   EXPECT_THROW(std::ignore = exact.answer({.top = 2}), UsageError);
   Session sketch = run(world, vector_of(10), streams({good.path()}));
   EXPECT_THROW(std::ignore = sketch.answer({.points = {{10}}}), UsageError);
-  EXPECT_THROW(std::ignore = sketch.answer({.draw = DrawQuestion{.samples = 2, .softmax = true}}), UsageError);
+  EXPECT_THROW(std::ignore = sketch.answer({.draw = DrawQuestion{.samples = 2, .softmax = SoftmaxChoice{}}}),
+               UsageError);
   EXPECT_THROW(std::ignore = sketch.answer({.top = 16}), UsageError);
   EXPECT_THROW(std::ignore = sketch.answer({.exact = ExactQuestion{.entries = {{1}}, .metric = {}}}), UsageError);
   // The session goes on.

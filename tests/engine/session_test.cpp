@@ -35,7 +35,7 @@ std::map<std::string, std::vector<double>> arrays_of(const State& state) {
 
 /// Something that the state of the problem can answer.
 Question some_question(const Problem& problem) {
-  if (problem.keeps == Keeps::exact_shared) return {.draw = DrawQuestion{.samples = 3, .softmax = true}};
+  if (problem.keeps == Keeps::exact_shared) return {.draw = DrawQuestion{.samples = 3, .softmax = SoftmaxChoice{}}};
   return {.draw = DrawQuestion{.samples = 3}, .norm = true};
 }
 

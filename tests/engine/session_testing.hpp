@@ -2,6 +2,9 @@
 
 // Problems of every setting with given sketches, and sessions that read their streams to the end.
 
+#include <gtest/gtest.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -122,6 +125,20 @@ inline std::optional<State> load_on_root(const mpi::Communicator& communicator, 
 inline std::optional<State> state_on_root(Session& session) {
   const State& state = session.snapshot();
   return session.communicator().local_is_root() ? std::optional(state) : std::nullopt;
+}
+
+/// The same draws, to the bit.
+inline void expect_same_draws(const SampleResult& a, const SampleResult& b, const std::string& what) {
+  EXPECT_EQ(a.norm, b.norm) << what;
+  ASSERT_EQ(a.draws.size(), b.draws.size()) << what;
+  for (std::size_t s = 0; s < a.draws.size(); ++s) {
+    EXPECT_EQ(a.draws[s].lane, b.draws[s].lane) << what;
+    EXPECT_EQ(a.draws[s].index, b.draws[s].index) << what;
+    EXPECT_EQ(a.draws[s].column, b.draws[s].column) << what;
+    EXPECT_EQ(a.draws[s].value, b.draws[s].value) << what;
+    EXPECT_EQ(a.draws[s].probability, b.draws[s].probability) << what;
+    EXPECT_EQ(a.draws[s].inclusion, b.draws[s].inclusion) << what;
+  }
 }
 
 }  // namespace weir::engine

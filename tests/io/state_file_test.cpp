@@ -674,7 +674,8 @@ std::string digest_of(std::span<const double> numbers) {
 }
 
 // Files of version 3 are read for ever. They are states of every_kind(), seed 1, as the first build that wrote the version
-// made them; states.json says what is in them. Neither is ever made again.
+// made them; states.json says what is in them. Neither is ever made again. (exact_pairs_shared came later: its numbers are
+// those of exact_pairs.)
 TEST(StateFile, FilesOfVersion3AreReadForEver) {
   const Json table = Json::parse(contents_of(data("states-v3/states.json")));
   const std::vector<std::filesystem::path> files = files_in("states-v3");

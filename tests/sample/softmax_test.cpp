@@ -8,7 +8,9 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/message_of.hpp"
@@ -187,6 +189,49 @@ TEST(Softmax, AnyPartitionInAnyOrderGivesTheSameBits) {
   }
 }
 
+/// Scores are scale * y - shift: the draws are those from the scores, with the values of y beside them.
+TEST(Softmax, ScalesAndShiftsScoresNotValues) {
+  std::vector<double> y(3000), scores(3000);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    y[i] = std::sin(static_cast<double>(i * i));
+    scores[i] = 8 * y[i] - (i < 1000 ? 0 : 2);
+  }
+  for (const bool without_replacement : {false, true}) {
+    const SoftmaxOptions plain{40, without_replacement, 6};
+    const SampleResult expected = draw_softmax(scores, plain);
+    SoftmaxOptions options = plain;
+    options.scale = 8;
+    const SoftmaxRange range{softmax_range(0, scores).maximum, softmax_range(0, y).magnitude};
+    SoftmaxScan scan(range, options);
+    scan.add({1000, std::span(y).subspan(1000), 2});
+    scan.add({0, std::span(y).first(1000), 0});
+    const SampleResult found = softmax_draws(std::move(scan).part(), range, options);
+    EXPECT_EQ(found.norm, draw_softmax(y, {}).norm);
+    ASSERT_EQ(found.draws.size(), expected.draws.size());
+    for (std::size_t s = 0; s < found.draws.size(); ++s) {
+      EXPECT_EQ(found.draws[s].index, expected.draws[s].index);
+      EXPECT_EQ(found.draws[s].value, y[found.draws[s].index]);
+      EXPECT_EQ(found.draws[s].probability, expected.draws[s].probability);
+      EXPECT_EQ(found.draws[s].inclusion, expected.draws[s].inclusion);
+    }
+  }
+}
+
+TEST(Softmax, OfAMatrixHasPairsBeyond53Bits) {
+  const SoftmaxOptions options{.samples = 3, .seed = 1, .row_length = (std::uint64_t{1} << 31) + 1};
+  const std::vector<double> one{2.5};
+  for (const std::uint64_t row : {std::uint64_t{0}, std::uint64_t{7}, std::uint64_t{1} << 31}) {
+    const std::uint64_t place = row * options.row_length + 12345;
+    const SoftmaxRange range = softmax_range(place, one, options);
+    for (const Draw& draw : softmax_draws(softmax_part(place, one, range, options), range, options).draws) {
+      EXPECT_EQ(draw.index, row);
+      EXPECT_EQ(draw.column, 12345U);
+    }
+  }
+  testing_support::expect_error([&] { (void)softmax_range(options.row_length + 3, std::vector<double>{NAN}, options); },
+                                {"y[1, 3] is nan"});
+}
+
 TEST(Softmax, TiesGoToTheSmallerIndex) {
   const Perturbed seven{1.5, 7, 0.5};
   const Perturbed three{1.5, 3, 0.25};
@@ -231,6 +276,12 @@ TEST(Softmax, SumsOfUnitsAreExact) {
   small.add(0x1p-60);
   small.add(0x1.8p-59);
   EXPECT_EQ(small.value(), 0x1p-58);
+  // More terms than 2^34, as parts of a merged sum: each is 2^40 ones and as many halves of 2^-60, which are there as 2^-20.
+  UnitSum part{std::uint64_t{1} << 40, std::uint64_t{1} << 40}, many;
+  for (int k = 0; k < 1 << 10; ++k) many.merge(part);
+  EXPECT_EQ(many.value(), 0x1p50 + 0x1p-10);
+  for (int k = 0; k < 1 << 10; ++k) many.merge({0, (std::uint64_t{1} << 60) - (std::uint64_t{1} << 40)});
+  EXPECT_EQ(many.value(), 0x1p50 + 0x1p10);
 }
 
 TEST(Softmax, RefusesWhatHasNoSoftmax) {
@@ -239,8 +290,11 @@ TEST(Softmax, RefusesWhatHasNoSoftmax) {
                            -std::numeric_limits<double>::infinity()}) {
     const std::vector<double> y{1, 2, bad, bad};
     testing_support::expect_error([&] { (void)softmax_range(1000, y); }, {"y[1002] is "});
+    testing_support::expect_error([&] { (void)softmax_range(1000, y, {.scale = 0}); }, {"y[1002] is "});
     EXPECT_THROW((void)draw_softmax(y, {}), InputError);
   }
+  testing_support::expect_error([] { (void)softmax_range(7, std::vector<double>{-1e300}, {.scale = 1e10}); },
+                                {"y[7] is -1e+300: times the scale 10000000000 it overflows a double"});
 }
 
 }  // namespace

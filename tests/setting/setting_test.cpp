@@ -282,6 +282,34 @@ TEST(Settings, StreamOneFactorAndFixTheOther) {
                    [](Problem& problem) { problem.sketch.row_length = 7; });
 }
 
+TEST(Settings, NumberThePairsOfASoftmax) {
+  const auto with_sides = [](std::uint64_t n1, std::uint64_t n2) {
+    return [=](Problem& problem) {
+      problem.sides["n1"] = n1;
+      problem.sides["n2"] = n2;
+    };
+  };
+  expect_complaint("exact_pairs_shared", "n1 n2 = 4294967296 x 4294967296 is more than 2^63",
+                   with_sides(std::uint64_t{1} << 32, std::uint64_t{1} << 32));
+  Problem largest = of_kind("exact_pairs_shared");
+  with_sides(std::uint64_t{1} << 32, std::uint64_t{1} << 31)(largest);
+  EXPECT_NO_THROW(setting_of(largest).check(largest));
+  // A party needs its rows of A1 X besides the operands, and blocks of a size that does not depend on n1 and n2.
+  Problem large = of_kind("exact_pairs_shared");  // of 3 columns of A2
+  constexpr std::uint64_t n1 = std::uint64_t{1} << 24, blocks = std::uint64_t{1} << 17;
+  with_sides(n1, n1)(large);
+  const auto needed = [&](Party party) { return setting_of(large).doubles_besides_arrays(large, party); };
+  EXPECT_GE(needed({0, 1}), 3 * n1);
+  EXPECT_LE(needed({0, 1}), 6 * n1 + blocks);
+  EXPECT_LE(needed({3, 4}), 6 * n1 / 4 + blocks);
+  EXPECT_EQ(setting_of(large).doubles_to_answer(large), 0U);
+  EXPECT_EQ(setting_of(large).doubles_besides_arrays(of_kind("exact_pairs"), {}), 0U);
+  // Draws by y^2 number no pairs.
+  Problem exact = of_kind("exact_pairs");
+  with_sides(std::uint64_t{1} << 32, std::uint64_t{1} << 32)(exact);
+  EXPECT_NO_THROW(setting_of(exact).check(exact));
+}
+
 TEST(Settings, SizeAccordingToTheRequest) {
   SizeRequest p4 = small_sketch;
   p4.p = 4;
@@ -368,8 +396,16 @@ TEST(Settings, CheckQuestionsWithoutAState) {
     expect_error<UsageError>([&] { setting_of(problem).check_question(problem, question); }, {part});
   };
   refused("vector", {.draw = DrawQuestion{.samples = 0}}, "expected at least one sample");
-  refused("vector", {.draw = DrawQuestion{.softmax = true}}, "draws by exp(y_i) come from exact values");
+  refused("vector", {.draw = DrawQuestion{.softmax = SoftmaxChoice{}}}, "draws by exp(y_i) come from exact values");
   refused("exact_vector_shared", {.draw = DrawQuestion{}}, "draws by exp(y_i) come from exact values");
+  for (const char* kind : {"exact_vector_shared", "exact_product_shared"})
+    refused(kind, {.draw = DrawQuestion{.softmax = SoftmaxChoice{.per_row = true}}}, "--per-row normalises each row");
+  for (const double scale : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
+    refused("exact_pairs_shared", {.draw = DrawQuestion{.softmax = SoftmaxChoice{.scale = scale}}},
+            "expected a finite number");
+  const Problem pairs = of_kind("exact_pairs_shared");
+  EXPECT_NO_THROW(setting_of(pairs).check_question(
+      pairs, {.draw = DrawQuestion{.without_replacement = true, .softmax = SoftmaxChoice{-0.5, true}}}));
   for (const char* kind : {"rows", "pairs"})
     refused(kind, {.draw = DrawQuestion{.without_replacement = true}}, "it draws with replacement");
   refused("vector", {.draw = DrawQuestion{.metric = {.leverage = true}}}, "--metric belongs to --model rows");

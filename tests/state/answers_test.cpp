@@ -181,14 +181,15 @@ TEST(ExactAnswers, DrawByExponentialsWhereTheValuesAreShared) {
   const Problem problem = problem_of("vector", {{"n", 4}}, {}, request, Keeps::exact_shared);
   State state = create_state(problem);
   state.add(entries({{Operand::y, 1, 0, 1000}, {Operand::y, 2, 0, -1000}}));
-  const Answer answer = state.answer({.draw = DrawQuestion{.samples = 5, .softmax = true}});
+  const Answer answer = state.answer({.draw = DrawQuestion{.samples = 5, .softmax = SoftmaxChoice{}}});
   ASSERT_EQ(answer.draws.draws.size(), 5U);
   for (const Draw& draw : answer.draws.draws) EXPECT_EQ(draw.index, 1U);
   EXPECT_THROW(std::ignore = state.answer({.draw = DrawQuestion{}}), UsageError);
-  EXPECT_THROW(std::ignore = state.answer({.draw = DrawQuestion{.softmax = true}, .norm = true}), UsageError);
+  EXPECT_THROW(std::ignore = state.answer({.draw = DrawQuestion{.softmax = SoftmaxChoice{}}, .norm = true}),
+               UsageError);
   EXPECT_FALSE(state.kept().can_verify(lone_party()));
   State exact = create_state(problem_of("vector", {{"n", 4}}, {}, request, Keeps::exact));
-  EXPECT_THROW(std::ignore = exact.answer({.draw = DrawQuestion{.softmax = true}}), UsageError);
+  EXPECT_THROW(std::ignore = exact.answer({.draw = DrawQuestion{.softmax = SoftmaxChoice{}}}), UsageError);
 }
 
 TEST(SketchAnswers, OfAProductAreVerifiedByTheFileOfA) {
@@ -337,7 +338,7 @@ TEST(SketchAnswers, OfOperandsHaveNoInnerProductWithASketchOfY) {
   EXPECT_THROW(std::ignore = pairs.answer({.moments = {1}}), UsageError);
   EXPECT_THROW(std::ignore = rows.answer({.draw = DrawQuestion{.without_replacement = true}}), UsageError);
   EXPECT_THROW(std::ignore = pairs.answer({.draw = DrawQuestion{.without_replacement = true}}), UsageError);
-  EXPECT_THROW(std::ignore = vector.answer({.draw = DrawQuestion{.softmax = true}}), UsageError);
+  EXPECT_THROW(std::ignore = vector.answer({.draw = DrawQuestion{.softmax = SoftmaxChoice{}}}), UsageError);
   EXPECT_THROW(std::ignore = state("vector_precision").answer({.draw = DrawQuestion{.without_replacement = true}}),
                UsageError);
 }

@@ -74,9 +74,9 @@ inline std::vector<Kind> every_kind(const SizeRequest& plain = small_sketch) {
     add(std::string("exact_product") + suffix, problem_of("product", matrix, {}, plain, keeps));
     add(std::string("exact_product_x_fixed") + suffix, problem_of("product", matrix, {Operand::x}, p4, keeps));
     add(std::string("exact_product_a_fixed") + suffix, problem_of("product", matrix, {Operand::A}, plain, keeps));
+    add(std::string("exact_pairs") + suffix, problem_of("kronecker-two-stage", pairs, {}, plain, keeps));
   }
   add("exact_rows", problem_of("rows", matrix, {}, plain, Keeps::exact));
-  add("exact_pairs", problem_of("kronecker-two-stage", pairs, {}, plain, Keeps::exact));
   // As files of version 2 are: without the operands that were fixed.
   for (const auto& [name, request] : {std::pair("product_without_x", plain), {"product_p4_without_x", p4}}) {
     Problem problem = problem_of("product", matrix, {Operand::x}, request);

@@ -48,6 +48,7 @@ struct SettingTraits {
   bool has_sketch_of_y = true;             ///< For precision, draws without replacement, moments.
   bool has_gram = false;                   ///< Keeps Gram matrices.
   bool has_softmax = false;                ///< Exact states draw by exp(y_i).
+  std::string dot_product_side = {};       ///< Where entries of y are dot products: the side that is their length.
   bool exact_draws = true;                 ///< Has exact states.
   std::string advice = {};                 ///< Added to the message about an event of an operand that may not change.
 };

@@ -111,17 +111,20 @@ class DenseRowsState : public KeptAs<DenseRowsState> {
   DenseLaw law_;
 };
 
-/// A1, A2 and X of y = (A1 (x) A2) vec X themselves. Arrays: the number of events of X, X, A1, A2.
+/// A1, A2 and X of y = (A1 (x) A2) vec X themselves. Arrays: the number of events of X, X, A1, A2. Where they are shared
+/// out it is A1 that is cut, by rows; the first party has the others.
 class DenseKroneckerState : public KeptAs<DenseKroneckerState> {
  public:
   DenseKroneckerState(const KroneckerShape& shape, const DenseLaw& law);
-  [[nodiscard]] static std::vector<ArrayLayout> layout(const KroneckerShape& shape);
+  [[nodiscard]] static std::vector<ArrayLayout> layout(const KroneckerShape& shape, const DenseLaw& law);
+  /// Doubles that a party needs for shared-out draws besides the arrays: O(n1 d2 / P + d1 d2) and a block.
+  [[nodiscard]] static std::uint64_t doubles_to_share(const KroneckerShape& shape, Party party);
 
   [[nodiscard]] std::string_view holds() const override { return "exact values of A1, A2 and X"; }
   [[nodiscard]] std::vector<Numbers> arrays() override;
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
-  [[nodiscard]] bool can_verify(const Parties&) const override { return true; }
+  [[nodiscard]] bool can_verify(const Parties&) const override { return !law_.shared; }
   [[nodiscard]] Answer answer(const Question& question, Parties& parties) const override;
 
  private:

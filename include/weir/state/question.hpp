@@ -43,14 +43,21 @@ struct MetricChoice {
   }
 };
 
+/// The law exp(s) / sum exp(s) of the scores s = scale * y, which only exact states have.
+struct SoftmaxChoice {
+  double scale = 1;      ///< Finite.
+  bool per_row = false;  ///< Each row of a matrix y is normalised by itself: (1 / n1) exp(s) / sum over the row exp(s).
+};
+
 /// Random indices by the law of the problem. Which sampler draws follows from the state: Algorithm 2 from scales of the
 /// law `uniform`, exact draws from exact states.
 struct DrawQuestion {
   std::uint32_t samples = 8;         ///< At most so many draws; at least 1.
   double threshold = 1;              ///< T of the acceptance test of the perfect sampler.
   bool without_replacement = false;  ///< The samples are distinct indices.
-  bool softmax = false;              ///< The law exp(y_i); only exact states of y have it.
-  MetricChoice metric = {};          ///< Used where rows are drawn.
+  /// The law of exponentials in place of that of the problem, for states that are shared out among the parties.
+  std::optional<SoftmaxChoice> softmax = {};
+  MetricChoice metric = {};  ///< Used where rows are drawn.
   /// Put exact values in the place of estimates where the operands are at hand.
   bool verify = false;
   /// Leave the estimates and show exact values beside them.
