@@ -576,13 +576,19 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
   const double first_left = margin + label_width + tick_width + 6;
   const auto columns_number = static_cast<double>(columns);
   const double area_width = (size.width - margin - first_left - gap * (columns_number - 1)) / columns_number;
+  const double name_width = area_width + 10;
   std::size_t left_out = 0;
   for (std::size_t first = 0; first < count; first += columns) {
     const std::size_t end = std::min(count, first + columns);
     const bool has_names = !is_single && std::any_of(grid.charts.begin() + static_cast<std::ptrdiff_t>(first),
                                                      grid.charts.begin() + static_cast<std::ptrdiff_t>(end),
                                                      [](const Chart& chart) { return !chart.title.empty(); });
-    y += 6 + (has_names ? 18 : 0) + (has_vertical ? 14 : 0);
+    // Names are wrapped; that of the last column ends at the edge of the picture.
+    std::size_t lines_of_names = 0;
+    if (has_names)
+      for (std::size_t c = first; c < end; ++c)
+        lines_of_names = std::max(lines_of_names, wrapped(grid.charts[c].title, name_width, 13).size());
+    y += 6 + 17 * static_cast<double>(lines_of_names) + (has_vertical ? 14 : 0);
     double below = 0;
     for (std::size_t c = first; c < end; ++c) {
       const Chart& chart = grid.charts[c];
@@ -593,7 +599,12 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
                       size.chart_height,
                       {chart.x.scale == Scale::logarithmic, ranges[c].first, left, left + area_width},
                       {chart.y.scale == Scale::logarithmic, ranges[c].second, y + size.chart_height, y}};
-      if (!is_single) document.text(left, y - 7 - (has_vertical ? 14 : 0), chart.title, "name");
+      if (!is_single) {
+        const std::vector<std::string> lines = wrapped(chart.title, name_width, 13);
+        for (std::size_t line = 0; line < lines.size(); ++line)
+          document.text(left, y - 7 - (has_vertical ? 14 : 0) - 17 * static_cast<double>(lines.size() - 1 - line),
+                        lines[line], "name");
+      }
       // A label that all charts have stands at the left and at the bottom of the whole.
       const bool is_lowest = c + columns >= count;
       const Labels labels{!one_x || is_lowest, !one_y || c == first};

@@ -46,14 +46,19 @@ std::string with_unit(double value, const std::array<std::pair<double, const cha
   return fmt::format("{} {}", short_number(value / unit->first), unit->second);
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten.
+/// Multiples of 1, 2 or 5 times a power of ten; of a power of 2 where they are bytes.
 std::vector<Tick> linear_ticks(Unit unit, double least, double most, std::size_t wanted) {
   // Halves, as the whole range may be larger than doubles are.
   const double rough = (most / 2 - least / 2) / (static_cast<double>(std::max<std::size_t>(wanted, 2)) / 2);
-  const double ten = std::pow(10.0, std::floor(std::log10(rough)));
-  double step = 10 * ten;
-  for (const double factor : {5.0, 2.0, 1.0})
-    if (factor * ten >= rough * 0.999) step = factor * ten;
+  const double ten =
+      unit == Unit::bytes ? std::exp2(std::floor(std::log2(rough))) : std::pow(10.0, std::floor(std::log10(rough)));
+  double step = unit == Unit::bytes ? 2 * ten : 10 * ten;
+  if (unit == Unit::bytes) {
+    if (ten >= rough * 0.8) step = ten;
+  } else {
+    for (const double factor : {5.0, 2.0, 1.0})
+      if (factor * ten >= rough * 0.8) step = factor * ten;
+  }
   std::vector<Tick> out;
   const double first = std::ceil(least / step - 1e-9);
   const double last = std::floor(most / step + 1e-9);
@@ -82,6 +87,8 @@ std::vector<Tick> decimal_ticks(Unit unit, double least, double most, std::size_
   const int last = static_cast<int>(std::ceil(std::log10(most) + 1e-9));
   const int step =
       std::max(1, static_cast<int>(std::ceil(decades / static_cast<double>(std::max<std::size_t>(wanted, 1)))));
+  // Powers alone would be one label or none.
+  const bool has_few = std::floor(std::log10(most) + 1e-9) - std::ceil(std::log10(least) - 1e-9) < 1;
   std::vector<Tick> out;
   for (int e = first; e <= last; ++e)
     for (const double factor : {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0}) {
@@ -90,7 +97,8 @@ std::vector<Tick> decimal_ticks(Unit unit, double least, double most, std::size_
       const bool is_power = factor == 1;
       // Minor ticks crowd where there are many decades.
       if (!is_power && decades > 4) continue;
-      const bool has_label = is_power ? ((e % step) + step) % step == 0 : decades < 1.6 && (factor == 2 || factor == 5);
+      const bool has_label =
+          is_power ? ((e % step) + step) % step == 0 : (has_few || decades < 1.6) && (factor == 2 || factor == 5);
       out.push_back({at, has_label ? tick_label(at, unit) : std::string()});
     }
   return out;

@@ -70,6 +70,8 @@ TEST(Ticks, OfLinearAxesAreRound) {
   EXPECT_EQ(labels_of({}, -1, 1, 4), (Labels{"-1", "-0.5", "0", "0.5", "1"}));
   EXPECT_EQ(labels_of({}, 0.03, 0.31, 3), (Labels{"0.1", "0.2", "0.3"}));
   EXPECT_EQ(labels_of({.unit = Unit::percent}, 0, 1, 2), (Labels{"0%", "50%", "100%"}));
+  EXPECT_EQ(labels_of({.unit = Unit::bytes}, 33 << 20, 43 << 20, 5),
+            (Labels{"34 MiB", "36 MiB", "38 MiB", "40 MiB", "42 MiB"}));
   for (const Tick& tick : ticks({}, -1e-7, 3e5, 6)) EXPECT_TRUE(tick.at >= -1e-7 && tick.at <= 3e5 * (1 + 1e-9));
 }
 
