@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
   for (const Experiment& experiment : experiments) names.emplace_back(experiment.name);
   app.add_option("--only", only, "Experiments to run; all by default")->check(CLI::IsMember(names));
   bool quick = false;
-  app.add_flag("--quick", quick, "Fewer sizes: two minutes in place of twenty");
+  app.add_flag("--quick", quick, "Fewer sizes: a minute in place of ten");
   bool again = false;
   app.add_flag("--again", again, "Does not use numbers that the folder has already");
   std::string folder;
@@ -88,8 +88,7 @@ int main(int argc, char** argv) {
     for (const Experiment& experiment : experiments) {
       const std::string name(experiment.name);
       if (!only.empty() && std::ranges::find(only, name) == only.end()) continue;
-      const std::filesystem::path path = std::filesystem::path(folder) / (name + ".json");
-      Parts parts(path.string(), name, quick, again);
+      Parts parts(study, name, again);
       try {
         if (!parts.is_finished()) {
           experiment.measure(study, parts);

@@ -16,28 +16,37 @@
 
 namespace weir::experiments {
 
-Parts::Parts(std::string path, std::string experiment, bool quick, bool again) : path_(std::move(path)) {
+Parts::Parts(const Study& study, std::string experiment, bool again)
+    : path_((std::filesystem::path(study.folder) / (experiment + ".json")).string()) {
+  Json heads = Json::array();
+  for (const Head& head : study.heads) heads.push_back(head.name);
   if (!again && std::filesystem::exists(path_)) {
+    const auto refuse = [&](const char* what) {
+      throw InputError(fmt::format("{}: {}; give another folder, or --again", path_, what));
+    };
     try {
       document_ = Json::parse(read_whole_file(InputFile(path_)));
     } catch (const Json::exception&) {
-      throw InputError(fmt::format("{}: this is no JSON; remove the file, or give --again", path_));
+      refuse("this is no JSON");
     }
     if (!document_.is_object() || document_.value("experiment", "") != experiment || !document_.contains("parts"))
-      throw InputError(
-          fmt::format("{}: these are no numbers of {}; remove the file, or give --again", path_, experiment));
+      refuse("these are no numbers of this experiment");
     const bool is_quick = document_.value("quick", false);
-    if (quick && !is_quick && !is_finished())
-      throw InputError(
-          fmt::format("{}: this is a part of a run that is not quick; give another folder, or --again", path_));
-    if (quick || !is_quick) {
+    if (study.quick && !is_quick && !is_finished()) refuse("this is a part of a run that is not quick");
+    if (study.quick || !is_quick) {
+      if (study.quick == is_quick && document_.value("heads", Json()) != heads)
+        refuse("these are numbers of other heads");
       std::cerr << fmt::format("{}: {} {}\n", experiment,
                                is_finished() ? "finished; the numbers are those of" : "goes on from", path_);
       return;
     }
     std::cerr << fmt::format("{}: {} is of a quick run; measured again\n", experiment, path_);
   }
-  document_ = {{"experiment", experiment}, {"quick", quick}, {"finished", false}, {"parts", Json::object()}};
+  document_ = {{"experiment", experiment},
+               {"quick", study.quick},
+               {"heads", heads},
+               {"finished", false},
+               {"parts", Json::object()}};
 }
 
 void Parts::part(const std::string& key, const std::function<Json()>& work) {

@@ -22,7 +22,7 @@ using Json = nlohmann::ordered_json;
 /// What all experiments are told.
 struct Study {
   std::vector<Head> heads = {};
-  bool quick = false;        ///< Fewer sizes, so that all experiments take two minutes.
+  bool quick = false;        ///< Fewer sizes, so that all experiments take a minute or two.
   std::string folder = {};   ///< Where results are written; large files are held there for a while.
   std::string program = {};  ///< The program weir.
 };
@@ -31,9 +31,10 @@ struct Study {
 /// finds the parts that it had and goes on with the others.
 class Parts {
  public:
-  /// Reads what the file has, unless `again`. Numbers of a quick run are of no use for one that is not quick. Says on
-  /// standard error what is found.
-  Parts(std::string path, std::string experiment, bool quick, bool again);
+  /// Reads what the file OUTDIR/EXPERIMENT.json has, unless `again`. Numbers of a quick run are of no use for one that is
+  /// not quick. Says on standard error what is found. Throws InputError for a file that has something else, or numbers of
+  /// other heads.
+  Parts(const Study& study, std::string experiment, bool again);
 
   /// Calls `work` unless the part is there, and keeps what it returns. Says on standard error what is worked on, and how
   /// long it took.
