@@ -243,6 +243,7 @@ struct Look {
   Marker marker = Marker::circle;
   Line line = Line::solid;
   bool is_band = false;
+  bool has_points = false;  ///< In some chart; only then it is in the legend.
 };
 
 Marker marker_number(std::size_t number) {
@@ -251,17 +252,28 @@ Marker marker_number(std::size_t number) {
   return markers[number % markers.size()];
 }
 
+bool has_points(const Chart& chart, const Series& series) {
+  for (std::size_t t = 0; t < series.x.size(); ++t)
+    if (has_position(chart.x, series.x[t]) && has_position(chart.y, series.y[t])) return true;
+  return false;
+}
+
 /// The looks of all names, in the order in which they come first. Series without a name are not among them.
 std::vector<Look> looks_of(const std::vector<Chart>& charts) {
   std::vector<Look> looks;
   for (const Chart& chart : charts)
     for (const Series& series : chart.series) {
-      const auto found = std::ranges::find(looks, series.name, &Look::name);
-      if (series.name.empty() || found != looks.end()) continue;
-      const std::size_t number = series.colour.value_or(looks.size());
-      looks.push_back({series.name, number % colours,
-                       series.marker == Marker::automatic ? marker_number(number) : series.marker, series.line,
-                       series.is_band && !series.low.empty()});
+      if (series.name.empty()) continue;
+      auto look = std::ranges::find(looks, series.name, &Look::name);
+      if (look == looks.end()) {
+        const std::size_t number = series.colour.value_or(looks.size());
+        look = looks.insert(look, {.name = series.name,
+                                   .colour = number % colours,
+                                   .marker = series.marker == Marker::automatic ? marker_number(number) : series.marker,
+                                   .line = series.line,
+                                   .is_band = series.is_band && !series.low.empty()});
+      }
+      look->has_points = look->has_points || has_points(chart, series);
     }
   return looks;
 }
@@ -396,11 +408,7 @@ std::size_t draw_series(Document& document, const Chart& chart, const Area& area
 }
 
 bool has_points(const Chart& chart) {
-  return std::ranges::any_of(chart.series, [&](const Series& series) {
-    for (std::size_t t = 0; t < series.x.size(); ++t)
-      if (has_position(chart.x, series.x[t]) && has_position(chart.y, series.y[t])) return true;
-    return false;
-  });
+  return std::ranges::any_of(chart.series, [&](const Series& series) { return has_points(chart, series); });
 }
 
 /// As many ticks as have room for their labels beside each other.
@@ -476,10 +484,11 @@ void draw_references(Document& document, const Chart& chart, const Area& area) {
 double draw_legend(Document& document, const std::vector<Look>& looks, double left, double width, double top) {
   constexpr double row = 20;
   constexpr double sample = 30;
-  if (looks.empty()) return 0;
+  if (std::ranges::none_of(looks, &Look::has_points)) return 0;
   double x = left;
   double y = top;
   for (const Look& look : looks) {
+    if (!look.has_points) continue;
     const double text = width_of(look.name, 12);
     if (x > left && x + sample + 6 + text > left + width) {
       x = left;

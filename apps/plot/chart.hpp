@@ -31,7 +31,7 @@ enum class Marker : std::uint8_t { automatic, none, circle, square, triangle, di
 
 /// Points that are joined in their order. Where x or y is not a finite number there is a gap.
 struct Series {
-  std::string name = {};  ///< In the legend. Series of one name share a colour and one entry; "" has no entry.
+  std::string name = {};  ///< In the legend, if there are points. Series of one name share a colour and one entry.
   std::vector<double> x = {};
   std::vector<double> y = {};     ///< As many as x; so are `low` and `high`, unless they are empty.
   std::vector<double> low = {};   ///< Lower ends of the error bars, or of the band.

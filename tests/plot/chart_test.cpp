@@ -216,6 +216,10 @@ TEST(ToSvg, ALegendHasEachNameOnce) {
   EXPECT_EQ(count(svg, ">data</text>"), 1U);
   EXPECT_EQ(count(svg, ">other</text>"), 1U);
   EXPECT_EQ(count(svg, "<text class=\"legend\""), 2U);
+  // A name without points keeps its colour, and has no entry.
+  grid.charts[0].series.insert(grid.charts[0].series.begin(), {.name = "empty", .x = {1}, .y = {gap}});
+  EXPECT_EQ(count(to_svg(grid), "<text class=\"legend\""), 2U);
+  EXPECT_EQ(count(to_svg(grid), "<path class=\"line c1\""), 3U);
   // A name has its colour in all charts.
   EXPECT_EQ(count(svg, "<path class=\"line c0\""), 3U);
 }

@@ -132,7 +132,7 @@ std::vector<Figure> draw(const Json& parts) {
       .title = "Features that an error needs, for scores in [-R, R]", .columns = 4, .share_x = true, .share_y = true};
   for (const auto& [key, part] : parts.items()) {
     plot::Chart chart{
-        .title = fmt::format("{}, R = {}", part.at("shape") == "isotropic" ? "all directions alike" : "few directions",
+        .title = fmt::format("{}, R = {}", part.at("shape") == "isotropic" ? "isotropic" : "few directions",
                              digits(number(part, "range"))),
         .x = {.label = "features", .scale = plot::Scale::logarithmic},
         .y = {.label = "largest error of an output", .scale = plot::Scale::logarithmic, .least = 1e-8, .most = 20}};

@@ -67,7 +67,8 @@ std::vector<Figure> draw(const Json& parts) {
     }
     grid.charts.push_back(chart);
   }
-  grid.notes = {"Exact outputs. A line is a head. Planted: 32 of 4096 queries have a score of 6 with one heavy key."};
+  grid.notes = {
+      "Exact outputs. A line is a head. Planted: 32 of 4096 queries have a score of 6 with a heavy key of their own."};
   return {{"sparsity.svg", plot::to_svg(grid, {900, 200})}};
 }
 
