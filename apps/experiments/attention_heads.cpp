@@ -3,21 +3,19 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "heads.hpp"
 #include "program.hpp"
 #include "weir/attention/anisotropic.hpp"
+#include "weir/attention/comparison.hpp"
+#include "weir/attention/exact.hpp"
 
 namespace {
 
@@ -27,101 +25,11 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-struct Head {
-  std::string name;
-  DenseMatrix queries;
-  DenseMatrix keys;
-  DenseMatrix values;
-};
-
-/// A head from NAME_q.npy, NAME_k.npy, NAME_v.npy; `prefix` is the path up to NAME.
-Head load_head(const std::string& prefix, double scale) {
-  Head head{std::filesystem::path(prefix).filename().string(), load_npy(prefix + "_q.npy"), load_npy(prefix + "_k.npy"),
-            load_npy(prefix + "_v.npy")};
-  if (head.queries.columns != head.keys.columns || head.keys.rows != head.values.rows) {
-    throw InputError(fmt::format("{}: the shapes of queries, keys and values do not fit each other", prefix));
-  }
-  const double factor = scale / std::sqrt(static_cast<double>(head.keys.columns));
-  for (double& number : head.queries.values) number *= factor;
-  return head;
-}
-
-/// All heads of the folders and prefixes.
-std::vector<std::string> prefixes_of(const std::vector<std::string>& paths) {
-  std::vector<std::string> prefixes;
-  for (const std::string& path : paths) {
-    if (!std::filesystem::is_directory(path)) {
-      prefixes.push_back(path);
-      continue;
-    }
-    for (const auto& entry : std::filesystem::directory_iterator(path)) {
-      const std::string file = entry.path().string();
-      if (file.ends_with("_q.npy")) prefixes.push_back(file.substr(0, file.size() - 6));
-    }
-  }
-  std::sort(prefixes.begin(), prefixes.end());
-  return prefixes;
-}
-
-DenseMatrix exact_attention(const Head& head) {
-  const std::size_t d = head.keys.columns;
-  const std::size_t dv = head.values.columns;
-  DenseMatrix out{head.queries.rows, dv, std::vector<double>(head.queries.rows * dv, 0)};
-  std::vector<double> scores(head.keys.rows);
-  for (std::size_t i = 0; i < head.queries.rows; ++i) {
-    const double* query = head.queries.values.data() + i * d;
-    for (std::size_t j = 0; j < head.keys.rows; ++j) {
-      scores[j] = std::inner_product(query, query + d, head.keys.values.data() + j * d, 0.0);
-    }
-    const double largest = *std::max_element(scores.begin(), scores.end());
-    double total = 0;
-    double* output = out.values.data() + i * dv;
-    for (std::size_t j = 0; j < head.keys.rows; ++j) {
-      const double power = std::exp(scores[j] - largest);
-      total += power;
-      for (std::size_t c = 0; c < dv; ++c) output[c] += power * head.values.values[j * dv + c];
-    }
-    for (std::size_t c = 0; c < dv; ++c) output[c] /= total;
-  }
-  return out;
-}
-
-struct Measured {
-  double frobenius = 0;
-  double median = 0;
-  double ninety_nine = 0;
-  double largest = 0;
-  double covered = 0;  ///< Share of queries whose error is below three times the estimate.
-};
-
-Measured compare(const AnisotropicAnswers& answers, const DenseMatrix& exact) {
-  const std::size_t dv = exact.columns;
-  std::vector<double> errors(exact.rows);
-  double squared_error = 0;
-  double squared = 0;
+/// Share of queries whose error is below three times its estimate.
+double share_covered(const std::vector<double>& errors, const std::vector<double>& estimates) {
   std::size_t covered = 0;
-  for (std::size_t i = 0; i < exact.rows; ++i) {
-    double error = 0;
-    double norm = 0;
-    for (std::size_t c = 0; c < dv; ++c) {
-      const double truth = exact.values[i * dv + c];
-      const double difference = answers.outputs.values[i * dv + c] - truth;
-      error += difference * difference;
-      norm += truth * truth;
-    }
-    squared_error += error;
-    squared += norm;
-    errors[i] = std::sqrt(error / norm);
-    if (errors[i] <= 3 * answers.errors[i]) ++covered;
-  }
-  Measured measured;
-  measured.frobenius = std::sqrt(squared_error / squared);
-  measured.covered = static_cast<double>(covered) / static_cast<double>(exact.rows);
-  std::sort(errors.begin(), errors.end());
-  measured.median = errors[errors.size() / 2];
-  measured.ninety_nine = errors[static_cast<std::size_t>(0.99 * static_cast<double>(errors.size() - 1))];
-  measured.largest = errors.back();
-  return measured;
+  for (std::size_t i = 0; i < errors.size(); ++i) covered += errors[i] <= 3 * estimates[i] ? 1U : 0U;
+  return static_cast<double>(covered) / static_cast<double>(errors.size());
 }
 
 }  // namespace
@@ -159,9 +67,9 @@ int main(int argc, char** argv) {
                  "fallbacks | covered | "
                  "calibration s | us a token | us a query | us with errors |\n"
                  "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
-    for (const std::string& prefix : prefixes_of(paths)) {
+    for (const std::string& prefix : head_prefixes(paths)) {
       const Head head = load_head(prefix, scale);
-      const DenseMatrix exact = exact_attention(head);
+      const DenseMatrix exact = exact_attention(head.queries, head.keys, head.values);
       for (const std::uint64_t kibibytes : budgets) {
         AnisotropicOptions options{.d = head.keys.columns, .dv = head.values.columns, .budget = kibibytes << 10U};
         options.calibration_rows = calibration_rows;
@@ -171,19 +79,13 @@ int main(int argc, char** argv) {
         options.degree = degree;
         options.automatic = !fixed;
         options.expected_rows = expected_rows.value_or(head.keys.rows);
-        const auto prefix_of = [&](const DenseMatrix& matrix) {
-          const std::size_t rows = std::min<std::size_t>(matrix.rows, calibration_rows + rows_beyond);
-          return std::span(matrix.values).first(rows * matrix.columns);
-        };
         auto start = Clock::now();
-        const auto calibration =
-            AnisotropicCalibration::fit(options, prefix_of(head.queries), prefix_of(head.keys), prefix_of(head.values));
+        const std::uint64_t rows = calibration_rows + rows_beyond;
+        const auto calibration = AnisotropicCalibration::fit(
+            options, first_rows(head.queries, rows), first_rows(head.keys, rows), first_rows(head.values, rows));
         const double calibration_seconds = seconds_since(start);
-        std::vector<std::uint64_t> tokens(head.keys.rows);
-        std::iota(tokens.begin(), tokens.end(), 0U);
-        AnisotropicState state(calibration);
         start = Clock::now();
-        state.add({head.keys.values, head.values.values, tokens});
+        const AnisotropicState state = state_of(head, calibration);
         const double add_seconds = seconds_since(start);
         AnisotropicReader reader(state);
         start = Clock::now();
@@ -192,7 +94,8 @@ int main(int argc, char** argv) {
         start = Clock::now();
         const AnisotropicAnswers answers = reader.answer(head.queries.values, true);
         const double error_seconds = seconds_since(start);
-        const Measured measured = compare(answers, exact);
+        const OutputErrors measured = compare_outputs(exact, answers.outputs);
+        const double covered = share_covered(query_errors(exact, answers.outputs), answers.errors);
         const auto tokens_count = static_cast<double>(head.keys.rows);
         const auto query_count = static_cast<double>(head.queries.rows);
         std::cout << fmt::format(
@@ -201,8 +104,8 @@ int main(int argc, char** argv) {
                          "{:.2f} | {:.2f} | {:.2f} |\n",
                          head.name, kibibytes, calibration.clusters(), calibration.directions(), calibration.features(),
                          calibration.exact_rows(), calibration.varied_directions(), calibration.expected_error(),
-                         measured.frobenius, measured.median, measured.ninety_nine, measured.largest, answers.fallbacks,
-                         measured.covered, calibration_seconds, 1e6 * add_seconds / tokens_count,
+                         measured.frobenius, measured.median, measured.percentile_99, measured.largest,
+                         answers.fallbacks, covered, calibration_seconds, 1e6 * add_seconds / tokens_count,
                          1e6 * answer_seconds / query_count, 1e6 * error_seconds / query_count)
                   << std::flush;
         json.push_back({{"head", head.name},
@@ -213,10 +116,10 @@ int main(int argc, char** argv) {
                         {"exact_rows", calibration.exact_rows()},
                         {"error", measured.frobenius},
                         {"median", measured.median},
-                        {"q99", measured.ninety_nine},
+                        {"q99", measured.percentile_99},
                         {"largest", measured.largest},
                         {"fallbacks", answers.fallbacks},
-                        {"covered", measured.covered},
+                        {"covered", covered},
                         {"token_seconds", add_seconds / tokens_count},
                         {"query_seconds", answer_seconds / query_count}});
       }
