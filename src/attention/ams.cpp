@@ -7,6 +7,8 @@
 #include <cmath>
 #include <utility>
 
+#include "attention/anisotropic_kernels.hpp"
+#include "attention/products.hpp"
 #include "attention/views.hpp"
 #include "weir/attention/exact.hpp"
 #include "weir/error.hpp"
@@ -31,6 +33,33 @@ FloatView view(std::span<const float> numbers, std::uint64_t rows, std::uint64_t
 }
 FloatMap writable(std::span<float> numbers, std::uint64_t rows, std::uint64_t columns) {
   return {numbers.data(), to_index(rows), to_index(columns)};
+}
+
+/// The second factor of products, padded as they need it.
+class Factor {
+ public:
+  explicit Factor(const RowMajorMatrix& matrix) : columns_(matrix.cols()) {
+    padded_ = RowMajorMatrix::Zero(matrix.rows(), (columns_ + 7) / 8 * 8);
+    padded_.leftCols(columns_) = matrix;
+  }
+  /// a times it.
+  [[nodiscard]] RowMajorMatrix times(const RowMajorMatrix& a) const {
+    RowMajorMatrix out = RowMajorMatrix::Zero(a.rows(), columns_);
+    products::add_product({a.data(), static_cast<std::size_t>(a.cols())},
+                          {padded_.data(), static_cast<std::size_t>(padded_.cols())},
+                          static_cast<std::size_t>(a.rows()), static_cast<std::size_t>(a.cols()),
+                          static_cast<std::size_t>(columns_), out.data(), static_cast<std::size_t>(columns_));
+    return out;
+  }
+
+ private:
+  Eigen::Index columns_;
+  RowMajorMatrix padded_;
+};
+
+/// Numbers of panels of `columns` columns and `rows` rows.
+std::size_t panel_numbers(std::size_t rows, std::size_t columns) {
+  return kernels::panels_of(columns) * rows * kernels::panel_width;
 }
 
 /// Throws UsageError, with the table of sizes where that helps, when rows * columns numbers do not fit.
@@ -108,6 +137,29 @@ void Psi::column(std::uint64_t row, std::span<float> out) const {
   }
 }
 
+void Psi::rows_of_columns(std::span<const std::uint64_t> rows, std::span<float> out, std::size_t stride) const {
+  if (kind_ != PsiKind::ams) throw UsageError("Psi::rows_of_columns: the columns of one_nonzero are zeros but for one");
+  require_at_least({"Psi::rows_of_columns", "out.size()", "m2 * stride"}, out.size(), m2_ * stride);
+  require_at_least({"Psi::rows_of_columns", "stride", "the number of rows"}, stride, rows.size());
+  for (const std::uint64_t row : rows) require_below({"Psi::column", "row", "the number of rows"}, row, row_limit);
+  const auto size = static_cast<float>(1 / std::sqrt(static_cast<double>(m2_)));
+  std::vector<std::uint32_t> low(stride, 0);
+  std::vector<std::uint32_t> high(stride, 0);
+  for (std::size_t word = 0; word < words_.size(); ++word) {
+    for (std::size_t t = 0; t < rows.size(); ++t) {
+      const std::uint64_t bits = words_[word](rows[t]) >> lowest_bit;
+      low[t] = static_cast<std::uint32_t>(bits);
+      high[t] = static_cast<std::uint32_t>(bits >> 32U);
+    }
+    const std::size_t first = word * signs_of_word;
+    const std::size_t count = std::min<std::size_t>(signs_of_word, m2_ - first);
+    for (std::size_t s = 0; s < count; ++s) {
+      products::signs((s < 32 ? low : high).data(), static_cast<unsigned>(s % 32), rows.size(), stride, size,
+                      out.data() + (first + s) * stride);
+    }
+  }
+}
+
 std::uint64_t psi_rows(double eps2, std::uint64_t n) {
   if (!(eps2 > 0)) throw UsageError(fmt::format("psi_rows: eps2 is {}, expected a positive number", eps2));
   const double rows = std::ceil(std::log(static_cast<double>(std::max<std::uint64_t>(n, 3))) / (eps2 * eps2));
@@ -127,12 +179,23 @@ SketchedKeysValues::SketchedKeysValues(PolynomialConfig config, std::uint64_t va
   sk_u2_.resize(psi_.m2() * features_.count());
   prod_.resize(features_.count());
   sk_ones_.resize(psi_.m2());
-  const std::uint64_t rows = std::clamp<std::uint64_t>(scratch_floats / psi_.m2(), 16, features_.block());
-  columns_.resize(rows * psi_.m2());
+  block_ = std::clamp<std::uint64_t>(scratch_floats / psi_.m2() / products::padding * products::padding,
+                                     products::padding, features_.block());
+  const bool is_sparse = psi_.kind() == PsiKind::one_nonzero;
+  columns_.resize(is_sparse ? 0 : block_ * psi_.m2());
+  panels_.resize(is_sparse ? 0
+                           : panel_numbers(block_, std::max<std::size_t>(value_columns, PolynomialFeatures::piece)));
 }
 
-void SketchedKeysValues::fill_columns(std::span<const std::uint64_t> rows) {
-  for (std::size_t t = 0; t < rows.size(); ++t) psi_.column(rows[t], {columns_.data() + t * psi_.m2(), psi_.m2()});
+void SketchedKeysValues::add_by_columns(std::size_t count, std::size_t columns, float* sketch,
+                                        std::size_t sketch_columns) {
+  // Rows of Psi whose part of the block stays in the second-level cache, while all panels pass by.
+  constexpr std::size_t strip = 120;
+  for (std::size_t first = 0; first < psi_.m2(); first += strip) {
+    kernels::multiply_add(
+        {columns_.data() + first * stride_, stride_, 1}, std::min<std::size_t>(strip, psi_.m2() - first), count,
+        {panels_.data(), count * kernels::panel_width}, columns, sketch + first * sketch_columns, sketch_columns);
+  }
 }
 
 void SketchedKeysValues::add_values(std::span<const std::uint64_t> rows, RowsView v, double weight) {
@@ -143,10 +206,9 @@ void SketchedKeysValues::add_values(std::span<const std::uint64_t> rows, RowsVie
   require_finite_rows(v, "values", rows);
   require_fits_floats(v, "values", rows);
   const std::uint64_t m2 = psi_.m2();
-  const std::uint64_t block = columns_.size() / m2;
   auto sketch = writable(sk_v_, m2, value_columns_);
-  for (std::uint64_t first = 0; first < v.rows; first += block) {
-    const std::uint64_t count = std::min(block, v.rows - first);
+  for (std::uint64_t first = 0; first < v.rows; first += block_) {
+    const std::uint64_t count = std::min(block_, v.rows - first);
     const FloatMatrix values = (weight * matrix_view(v.part(first, count))).cast<float>();
     writable(sum_v_, 1, value_columns_) += values.colwise().sum();
     if (psi_.kind() == PsiKind::one_nonzero) {
@@ -156,8 +218,16 @@ void SketchedKeysValues::add_values(std::span<const std::uint64_t> rows, RowsVie
       }
       continue;
     }
-    fill_columns(rows.subspan(first, count));
-    sketch.noalias() += view(std::span<const float>(columns_), count, m2).transpose() * values;
+    stride_ = products::padded(count);
+    psi_.rows_of_columns(rows.subspan(first, count), columns_, stride_);
+    for (std::size_t c = 0; c < value_columns_; ++c) {
+      float* panel =
+          panels_.data() + c / kernels::panel_width * count * kernels::panel_width + c % kernels::panel_width;
+      for (std::size_t t = 0; t < count; ++t) {
+        panel[t * kernels::panel_width] = values(to_index(t), to_index(c));
+      }
+    }
+    add_by_columns(count, value_columns_, sk_v_.data(), value_columns_);
   }
 }
 
@@ -168,37 +238,46 @@ void SketchedKeysValues::add_keys(std::span<const std::uint64_t> rows, RowsView 
   require_weight(self, weight);
   require_finite_rows(k, "keys", rows);
   const std::uint64_t m2 = psi_.m2();
-  const std::uint64_t block = columns_.size() / m2;
   auto sketch = writable(sk_u2_, m2, features_.count());
-  for (std::uint64_t first = 0; first < k.rows; first += block) {
-    const std::uint64_t count = std::min(block, k.rows - first);
+  for (std::uint64_t first = 0; first < k.rows; first += block_) {
+    const std::uint64_t count = std::min(block_, k.rows - first);
     const std::vector<double> factors(count, weight);
     const bool is_sparse = psi_.kind() == PsiKind::one_nonzero;
-    if (!is_sparse) fill_columns(rows.subspan(first, count));
+    if (!is_sparse) {
+      stride_ = products::padded(count);
+      psi_.rows_of_columns(rows.subspan(first, count), columns_, stride_);
+    }
     features_.of_keys(
         k.part(first, count), factors, rows.subspan(first, count), [&](const PolynomialFeatures::Piece& piece) {
-          const FloatView numbers(piece.numbers, to_index(piece.count), to_index(piece.stride));
-          const auto used = numbers.leftCols(to_index(count));
-          for (std::size_t f = 0; f < piece.count; ++f) prod_[piece.first + f] += used.row(to_index(f)).sum();
-          auto part = sketch.middleCols(to_index(piece.first), to_index(piece.count));
+          kernels::add_lane_sums(piece.numbers, piece.count, piece.stride, prod_.data() + piece.first, 1);
           if (!is_sparse) {
-            part.noalias() += view(std::span<const float>(columns_), count, m2).transpose() * used.transpose();
+            for (std::size_t f = 0; f < piece.count; ++f) {
+              float* panel =
+                  panels_.data() + f / kernels::panel_width * count * kernels::panel_width + f % kernels::panel_width;
+              for (std::size_t t = 0; t < count; ++t) {
+                panel[t * kernels::panel_width] = piece.numbers[f * piece.stride + t];
+              }
+            }
+            add_by_columns(count, piece.count, sk_u2_.data() + piece.first, features_.count());
             return;
           }
-          const FloatMatrix by_rows = used.transpose();
+          auto part = sketch.middleCols(to_index(piece.first), to_index(piece.count));
+          const FloatView numbers(piece.numbers, to_index(piece.count), to_index(piece.stride));
+          const FloatMatrix by_rows = numbers.leftCols(to_index(count)).transpose();
           for (std::uint64_t t = 0; t < count; ++t) {
             const Psi::Entry entry = psi_.entry(rows[first + t]);
             part.row(to_index(entry.place)) += entry.sign * by_rows.row(to_index(t));
           }
         });
-    for (std::uint64_t t = 0; t < count; ++t) {
-      if (is_sparse) {
+    if (is_sparse) {
+      for (std::uint64_t t = 0; t < count; ++t) {
         const Psi::Entry entry = psi_.entry(rows[first + t]);
         sk_ones_[entry.place] += static_cast<float>(weight) * entry.sign;
-      } else {
-        writable(sk_ones_, 1, m2) +=
-            static_cast<float>(weight) * view(std::span<const float>(columns_).subspan(t * m2, m2), 1, m2);
       }
+    } else {
+      std::vector<float> ones(m2, 0.0F);
+      kernels::add_lane_sums(columns_.data(), m2, stride_, ones.data(), 1);
+      for (std::size_t i = 0; i < m2; ++i) sk_ones_[i] += static_cast<float>(weight) * ones[i];
     }
     count_ += weight * static_cast<double>(count);
   }
@@ -217,11 +296,13 @@ std::vector<float> SketchedKeysValues::product(bool mean_corrected) const {
   auto m = writable(out, r, value_columns_ + 1);
   m.col(0) = view(std::span<const float>(prod_), r, 1);
   const auto sketch = view(std::span<const float>(sk_u2_), m2, r);
+  const Factor factor(values);
   for (std::uint64_t first = 0; first < r; first += PolynomialFeatures::piece) {
     const auto count = to_index(std::min<std::uint64_t>(PolynomialFeatures::piece, r - first));
     const RowMajorMatrix part = sketch.middleCols(to_index(first), count).transpose().cast<double>();
     const RowMajorMatrix rest = m.col(0).segment(to_index(first), count).cast<double>() * mean;
-    m.middleRows(to_index(first), count).rightCols(to_index(value_columns_)) = (part * values + rest).cast<float>();
+    m.middleRows(to_index(first), count).rightCols(to_index(value_columns_)) =
+        (factor.times(part) + rest).cast<float>();
   }
   return out;
 }
@@ -248,26 +329,24 @@ void QuerySketch::add(std::span<const std::uint64_t> rows, RowsView q, std::span
     const std::uint64_t count = std::min<std::uint64_t>(features_.block(), q.rows - first);
     const RowsView queries = q.part(first, count);
     // The denominators need all features, so that these are made twice.
-    Eigen::VectorXd denominators = Eigen::VectorXd::Zero(to_index(count));
+    std::vector<double> denominators(products::padded(count), 0.0);
     features_.of_queries(queries, {}, rows.subspan(first, count), [&](const PolynomialFeatures::Piece& piece) {
-      const FloatView numbers(piece.numbers, to_index(piece.count), to_index(piece.stride));
-      denominators +=
-          (numbers.leftCols(to_index(count)).transpose() * view(prod.subspan(piece.first, piece.count), piece.count, 1))
-              .cast<double>();
+      products::add_query_products(piece.numbers, piece.count, piece.stride, prod.data() + piece.first, 1,
+                                   denominators.data());
     });
     std::vector<double> factors(count);
     for (std::uint64_t t = 0; t < count; ++t) {
-      if (!(denominators[to_index(t)] > 0) || !std::isfinite(denominators[to_index(t)]))
+      if (!(denominators[t] > 0) || !std::isfinite(denominators[t]))
         throw InputError(fmt::format("queries: row {}: its denominator is {}, expected a positive number",
-                                     rows[first + t], denominators[to_index(t)]));
-      factors[t] = weight / denominators[to_index(t)];
+                                     rows[first + t], denominators[t]));
+      factors[t] = weight / denominators[t];
     }
     phi_.locate(rows.subspan(first, count), located_);
     features_.of_queries(queries, factors, rows.subspan(first, count), [&](const PolynomialFeatures::Piece& piece) {
       by_rows =
           FloatView(piece.numbers, to_index(piece.count), to_index(piece.stride)).leftCols(to_index(count)).transpose();
       const auto from = to_index(piece.first);
-      writable(sum_u1_, 1, features_.count()).middleCols(from, by_rows.cols()) += by_rows.colwise().sum();
+      kernels::add_lane_sums(piece.numbers, piece.count, piece.stride, sum_u1_.data() + piece.first, 1);
       for (std::uint64_t t = 0; t < count; ++t)
         for (std::uint32_t r = 0; r < phi_.rows(); ++r) {
           const std::size_t place = r * PhiColumns::capacity + t;
@@ -291,12 +370,13 @@ OutputSketch QuerySketch::product(std::span<const float> m, std::uint64_t value_
   OutputSketch out(phi_, value_columns);
   const auto dv = to_index(value_columns);
   const RowMajorMatrix values = view(m, r, value_columns + 1).rightCols(dv).cast<double>();
+  const Factor factor(values);
   auto z = writable(out.z(), phi_.m1(), value_columns);
   const auto sketch = view(std::span<const float>(sk_u1_), phi_.m1(), r);
   for (std::uint64_t first = 0; first < phi_.m1(); first += PolynomialFeatures::piece) {
     const auto count = to_index(std::min<std::uint64_t>(PolynomialFeatures::piece, phi_.m1() - first));
     const RowMajorMatrix part = sketch.middleRows(to_index(first), count).cast<double>();
-    z.middleRows(to_index(first), count) = (part * values).cast<float>();
+    z.middleRows(to_index(first), count) = factor.times(part).cast<float>();
   }
   std::ranges::copy(sk_ones_, out.sk_ones().begin());
   out.sums()[0] = count_;

@@ -25,8 +25,6 @@ namespace weir {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-/// Rows of a call that are looked at together.
-constexpr std::size_t chunk_rows = 1024;
 /// Queries that are answered together.
 constexpr std::size_t query_block = 64;
 /// The normaliser must reach that much of its lower bound; the rest is for rounding.
@@ -43,19 +41,14 @@ WordFunction words_of_sample(std::uint64_t seed) {
   return WordFunction(Randomness::mix, seed, Purpose::draw, 0xA77E0000U, 2);
 }
 
-/// How much more likely than others a row is to be in the sample. Rows far from their centre are rare, and truncation is
-/// worst for them; rows with large tilts count most.
-double sample_weight(const AnisotropicMap& map, const Place& place) {
-  constexpr double least_tilt = 0.05;
-  const double distance = static_cast<double>(place.radius) / map.content.spread.squaredNorm();
-  const double tilt = std::exp(std::clamp(place.exponent, smallest_tilt, 3.0));
-  return (1 + std::min(distance * distance * distance, 1e6)) * (least_tilt + tilt);
-}
-
 /// Priority sampling (Duffield, Lund and Thorup 2007): of weights divided by uniform numbers the largest are kept. A row
 /// of weight w stands for max(1, t / w) rows, where t is the largest priority that was not kept.
 std::uint64_t sample_priority(double weight, std::uint64_t word) {
   return std::bit_cast<std::uint64_t>(weight / ((static_cast<double>(word) + 1) * 0x1p-64));
+}
+/// True where that priority is below `floor` for sure, at the cost of a product.
+bool is_below(double weight, std::uint64_t word, double floor) {
+  return weight * (1 + 1e-12) < floor * (static_cast<double>(static_cast<std::int64_t>(word >> 1U)) * 0x1p-63);
 }
 
 /// Floats of 0 and more are ordered as their bits are.
@@ -91,58 +84,67 @@ struct AnisotropicState::Implementation {
   std::int64_t rows = 0;
   WordFunction words;
 
+  /// Rows that dropped out of the exact list, or did not get into it, and are not in the features yet.
+  struct Pending {
+    std::vector<double> keys;
+    std::vector<double> values;
+    std::vector<double> weights;
+
+    void add(std::span<const float> row, std::size_t d, double weight) {
+      const auto middle = row.begin() + static_cast<std::ptrdiff_t>(d);
+      keys.insert(keys.end(), row.begin(), middle);
+      values.insert(values.end(), middle, row.end());
+      weights.push_back(weight);
+    }
+    void clear() {
+      keys.clear();
+      values.clear();
+      weights.clear();
+    }
+  };
   /// Scratch, made when it is needed first and not copied.
   struct Scratch {
-    explicit Scratch(const AnisotropicMap& map) : staging(map), block(map) {}
-    KeyStaging staging;
-    KeyFeatures block;
-    std::vector<float> rows;           ///< chunk_rows x (d + dv): key and value of each row.
-    std::vector<float> keys;           ///< chunk_rows x d.
-    std::vector<double> coordinates;   ///< chunk_rows x width.
-    std::vector<std::uint64_t> words;  ///< chunk_rows.
-    std::vector<float> dropped;        ///< d + dv.
+    explicit Scratch(const AnisotropicMap& map) : block(map) {}
+    KeyBlock block;
+    Pending pending;
+    std::vector<std::uint64_t> words;  ///< Of the rows of a block.
+    std::vector<float> row;            ///< d + dv.
   };
   std::unique_ptr<Scratch> scratch;
 
   Scratch& with_scratch() {
     if (!scratch) {
-      const AnisotropicMap& map = calibration.map();
-      const std::size_t numbers = exact.numbers();
-      scratch = std::make_unique<Scratch>(map);
-      scratch->rows.resize(chunk_rows * numbers);
-      scratch->keys.resize(chunk_rows * map.content.d);
-      scratch->coordinates.resize(chunk_rows * map.width);
-      scratch->words.resize(chunk_rows);
-      scratch->dropped.resize(numbers);
+      scratch = std::make_unique<Scratch>(calibration.map());
+      scratch->words.resize(scratch->block.capacity());
+      scratch->row.resize(exact.numbers());
     }
     return *scratch;
   }
 
-  /// Adds what is staged to the features.
-  void flush(Scratch& with) {
-    with.staging.for_each_block([&](std::size_t cluster, std::span<const std::size_t> block) {
-      with.block.add(with.staging, cluster, block, features, lost);
-    });
-    with.staging.clear();
-  }
-  void stage(Scratch& with, std::span<const float> row, const double* coordinates, const Place& place, double weight) {
-    if (with.staging.is_full()) flush(with);
-    with.staging.add(row, coordinates, place, weight);
-  }
-  /// Adds the rows that dropped out of the exact list to the features.
-  void stage_dropped(Scratch& with) {
-    const AnisotropicMap& map = calibration.map();
-    std::int64_t weight = 0;
-    std::array<double, most_directions> coordinates{};
-    while (exact.drop_next(with.dropped, weight)) {
-      kernels::project(with.dropped.data(), 1, map.content.d, map.key_map.data(), map.width, coordinates.data());
-      stage(with, with.dropped, coordinates.data(), place_of(map, with.dropped.data(), coordinates.data()),
-            static_cast<double>(weight));
+  /// Adds the rows that are pending to the features. They were added before, so that their numbers are in range.
+  void add_pending(Scratch& with) {
+    Pending& pending = with.pending;
+    const std::size_t d = calibration.d();
+    const std::size_t dv = calibration.dv();
+    for (std::size_t first = 0; first < pending.weights.size(); first += with.block.capacity()) {
+      const std::size_t count = std::min(with.block.capacity(), pending.weights.size() - first);
+      if (!with.block.load(pending.keys.data() + first * d, pending.values.data() + first * dv, count)) continue;
+      for (std::size_t j = 0; j < count; ++j) with.block.set_weight(j, pending.weights[first + j]);
+      with.block.add_to(features, lost);
     }
+    pending.clear();
+  }
+  void take_dropped(Scratch& with) {
+    std::int64_t weight = 0;
+    while (exact.drop_next(with.row, weight)) with.pending.add(with.row, calibration.d(), static_cast<double>(weight));
+  }
+  /// Where no other rows are in the block.
+  void add_pending_if_many(Scratch& with) {
+    if (with.pending.weights.size() >= with.block.capacity()) add_pending(with);
   }
   void drop_of_sample(Scratch& with) {
     std::int64_t weight = 0;
-    while (sample.drop_next(with.dropped, weight)) {
+    while (sample.drop_next(with.row, weight)) {
     }
   }
 };
@@ -194,8 +196,7 @@ void AnisotropicState::add(const AttentionRows& rows) {
       }
     }
   }
-  const auto require_numbers = [&](std::span<const double> numbers, std::size_t columns, const char* name) {
-    if (kernels::all_within(numbers.data(), numbers.size(), largest_number)) return;
+  const auto refuse_numbers = [&](std::span<const double> numbers, std::size_t columns, const char* name) {
     for (std::size_t t = 0; t < numbers.size(); ++t) {
       if (!(std::abs(numbers[t]) <= largest_number)) {
         throw InputError(fmt::format("row {} (token {}): {}[{}] is {}, expected a number of at most {} in magnitude",
@@ -204,42 +205,60 @@ void AnisotropicState::add(const AttentionRows& rows) {
       }
     }
   };
-  require_numbers(rows.keys, d, "key");
-  require_numbers(rows.values, dv, "value");
+  const auto refuse = [&] {
+    refuse_numbers(rows.keys, d, "key");
+    refuse_numbers(rows.values, dv, "value");
+  };
 
   Implementation::Scratch& with = state.with_scratch();
-  const std::size_t numbers = d + dv;
-  for (std::size_t first = 0; first < count; first += chunk_rows) {
-    const std::size_t length = std::min(chunk_rows, count - first);
-    // Rows that are equal have equal bits, as -0 becomes 0.
-    kernels::round_rows(rows.keys.data() + first * d, length, d, with.rows.data(), numbers, nullptr, nullptr);
-    kernels::round_rows(rows.values.data() + first * dv, length, dv, with.rows.data() + d, numbers, state.low.data(),
-                        state.high.data());
-    for (std::size_t j = 0; j < length; ++j) std::copy_n(with.rows.data() + j * numbers, d, with.keys.data() + j * d);
-    kernels::project(with.keys.data(), length, d, map.key_map.data(), map.width, with.coordinates.data());
+  KeyBlock& block = with.block;
+  // A block that is all there is is checked while it is loaded.
+  if (count > block.capacity() && !(kernels::all_within(rows.keys.data(), rows.keys.size(), largest_number) &&
+                                    kernels::all_within(rows.values.data(), rows.values.size(), largest_number))) {
+    refuse();
+  }
+  for (std::size_t first = 0; first < count; first += block.capacity()) {
+    const std::size_t length = std::min(block.capacity(), count - first);
+    const double* keys = rows.keys.data() + first * d;
+    const double* values = rows.values.data() + first * dv;
+    if (!block.load(keys, values, length)) refuse();
+    for (std::size_t c = 0; c < dv; ++c) {
+      state.low[c] = std::min(state.low[c], block.low()[c]);
+      state.high[c] = std::max(state.high[c], block.high()[c]);
+    }
     state.words.fill(rows.tokens.subspan(first, length), std::span(with.words).first(length));
+    const auto take_row = [&](std::size_t j) {
+      // Rows that are equal have equal bits, as -0 becomes 0.
+      for (std::size_t e = 0; e < d; ++e) with.row[e] = static_cast<float>(keys[j * d + e]) + 0.0F;
+      for (std::size_t c = 0; c < dv; ++c) with.row[d + c] = static_cast<float>(values[j * dv + c]) + 0.0F;
+    };
     for (std::size_t j = 0; j < length; ++j) {
-      const std::span<const float> row = row_of(with.rows, j, numbers);
-      const double* coordinates = with.coordinates.data() + j * map.width;
       const std::uint64_t token = rows.tokens[first + j];
       const std::int64_t weight = rows.weights.empty() ? 1 : rows.weights[first + j];
       state.rows += weight;
-      const Place nearest = place_of(map, row.data(), coordinates);
-      const AnisotropicRows::Rank hashed{sample_priority(sample_weight(map, nearest), with.words[j]), token};
-      if (state.sample.admits(hashed)) {
-        state.sample.add(hashed, row, weight);
-        state.drop_of_sample(with);
+      const double sample_weight = block.sample_weight(j);
+      const double sample_floor =
+          state.sample.floor() ? std::bit_cast<double>(state.sample.floor()->priority) : -infinity;
+      if (!is_below(sample_weight, with.words[j], sample_floor)) {
+        const AnisotropicRows::Rank hashed{sample_priority(sample_weight, with.words[j]), token};
+        if (state.sample.admits(hashed)) {
+          take_row(j);
+          state.sample.add(hashed, with.row, weight);
+          state.drop_of_sample(with);
+        }
       }
-      const AnisotropicRows::Rank rank{priority_of(nearest.radius), token};
+      const AnisotropicRows::Rank rank{priority_of(block.radius(j)), token};
       if (state.exact.admits(rank)) {
-        state.exact.add(rank, row, weight);
-        state.stage_dropped(with);
+        take_row(j);
+        state.exact.add(rank, with.row, weight);
+        state.take_dropped(with);
       } else {
-        state.stage(with, row, coordinates, nearest, static_cast<double>(weight));
+        block.set_weight(j, static_cast<double>(weight));
       }
     }
+    block.add_to(state.features, state.lost);
+    state.add_pending(with);
   }
-  state.flush(with);
 }
 
 // ------------------------------------------------------------------------------------------------ the bounded part
@@ -353,7 +372,7 @@ ListBytes read_list(ByteReader& in, std::size_t& left, const AnisotropicRows& li
       refuse_bounded(fmt::format("the row of token {} is out of order", rank.token));
     }
     for (float& number : row) {
-      if (!(std::abs(static_cast<double>(number)) <= largest_number * 1.001)) {
+      if (!(std::abs(static_cast<double>(number)) <= largest_number)) {
         refuse_bounded(fmt::format("the row of token {} holds {}", rank.token, number));
       }
       number += 0.0F;
@@ -427,21 +446,20 @@ void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) 
   }
   const std::size_t numbers = state.exact.numbers();
   state.exact.raise_floor(exact.floor);
-  state.stage_dropped(with);
-  std::array<double, most_directions> coordinates{};
+  state.take_dropped(with);
+  state.add_pending_if_many(with);
   for (std::size_t t = 0; t < exact.ranks.size(); ++t) {
     const std::span<const float> row = row_of(exact.rows, t, numbers);
     const std::int64_t weight = sign * exact.weights[t];
     if (state.exact.admits(exact.ranks[t])) {
       state.exact.add(exact.ranks[t], row, weight);
-      state.stage_dropped(with);
+      state.take_dropped(with);
     } else {
-      kernels::project(row.data(), 1, map.content.d, map.key_map.data(), map.width, coordinates.data());
-      state.stage(with, row, coordinates.data(), place_of(map, row.data(), coordinates.data()),
-                  static_cast<double>(weight));
+      with.pending.add(row, map.content.d, static_cast<double>(weight));
     }
+    state.add_pending_if_many(with);
   }
-  state.flush(with);
+  state.add_pending(with);
   state.sample.raise_floor(sample.floor);
   state.drop_of_sample(with);
   for (std::size_t t = 0; t < sample.ranks.size(); ++t) {
@@ -513,10 +531,9 @@ void add_sums(AttentionSums& to, std::size_t i, double reference, const T* denom
 /// Rows that are summed exactly.
 struct HeldRows {
   HeldRows() = default;
-  /// Rows of the list, but for those whose tokens are in `except`, which rises, times weight_of(entry).
-  template <class WeightOf>
+  /// Rows of the list, but for those whose tokens are in `except`, which rises, times `weights_of_list`.
   HeldRows(const AnisotropicRows& list, std::size_t d, std::size_t dv, std::span<const std::uint64_t> except,
-           const WeightOf& weight_of) {
+           std::span<const double> weights_of_list) {
     std::vector<const AnisotropicRows::Entry*> chosen;
     for (const AnisotropicRows::Entry& entry : list.entries()) {
       if (!std::binary_search(except.begin(), except.end(), entry.rank.token)) chosen.push_back(&entry);
@@ -533,7 +550,7 @@ struct HeldRows {
       for (std::size_t e = 0; e < d; ++e) keys[e * pitch + j] = row[e];
       std::copy_n(row.begin() + static_cast<std::ptrdiff_t>(d), dv,
                   values.begin() + static_cast<std::ptrdiff_t>(j * dv));
-      weights[j] = weight_of(*chosen[j]);
+      weights[j] = weights_of_list[static_cast<std::size_t>(chosen[j] - list.entries().data())];
     }
   }
 
@@ -592,35 +609,38 @@ struct AnisotropicReader::Implementation {
     const std::size_t clusters = map.content.clusters;
     const std::size_t count = map.content.features;
     const std::vector<std::uint64_t> exact_tokens = state.exact.tokens();
-    exact = HeldRows(state.exact, d, dv, {}, [](const auto& entry) { return static_cast<double>(entry.weight); });
+    std::vector<double> exact_weights;
+    for (const AnisotropicRows::Entry& entry : state.exact.entries()) {
+      exact_weights.push_back(static_cast<double>(entry.weight));
+    }
+    exact = HeldRows(state.exact, d, dv, {}, exact_weights);
     const double threshold = state.sample.floor() ? std::bit_cast<double>(state.sample.floor()->priority) : 0;
-    const auto stands_for = [&](const AnisotropicRows::Entry& entry) {
-      std::array<double, most_directions> projection{};
-      kernels::project(state.sample.row(entry).data(), 1, d, map.key_map.data(), map.width, projection.data());
-      const double weight = sample_weight(map, place_of(map, state.sample.row(entry).data(), projection.data()));
-      return static_cast<double>(entry.weight) * std::max(1.0, threshold / weight);
-    };
-    sample = HeldRows(state.sample, d, dv, exact_tokens, stands_for);
-
     // The features of the sample, as if it were a state of its own.
     AlignedVector<float> of_sample(state.features.size(), 0.0F);
-    KeyStaging staging(map);
-    KeyFeatures block(map);
-    const auto flush = [&] {
-      staging.for_each_block([&](std::size_t cluster, std::span<const std::size_t> part) {
-        block.add(staging, cluster, part, of_sample);
-      });
-      staging.clear();
-    };
-    std::array<double, most_directions> coordinates{};
-    for (const AnisotropicRows::Entry& entry : state.sample.entries()) {
-      if (std::binary_search(exact_tokens.begin(), exact_tokens.end(), entry.rank.token)) continue;
-      const std::span<const float> row = state.sample.row(entry);
-      kernels::project(row.data(), 1, d, map.key_map.data(), map.width, coordinates.data());
-      if (staging.is_full()) flush();
-      staging.add(row, coordinates.data(), place_of(map, row.data(), coordinates.data()), stands_for(entry));
+    const std::vector<AnisotropicRows::Entry>& entries = state.sample.entries();
+    std::vector<double> stands_for(entries.size());
+    KeyBlock block(map);
+    std::vector<double> keys(block.capacity() * d);
+    std::vector<double> values(block.capacity() * dv);
+    for (std::size_t first = 0; first < entries.size(); first += block.capacity()) {
+      const std::size_t length = std::min(block.capacity(), entries.size() - first);
+      for (std::size_t j = 0; j < length; ++j) {
+        const std::span<const float> row = state.sample.row(entries[first + j]);
+        std::copy_n(row.begin(), d, keys.begin() + static_cast<std::ptrdiff_t>(j * d));
+        std::copy_n(row.begin() + static_cast<std::ptrdiff_t>(d), dv,
+                    values.begin() + static_cast<std::ptrdiff_t>(j * dv));
+      }
+      if (!block.load(keys.data(), values.data(), length)) continue;  // they were added before, and are in range
+      for (std::size_t j = 0; j < length; ++j) {
+        const AnisotropicRows::Entry& entry = entries[first + j];
+        const double weight = static_cast<double>(entry.weight) * std::max(1.0, threshold / block.sample_weight(j));
+        stands_for[first + j] = weight;
+        if (!std::binary_search(exact_tokens.begin(), exact_tokens.end(), entry.rank.token))
+          block.set_weight(j, weight);
+      }
+      block.add_to(of_sample, {});
     }
-    flush();
+    sample = HeldRows(state.sample, d, dv, exact_tokens, stands_for);
 
     panel_size = kernels::panels_of(dv + 1) * count * kernels::panel_width;
     panels.assign(clusters * panel_size, 0.0F);
@@ -650,7 +670,6 @@ struct AnisotropicReader::Implementation {
     }
     query_rows.resize(query_block * d);
     projected.resize(query_block * map.width);
-    query.resize(d);
     outputs.resize(query_block * (dv + 1));
     sample_outputs.resize(query_block * (dv + 1));
     fired_share.resize(query_block);
@@ -671,9 +690,8 @@ struct AnisotropicReader::Implementation {
   std::vector<double> weights;                   ///< C: sums of the tilts.
   std::vector<std::vector<double>> mean_values;  ///< C times [1, mean value].
   RowMajorMatrix means;                          ///< C x R: mean coordinates of the keys.
-  std::vector<float> query_rows;
+  std::vector<double> query_rows;                ///< Rounded to floats.
   std::vector<double> projected;
-  std::vector<double> query;
   std::vector<float> outputs;
   std::vector<float> sample_outputs;
   std::vector<Outlook> outlooks;    ///< C x query_block.
@@ -683,8 +701,9 @@ struct AnisotropicReader::Implementation {
   void multiply(std::size_t count, const AlignedVector<float>& with, std::size_t cluster, std::vector<float>& out) {
     const std::size_t columns = calibration.dv() + 1;
     std::fill_n(out.begin(), count * columns, 0.0F);
-    kernels::multiply_add(features.left_factor(), count, calibration.features(), with.data() + cluster * panel_size,
-                          columns, out.data(), columns);
+    kernels::multiply_add(features.left_factor(), count, calibration.features(),
+                          {with.data() + cluster * panel_size, calibration.features() * kernels::panel_width}, columns,
+                          out.data(), columns);
   }
 
   /// Fills `outlooks` and `least` for the `count` queries whose rows and projections are there.
@@ -703,7 +722,7 @@ struct AnisotropicReader::Implementation {
       for (std::size_t i = 0; i < count; ++i) {
         Outlook outlook;
         outlook.base = map.content.references[at];
-        for (std::size_t e = 0; e < d; ++e) outlook.base += static_cast<double>(query_rows[i * d + e]) * centre[e];
+        for (std::size_t e = 0; e < d; ++e) outlook.base += query_rows[i * d + e] * centre[e];
         double of_normal_law = 0;
         double of_range = 0;
         for (std::size_t r = 0; r < directions; ++r) {
@@ -810,8 +829,11 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
   std::uint64_t fired = 0;
   for (std::size_t first = 0; first < count; first += query_block) {
     const std::size_t length = std::min(query_block, count - first);
-    for (std::size_t t = 0; t < length * d; ++t) with.query_rows[t] = static_cast<float>(queries[first * d + t]);
-    kernels::project(with.query_rows.data(), length, d, map.query_map.data(), map.width, with.projected.data());
+    for (std::size_t t = 0; t < length * d; ++t) {
+      with.query_rows[t] = static_cast<double>(static_cast<float>(queries[first * d + t]));
+    }
+    kernels::project(with.query_rows.data(), (length + 3) / 4 * 4, d, map.query_map.data(), map.width,
+                     with.projected.data());
     std::fill(with.fired_share.begin(), with.fired_share.end(), -infinity);
     with.look_out(length);
     for (std::size_t c = 0; c < map.content.clusters; ++c) {
@@ -819,13 +841,13 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
       if (with.weights[c] > 0) with.add_cluster(c, first, length, sums, residuals);
     }
     for (std::size_t i = 0; i < length; ++i) {
-      std::copy_n(with.query_rows.begin() + static_cast<std::ptrdiff_t>(i * d), d, with.query.begin());
+      const std::span<const double> query = std::span<const double>(with.query_rows).subspan(i * d, d);
       if (with.exact.count > 0) {
-        const double reference = with.exact.add(with.query, dv);
+        const double reference = with.exact.add(query, dv);
         add_sums(sums, first + i, reference, with.exact.sums.data());
       }
       if (residuals != nullptr && with.sample.count > 0) {
-        const double reference = with.sample.add(with.query, dv);
+        const double reference = with.sample.add(query, dv);
         add_sums(*residuals, first + i, reference, with.sample.sums.data());
       }
       const double denominator = sums.denominators[first + i];

@@ -13,74 +13,74 @@
 
 namespace weir {
 
-/// Where a key lies among the centres.
-struct Place {
-  std::size_t cluster = 0;  ///< Of the nearest centre, the first of equals.
-  float radius = 0;         ///< sum s_i (k'_i)^2 about it: the mean square of its scores. Finite.
-  double exponent = 0;      ///< Of its tilt: q_c.(k - k_c) minus the reference of the cluster. Finite.
-};
-/// Of a key of d numbers whose projection (map.width numbers, to_keys k) is given. O(C R + d).
-[[nodiscard]] Place place_of(const AnisotropicMap& map, const float* key, const double* projection);
-
-/// Rows that wait to be added to features.
-class KeyStaging {
+/// Rows of keys and values that are worked on together, and what places them among the centres. Coordinates lie in lanes:
+/// number j of a lane belongs to row j. What is worked out for a row does not depend on the other rows of the block.
+/// The map must outlive it.
+class KeyBlock {
  public:
-  static constexpr std::size_t capacity = 1024;
+  explicit KeyBlock(const AnisotropicMap& map);
+  /// Rows that it takes at most.
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
-  explicit KeyStaging(const AnisotropicMap& map);
-  [[nodiscard]] bool is_full() const noexcept { return count_ == capacity; }
-  /// `row` is key and value, d + dv numbers. Not when it is full.
-  void add(std::span<const float> row, const double* projection, const Place& place, double weight);
-  void clear() noexcept { count_ = 0; }
-
-  /// Calls visit(cluster, rows) for the rows of each cluster.
-  template <class Visit>
-  void for_each_block(const Visit& visit) {
-    sort();
-    std::size_t first = 0;
-    for (std::size_t c = 0; c < ends_.size(); ++c) {
-      if (ends_[c] > first) visit(c, std::span<const std::size_t>(order_).subspan(first, ends_[c] - first));
-      first = ends_[c];
-    }
+  /// Takes `count` rows, at most capacity(), with the weight 0: keys, count x d, and values, count x dv, which are rounded
+  /// to floats, -0 to 0. False where a number is not finite or above largest_number in magnitude; then it holds nothing
+  /// of use. O(count (R d + C R + d)), nothing is allocated.
+  [[nodiscard]] bool load(const double* keys, const double* values, std::size_t count);
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+  /// sum s_i (k'_i)^2 of row j about the centre of its cluster, the nearest: the mean square of its scores. At most 1e38.
+  [[nodiscard]] float radius(std::size_t j) const { return radii_[j]; }
+  /// exp of q_c.(k - k_c) minus the reference of the cluster: what the row counts in the features.
+  [[nodiscard]] double tilt(std::size_t j) const { return std::min(tilts_[j], largest_tilt_); }
+  /// How much more likely than others the row is to be in the sample. Rows far from their centre are rare, and truncation
+  /// is worst for them; rows with large tilts count most.
+  [[nodiscard]] double sample_weight(std::size_t j) const {
+    constexpr double least_tilt = 0.05;
+    const double distance = static_cast<double>(radii_[j]) * inverse_spread_;
+    return (1 + std::min(1e6, distance * distance * distance)) * (least_tilt + std::min(tilts_[j], largest_sampled_));
   }
+  /// Least and largest value of each column: dv each.
+  [[nodiscard]] std::span<const float> low() const noexcept { return low_; }
+  [[nodiscard]] std::span<const float> high() const noexcept { return high_; }
 
-  [[nodiscard]] std::span<const float> row(std::size_t j) const {
-    return std::span(rows_).subspan(j * numbers_, numbers_);
-  }
-  [[nodiscard]] const double* projection(std::size_t j) const { return projections_.data() + j * width_; }
-  [[nodiscard]] double weight(std::size_t j) const { return weights_[j]; }
-  [[nodiscard]] const Place& place(std::size_t j) const { return places_[j]; }
+  void set_weight(std::size_t j, double weight) { weights_[j] = weight; }
+  /// Adds the rows times their weights to the features of all clusters, C x r x (dv + 1). `lost` has the same size, and
+  /// holds what rounding took from them; it may be empty. O(count r (dv + 2)), nothing is allocated.
+  void add_to(std::span<float> features, std::span<float> lost);
 
  private:
-  void sort();
+  /// Adds rows whose coordinates and values lie in lanes and panels already. `order` says which rows they are.
+  void add_lanes(std::size_t cluster, const std::uint32_t* order, std::size_t count, const double* coordinates,
+                 std::size_t pitch, const kernels::RightFactor& values, std::span<float> features,
+                 std::span<float> lost);
+  void gather(const std::uint32_t* order, std::size_t count);
 
-  std::size_t numbers_;
-  std::size_t width_;
-  std::size_t count_ = 0;
-  std::vector<float> rows_;
-  std::vector<double> projections_;
-  std::vector<double> weights_;
-  std::vector<Place> places_;
-  std::vector<std::size_t> order_;
-  std::vector<std::size_t> ends_;
-};
-
-/// Adds blocks of keys to features. The map must outlive it.
-class KeyFeatures {
- public:
-  explicit KeyFeatures(const AnisotropicMap& map);
-  /// Adds rows of one cluster of `staging` to the features of all clusters, C x r x (dv + 1). `lost` has the same size, and
-  /// holds what rounding took from them; it may be empty. Allocates nothing.
-  void add(const KeyStaging& staging, std::size_t cluster, std::span<const std::size_t> rows, std::span<float> features,
-           std::span<float> lost = {});
-
- private:
   const AnisotropicMap* map_;
-  std::size_t pitch_;  ///< Rows that are worked on together.
-  AlignedVector<double> coordinates_;
+  std::size_t capacity_;
+  std::size_t part_;          ///< Rows whose features are worked out together, a multiple of 16.
+  std::size_t pitch_;         ///< Of coordinates_.
+  bool after_one_;            ///< True where the panels have a column of ones; otherwise weights are summed apart.
+  std::size_t value_panels_;  ///< Panels of a row.
+  double inverse_spread_;
+  double largest_tilt_;     ///< Of features.
+  double largest_sampled_;  ///< Of weights of the sample.
+  std::size_t count_ = 0;
+  AlignedVector<double> keys_;         ///< Of some rows: d each.
+  AlignedVector<double> projections_;  ///< Of these rows: width each.
+  AlignedVector<double> coordinates_;  ///< [direction][row]: to_keys k.
+  AlignedVector<float> values_;        ///< Panels of `capacity_` rows.
+  std::vector<float> low_;
+  std::vector<float> high_;
+  std::vector<std::uint32_t> clusters_;  ///< Of each row.
+  std::vector<float> radii_;
+  std::vector<double> exponents_;
+  std::vector<double> tilts_;  ///< Their limit is the larger one of the two above.
+  std::vector<double> weights_;
+  std::vector<std::uint32_t> order_;  ///< Rows with weights, by their clusters.
+  std::vector<std::size_t> ends_;
+  AlignedVector<double> gathered_coordinates_;  ///< [direction][row of a part].
+  AlignedVector<float> gathered_values_;        ///< Panels of `part_` rows.
   AlignedVector<float> factors_;
   AlignedVector<float> lanes_;
-  AlignedVector<float> panels_;
 };
 
 /// Features of queries: products of coefficients, each divided by the one of degree 0. The map must outlive it.

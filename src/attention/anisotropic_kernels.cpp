@@ -14,18 +14,20 @@ HWY_BEFORE_NAMESPACE();
 namespace weir {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using kernels::Centres;
 using kernels::CoefficientSums;
 using kernels::LaneProduct;
 using kernels::LeftFactor;
 using kernels::panel_width;
 using kernels::Quadrature;
 using kernels::Recurrence;
+using kernels::RightFactor;
 
 using Floats = hn::CappedTag<float, panel_width>;
 /// Vectors of a row of a panel.
 constexpr std::size_t panel_vectors = panel_width / hn::MaxLanes(Floats());
-/// Rows of the product that are summed in registers at once: with the vectors of a panel they take 12 of 16 registers.
-constexpr std::size_t tile_rows = panel_vectors >= 12 ? 1 : 12 / panel_vectors;
+/// Sums of a product that are in registers at once, of which there are 16.
+constexpr std::size_t tile_vectors = 12;
 
 /// kRows rows and kVectors vectors of columns of out += left * panel.
 template <std::size_t kRows, std::size_t kVectors>
@@ -76,25 +78,36 @@ HWY_INLINE void add_tile(const float* HWY_RESTRICT left, const LeftFactor& steps
   }
 }
 
-template <std::size_t kVectors>
-HWY_INLINE void add_panel(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panel,
-                          std::size_t columns, float* out, std::size_t out_step, float* lost) {
-  const auto at = [&](std::size_t i) { return lost == nullptr ? nullptr : lost + i * out_step; };
-  std::size_t i = 0;
-  for (; i + tile_rows <= rows; i += tile_rows) {
-    add_tile<tile_rows, kVectors>(left.values + i * left.row_step, left, inner, panel, columns, out + i * out_step,
-                                  out_step, at(i));
-  }
-  for (; i < rows; ++i) {
-    add_tile<1, kVectors>(left.values + i * left.row_step, left, inner, panel, columns, out + i * out_step, out_step,
-                          at(i));
+/// The `rest` rows that no whole tile of kRows and more is left for.
+template <std::size_t kRows, std::size_t kVectors>
+HWY_INLINE void add_rest(const float* left, const LeftFactor& steps, std::size_t rest, std::size_t inner,
+                         const float* panel, std::size_t columns, float* out, std::size_t out_step, float* lost) {
+  if constexpr (kRows > 0) {
+    if (rest == kRows) return add_tile<kRows, kVectors>(left, steps, inner, panel, columns, out, out_step, lost);
+    add_rest<kRows - 1, kVectors>(left, steps, rest, inner, panel, columns, out, out_step, lost);
   }
 }
 
-void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
-                  float* out, std::size_t out_step, float* lost) {
+template <std::size_t kVectors>
+HWY_INLINE void add_panel(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panel,
+                          std::size_t columns, float* out, std::size_t out_step, float* lost) {
+  constexpr std::size_t tile = kVectors >= tile_vectors ? 1 : tile_vectors / kVectors;
+  const auto at = [&](std::size_t i) { return lost == nullptr ? nullptr : lost + i * out_step; };
+  std::size_t i = 0;
+  for (; i + tile <= rows; i += tile) {
+    add_tile<tile, kVectors>(left.values + i * left.row_step, left, inner, panel, columns, out + i * out_step, out_step,
+                             at(i));
+  }
+  if (i < rows) {
+    add_rest<tile - 1, kVectors>(left.values + i * left.row_step, left, rows - i, inner, panel, columns,
+                                 out + i * out_step, out_step, at(i));
+  }
+}
+
+void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const RightFactor& right,
+                  std::size_t columns, float* out, std::size_t out_step, float* lost) {
   for (std::size_t first = 0; first < columns; first += panel_width) {
-    const float* panel = panels + first * inner;
+    const float* panel = right.panels + first / panel_width * right.panel_step;
     const std::size_t left_over = columns - first;
     float* lost_part = lost == nullptr ? nullptr : lost + first;
     if (panel_vectors > 1 && left_over <= panel_width / 2) {
@@ -103,6 +116,23 @@ void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, c
       add_panel<panel_vectors>(left, rows, inner, panel, std::min(left_over, panel_width), out + first, out_step,
                                lost_part);
     }
+  }
+}
+
+void add_lane_sums(const float* HWY_RESTRICT lanes, std::size_t count, std::size_t pitch, float* HWY_RESTRICT out,
+                   std::size_t out_step, float* lost) {
+  const Floats df;
+  const std::size_t width = hn::Lanes(df);
+  for (std::size_t t = 0; t < count; ++t) {
+    const float* HWY_RESTRICT lane = lanes + t * pitch;
+    auto sum = hn::Load(df, lane);
+    for (std::size_t j = width; j < pitch; j += width) sum = hn::Add(sum, hn::Load(df, lane + j));
+    float* to = out + t * out_step;
+    const float before = *to;
+    float term = hn::GetLane(hn::SumOfLanes(df, sum));
+    if (lost != nullptr) term -= lost[t * out_step];
+    *to = before + term;
+    if (lost != nullptr) lost[t * out_step] = (*to - before) - term;
   }
 }
 
@@ -129,18 +159,30 @@ void polynomials(const Recurrence& recurrence, std::size_t degree, const double*
   const Doubles dd;
   const HalfFloats df;
   const std::size_t width = hn::Lanes(dd);
-  for (std::size_t j = 0; j < pitch; j += width) {
-    const auto at = hn::Min(hn::Max(hn::LoadU(dd, x + j), hn::Set(dd, recurrence.low)), hn::Set(dd, recurrence.high));
-    auto before = hn::Zero(dd);
-    auto current = hn::Set(dd, 1.0);
-    for (std::size_t a = 0; a < degree; ++a) {
-      const double below = a == 0 ? 0 : recurrence.beta[a - 1];
-      const auto next = hn::Mul(
-          hn::Set(dd, 1 / recurrence.beta[a]),
-          hn::NegMulAdd(hn::Set(dd, below), before, hn::Mul(hn::Sub(at, hn::Set(dd, recurrence.alpha[a])), current)));
-      before = current;
-      current = next;
-      hn::StoreU(hn::DemoteTo(df, current), df, lanes + a * pitch + j);
+  const auto centre = hn::Set(dd, recurrence.centre);
+  const auto low = hn::Set(dd, recurrence.low);
+  const auto high = hn::Set(dd, recurrence.high);
+  // Two vectors at once, as each value waits for the one before it.
+  for (std::size_t j = 0; j < pitch; j += 2 * width) {
+    const auto at_first = hn::Min(hn::Max(hn::Sub(hn::LoadU(dd, x + j), centre), low), high);
+    const auto at_second = hn::Min(hn::Max(hn::Sub(hn::LoadU(dd, x + j + width), centre), low), high);
+    auto first_before = hn::Zero(dd);
+    auto second_before = hn::Zero(dd);
+    auto first = hn::Set(dd, 1.0);
+    auto second = first;
+    const double* HWY_RESTRICT step = recurrence.steps;
+    for (std::size_t a = 0; a < degree; ++a, step += 3) {
+      const auto times = hn::Set(dd, step[0]);
+      const auto plus = hn::Set(dd, step[1]);
+      const auto below = hn::Set(dd, step[2]);
+      const auto first_next = hn::NegMulAdd(below, first_before, hn::Mul(hn::MulAdd(times, at_first, plus), first));
+      const auto second_next = hn::NegMulAdd(below, second_before, hn::Mul(hn::MulAdd(times, at_second, plus), second));
+      first_before = first;
+      second_before = second;
+      first = first_next;
+      second = second_next;
+      hn::StoreU(hn::DemoteTo(df, first), df, lanes + a * pitch + j);
+      hn::StoreU(hn::DemoteTo(df, second), df, lanes + a * pitch + j + width);
     }
   }
 }
@@ -192,46 +234,141 @@ void squared_norms(const float* HWY_RESTRICT lanes, std::size_t count, std::size
   }
 }
 
-/// kVectors vectors of the projection of one row.
+/// At most as many lanes as a row of the map is a multiple of.
+using FourDoubles = hn::CappedTag<double, 4>;
+using FourFloats = hn::Rebind<float, FourDoubles>;
+using hn::Vec;
+
+/// kVectors vectors of the projections of four rows.
 template <std::size_t kVectors>
-HWY_INLINE void project_row(const float* HWY_RESTRICT row, std::size_t d, const double* HWY_RESTRICT map,
-                            std::size_t width, double* HWY_RESTRICT out) {
-  const Doubles dd;
-  constexpr std::size_t lanes = hn::MaxLanes(Doubles());
-  hn::Vec<Doubles> sums[kVectors];
-  for (std::size_t v = 0; v < kVectors; ++v) sums[v] = hn::Zero(dd);
+HWY_INLINE void project_rows(const double* HWY_RESTRICT rows, std::size_t d, const double* HWY_RESTRICT map,
+                             std::size_t width, double* HWY_RESTRICT out) {
+  const FourDoubles dd;
+  constexpr std::size_t lanes = hn::MaxLanes(FourDoubles());
+  Vec<FourDoubles> sums[4][kVectors];
+  for (auto& of_row : sums) {
+    for (std::size_t v = 0; v < kVectors; ++v) of_row[v] = hn::Zero(dd);
+  }
   for (std::size_t e = 0; e < d; ++e) {
-    const auto factor = hn::Set(dd, static_cast<double>(row[e]));
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      sums[v] = hn::MulAdd(factor, hn::LoadU(dd, map + e * width + v * lanes), sums[v]);
+    Vec<FourDoubles> right[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) right[v] = hn::LoadU(dd, map + e * width + v * lanes);
+    for (std::size_t t = 0; t < 4; ++t) {
+      const auto factor = hn::Set(dd, rows[t * d + e]);
+      for (std::size_t v = 0; v < kVectors; ++v) sums[t][v] = hn::MulAdd(factor, right[v], sums[t][v]);
     }
   }
-  for (std::size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], dd, out + v * lanes);
-}
-
-void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out) {
-  constexpr std::size_t vectors = 8 / hn::MaxLanes(Doubles());
-  for (std::size_t j = 0; j < count; ++j) {
-    std::size_t i = 0;
-    for (; i + 16 <= width; i += 16) project_row<2 * vectors>(rows + j * d, d, map + i, width, out + j * width + i);
-    for (; i < width; i += 8) project_row<vectors>(rows + j * d, d, map + i, width, out + j * width + i);
+  for (std::size_t t = 0; t < 4; ++t) {
+    for (std::size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[t][v], dd, out + t * width + v * lanes);
   }
 }
 
-double dot(const float* HWY_RESTRICT row, const double* HWY_RESTRICT map, std::size_t d) {
+void project(const double* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out) {
+  constexpr std::size_t lanes = hn::MaxLanes(FourDoubles());
+  for (std::size_t j = 0; j < count; j += 4) {
+    std::size_t i = 0;
+    for (; i + 2 * lanes <= width; i += 2 * lanes)
+      project_rows<2>(rows + j * d, d, map + i, width, out + j * width + i);
+    for (; i < width; i += lanes) project_rows<1>(rows + j * d, d, map + i, width, out + j * width + i);
+  }
+}
+
+void to_lanes(const double* HWY_RESTRICT rows, std::size_t count, std::size_t width, std::size_t used,
+              double* HWY_RESTRICT lanes, std::size_t pitch) {
+#if HWY_TARGET == HWY_SCALAR
+  for (std::size_t j = 0; j < count; ++j) {
+    for (std::size_t i = 0; i < used; ++i) lanes[i * pitch + j] = rows[j * width + i];
+  }
+#else
+  const hn::CappedTag<double, 2> dd;
+  for (std::size_t j = 0; j < count; j += 2) {
+    const double* HWY_RESTRICT row = rows + j * width;
+    std::size_t i = 0;
+    for (; i + 2 <= used; i += 2) {
+      const auto first = hn::LoadU(dd, row + i);
+      const auto second = hn::LoadU(dd, row + width + i);
+      hn::StoreU(hn::InterleaveLower(dd, first, second), dd, lanes + i * pitch + j);
+      hn::StoreU(hn::InterleaveUpper(dd, first, second), dd, lanes + (i + 1) * pitch + j);
+    }
+    if (i < used) {
+      lanes[i * pitch + j] = row[i];
+      lanes[i * pitch + j + 1] = row[width + i];
+    }
+  }
+#endif
+}
+
+/// Squared distances of two vectors of points from kCentres centres, the first of which is number `first`.
+template <std::size_t kCentres>
+HWY_INLINE void nearest_of(const Centres& centres, std::size_t first, const double* HWY_RESTRICT x, std::size_t pitch,
+                           Vec<Doubles> (&least)[2], Vec<Doubles> (&which)[2]) {
+  const Doubles dd;
+  const std::size_t width = hn::Lanes(dd);
+  Vec<Doubles> sums[kCentres][2];
+  for (auto& sum : sums) sum[0] = sum[1] = hn::Zero(dd);
+  const double* HWY_RESTRICT at = centres.scaled + first * centres.directions;
+  for (std::size_t i = 0; i < centres.directions; ++i) {
+    const auto root = hn::Set(dd, centres.roots[i]);
+    const auto left = hn::LoadU(dd, x + i * pitch);
+    const auto right = hn::LoadU(dd, x + i * pitch + width);
+    for (std::size_t c = 0; c < kCentres; ++c) {
+      const auto centre = hn::Set(dd, at[c * centres.directions + i]);
+      const auto left_distance = hn::MulSub(left, root, centre);
+      const auto right_distance = hn::MulSub(right, root, centre);
+      sums[c][0] = hn::MulAdd(left_distance, left_distance, sums[c][0]);
+      sums[c][1] = hn::MulAdd(right_distance, right_distance, sums[c][1]);
+    }
+  }
+  for (std::size_t c = 0; c < kCentres; ++c) {
+    const auto number = hn::Set(dd, static_cast<double>(first + c));
+    for (std::size_t v = 0; v < 2; ++v) {
+      const auto is_nearer = hn::Lt(sums[c][v], least[v]);
+      least[v] = hn::IfThenElse(is_nearer, sums[c][v], least[v]);
+      which[v] = hn::IfThenElse(is_nearer, number, which[v]);
+    }
+  }
+}
+
+void nearest(const Centres& centres, const double* HWY_RESTRICT x, std::size_t pitch, std::size_t count,
+             std::uint32_t* HWY_RESTRICT numbers, float* HWY_RESTRICT radii) {
   const Doubles dd;
   const HalfFloats df;
+  const hn::Rebind<std::int32_t, Doubles> di;
+  const std::size_t width = hn::Lanes(dd);
+  const auto most = hn::Set(dd, 1e38);
+  HWY_ALIGN std::int32_t indices[8];
+  for (std::size_t j = 0; j < count; j += 2 * width) {
+    Vec<Doubles> least[2] = {hn::Set(dd, 1e308), hn::Set(dd, 1e308)};
+    Vec<Doubles> which[2] = {hn::Zero(dd), hn::Zero(dd)};
+    std::size_t c = 0;
+    for (; c + 4 <= centres.count; c += 4) nearest_of<4>(centres, c, x + j, pitch, least, which);
+    for (; c < centres.count; ++c) nearest_of<1>(centres, c, x + j, pitch, least, which);
+    for (std::size_t v = 0; v < 2; ++v) {
+      hn::StoreU(hn::DemoteTo(df, hn::Min(least[v], most)), df, radii + j + v * width);
+      hn::StoreU(hn::DemoteTo(di, which[v]), di, indices);
+      for (std::size_t t = 0; t < width; ++t) numbers[j + v * width + t] = static_cast<std::uint32_t>(indices[t]);
+    }
+  }
+}
+
+HWY_INLINE double dot_of(const double* HWY_RESTRICT row, const double* HWY_RESTRICT with, std::size_t d) {
+  const Doubles dd;
   const std::size_t width = hn::Lanes(dd);
   auto even = hn::Zero(dd);
   auto odd = hn::Zero(dd);
   std::size_t e = 0;
   for (; e + 2 * width <= d; e += 2 * width) {
-    even = hn::MulAdd(hn::PromoteTo(dd, hn::LoadU(df, row + e)), hn::LoadU(dd, map + e), even);
-    odd = hn::MulAdd(hn::PromoteTo(dd, hn::LoadU(df, row + e + width)), hn::LoadU(dd, map + e + width), odd);
+    even = hn::MulAdd(hn::LoadU(dd, row + e), hn::LoadU(dd, with + e), even);
+    odd = hn::MulAdd(hn::LoadU(dd, row + e + width), hn::LoadU(dd, with + e + width), odd);
   }
+  for (; e + width <= d; e += width) even = hn::MulAdd(hn::LoadU(dd, row + e), hn::LoadU(dd, with + e), even);
   double sum = hn::GetLane(hn::SumOfLanes(dd, hn::Add(even, odd)));
-  for (; e < d; ++e) sum += static_cast<double>(row[e]) * map[e];
+  for (; e < d; ++e) sum += row[e] * with[e];
   return sum;
+}
+
+void dots(const double* HWY_RESTRICT rows, std::size_t count, std::size_t d, const double* with,
+          const std::uint32_t* which, const double* HWY_RESTRICT minus, double* HWY_RESTRICT out) {
+  for (std::size_t j = 0; j < count; ++j) out[j] = dot_of(rows + j * d, with + which[j] * d, d) - minus[which[j]];
 }
 
 bool all_within(const double* HWY_RESTRICT numbers, std::size_t count, double limit) {
@@ -248,50 +385,91 @@ bool all_within(const double* HWY_RESTRICT numbers, std::size_t count, double li
   return all;
 }
 
-void round_rows(const double* HWY_RESTRICT rows, std::size_t count, std::size_t columns, float* HWY_RESTRICT out,
-                std::size_t step, float* HWY_RESTRICT low, float* HWY_RESTRICT high) {
+bool round_keys(const double* HWY_RESTRICT numbers, std::size_t count, double limit, double* HWY_RESTRICT out) {
   const Doubles dd;
   const HalfFloats df;
   const std::size_t width = hn::Lanes(dd);
-  const auto zero = hn::Zero(df);
-  for (std::size_t j = 0; j < count; ++j) {
-    const double* HWY_RESTRICT row = rows + j * columns;
-    float* HWY_RESTRICT to = out + j * step;
-    std::size_t c = 0;
-    for (; c + width <= columns; c += width) {
-      const auto number = hn::Add(hn::DemoteTo(df, hn::LoadU(dd, row + c)), zero);
-      hn::StoreU(number, df, to + c);
-      if (low == nullptr) continue;
-      hn::StoreU(hn::Min(number, hn::LoadU(df, low + c)), df, low + c);
-      hn::StoreU(hn::Max(number, hn::LoadU(df, high + c)), df, high + c);
-    }
-    for (; c < columns; ++c) {
-      to[c] = static_cast<float>(row[c]) + 0.0F;
-      if (low == nullptr) continue;
-      low[c] = std::min(to[c], low[c]);
-      high[c] = std::max(to[c], high[c]);
-    }
+  const auto most = hn::Set(dd, limit);
+  auto within = hn::Eq(most, most);
+  const auto zero = hn::Zero(dd);
+  std::size_t t = 0;
+  for (; t + width <= count; t += width) {
+    const auto number = hn::LoadU(dd, numbers + t);
+    within = hn::And(within, hn::Le(hn::Abs(number), most));
+    hn::StoreU(hn::Add(hn::PromoteTo(dd, hn::DemoteTo(df, number)), zero), dd, out + t);
   }
+  bool all = hn::AllTrue(dd, within);
+  for (; t < count; ++t) {
+    all = all && numbers[t] <= limit && numbers[t] >= -limit;
+    out[t] = all ? static_cast<double>(static_cast<float>(numbers[t])) + 0.0 : 0;
+  }
+  return all;
 }
 
-void pack_row(float factor, const float* HWY_RESTRICT values, std::size_t columns, std::size_t j, std::size_t rows,
-              float* HWY_RESTRICT panels) {
-  const Floats df;
-  const std::size_t width = hn::Lanes(df);
-  const auto times = hn::Set(df, factor);
-  for (std::size_t first = 0; first < columns; first += panel_width) {
-    float* HWY_RESTRICT out = panels + first * rows + j * panel_width;
-    if (first > 0 && first + panel_width <= columns) {
-      for (std::size_t c = 0; c < panel_width; c += width) {
-        hn::Store(hn::Mul(times, hn::LoadU(df, values + first - 1 + c)), df, out + c);
-      }
-      continue;
+/// Up to kRows rows of round_values().
+template <std::size_t kRows>
+HWY_INLINE bool round_value_rows(const double* HWY_RESTRICT rows, std::size_t columns, bool after_one, double limit,
+                                 float* HWY_RESTRICT panels, std::size_t panel_step, float* HWY_RESTRICT low,
+                                 float* HWY_RESTRICT high) {
+  const FourDoubles dd;
+  const FourFloats df;
+  const std::size_t width = hn::Lanes(dd);
+  const auto most = hn::Set(dd, limit);
+  auto within = hn::Eq(most, most);
+  const auto zero = hn::Zero(df);
+  const std::size_t shift = after_one ? 1 : 0;
+  const auto at = [&](std::size_t column) {
+    return panels + (column + shift) / panel_width * panel_step + (column + shift) % panel_width;
+  };
+  // Behind the first vector they lie as panels do, so that none is cut by the end of a panel.
+  std::size_t c = 0;
+  while (c + width <= columns) {
+    float* HWY_RESTRICT to = at(c);
+    auto least = hn::LoadU(df, low + c);
+    auto largest = hn::LoadU(df, high + c);
+    for (std::size_t j = 0; j < kRows; ++j) {
+      const auto number = hn::LoadU(dd, rows + j * columns + c);
+      within = hn::And(within, hn::Le(hn::Abs(number), most));
+      const auto rounded = hn::Add(hn::DemoteTo(df, number), zero);
+      hn::StoreU(rounded, df, to + j * panel_width);
+      least = hn::Min(rounded, least);
+      largest = hn::Max(rounded, largest);
     }
-    for (std::size_t c = 0; c < panel_width; ++c) {
-      const std::size_t column = first + c;
-      out[c] = column == 0 ? factor : column < columns ? factor * values[column - 1] : 0;
+    hn::StoreU(least, df, low + c);
+    hn::StoreU(largest, df, high + c);
+    c += c == 0 && width > 1 ? width - shift : width;
+  }
+  bool all = hn::AllTrue(dd, within);
+  for (; c < columns; ++c) {
+    float* HWY_RESTRICT to = at(c);
+    for (std::size_t j = 0; j < kRows; ++j) {
+      const double number = rows[j * columns + c];
+      all = all && number <= limit && number >= -limit;
+      const float rounded = all ? static_cast<float>(number) + 0.0F : 0;
+      to[j * panel_width] = rounded;
+      low[c] = std::min(rounded, low[c]);
+      high[c] = std::max(rounded, high[c]);
     }
   }
+  return all;
+}
+
+bool round_values(const double* rows, std::size_t count, std::size_t columns, bool after_one, double limit,
+                  float* panels, std::size_t panel_step, float* low, float* high) {
+  bool all = true;
+  std::size_t j = 0;
+  for (; j + 4 <= count; j += 4) {
+    all &= round_value_rows<4>(rows + j * columns, columns, after_one, limit, panels + j * panel_width, panel_step, low,
+                               high);
+  }
+  for (; j < count; ++j) {
+    all &= round_value_rows<1>(rows + j * columns, columns, after_one, limit, panels + j * panel_width, panel_step, low,
+                               high);
+  }
+  if (after_one) {
+    for (j = 0; j < count; ++j) panels[j * panel_width] = 1;
+  }
+  return all;
 }
 
 void scores(const float* HWY_RESTRICT keys, std::size_t pitch, std::size_t d, const double* HWY_RESTRICT query,
@@ -323,6 +501,16 @@ void exponentials(double* values, std::size_t count, double reference) {
   }
 }
 
+void clamped_exponentials(const double* HWY_RESTRICT exponents, std::size_t count, double low, double high,
+                          double* HWY_RESTRICT out) {
+  const Doubles dd;
+  const auto least = hn::Set(dd, low);
+  const auto most = hn::Set(dd, high);
+  for (std::size_t j = 0; j < count; j += hn::Lanes(dd)) {
+    hn::StoreU(hn::Exp(dd, hn::Min(hn::Max(hn::LoadU(dd, exponents + j), least), most)), dd, out + j);
+  }
+}
+
 void add_weighted(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows, std::size_t count,
                   std::size_t columns, double* HWY_RESTRICT sums) {
   const Doubles dd;
@@ -348,24 +536,32 @@ HWY_AFTER_NAMESPACE();
 namespace weir {
 
 HWY_EXPORT(multiply_add);
+HWY_EXPORT(add_lane_sums);
 HWY_EXPORT(multiply_lanes);
 HWY_EXPORT(polynomials);
 HWY_EXPORT(coefficients);
 HWY_EXPORT(squared_norms);
 HWY_EXPORT(project);
-HWY_EXPORT(dot);
+HWY_EXPORT(to_lanes);
+HWY_EXPORT(nearest);
+HWY_EXPORT(dots);
 HWY_EXPORT(all_within);
-HWY_EXPORT(round_rows);
-HWY_EXPORT(pack_row);
+HWY_EXPORT(round_keys);
+HWY_EXPORT(round_values);
 HWY_EXPORT(scores);
 HWY_EXPORT(exponentials);
+HWY_EXPORT(clamped_exponentials);
 HWY_EXPORT(add_weighted);
 
 namespace kernels {
 
-void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
-                  float* out, std::size_t out_step, float* lost) {
-  HWY_DYNAMIC_DISPATCH(multiply_add)(left, rows, inner, panels, columns, out, out_step, lost);
+void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const RightFactor& right,
+                  std::size_t columns, float* out, std::size_t out_step, float* lost) {
+  HWY_DYNAMIC_DISPATCH(multiply_add)(left, rows, inner, right, columns, out, out_step, lost);
+}
+void add_lane_sums(const float* lanes, std::size_t count, std::size_t pitch, float* out, std::size_t out_step,
+                   float* lost) {
+  HWY_DYNAMIC_DISPATCH(add_lane_sums)(lanes, count, pitch, out, out_step, lost);
 }
 void multiply_lanes(const LaneProduct* products, std::size_t count, const float* factors, float* lanes,
                     std::size_t pitch) {
@@ -381,25 +577,39 @@ void coefficients(const Quadrature& quadrature, std::size_t degree, const double
 void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out) {
   HWY_DYNAMIC_DISPATCH(squared_norms)(lanes, count, pitch, out);
 }
-void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out) {
+void project(const double* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out) {
   HWY_DYNAMIC_DISPATCH(project)(rows, count, d, map, width, out);
 }
-double dot(const float* row, const double* map, std::size_t d) { return HWY_DYNAMIC_DISPATCH(dot)(row, map, d); }
+void to_lanes(const double* rows, std::size_t count, std::size_t width, std::size_t used, double* lanes,
+              std::size_t pitch) {
+  HWY_DYNAMIC_DISPATCH(to_lanes)(rows, count, width, used, lanes, pitch);
+}
+void nearest(const Centres& centres, const double* x, std::size_t pitch, std::size_t count, std::uint32_t* numbers,
+             float* radii) {
+  HWY_DYNAMIC_DISPATCH(nearest)(centres, x, pitch, count, numbers, radii);
+}
+void dots(const double* rows, std::size_t count, std::size_t d, const double* with, const std::uint32_t* which,
+          const double* minus, double* out) {
+  HWY_DYNAMIC_DISPATCH(dots)(rows, count, d, with, which, minus, out);
+}
 bool all_within(const double* numbers, std::size_t count, double limit) {
   return HWY_DYNAMIC_DISPATCH(all_within)(numbers, count, limit);
 }
-void round_rows(const double* rows, std::size_t count, std::size_t columns, float* out, std::size_t step, float* low,
-                float* high) {
-  HWY_DYNAMIC_DISPATCH(round_rows)(rows, count, columns, out, step, low, high);
+bool round_keys(const double* numbers, std::size_t count, double limit, double* out) {
+  return HWY_DYNAMIC_DISPATCH(round_keys)(numbers, count, limit, out);
 }
-void pack_row(float factor, const float* values, std::size_t columns, std::size_t j, std::size_t rows, float* panels) {
-  HWY_DYNAMIC_DISPATCH(pack_row)(factor, values, columns, j, rows, panels);
+bool round_values(const double* rows, std::size_t count, std::size_t columns, bool after_one, double limit,
+                  float* panels, std::size_t panel_step, float* low, float* high) {
+  return HWY_DYNAMIC_DISPATCH(round_values)(rows, count, columns, after_one, limit, panels, panel_step, low, high);
 }
 void scores(const float* keys, std::size_t pitch, std::size_t d, const double* query, double* out) {
   HWY_DYNAMIC_DISPATCH(scores)(keys, pitch, d, query, out);
 }
 void exponentials(double* values, std::size_t count, double reference) {
   HWY_DYNAMIC_DISPATCH(exponentials)(values, count, reference);
+}
+void clamped_exponentials(const double* exponents, std::size_t count, double low, double high, double* out) {
+  HWY_DYNAMIC_DISPATCH(clamped_exponentials)(exponents, count, low, high, out);
 }
 void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums) {
   HWY_DYNAMIC_DISPATCH(add_weighted)(weights, rows, count, columns, sums);

@@ -20,11 +20,22 @@ struct LeftFactor {
   std::size_t inner_step;
 };
 
-/// out(i, c) += sum over j < inner of left(i, j) * panels(j, c) for i < rows and c < columns; out(i, c) is
-/// out[i * out_step + c]. What lies behind `columns` is not touched. Where `lost` is not null it has the shape of out, and holds what
-/// rounding took from each number so far: it is made up for by the next sum (Kahan 1965).
-void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const float* panels, std::size_t columns,
-                  float* out, std::size_t out_step, float* lost = nullptr);
+/// Panels, `panel_step` numbers from one to the next. They are aligned as AlignedVector is.
+struct RightFactor {
+  const float* panels;
+  std::size_t panel_step;
+};
+
+/// out(i, c) += sum over j < inner of left(i, j) * right(j, c) for i < rows and c < columns; out(i, c) is
+/// out[i * out_step + c]. What lies behind `columns` is not touched. Where `lost` is not null it has the shape of out,
+/// and holds what rounding took from each number so far: it is made up for by the next sum (Kahan 1965).
+void multiply_add(const LeftFactor& left, std::size_t rows, std::size_t inner, const RightFactor& right,
+                  std::size_t columns, float* out, std::size_t out_step, float* lost = nullptr);
+
+/// out[t * out_step] += sum over j < pitch of lanes[t * pitch + j] for t < count; pitch is a multiple of 16, and `lost`
+/// is as above.
+void add_lane_sums(const float* lanes, std::size_t count, std::size_t pitch, float* out, std::size_t out_step,
+                   float* lost = nullptr);
 
 /// A lane is the lane of its parent times a lane of factors.
 struct LaneProduct {
@@ -37,11 +48,11 @@ struct LaneProduct {
 void multiply_lanes(const LaneProduct* products, std::size_t count, const float* factors, float* lanes,
                     std::size_t pitch);
 
-/// The recurrence of orthonormal polynomials: P_0 = 1, b_a P_{a+1}(x) = (x - a_a) P_a(x) - b_{a-1} P_{a-1}(x).
+/// A recurrence of polynomials: P_0 = 1, P_{a+1}(x) = (steps[3a] x + steps[3a+1]) P_a(x) - steps[3a+2] P_{a-1}(x).
 struct Recurrence {
-  const double* alpha;
-  const double* beta;
-  double low;  ///< x is clamped to [low, high] first.
+  const double* steps;
+  double centre;  ///< Subtracted from x first.
+  double low;     ///< x is clamped to [low, high] then.
   double high;
 };
 
@@ -69,28 +80,50 @@ void coefficients(const Quadrature& quadrature, std::size_t degree, const double
 /// out[j] = sum over t < count of lanes[t][j]^2.
 void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out);
 
-/// out[j][i] = sum over e < d of rows[j][e] * map[e][i] for j < count and i < width, a multiple of 8.
-void project(const float* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out);
+/// out[j][i] = sum over e < d of rows[j][e] * map[e][i] for j < count, and i < width, multiples of 4.
+void project(const double* rows, std::size_t count, std::size_t d, const double* map, std::size_t width, double* out);
 
-/// sum over e < d of row[e] * map[e].
-[[nodiscard]] double dot(const float* row, const double* map, std::size_t d);
+/// lanes[i * pitch + j] = rows[j * width + i] for j < count, an even number, and i < used.
+void to_lanes(const double* rows, std::size_t count, std::size_t width, std::size_t used, double* lanes,
+              std::size_t pitch);
+
+/// Points that others are assigned to. The distance is sum over i of (roots[i] x_i - scaled_i)^2.
+struct Centres {
+  const double* roots;   ///< One for each direction.
+  const double* scaled;  ///< [centre][direction]: coordinates times the root.
+  std::size_t count;
+  std::size_t directions;
+};
+
+/// The nearest centre of point j, the first of equals, and its distance, at most 1e38, for j < count, a multiple of 16.
+/// Coordinate i of point j is x[i * pitch + j].
+void nearest(const Centres& centres, const double* x, std::size_t pitch, std::size_t count, std::uint32_t* numbers,
+             float* radii);
+
+/// out[j] = sum over e < d of rows[j][e] * with[which[j]][e], minus minus[which[j]], for j < count.
+void dots(const double* rows, std::size_t count, std::size_t d, const double* with, const std::uint32_t* which,
+          const double* minus, double* out);
 
 /// True when all numbers are at most `limit` in magnitude; NaN is not.
 [[nodiscard]] bool all_within(const double* numbers, std::size_t count, double limit);
 
-/// Row j of `rows`, `columns` numbers, as floats to out + j * step, -0 as 0, for j < count. low[c] and high[c] become at
-/// most and at least each of them, where they are not null.
-void round_rows(const double* rows, std::size_t count, std::size_t columns, float* out, std::size_t step, float* low,
-                float* high);
+/// out[t] = numbers[t] rounded to a float, -0 as 0, for t < count. False, and any numbers, where all_within() is.
+[[nodiscard]] bool round_keys(const double* numbers, std::size_t count, double limit, double* out);
 
-/// Row j of the panels becomes factor times [1, values]; `columns` counts the 1. Panels have `rows` rows.
-void pack_row(float factor, const float* values, std::size_t columns, std::size_t j, std::size_t rows, float* panels);
+/// Row j of `rows`, `columns` numbers, as floats to row j of panels, -0 as 0, for j < count. With `after_one` a 1 comes
+/// before them. What lies behind them in the panels is not touched. low[c] and high[c] become at most and at least each
+/// of them. False, and any numbers, where all_within() is.
+[[nodiscard]] bool round_values(const double* rows, std::size_t count, std::size_t columns, bool after_one,
+                                double limit, float* panels, std::size_t panel_step, float* low, float* high);
 
 /// scores[j] = sum over e < d of query[e] * keys[e][j] for j < pitch, a multiple of 16; returns nothing but the scores.
 void scores(const float* keys, std::size_t pitch, std::size_t d, const double* query, double* out);
 
 /// values[j] = exp(values[j] - reference) for j < count, a multiple of 8.
 void exponentials(double* values, std::size_t count, double reference);
+
+/// out[j] = exp of exponents[j], which is clamped to [low, high] first, for j < count, a multiple of 8.
+void clamped_exponentials(const double* exponents, std::size_t count, double low, double high, double* out);
 
 /// sums[c] += sum over j < count of weights[j] * rows[j][c] for c < columns.
 void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums);

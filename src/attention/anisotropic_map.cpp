@@ -232,7 +232,7 @@ AnisotropicMap make_map(CalibrationContent content) {
     map.products.push_back({feature.parent, factor});
   }
 
-  map.width = (shape.directions + 7) / 8 * 8;
+  map.width = (shape.directions + 3) / 4 * 4;
   const auto transposed = [&](const RowMajorMatrix& matrix) {
     AlignedVector<double> out(shape.d * map.width, 0);
     for (Eigen::Index i = 0; i < matrix.rows(); ++i) {
@@ -244,6 +244,20 @@ AnisotropicMap make_map(CalibrationContent content) {
   map.query_map = transposed(shape.to_queries);
   map.centre_coordinates = shape.centres * shape.to_keys.transpose();
   map.query_centre_coordinates = shape.query_centres * shape.to_queries.transpose();
+  for (Eigen::Index i = 0; i < as_index(shape.directions); ++i) {
+    map.spread_roots.push_back(std::sqrt(shape.spread[i]));
+  }
+  for (Eigen::Index c = 0; c < as_index(shape.clusters); ++c) {
+    for (Eigen::Index i = 0; i < as_index(shape.directions); ++i) {
+      map.scaled_centres.push_back(map.centre_coordinates(c, i) * map.spread_roots[as_size(i)]);
+    }
+  }
+  for (const Polynomials& law : shape.laws) {
+    for (std::size_t a = 0; a < largest_degree; ++a) {
+      const double scale = 1 / law.beta[a];
+      map.steps.insert(map.steps.end(), {scale, -law.alpha[a] * scale, a == 0 ? 0 : law.beta[a - 1] * scale});
+    }
+  }
   for (Eigen::Index c = 0; c < static_cast<Eigen::Index>(shape.clusters); ++c) {
     map.tilt_offsets.push_back(shape.query_centres.row(c).dot(shape.centres.row(c)) + shape.references[c]);
   }

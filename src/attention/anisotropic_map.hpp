@@ -99,10 +99,13 @@ struct AnisotropicMap {
   std::vector<std::uint32_t> largest_degrees;  ///< R: of the features in each direction.
   std::vector<std::uint32_t> first_factor;     ///< R + 1.
   std::vector<std::uint32_t> linear_feature;   ///< R: the feature that is P_1 of the coordinate, 0 if there is none.
-  std::size_t width = 0;                       ///< R, rounded up to a multiple of 8.
+  std::size_t width = 0;                       ///< R, rounded up to a multiple of 4.
   AlignedVector<double> key_map;               ///< d x width: to_keys, transposed.
   AlignedVector<double> query_map;             ///< d x width.
+  std::vector<double> steps;                   ///< R x 3 largest_degree: recurrences as kernels::Recurrence has them.
   RowMajorMatrix centre_coordinates;           ///< C x R: to_keys k_c.
+  std::vector<double> spread_roots;            ///< R: of s.
+  std::vector<double> scaled_centres;          ///< C x R: centre_coordinates times the roots.
   RowMajorMatrix query_centre_coordinates;     ///< C x R: to_queries q_c.
   std::vector<double> tilt_offsets;            ///< C: q_c.k_c plus the reference.
   std::vector<double> low;                     ///< R: coordinates of keys are clamped to [low, high].

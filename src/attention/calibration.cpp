@@ -607,13 +607,14 @@ AnisotropicSizes anisotropic_sizes(const AnisotropicOptions& options) {
   sizes.feature_numbers = budget;
   const std::uint64_t exact = options.exact_rows.value_or(budget / exact_row_numbers(options.d, options.dv));
   sizes.bounded_bytes = 96 + 8 * options.dv + (exact + default_sample_rows) * (24 + 4 * row);
-  // What rounding took, two packed copies and one plain one of the features; lanes of a block of keys and of one of queries;
-  // rows that wait; the exact rows and the sample, which the reader copies.
+  // What rounding took, two packed copies and one plain one of the features; lanes of a block of keys and of one of
+  // queries; rows of a block; the exact rows and the sample, which the reader copies, and which wait as doubles where
+  // they drop out together.
   const std::uint64_t features = budget / (options.dv + 1);
   const std::uint64_t coordinates = std::min(options.d, most_directions) + 8;
   sizes.working_bytes = 4 * (2 * budget + 2 * features * kernels::panels_of(options.dv + 1) * kernels::panel_width) +
-                        std::max<std::uint64_t>(std::uint64_t{1} << 18U, 4 * 32 * features) + 4 * 64 * features +
-                        1024 * (4 * (3 * row + options.d) + 3 * 8 * coordinates) + 3 * sizes.bounded_bytes;
+                        std::max<std::uint64_t>(std::uint64_t{1} << 20U, 4 * 32 * features) + 4 * 64 * features +
+                        1024 * (4 * (3 * row + options.d) + 3 * 8 * coordinates) + 5 * sizes.bounded_bytes;
   return sizes;
 }
 

@@ -142,6 +142,20 @@ void add_queries(const float* features, std::size_t count, std::size_t stride, c
   if (columns - c == 1) query_strip<1>(d, features, count, stride, m + c, columns, out + c * stride);
 }
 
+void make_signs(const std::uint32_t* HWY_RESTRICT words, unsigned bit, std::size_t count, std::size_t stride,
+                float size, float* HWY_RESTRICT out) {
+  const Floats d;
+  const hn::RebindToUnsigned<Floats> du;
+  const auto sign = hn::Set(du, 0x80000000U);
+  const auto magnitude = hn::BitCast(du, hn::Set(d, size));
+  const int up = static_cast<int>(31 - bit);
+  for (std::size_t t = 0; t < stride; t += hn::Lanes(d)) {
+    const auto is_negative = hn::AndNot(hn::ShiftLeftSame(hn::LoadU(du, words + t), up), sign);
+    hn::StoreU(hn::BitCast(d, hn::Or(magnitude, is_negative)), d, out + t);
+  }
+  for (std::size_t t = count; t < stride; ++t) out[t] = 0;
+}
+
 using Doubles = hn::CappedTag<double, 8>;
 using DoubleVector = hn::Vec<Doubles>;
 
@@ -233,6 +247,7 @@ namespace weir {
 HWY_EXPORT(multiply_floats);
 HWY_EXPORT(add_keys);
 HWY_EXPORT(add_queries);
+HWY_EXPORT(make_signs);
 HWY_EXPORT(add_matrix_product);
 HWY_EXPORT(to_exponentials);
 
@@ -250,6 +265,10 @@ void add_key_products(const float* features, std::size_t count, std::size_t stri
 void add_query_products(const float* features, std::size_t count, std::size_t stride, const float* m,
                         std::size_t columns, double* out) {
   HWY_DYNAMIC_DISPATCH(add_queries)(features, count, stride, m, columns, out);
+}
+
+void signs(const std::uint32_t* words, unsigned bit, std::size_t count, std::size_t stride, float size, float* out) {
+  HWY_DYNAMIC_DISPATCH(make_signs)(words, bit, count, stride, size, out);
 }
 
 void add_product(ConstMatrix a, ConstMatrix b, std::size_t rows, std::size_t depth, std::size_t columns, double* c,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace weir::products {
 
@@ -30,6 +31,10 @@ void add_key_products(const float* features, std::size_t count, std::size_t stri
 /// the sum over these features in floats, added in doubles.
 void add_query_products(const float* features, std::size_t count, std::size_t stride, const float* m,
                         std::size_t columns, double* out);
+
+/// out[t] = size where bit `bit` of words[t] is 1, -size where it is 0, for t < count; 0 for the others below `stride`, a
+/// multiple of padding.
+void signs(const std::uint32_t* words, unsigned bit, std::size_t count, std::size_t stride, float size, float* out);
 
 // In doubles, for exact attention.
 

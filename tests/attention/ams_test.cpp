@@ -62,6 +62,33 @@ TEST(Psi, NamesAreParsed) {
   expect_error<UsageError>([] { (void)parse_psi_kind("gaussian"); }, {"'gaussian'", "ams", "one_nonzero"});
 }
 
+TEST(Psi, ColumnsNextToEachOtherAreTheColumns) {
+  for (const std::uint64_t m2 : {1U, 32U, 33U, 60U, 61U, 150U}) {
+    const Psi psi(PsiKind::ams, m2, 7);
+    std::vector<std::uint64_t> rows = numbers(5, 17);
+    rows.back() = (std::uint64_t{1} << 61U) - 2;
+    constexpr std::size_t stride = 32;
+    std::vector<float> together(m2 * stride, 5);
+    psi.rows_of_columns(rows, together, stride);
+    std::vector<float> column(m2);
+    for (std::size_t t = 0; t < stride; ++t) {
+      if (t < rows.size()) {
+        psi.column(rows[t], column);
+      } else {
+        std::ranges::fill(column, 0.0F);
+      }
+      for (std::size_t i = 0; i < m2; ++i) EXPECT_EQ(together[i * stride + t], column[i]) << i << ' ' << t;
+    }
+    expect_error<UsageError>([&] { psi.rows_of_columns(rows, together, 16); }, {"stride", "16"});
+    expect_error<UsageError>([&] { psi.rows_of_columns(rows, std::span(together).first(16), stride); }, {"out.size()"});
+    rows.back() += 1;
+    expect_error<UsageError>([&] { psi.rows_of_columns(rows, together, stride); }, {"row"});
+  }
+  std::vector<float> out(32);
+  const Psi sparse(PsiKind::one_nonzero, 1, 7);
+  expect_error<UsageError>([&] { sparse.rows_of_columns(numbers(0, 2), out, 16); }, {"one_nonzero"});
+}
+
 /// For X = (Psi a).(Psi b) with 4-wise independent signs: E X = a.b, and Var X = (|a|^2 |b|^2 + (a.b)^2 - 2 sum a_i^2
 /// b_i^2) / m2, for both kinds. The variance of a sample variance is at most (kurtosis - 1) Var^2 / seeds; the kurtosis
 /// is below 30 in the tests below.

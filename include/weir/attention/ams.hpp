@@ -40,6 +40,10 @@ class Psi {
   [[nodiscard]] std::uint64_t seed() const noexcept { return seed_; }
   /// Writes column `row` of Psi into out (m2 numbers). Throws UsageError for another size, or a row out of range.
   void column(std::uint64_t row, std::span<float> out) const;
+  /// For ams: writes the columns rows[t] next to each other, row i of Psi to out[i * stride] and the numbers after it;
+  /// zeros follow up to the stride, which is a multiple of 16. O(m2 stride), and m2 / 60 polynomials for each column.
+  /// Throws UsageError as column() does, for one_nonzero, and for a stride or an `out` that is too small.
+  void rows_of_columns(std::span<const std::uint64_t> rows, std::span<float> out, std::size_t stride) const;
   /// For one_nonzero: where the column's entry is, and its sign.
   struct Entry {
     std::uint64_t place;
@@ -89,14 +93,19 @@ class SketchedKeysValues {
   [[nodiscard]] std::vector<float> product(bool mean_corrected) const;
 
  private:
-  void fill_columns(std::span<const std::uint64_t> rows);
+  /// sketch += Psi's columns of the block times the numbers in the panels: `count` rows of the stream, and as many
+  /// columns of the sketch as there are columns in the panels.
+  void add_by_columns(std::size_t count, std::size_t columns, float* sketch, std::size_t sketch_columns);
 
   PolynomialFeatures features_;
   Psi psi_;
   std::uint64_t value_columns_;
   AlignedVector<float> sk_v_, sum_v_, sk_u2_, prod_, sk_ones_;
   double count_ = 0;
-  AlignedVector<float> columns_;  // scratch: [t][m2] of Psi
+  std::uint64_t block_ = 0;       // rows of the stream that are worked on together
+  std::size_t stride_ = 0;        // of columns_
+  AlignedVector<float> columns_;  // scratch: [m2][t] of Psi
+  AlignedVector<float> panels_;   // scratch: what columns_ are multiplied with
 };
 
 /// Queries in factored form, for when M is not known before they come: skU1 = sum_i Phi_i phi(q_i)^T / D_i (m1 x r),

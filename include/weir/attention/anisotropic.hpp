@@ -54,8 +54,9 @@ class AnisotropicState {
 
   /// Adds and removes rows. Throws UsageError for spans that do not fit each other or a weight other than +1 and -1, and
   /// InputError that names row and token for a number that is not finite or above 1e12 in magnitude; nothing is changed
-  /// then. Costs r (1 + dv) + R d + C R multiply-adds a row. Blocks of 64 rows and more are efficient; where C is
-  /// large, of thousands. Allocates only while the lists grow.
+  /// then. Costs r (1 + dv) + R d + C R + d multiply-adds a row. Blocks of 64 rows and more are efficient, most so those of
+  /// 256 rows, or of 1024 where C > 1: larger ones are read twice, as all their numbers are checked first. Allocates only
+  /// while the lists grow.
   void add(const AttentionRows& rows);
 
   /// The part that is no sum, as bytes: rows of the lists in their order, the range of the values, the number of rows.
