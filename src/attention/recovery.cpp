@@ -180,7 +180,8 @@ PhiSize phi_size(double eps1, std::uint64_t k, std::uint64_t n) {
   require_at_least({"phi_size", "k", "the smallest number"}, k, 1);
   if (!(eps1 > 0) || !std::isfinite(eps1))
     throw UsageError(fmt::format("phi_size: eps1 is {}, expected a positive number", eps1));
-  const double buckets = 4 * static_cast<double>(k) / eps1;
+  // With fewer than 8 k even the k largest collide so often that they are not found.
+  const double buckets = std::max(4 / eps1, 8.0) * static_cast<double>(k);
   if (!(buckets <= 0x1p32))
     throw UsageError(
         fmt::format("phi_size: eps1 = {} and k = {} need {:.3g} buckets, expected at most 2^32", eps1, k, buckets));

@@ -222,7 +222,8 @@ TEST(LargestOutputs, AreTheBestSparseApproximation) {
 TEST(Recovery, SizesAreTheFormulas) {
   EXPECT_EQ(phi_size(0.125, 32, 4096).buckets, 1024U);  // 4 * 32 / .125
   EXPECT_EQ(phi_size(0.1, 32, 4096).buckets, 2048U);
-  EXPECT_EQ(phi_size(100, 1, 10).buckets, 2U);
+  EXPECT_EQ(phi_size(100, 1, 10).buckets, 8U);
+  EXPECT_EQ(phi_size(1, 32, 4096).buckets, 256U);
   EXPECT_EQ(phi_size(1, 1, 1000).rows, 5U);
   EXPECT_EQ(phi_size(1, 1, std::uint64_t{1} << 40U).rows, 11U);  // 40 / 4 = 10, made odd
   EXPECT_EQ(phi_size(1, 1, std::uint64_t{1} << 63U).rows, 15U);

@@ -39,7 +39,7 @@ struct PhiSize {
   std::uint32_t rows = 5;
   std::uint64_t buckets = 2;
 };
-/// buckets: the power of two from 4 k / eps1 on; rows: odd, about log2(n) / 4 but 5 at least and 15 at most. Throws
+/// buckets: the power of two from 4 k / eps1 and 8 k on (fewer break down, whatever is asked for); rows: odd, about log2(n) / 4 but 5 at least and 15 at most. Throws
 /// UsageError unless 0 < eps1, k >= 1 and the buckets are at most 2^32.
 [[nodiscard]] PhiSize phi_size(double eps1, std::uint64_t k, std::uint64_t n);
 
