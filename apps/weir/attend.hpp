@@ -77,6 +77,17 @@ struct AttendStart {
 /// Sizes that the root has read from headers or options, on all ranks.
 struct Shapes {
   std::uint64_t tokens = 0, queries = 0, d = 0, dv = 0;
+  /// Arrays stay in their files. What events make up is held, and gathered first.
+  bool tokens_in_arrays = false, queries_in_array = false;
+
+  /// Bytes of all keys and values in doubles, on each rank, while they are gathered.
+  [[nodiscard]] std::uint64_t token_bytes() const noexcept {
+    return (tokens_in_arrays ? tokens * (d + dv) : tokens * 2 * (d + dv + 1)) * sizeof(double);
+  }
+  /// Bytes of the queries that each rank holds.
+  [[nodiscard]] std::uint64_t query_bytes() const noexcept {
+    return queries_in_array ? 0 : queries * (d + 1) * sizeof(double);
+  }
 };
 
 /// Collective. `known` is the problem of a saved state, if there is one. Files of events are read once to see how many rows

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "attend.hpp"
+#include "clock.hpp"
 #include "options.hpp"
 #include "weir/attention/calibration.hpp"
 #include "weir/engine/session.hpp"
@@ -21,10 +21,6 @@
 
 namespace weir::app {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// The rows that a calibration is made of. On the root.
 struct CalibrationRows {
@@ -141,8 +137,10 @@ std::uint64_t bytes_besides_state(const AttendOptions& options, const Shapes& sh
   if (options.estimate) bytes += 2 * shapes.queries * sizeof(double);
   // Ranks work on their tokens one after the other and hand over all outputs at the end.
   if (options.is_causal()) bytes += 2 * shapes.queries * shapes.dv * sizeof(double);
+  bytes += shapes.query_bytes();
+  if (options.is_causal() && !shapes.tokens_in_arrays) bytes += shapes.token_bytes();
   if (options.compare)
-    bytes += (shapes.tokens * (shapes.d + shapes.dv) + 3 * shapes.queries * (shapes.d + shapes.dv)) * sizeof(double);
+    bytes += shapes.token_bytes() + 3 * shapes.queries * (shapes.d + shapes.dv) * sizeof(double);
   return bytes;
 }
 

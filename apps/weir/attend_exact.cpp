@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
-#include <chrono>
 #include <utility>
 
 #include "attend.hpp"
+#include "clock.hpp"
 #include "options.hpp"
 #include "weir/attention/exact.hpp"
 #include "weir/attention/peers.hpp"
@@ -13,10 +13,6 @@
 
 namespace weir::app {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// Exact attention over keys and values that every rank has read whole.
 class ExactOverRanks {
@@ -117,8 +113,8 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
   report.scale = scale_of(options.scale, shapes.d);
   report.ranks = static_cast<std::uint64_t>(communicator.local_size());
   report.peak_bytes =
-      bytes_of_process +
-      (shapes.tokens * (shapes.d + shapes.dv) + 2 * block_of_queries * (shapes.d + shapes.dv)) * sizeof(double);
+      bytes_of_process + shapes.token_bytes() + shapes.query_bytes() +
+      2 * block_of_queries * (shapes.d + shapes.dv) * sizeof(double);
   announce_memory(communicator, report);
   ExactOverRanks exact(communicator, options, shapes);
   Outputs outputs(options, shapes, options.compare);

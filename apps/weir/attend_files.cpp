@@ -66,7 +66,10 @@ void look_into(const std::string& path, Operand operand, std::uint64_t& rows, st
 Shapes shapes_of_options(const AttendOptions& options, const Problem* known) {
   Shapes shapes;
   if (known == nullptr)
-    return {options.tokens.value_or(0), options.query_count.value_or(0), options.d.value_or(0), options.dv.value_or(0)};
+    return {.tokens = options.tokens.value_or(0),
+            .queries = options.query_count.value_or(0),
+            .d = options.d.value_or(0),
+            .dv = options.dv.value_or(0)};
   shapes = {.d = known->side("d"), .dv = known->side("dv")};
   const bool is_of_outputs = known->role(attention_queries()) == Role::streams;
   (is_of_outputs ? shapes.queries : shapes.tokens) = known->side("n");
@@ -102,6 +105,8 @@ Shapes look_at_inputs(const AttendOptions& options, const Problem* known) {
       throw InputError(fmt::format("{}: {} queries, expected one for each of {} tokens", options.queries,
                                    shapes.queries, shapes.tokens));
   }
+  shapes.tokens_in_arrays = options.streams.empty() && !options.keys.empty() && is_array(options.keys) && is_array(options.values);
+  shapes.queries_in_array = options.queries.empty() || is_array(options.queries);
   for (const auto& [name, size, is_needed] : {std::tuple{"--n", shapes.tokens, known == nullptr},
                                               {"--queries", shapes.queries, !options.queries.empty()},
                                               {"--d", shapes.d, true},
@@ -157,10 +162,10 @@ Shapes shapes_of_inputs(const mpi::Communicator& communicator, const AttendOptio
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
     const Shapes shapes = look_at_inputs(options, known);
-    numbers = {shapes.tokens, shapes.queries, shapes.d, shapes.dv};
+    numbers = {shapes.tokens, shapes.queries, shapes.d, shapes.dv, shapes.tokens_in_arrays, shapes.queries_in_array};
   });
   communicator.broadcast(numbers);
-  return {numbers[0], numbers[1], numbers[2], numbers[3]};
+  return {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4] != 0, numbers[5] != 0};
 }
 
 DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand operand) {
@@ -202,17 +207,14 @@ engine::StreamSource stream_of_tokens(const AttendOptions& options, const Shapes
 }
 
 TokenFiles::TokenFiles(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes) {
-  bool in_arrays = false;
+  if (!shapes.tokens_in_arrays) return load(communicator, options, shapes);
   engine::together(communicator, [&](mpi::FailureSignal&) {
-    in_arrays = options.streams.empty() && is_array(options.keys) && is_array(options.values);
-    if (!in_arrays) return;
     key_file_.emplace(options.keys);
     value_file_.emplace(options.values);
     require_array(*key_file_, options.keys, shapes.tokens, shapes.d);
     require_array(*value_file_, options.values, shapes.tokens, shapes.dv);
     count_ = shapes.tokens;
   });
-  if (!communicator.broadcast(in_arrays)) load(communicator, options, shapes);
 }
 
 void TokenFiles::load(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes) {
@@ -284,14 +286,13 @@ void TokenFiles::for_rows(std::uint64_t first, std::uint64_t end,
 
 Queries::Queries(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes)
     : shapes_(shapes) {
-  bool in_array = false;
-  engine::together(communicator, [&](mpi::FailureSignal&) {
-    in_array = is_array(options.queries);
-    if (!in_array) return;
-    file_.emplace(options.queries);
-    require_array(*file_, options.queries, shapes.queries, shapes.d);
-  });
-  if (communicator.broadcast(in_array)) return;
+  if (shapes.queries_in_array) {
+    engine::together(communicator, [&](mpi::FailureSignal&) {
+      file_.emplace(options.queries);
+      require_array(*file_, options.queries, shapes.queries, shapes.d);
+    });
+    return;
+  }
   engine::require_memory(communicator, engine::doubles_in_bytes(shapes.queries, shapes.d + 1), 0, "all queries");
   std::optional<GatheredRows> gathered;
   engine::together(communicator, [&](mpi::FailureSignal&) { gathered.emplace(shapes.queries, shapes.d); });

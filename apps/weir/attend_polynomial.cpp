@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "attend.hpp"
+#include "clock.hpp"
 #include "options.hpp"
 #include "weir/attention/ams.hpp"
 #include "weir/attention/polynomial.hpp"
@@ -24,10 +24,6 @@
 
 namespace weir::app {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// Collective. Bytes that a state may have: half of what the root's machine or control group has for a rank. Machines may
 /// differ, so the root decides for all.
@@ -124,7 +120,8 @@ class PolynomialAttention {
     report_.peak_bytes += bytes_of_process + 2 * sizeof(double) * block_of_queries * (shapes_.d + shapes_.dv);
     if (options_.is_sparse() || options_.compare)
       report_.peak_bytes += sizeof(double) * 3 * shapes_.queries * shapes_.dv;
-    if (options_.compare) report_.peak_bytes += sizeof(double) * shapes_.tokens * (shapes_.d + shapes_.dv);
+    if (options_.compare) report_.peak_bytes += shapes_.token_bytes();
+    if (options_.compare || !is_sparse_here()) report_.peak_bytes += shapes_.query_bytes();
     announce_memory(communicator_, report_);
 
     std::optional<engine::Session> session;
