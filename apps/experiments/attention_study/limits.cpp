@@ -166,8 +166,7 @@ std::vector<Figure> draw(const Json& parts) {
   }
   grid.notes = {
       "Relative Frobenius errors. An estimate is what the answers of all queries say of themselves, put together in "
-      "the "
-      "same way; those above 100 are cut. The best of five peers is taken at each point."};
+      "the same way; those above 100 are cut. The best of five peers is taken at each point."};
   return {{"limits.svg", plot::to_svg(grid, {900, 190})}};
 }
 

@@ -205,8 +205,7 @@ std::vector<Figure> draw(const Json& parts) {
   grid.charts = {time, memory};
   grid.notes = {
       "Times by the clock of a machine of two cores that others used too. The time of an exact query is the slope "
-      "between "
-      "128 and 512 queries, as all of them would take hours."};
+      "between 128 and 512 queries, as all of them would take hours."};
   return {{"million.svg", plot::to_svg(grid, {900, 220})}};
 }
 
