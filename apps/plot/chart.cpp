@@ -98,8 +98,10 @@ std::vector<std::string> wrapped(std::string_view text, double width, double fon
     const std::size_t space = text.find(' ');
     const std::string word(text.substr(0, space));
     text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
-    if (!line.empty() && width_of(line + ' ' + word, font_size) > width) lines.push_back(std::exchange(line, {}));
-    line += line.empty() ? word : ' ' + word;
+    if (!line.empty() && width_of(line, font_size) + width_of(" ", font_size) + width_of(word, font_size) > width)
+      lines.push_back(std::exchange(line, {}));
+    if (!line.empty()) line += ' ';
+    line += word;
   }
   if (!line.empty()) lines.push_back(line);
   return lines;

@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
       ->check(CLI::ExistingDirectory);
   std::vector<std::string> only;
   std::vector<std::string> names;
+  names.reserve(experiments.size());
   for (const Experiment& experiment : experiments) names.emplace_back(experiment.name);
   app.add_option("--only", only, "Experiments to run; all by default")->check(CLI::IsMember(names));
   bool quick = false;

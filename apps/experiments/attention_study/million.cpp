@@ -83,6 +83,7 @@ Outcome attend(const Study& study, const TemporaryFolder& folder, const std::vec
         std::freopen(errors.c_str(), "w", stderr) == nullptr)
       _exit(126);
     std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
     for (std::string& word : words) pointers.push_back(word.data());
     pointers.push_back(nullptr);
     execvp("mpirun", pointers.data());
