@@ -98,8 +98,10 @@ std::vector<std::string> wrapped(std::string_view text, double width, double fon
     const std::size_t space = text.find(' ');
     const std::string word(text.substr(0, space));
     text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
-    if (!line.empty() && width_of(line + ' ' + word, font_size) > width) lines.push_back(std::exchange(line, {}));
-    line += line.empty() ? word : ' ' + word;
+    if (!line.empty() && width_of(line, font_size) + width_of(" ", font_size) + width_of(word, font_size) > width)
+      lines.push_back(std::exchange(line, {}));
+    if (!line.empty()) line += ' ';
+    line += word;
   }
   if (!line.empty()) lines.push_back(line);
   return lines;
@@ -125,6 +127,21 @@ std::string rich(std::string_view text) {
     at = end;
   }
   return out;
+}
+
+/// Bytes of the UTF-8 character of two or more bytes that `text` begins with; 0 where it begins with none.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
+  const unsigned first = byte(0);
+  const std::size_t length = first >= 0xF0 && first <= 0xF4 ? 4 : (first >= 0xE0 ? 3 : (first >= 0xC2 ? 2 : 0));
+  if (first > 0xF4 || length == 0) return 0;
+  for (std::size_t at = 1; at < length; ++at)
+    if ((byte(at) & 0xC0U) != 0x80U) return 0;
+  // Longer than need be, half of a pair of UTF-16, or above U+10FFFF.
+  if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) >= 0xA0) || (first == 0xF0 && byte(1) < 0x90) ||
+      (first == 0xF4 && byte(1) >= 0x90))
+    return 0;
+  return length;
 }
 
 class Document {
@@ -212,9 +229,13 @@ Range widened(const Axis& axis, Range range) {
     out = {bounded(range.least - pad), bounded(range.most + pad)};
     if (range.least >= 0 && range.least <= 0.3 * range.most) out.least = 0;
   }
-  if (axis.least && (!is_log || *axis.least > 0)) out.least = *axis.least;
-  if (axis.most && (!is_log || *axis.most > 0)) out.most = *axis.most;
-  if (!(out.least < out.most)) out.most = is_log ? out.least * 10 : out.least + 1;
+  if (axis.least && has_position(axis, *axis.least)) out.least = *axis.least;
+  if (axis.most && has_position(axis, *axis.most)) out.most = *axis.most;
+  if (!(out.least < out.most)) {
+    // What the axis demands leaves nothing, or all data are on one side of it.
+    const double step = is_log ? 9 * out.least : std::max(1.0, std::abs(out.least) * 0.1);
+    out = out.least < largest_double - step ? Range{out.least, out.least + step} : Range{out.least / 2, out.least};
+  }
   return out;
 }
 
@@ -229,7 +250,8 @@ struct Mapping {
     const double share =
         is_log ? (std::log(value) - std::log(range.least)) / (std::log(range.most) - std::log(range.least))
                : (value / 2 - range.least / 2) / (range.most / 2 - range.least / 2);
-    return from + share * (to - from);
+    // Lines to points far outside leave the area in the same direction when they end a thousand areas away.
+    return from + std::clamp(share, -1000.0, 1000.0) * (to - from);
   }
   [[nodiscard]] bool shows(double value) const {
     return value >= range.least - 1e-9 * std::abs(range.least) && value <= range.most + 1e-9 * std::abs(range.most);
@@ -646,7 +668,9 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
 
 std::string escaped(std::string_view text) {
   std::string out;
-  for (const char c : text) {
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    const auto byte = static_cast<unsigned char>(c);
     switch (c) {
       case '&':
         out += "&amp;";
@@ -664,7 +688,14 @@ std::string escaped(std::string_view text) {
         out += "&#39;";
         break;
       default:
-        if (static_cast<unsigned char>(c) >= 0x20 || c == '\t' || c == '\n') out += c;
+        if (byte < 0x80) {
+          if (byte >= 0x20 || c == '\t' || c == '\n') out += c;
+        } else if (const std::size_t length = utf8_length(text.substr(at)); length > 0) {
+          out += text.substr(at, length);
+          at += length - 1;
+        } else {
+          out += "\xEF\xBF\xBD";  // the replacement character
+        }
     }
   }
   return out;

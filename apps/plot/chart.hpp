@@ -96,7 +96,8 @@ struct Tick {
 [[nodiscard]] std::vector<Tick> ticks(const Axis& axis, double least, double most, std::size_t wanted);
 /// A number as it is written at a tick: 4096 bytes are "4 KiB", 0.00001 is "10^-5", 0.002 seconds are "2 ms".
 [[nodiscard]] std::string tick_label(double value, Unit unit);
-/// `text` with & < > " ' escaped, and without the control characters that XML does not allow.
+/// `text` with & < > " ' escaped, without the control characters that XML does not allow, and with U+FFFD in place of bytes
+/// that are not UTF-8.
 [[nodiscard]] std::string escaped(std::string_view text);
 
 }  // namespace weir::plot

@@ -207,7 +207,10 @@ engine::StreamSource stream_of_tokens(const AttendOptions& options, const Shapes
 }
 
 TokenFiles::TokenFiles(const mpi::Communicator& communicator, const AttendOptions& options, const Shapes& shapes) {
-  if (!shapes.tokens_in_arrays) return load(communicator, options, shapes);
+  if (!shapes.tokens_in_arrays) {
+    load(communicator, options, shapes);
+    return;
+  }
   engine::together(communicator, [&](mpi::FailureSignal&) {
     key_file_.emplace(options.keys);
     value_file_.emplace(options.values);

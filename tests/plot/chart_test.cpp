@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -55,6 +56,17 @@ void expect_well_formed(const std::string& svg) {
     at = end;
   }
   EXPECT_TRUE(open.empty());
+}
+
+/// Digits of the longest number.
+std::size_t longest_number(std::string_view svg) {
+  std::size_t longest = 0;
+  std::size_t digits = 0;
+  for (const char c : svg) {
+    digits = c >= '0' && c <= '9' ? digits + 1 : 0;
+    longest = std::max(longest, digits);
+  }
+  return longest;
 }
 
 Chart chart_of(std::vector<double> x, std::vector<double> y, Scale scale = Scale::linear) {
@@ -117,7 +129,14 @@ TEST(Escaped, IsSafeInXml) {
                                 "c\n",
                                 6)),
             "abc\n");
-  EXPECT_EQ(escaped("ε ≤ 10"), "ε ≤ 10");
+  EXPECT_EQ(escaped("ε ≤ 10 \xF0\x9F\x93\x88"), "ε ≤ 10 \xF0\x9F\x93\x88");
+  const std::string replacement = "\xEF\xBF\xBD";
+  for (const char* bad : {"\x80", "\xFF", "\xC3", "\xC0", "\xE2"}) EXPECT_EQ(escaped(bad), replacement);
+  // Half of a pair of UTF-16, and characters that are longer than need be (three bytes: U+007F, four: U+FFFF).
+  for (const char* bad : {"\xED\xA0\x80", "\xE0\x81\xBF"})
+    EXPECT_EQ(escaped(bad), replacement + replacement + replacement);
+  EXPECT_EQ(escaped("\xF0\x8F\xBF\xBF"), replacement + replacement + replacement + replacement);
+  EXPECT_EQ(escaped("\xF4\x90\x80\x80"), replacement + replacement + replacement + replacement);
 }
 
 TEST(ToSvg, EscapesAllTexts) {
@@ -206,6 +225,34 @@ TEST(ToSvg, TakesNumbersOfAnySize) {
       EXPECT_FALSE(has(svg, "nan"));
       EXPECT_FALSE(has(svg, "\"inf"));
     }
+}
+
+TEST(ToSvg, AxesMayDemandAnything) {
+  for (const double least : {-infinity, gap, -1e308, 0.0, 3.0, 1e308, infinity})
+    for (const double most : {-infinity, gap, -1e308, 0.0, 3.0, 1e308, infinity})
+      for (const Scale scale : {Scale::linear, Scale::logarithmic}) {
+        Chart chart = chart_of({1, 1e300}, {1e-5, 1e300}, scale);
+        chart.x.least = chart.y.least = least;
+        chart.x.most = chart.y.most = most;
+        const std::string svg = to_svg(chart);
+        expect_well_formed(svg);
+        for (const std::string_view word : {"nan", "\"inf", "inf\"", "inf "})
+          EXPECT_FALSE(has(svg, word)) << least << ' ' << most;
+        EXPECT_LT(longest_number(svg), 12U);
+      }
+}
+
+TEST(ToSvg, LinesAreCutAtTheEdgesOfTheArea) {
+  Chart chart = chart_of({0, 1, 2}, {0, 1000, 0});
+  chart.y.least = 0;
+  chart.y.most = 1;
+  const std::string svg = to_svg(chart);
+  EXPECT_EQ(count(svg, "<circle"), 1U + 2U);  // the marker of the point outside is left out
+  EXPECT_TRUE(has(svg, "1 point is not drawn"));
+  const std::size_t inner = svg.find("<svg x=");
+  ASSERT_NE(inner, std::string::npos);
+  EXPECT_LT(inner, svg.find("<path class=\"line c0\"", inner));
+  EXPECT_LT(svg.find("<path class=\"line c0\"", inner), svg.find("</svg>", inner));
 }
 
 TEST(ToSvg, ALegendHasEachNameOnce) {

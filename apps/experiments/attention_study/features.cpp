@@ -150,8 +150,7 @@ std::vector<Figure> draw(const Json& parts) {
   }
   grid.notes = {
       "Made heads: n = 2048, d = 8. Errors are relative to the largest |v|. In the lower row the deviations of scores "
-      "fall "
-      "by half from one direction to the next. Sums in single precision end near 10^-7. There is no point where a "
+      "fall by half from one direction to the next. Sums in single precision end near 10^-7. There is no point where a "
       "denominator is not positive, or the bound is infinite."};
   return {{"features.svg", plot::to_svg(grid, {900, 190})}};
 }

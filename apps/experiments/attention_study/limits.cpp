@@ -154,8 +154,8 @@ std::vector<Figure> draw(const Json& parts) {
     before = scenario;
     std::vector<plot::Series>& series = grid.charts.back().series;
     const double x = number(part, "x");
-    const auto value = [&](const char* run, const char* field) {
-      return part.contains(run) ? number(part.at(run), field) : std::nan("");
+    const auto value = [&runs = part](const char* run, const char* field) {
+      return runs.contains(run) ? number(runs.at(run), field) : std::nan("");
     };
     add_point(series[0], x, value("ours", "error"));
     add_point(series[1], x, value("ours", "estimated"));
@@ -166,8 +166,7 @@ std::vector<Figure> draw(const Json& parts) {
   }
   grid.notes = {
       "Relative Frobenius errors. An estimate is what the answers of all queries say of themselves, put together in "
-      "the "
-      "same way; those above 100 are cut. The best of five peers is taken at each point."};
+      "the same way; those above 100 are cut. The best of five peers is taken at each point."};
   return {{"limits.svg", plot::to_svg(grid, {900, 190})}};
 }
 

@@ -55,10 +55,11 @@ int main(int argc, char** argv) {
       ->check(CLI::ExistingDirectory);
   std::vector<std::string> only;
   std::vector<std::string> names;
+  names.reserve(experiments.size());
   for (const Experiment& experiment : experiments) names.emplace_back(experiment.name);
   app.add_option("--only", only, "Experiments to run; all by default")->check(CLI::IsMember(names));
   bool quick = false;
-  app.add_flag("--quick", quick, "Fewer sizes: a minute in place of ten");
+  app.add_flag("--quick", quick, "Fewer sizes and heads: a minute or so in place of six");
   bool again = false;
   app.add_flag("--again", again, "Does not use numbers that the folder has already");
   std::string folder;

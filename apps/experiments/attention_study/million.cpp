@@ -83,6 +83,7 @@ Outcome attend(const Study& study, const TemporaryFolder& folder, const std::vec
         std::freopen(errors.c_str(), "w", stderr) == nullptr)
       _exit(126);
     std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
     for (std::string& word : words) pointers.push_back(word.data());
     pointers.push_back(nullptr);
     execvp("mpirun", pointers.data());
@@ -205,8 +206,7 @@ std::vector<Figure> draw(const Json& parts) {
   grid.charts = {time, memory};
   grid.notes = {
       "Times by the clock of a machine of two cores that others used too. The time of an exact query is the slope "
-      "between "
-      "128 and 512 queries, as all of them would take hours."};
+      "between 128 and 512 queries, as all of them would take hours."};
   return {{"million.svg", plot::to_svg(grid, {900, 220})}};
 }
 

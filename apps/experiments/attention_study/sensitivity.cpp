@@ -94,7 +94,7 @@ class PaperRatio {
   DenseMatrix outputs_;
 };
 
-/// Error that Psi adds to the outputs of polynomial features: relative, against keep keys and values together.
+/// Error that Psi adds to the outputs of polynomial features: relative, against a state that keeps keys and values together.
 class AmsError {
  public:
   explicit AmsError(const Head& head) : head_(&head) {
@@ -138,7 +138,7 @@ void measure(const Study& study, Parts& parts) {
   const std::uint64_t seeds = study.quick ? 3 : 8;
   const Head planted = make_planted({});
   const DenseMatrix planted_outputs = exact_attention(planted.queries, planted.keys, planted.values);
-  // The natural head with most tokens and few directions, if there is one.
+  // A head with most tokens.
   const Head& natural = *std::ranges::max_element(study.heads, {}, [](const Head& head) { return head.keys.rows; });
   const DenseMatrix natural_outputs = exact_attention(natural.queries, natural.keys, natural.values);
 
@@ -270,10 +270,9 @@ std::vector<Figure> draw(const Json& parts) {
   const Json& heads = parts.at("heads");
   grid.notes = {
       fmt::format("Means over seeds, with the least and the largest. Planted: n = 4096, 32 queries have a score of 6 "
-                  "with a heavy key of "
-                  "their own; the best 32 entries a column miss {} of the norm, and {} for {}. Errors of Psi are "
-                  "relative, against the "
-                  "same features without Psi (degree 2, centred, {}; degree 6 for the planted head).",
+                  "with a heavy key of their own; the best 32 entries a column miss {} of the norm, and {} for {}. "
+                  "Errors of Psi are relative, against the same features without Psi (degree 2, centred, {}; degree 6 "
+                  "for the planted head).",
                   digits(number(heads, "planted_best")), digits(number(heads, "natural_best")), natural, natural)};
   return {{"sensitivity.svg", plot::to_svg(grid, {900, 190})}};
 }
