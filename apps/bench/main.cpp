@@ -3,6 +3,7 @@
 #include "workload.hpp"
 
 int main(int argc, char** argv) {
+  weir::bench::register_attention();
   weir::bench::register_ingest();
   weir::bench::register_kronecker();
   weir::bench::register_matrix();

@@ -13,6 +13,7 @@
 namespace weir::bench {
 
 // Each registers the benchmarks of one file.
+void register_attention();
 void register_ingest();
 void register_kronecker();
 void register_matrix();

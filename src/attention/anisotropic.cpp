@@ -422,7 +422,10 @@ void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) 
         fmt::format("keys of {} and values of {} numbers, expected {} and {}", other_d, other_dv, map.content.d, dv));
   }
   const auto other_rows = in.take<std::int64_t>();
-  if (std::abs(static_cast<double>(other_rows)) > 0x1p60) refuse_bounded(fmt::format("they count {} rows", other_rows));
+  const double all_rows = static_cast<double>(state.rows) + sign * static_cast<double>(other_rows);
+  if (std::abs(static_cast<double>(other_rows)) > 0x1p60 || std::abs(all_rows) > 0x1p60) {
+    refuse_bounded(fmt::format("they count {} rows, and {} were there", other_rows, state.rows));
+  }
   std::vector<float> low(dv);
   std::vector<float> high(dv);
   in.take_all(std::span(low));

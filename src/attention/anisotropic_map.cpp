@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <queue>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -115,11 +115,25 @@ std::vector<Feature> best_features(const RowMajorMatrix& log_sizes, std::uint32_
     if (a.origin != b.origin) return a.origin > b.origin;
     return a.direction > b.direction;
   };
-  std::priority_queue<Candidate, std::vector<Candidate>, decltype(is_later)> candidates(is_later);
+  std::vector<Candidate> candidates;  // a heap: the best first
   std::vector<Feature> features;
+  // Candidates that are worse than `count` others are never chosen. Without this limit a calibration of 10 KB could ask
+  // for gigabytes.
+  const std::size_t most_candidates = 4 * static_cast<std::size_t>(count) + 1024;
+  std::optional<Candidate> limit;
   const auto offer = [&](std::uint32_t origin, double base, std::uint32_t direction, std::uint32_t at,
                          std::uint32_t total) {
-    candidates.push({base + sizes(direction, at), origin, direction, at, total});
+    const Candidate candidate{base + sizes(direction, at), origin, direction, at, total};
+    if (limit && is_later(candidate, *limit)) return;
+    candidates.push_back(candidate);
+    std::push_heap(candidates.begin(), candidates.end(), is_later);
+    if (candidates.size() < most_candidates) return;
+    const auto last = candidates.begin() + static_cast<std::ptrdiff_t>(count);
+    std::nth_element(candidates.begin(), last, candidates.end(),
+                     [&](const Candidate& a, const Candidate& b) { return is_later(b, a); });
+    limit = *last;
+    candidates.erase(last, candidates.end());
+    std::make_heap(candidates.begin(), candidates.end(), is_later);
   };
   const auto extend = [&](std::uint32_t chosen, double size, std::uint32_t first, std::uint32_t total) {
     if (total >= degrees) return;
@@ -128,8 +142,9 @@ std::vector<Feature> best_features(const RowMajorMatrix& log_sizes, std::uint32_
   features.push_back({});
   extend(0, 0, 0, 0);
   while (features.size() < count && !candidates.empty()) {
-    const Candidate best = candidates.top();
-    candidates.pop();
+    std::pop_heap(candidates.begin(), candidates.end(), is_later);
+    const Candidate best = candidates.back();
+    candidates.pop_back();
     const auto chosen = static_cast<std::uint32_t>(features.size());
     features.push_back({best.origin, best.direction, best.degree});
     extend(chosen, best.size, best.direction + 1, best.total);

@@ -56,7 +56,7 @@ struct Feature {
 
 /// The `count` first multi-indices by the sum over directions of log_sizes[direction][a - 1], largest first, with at most
 /// `degree` in all: a downward closed set, parents before children. log_sizes are made to fall with a first. Fewer where
-/// there are no more. O(count directions log(count)).
+/// there are no more. O(count directions log(count)), and room for 4 count of them.
 [[nodiscard]] std::vector<Feature> best_features(const RowMajorMatrix& log_sizes, std::uint32_t degree,
                                                  std::uint64_t count);
 
