@@ -77,6 +77,22 @@ struct CoefficientSums {
 void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes,
                   const CoefficientSums& sums, std::size_t pitch);
 
+/// powers[n][j] = exp(q[j] node_n - shifts[j]), where the shift is the largest of the exponents. Exponents below -700
+/// are taken for it.
+void node_powers(const Quadrature& quadrature, const double* q, double* powers, double* shifts, std::size_t pitch);
+
+/// What node_powers() gives.
+struct NodePowers {
+  const double* powers;
+  const double* shifts;
+};
+
+/// coefficients() of q - c for powers of q and of -c: exp((q - c) node) is their product. No exponent may be below -300,
+/// so that products do not underflow. Costs no exponentials.
+void coefficients_of_powers(const Quadrature& quadrature, std::size_t degree, const NodePowers& of_queries,
+                            const double* centre_powers, double centre_shift, float* lanes, const CoefficientSums& sums,
+                            std::size_t pitch);
+
 /// out[j] = sum over t < count of lanes[t][j]^2.
 void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out);
 
