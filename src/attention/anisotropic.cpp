@@ -560,13 +560,12 @@ struct HeldRows {
   /// The sums for one query; returns their reference.
   double add(std::span<const double> query, std::size_t dv) {
     kernels::scores(keys.data(), pitch, query.size(), query.data(), powers.data());
-    const double reference = *std::max_element(powers.begin(), powers.begin() + static_cast<std::ptrdiff_t>(count));
+    const double reference = kernels::largest(powers.data(), count);
     kernels::exponentials(powers.data(), pitch, reference);
     std::fill(sums.begin(), sums.end(), 0);
-    for (std::size_t j = 0; j < count; ++j) {
-      powers[j] *= weights[j];
-      sums[0] += powers[j];
-    }
+    // In places without a row there may be anything.
+    std::fill(powers.begin() + static_cast<std::ptrdiff_t>(count), powers.end(), 0);
+    sums[0] = kernels::weigh(powers.data(), weights.data(), pitch);
     kernels::add_weighted(powers.data(), values.data(), count, dv, sums.data() + 1);
     return reference;
   }

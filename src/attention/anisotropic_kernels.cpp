@@ -555,21 +555,68 @@ void clamped_exponentials(const double* HWY_RESTRICT exponents, std::size_t coun
   }
 }
 
-void add_weighted(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows, std::size_t count,
-                  std::size_t columns, double* HWY_RESTRICT sums) {
+double largest(const double* HWY_RESTRICT numbers, std::size_t count) {
+  const Doubles dd;
+  const std::size_t width = hn::Lanes(dd);
+  double most = numbers[0];
+  std::size_t j = 0;
+  if (count >= width) {
+    auto so_far = hn::LoadU(dd, numbers);
+    for (j = width; j + width <= count; j += width) so_far = hn::Max(so_far, hn::LoadU(dd, numbers + j));
+    most = hn::GetLane(hn::MaxOfLanes(dd, so_far));
+  }
+  for (; j < count; ++j) most = std::max(most, numbers[j]);
+  return most;
+}
+
+double weigh(double* HWY_RESTRICT numbers, const double* HWY_RESTRICT weights, std::size_t count) {
+  const Doubles dd;
+  auto sum = hn::Zero(dd);
+  for (std::size_t j = 0; j < count; j += hn::Lanes(dd)) {
+    const auto weighted = hn::Mul(hn::LoadU(dd, numbers + j), hn::LoadU(dd, weights + j));
+    hn::StoreU(weighted, dd, numbers + j);
+    sum = hn::Add(sum, weighted);
+  }
+  return hn::GetLane(hn::SumOfLanes(dd, sum));
+}
+
+/// kVectors vectors of columns of the sums, which stay in registers.
+template <std::size_t kVectors>
+HWY_INLINE void add_weighted_columns(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows,
+                                     std::size_t count, std::size_t columns, double* HWY_RESTRICT sums) {
   const Doubles dd;
   const HalfFloats df;
   const std::size_t width = hn::Lanes(dd);
+  Vec<Doubles> of_columns[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) of_columns[v] = hn::LoadU(dd, sums + v * width);
   for (std::size_t j = 0; j < count; ++j) {
-    const double weight = weights[j];
-    const float* HWY_RESTRICT row = rows + j * columns;
-    std::size_t c = 0;
-    for (; c + width <= columns; c += width) {
-      const auto value = hn::PromoteTo(dd, hn::LoadU(df, row + c));
-      hn::StoreU(hn::MulAdd(hn::Set(dd, weight), value, hn::LoadU(dd, sums + c)), dd, sums + c);
+    const auto weight = hn::Set(dd, weights[j]);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const auto value = hn::PromoteTo(dd, hn::LoadU(df, rows + j * columns + v * width));
+      of_columns[v] = hn::MulAdd(weight, value, of_columns[v]);
     }
-    for (; c < columns; ++c) sums[c] += weight * static_cast<double>(row[c]);
   }
+  for (std::size_t v = 0; v < kVectors; ++v) hn::StoreU(of_columns[v], dd, sums + v * width);
+}
+
+void add_weighted(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows, std::size_t count,
+                  std::size_t columns, double* HWY_RESTRICT sums) {
+  const std::size_t width = hn::Lanes(Doubles());
+  std::size_t c = 0;
+  for (; c + 8 * width <= columns; c += 8 * width) {
+    add_weighted_columns<8>(weights, rows + c, count, columns, sums + c);
+  }
+  for (; c + 3 * width <= columns; c += 3 * width) {
+    add_weighted_columns<3>(weights, rows + c, count, columns, sums + c);
+  }
+  for (; c + width <= columns; c += width) add_weighted_columns<1>(weights, rows + c, count, columns, sums + c);
+  if (c == columns) return;
+  // The rest is less than a vector: 8 sums in doubles at most.
+  double rest[8] = {};
+  for (std::size_t j = 0; j < count; ++j) {
+    for (std::size_t e = c; e < columns; ++e) rest[e - c] += weights[j] * static_cast<double>(rows[j * columns + e]);
+  }
+  for (std::size_t e = c; e < columns; ++e) sums[e] += rest[e - c];
 }
 
 }  // namespace HWY_NAMESPACE
@@ -597,6 +644,8 @@ HWY_EXPORT(round_values);
 HWY_EXPORT(scores);
 HWY_EXPORT(exponentials);
 HWY_EXPORT(clamped_exponentials);
+HWY_EXPORT(largest);
+HWY_EXPORT(weigh);
 HWY_EXPORT(add_weighted);
 
 namespace kernels {
@@ -665,6 +714,10 @@ void exponentials(double* values, std::size_t count, double reference) {
 }
 void clamped_exponentials(const double* exponents, std::size_t count, double low, double high, double* out) {
   HWY_DYNAMIC_DISPATCH(clamped_exponentials)(exponents, count, low, high, out);
+}
+double largest(const double* numbers, std::size_t count) { return HWY_DYNAMIC_DISPATCH(largest)(numbers, count); }
+double weigh(double* numbers, const double* weights, std::size_t count) {
+  return HWY_DYNAMIC_DISPATCH(weigh)(numbers, weights, count);
 }
 void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums) {
   HWY_DYNAMIC_DISPATCH(add_weighted)(weights, rows, count, columns, sums);

@@ -141,6 +141,12 @@ void exponentials(double* values, std::size_t count, double reference);
 /// out[j] = exp of exponents[j], which is clamped to [low, high] first, for j < count, a multiple of 8.
 void clamped_exponentials(const double* exponents, std::size_t count, double low, double high, double* out);
 
+/// The largest of `count` numbers, at least one.
+[[nodiscard]] double largest(const double* numbers, std::size_t count);
+
+/// Multiplies numbers[j] by weights[j] for j < count, a multiple of 8, and returns the sum of the products.
+double weigh(double* numbers, const double* weights, std::size_t count);
+
 /// sums[c] += sum over j < count of weights[j] * rows[j][c] for c < columns.
 void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums);
 
