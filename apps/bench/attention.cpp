@@ -29,7 +29,10 @@ float multiply_add_in_registers(std::size_t count) {
   const hn::ScalableTag<float> d;
   const auto factor = hn::Set(d, 0.999F);
   const auto term = hn::Set(d, 0.001F);
-  auto a = hn::Zero(d), b = a, c = a, e = a, f = a, g = a, h = a, i = a, j = a, k = a, l = a, m = a;
+  // They begin with different numbers: otherwise the compiler takes them for one.
+  const auto from = [&](float number) HWY_ATTR { return hn::Set(d, number); };
+  auto a = from(1), b = from(2), c = from(3), e = from(4), f = from(5), g = from(6);
+  auto h = from(7), i = from(8), j = from(9), k = from(10), l = from(11), m = from(12);
   for (std::size_t t = 0; t < count; t += 12 * hn::Lanes(d)) {
     a = hn::MulAdd(a, factor, term);
     b = hn::MulAdd(b, factor, term);

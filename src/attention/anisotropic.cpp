@@ -560,13 +560,12 @@ struct HeldRows {
   /// The sums for one query; returns their reference.
   double add(std::span<const double> query, std::size_t dv) {
     kernels::scores(keys.data(), pitch, query.size(), query.data(), powers.data());
-    const double reference = *std::max_element(powers.begin(), powers.begin() + static_cast<std::ptrdiff_t>(count));
+    const double reference = kernels::largest(powers.data(), count);
     kernels::exponentials(powers.data(), pitch, reference);
     std::fill(sums.begin(), sums.end(), 0);
-    for (std::size_t j = 0; j < count; ++j) {
-      powers[j] *= weights[j];
-      sums[0] += powers[j];
-    }
+    // In places without a row there may be anything.
+    std::fill(powers.begin() + static_cast<std::ptrdiff_t>(count), powers.end(), 0);
+    sums[0] = kernels::weigh(powers.data(), weights.data(), pitch);
     kernels::add_weighted(powers.data(), values.data(), count, dv, sums.data() + 1);
     return reference;
   }
@@ -698,6 +697,7 @@ struct AnisotropicReader::Implementation {
   std::vector<float> outputs;
   std::vector<float> sample_outputs;
   std::vector<Outlook> outlooks;    ///< C x query_block.
+  bool is_loaded = false;           ///< True where the queries are loaded into `features`.
   std::vector<double> least;        ///< ln of what the normaliser of each query is at least.
   std::vector<double> fired_share;  ///< ln of the normaliser of clusters that fell back, by query.
 
@@ -775,12 +775,18 @@ struct AnisotropicReader::Implementation {
     // respects that and little of the kernel is left out, and makes up for the rest by the bound.
     double shrink = 1;
     for (int step = 0; step <= guard_steps && open_count > 0; ++step) {
-      features.evaluate(open_count, [&](std::size_t t, std::size_t r) { return shrink * coordinate(open[t], r); });
-      multiply(open_count, panels, cluster, outputs);
-      if (residuals != nullptr) multiply(open_count, sample_panels, cluster, sample_outputs);
+      // Where most queries are open all of them are evaluated, from what all clusters have in common.
+      const bool all = step == 0 && is_loaded && 4 * open_count >= count && features.evaluate_about(cluster);
+      if (!all) {
+        features.evaluate(open_count, [&](std::size_t t, std::size_t r) { return shrink * coordinate(open[t], r); });
+      }
+      const std::size_t evaluated = all ? count : open_count;
+      multiply(evaluated, panels, cluster, outputs);
+      if (residuals != nullptr) multiply(evaluated, sample_panels, cluster, sample_outputs);
       std::size_t still_open = 0;
-      for (std::size_t t = 0; t < open_count; ++t) {
-        const std::size_t i = open[t];
+      for (std::size_t place = 0; place < open_count; ++place) {
+        const std::size_t i = open[place];
+        const std::size_t t = all ? i : place;
         const double log_scale = features.log_scale(t);
         const double mean_score = outlook[i].mean_score;
         if (features.captured(t) >= map.content.least_captured &&
@@ -839,6 +845,8 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
                      with.projected.data());
     std::fill(with.fired_share.begin(), with.fired_share.end(), -infinity);
     with.look_out(length);
+    with.is_loaded =
+        with.features.load(length, [&](std::size_t i, std::size_t r) { return with.projected[i * map.width + r]; });
     for (std::size_t c = 0; c < map.content.clusters; ++c) {
       // No key, or what rounding left of keys that went.
       if (with.weights[c] > 0) with.add_cluster(c, first, length, sums, residuals);

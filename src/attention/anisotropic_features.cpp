@@ -17,6 +17,9 @@ constexpr std::size_t projected_rows = 32;
 /// Lanes are that many numbers longer than they need be: otherwise they would all begin in the same set of the cache.
 constexpr std::size_t lane_gap = 16;
 
+/// Powers of queries and of query centres are multiplied where no exponent of them is below minus that.
+constexpr double largest_factor_exponent = 200;
+
 std::size_t rounded_up(std::size_t count) { return (count + 15) / 16 * 16; }
 
 std::size_t capacity_of(const AnisotropicMap& map) { return map.content.clusters == 1 ? 256 : 1024; }
@@ -184,6 +187,62 @@ QueryFeatures::QueryFeatures(const AnisotropicMap& map, std::size_t largest_coun
       factors_(map.first_factor.back() * largest_count),
       lanes_(map.features.size() * largest_count) {}
 
+bool QueryFeatures::load_lanes(std::size_t pitch) {
+  const AnisotropicMap& map = *map_;
+  const std::size_t directions = map.content.directions;
+  for (std::size_t i = 0; i < directions; ++i) {
+    const Polynomials& law = map.content.laws[i];
+    const double range = law.nodes.back() - law.nodes.front();
+    const double* q = coordinates_.data() + i * pitch;
+    for (std::size_t j = 0; j < pitch; ++j) {
+      if (!(std::abs(q[j]) * range <= largest_factor_exponent)) return false;
+    }
+  }
+  if (powers_.empty()) {
+    powers_.resize(directions * quadrature_nodes * logs_.size());
+    shifts_.resize(directions * logs_.size());
+    for (std::size_t c = 0; c < map.content.clusters; ++c) {
+      bool is_near = true;
+      for (std::size_t i = 0; i < directions; ++i) {
+        const Polynomials& law = map.content.laws[i];
+        const double centre = -map.query_centre_coordinates.data()[c * directions + i];
+        const double shift = std::max(centre * law.nodes.front(), centre * law.nodes.back());
+        is_near = is_near && std::abs(centre) * (law.nodes.back() - law.nodes.front()) <= largest_factor_exponent;
+        centre_shifts_.push_back(shift);
+        for (const double node : law.nodes) centre_powers_.push_back(std::exp(std::max(centre * node - shift, -700.0)));
+      }
+      is_near_.push_back(is_near);
+    }
+  }
+  loaded_pitch_ = pitch;
+  for (std::size_t i = 0; i < directions; ++i) {
+    const Polynomials& law = map.content.laws[i];
+    kernels::node_powers({law.nodes.data(), law.node_values.data(), quadrature_nodes}, coordinates_.data() + i * pitch,
+                         powers_.data() + i * quadrature_nodes * pitch, shifts_.data() + i * pitch, pitch);
+  }
+  return true;
+}
+
+bool QueryFeatures::evaluate_about(std::size_t cluster) {
+  const AnisotropicMap& map = *map_;
+  const std::size_t directions = map.content.directions;
+  if (!is_near_[cluster]) return false;
+  pitch_ = loaded_pitch_;
+  std::fill_n(logs_.begin(), pitch_, 0.0);
+  std::fill_n(energies_.begin(), pitch_, 0.0);
+  for (std::size_t i = 0; i < directions; ++i) {
+    const Polynomials& law = map.content.laws[i];
+    const std::size_t of_centre = cluster * directions + i;
+    kernels::coefficients_of_powers(
+        {law.nodes.data(), law.node_values.data(), quadrature_nodes}, map.largest_degrees[i],
+        {powers_.data() + i * quadrature_nodes * pitch_, shifts_.data() + i * pitch_},
+        centre_powers_.data() + of_centre * quadrature_nodes, centre_shifts_[of_centre],
+        factors_.data() + map.first_factor[i] * pitch_, {logs_.data(), energies_.data()}, pitch_);
+  }
+  finish_lanes();
+  return true;
+}
+
 void QueryFeatures::evaluate_lanes(std::size_t pitch) {
   const AnisotropicMap& map = *map_;
   pitch_ = pitch;
@@ -195,9 +254,14 @@ void QueryFeatures::evaluate_lanes(std::size_t pitch) {
                           coordinates_.data() + i * pitch, factors_.data() + map.first_factor[i] * pitch,
                           {logs_.data(), energies_.data()}, pitch);
   }
-  std::fill_n(lanes_.begin(), pitch, 1.0F);
-  kernels::multiply_lanes(map.products.data(), map.features.size(), factors_.data(), lanes_.data(), pitch);
-  kernels::squared_norms(lanes_.data(), map.features.size(), pitch, norms_.data());
+  finish_lanes();
+}
+
+void QueryFeatures::finish_lanes() {
+  const AnisotropicMap& map = *map_;
+  std::fill_n(lanes_.begin(), pitch_, 1.0F);
+  kernels::multiply_lanes(map.products.data(), map.features.size(), factors_.data(), lanes_.data(), pitch_);
+  kernels::squared_norms(lanes_.data(), map.features.size(), pitch_, norms_.data());
 }
 
 }  // namespace weir

@@ -99,6 +99,22 @@ class QueryFeatures {
     }
     evaluate_lanes(pitch);
   }
+  /// Works out what evaluate_about() needs of `count` queries; projection(i, r) is coordinate r of query i before the
+  /// query centre of a cluster is subtracted. False for one cluster, and where coordinates are so large that powers would underflow.
+  template <class Projection>
+  [[nodiscard]] bool load(std::size_t count, const Projection& projection) {
+    if (map_->content.clusters == 1) return false;
+    const std::size_t pitch = (count + 15) / 16 * 16;
+    for (std::size_t r = 0; r < map_->content.directions; ++r) {
+      double* lane = coordinates_.data() + r * pitch;
+      for (std::size_t i = 0; i < count; ++i) lane[i] = projection(i, r);
+      for (std::size_t i = count; i < pitch; ++i) lane[i] = 0;
+    }
+    return load_lanes(pitch);
+  }
+  /// As evaluate() for the coordinates about a cluster, of all queries that were loaded, without exponentials. False,
+  /// and nothing is done, where the query centre is too far.
+  [[nodiscard]] bool evaluate_about(std::size_t cluster);
   [[nodiscard]] kernels::LeftFactor left_factor() const noexcept { return {lanes_.data(), 1, pitch_}; }
   /// ln of what the features of query i are to be multiplied by.
   [[nodiscard]] double log_scale(std::size_t i) const { return logs_[i]; }
@@ -110,9 +126,17 @@ class QueryFeatures {
 
  private:
   void evaluate_lanes(std::size_t pitch);
+  [[nodiscard]] bool load_lanes(std::size_t pitch);
+  void finish_lanes();
 
   const AnisotropicMap* map_;
   std::size_t pitch_ = 0;
+  std::size_t loaded_pitch_ = 0;
+  AlignedVector<double> powers_;       ///< [direction][node][query], of queries that are loaded; empty for one cluster.
+  AlignedVector<double> shifts_;       ///< [direction][query].
+  std::vector<double> centre_powers_;  ///< [cluster][direction][node]: of minus the query centres.
+  std::vector<double> centre_shifts_;  ///< [cluster][direction].
+  std::vector<bool> is_near_;          ///< Of each query centre.
   AlignedVector<double> coordinates_;
   AlignedVector<double> logs_;
   AlignedVector<double> energies_;

@@ -18,11 +18,13 @@ using kernels::Centres;
 using kernels::CoefficientSums;
 using kernels::LaneProduct;
 using kernels::LeftFactor;
+using kernels::NodePowers;
 using kernels::panel_width;
 using kernels::Quadrature;
 using kernels::Recurrence;
 using kernels::RightFactor;
 
+using hn::Vec;
 using Floats = hn::CappedTag<float, panel_width>;
 /// Vectors of a row of a panel.
 constexpr std::size_t panel_vectors = panel_width / hn::MaxLanes(Floats());
@@ -187,37 +189,80 @@ void polynomials(const Recurrence& recurrence, std::size_t degree, const double*
   }
 }
 
+/// What remains to be done once the powers exp(q node - largest) of a vector of queries are there.
+HWY_INLINE void finish_coefficients(const Quadrature& quadrature, std::size_t degree, const Vec<Doubles>* powers,
+                                    Vec<Doubles> largest, std::size_t j, float* HWY_RESTRICT lanes,
+                                    const CoefficientSums& sums, std::size_t pitch) {
+  const Doubles dd;
+  const HalfFloats df;
+  const std::size_t count = quadrature.count;
+  auto normaliser = hn::Zero(dd);
+  auto energy = hn::Zero(dd);
+  for (std::size_t n = 0; n < count; ++n) {
+    const auto weighted = hn::Mul(hn::Set(dd, quadrature.weights[n]), powers[n]);
+    normaliser = hn::Add(normaliser, weighted);
+    energy = hn::MulAdd(weighted, powers[n], energy);
+  }
+  const auto inverse = hn::Div(hn::Set(dd, 1.0), normaliser);
+  for (std::size_t a = 1; a <= degree; ++a) {
+    const double* HWY_RESTRICT weights = quadrature.weights + a * count;
+    auto sum = hn::Zero(dd);
+    for (std::size_t n = 0; n < count; ++n) sum = hn::MulAdd(hn::Set(dd, weights[n]), powers[n], sum);
+    hn::StoreU(hn::DemoteTo(df, hn::Mul(sum, inverse)), df, lanes + (a - 1) * pitch + j);
+  }
+  const auto log_normaliser = hn::Log(dd, normaliser);
+  hn::StoreU(hn::Add(hn::LoadU(dd, sums.logs + j), hn::Add(largest, log_normaliser)), dd, sums.logs + j);
+  const auto log_energy = hn::NegMulAdd(hn::Set(dd, 2.0), log_normaliser, hn::Log(dd, energy));
+  hn::StoreU(hn::Add(hn::LoadU(dd, sums.energies + j), log_energy), dd, sums.energies + j);
+}
+
+/// The largest of q node over the nodes, which rise.
+HWY_INLINE Vec<Doubles> largest_exponent(const Quadrature& quadrature, Vec<Doubles> q) {
+  const Doubles dd;
+  return hn::Max(hn::Mul(q, hn::Set(dd, quadrature.nodes[0])),
+                 hn::Mul(q, hn::Set(dd, quadrature.nodes[quadrature.count - 1])));
+}
+
 void coefficients(const Quadrature& quadrature, std::size_t degree, const double* HWY_RESTRICT q,
                   float* HWY_RESTRICT lanes, const CoefficientSums& sums, std::size_t pitch) {
   const Doubles dd;
-  const HalfFloats df;
-  const std::size_t width = hn::Lanes(dd);
-  const std::size_t count = quadrature.count;
-  for (std::size_t j = 0; j < pitch; j += width) {
+  for (std::size_t j = 0; j < pitch; j += hn::Lanes(dd)) {
     const auto at = hn::LoadU(dd, q + j);
-    const auto largest =
-        hn::Max(hn::Mul(at, hn::Set(dd, quadrature.nodes[0])), hn::Mul(at, hn::Set(dd, quadrature.nodes[count - 1])));
-    hn::Vec<Doubles> powers[16];
-    auto normaliser = hn::Zero(dd);
-    auto energy = hn::Zero(dd);
-    for (std::size_t n = 0; n < count; ++n) {
-      const auto exponent = hn::Max(hn::MulSub(at, hn::Set(dd, quadrature.nodes[n]), largest), hn::Set(dd, -700.0));
-      powers[n] = hn::Exp(dd, exponent);
-      const auto weighted = hn::Mul(hn::Set(dd, quadrature.weights[n]), powers[n]);
-      normaliser = hn::Add(normaliser, weighted);
-      energy = hn::MulAdd(weighted, powers[n], energy);
+    const auto largest = largest_exponent(quadrature, at);
+    Vec<Doubles> powers[16];
+    for (std::size_t n = 0; n < quadrature.count; ++n) {
+      powers[n] = hn::Exp(dd, hn::Max(hn::MulSub(at, hn::Set(dd, quadrature.nodes[n]), largest), hn::Set(dd, -700.0)));
     }
-    const auto inverse = hn::Div(hn::Set(dd, 1.0), normaliser);
-    for (std::size_t a = 1; a <= degree; ++a) {
-      const double* HWY_RESTRICT weights = quadrature.weights + a * count;
-      auto sum = hn::Zero(dd);
-      for (std::size_t n = 0; n < count; ++n) sum = hn::MulAdd(hn::Set(dd, weights[n]), powers[n], sum);
-      hn::StoreU(hn::DemoteTo(df, hn::Mul(sum, inverse)), df, lanes + (a - 1) * pitch + j);
+    finish_coefficients(quadrature, degree, powers, largest, j, lanes, sums, pitch);
+  }
+}
+
+void node_powers(const Quadrature& quadrature, const double* HWY_RESTRICT q, double* HWY_RESTRICT powers,
+                 double* HWY_RESTRICT shifts, std::size_t pitch) {
+  const Doubles dd;
+  for (std::size_t j = 0; j < pitch; j += hn::Lanes(dd)) {
+    const auto at = hn::LoadU(dd, q + j);
+    const auto largest = largest_exponent(quadrature, at);
+    hn::StoreU(largest, dd, shifts + j);
+    for (std::size_t n = 0; n < quadrature.count; ++n) {
+      const auto exponent = hn::MulSub(at, hn::Set(dd, quadrature.nodes[n]), largest);
+      hn::StoreU(hn::Exp(dd, hn::Max(exponent, hn::Set(dd, -700.0))), dd, powers + n * pitch + j);
     }
-    const auto log_normaliser = hn::Log(dd, normaliser);
-    hn::StoreU(hn::Add(hn::LoadU(dd, sums.logs + j), hn::Add(largest, log_normaliser)), dd, sums.logs + j);
-    const auto log_energy = hn::NegMulAdd(hn::Set(dd, 2.0), log_normaliser, hn::Log(dd, energy));
-    hn::StoreU(hn::Add(hn::LoadU(dd, sums.energies + j), log_energy), dd, sums.energies + j);
+  }
+}
+
+void coefficients_of_powers(const Quadrature& quadrature, std::size_t degree, const NodePowers& of_queries,
+                            const double* HWY_RESTRICT centre_powers, double centre_shift, float* HWY_RESTRICT lanes,
+                            const CoefficientSums& sums, std::size_t pitch) {
+  const Doubles dd;
+  const auto shift = hn::Set(dd, centre_shift);
+  for (std::size_t j = 0; j < pitch; j += hn::Lanes(dd)) {
+    Vec<Doubles> powers[16];
+    for (std::size_t n = 0; n < quadrature.count; ++n) {
+      powers[n] = hn::Mul(hn::LoadU(dd, of_queries.powers + n * pitch + j), hn::Set(dd, centre_powers[n]));
+    }
+    finish_coefficients(quadrature, degree, powers, hn::Add(hn::LoadU(dd, of_queries.shifts + j), shift), j, lanes,
+                        sums, pitch);
   }
 }
 
@@ -237,7 +282,6 @@ void squared_norms(const float* HWY_RESTRICT lanes, std::size_t count, std::size
 /// At most as many lanes as a row of the map is a multiple of.
 using FourDoubles = hn::CappedTag<double, 4>;
 using FourFloats = hn::Rebind<float, FourDoubles>;
-using hn::Vec;
 
 /// kVectors vectors of the projections of four rows.
 template <std::size_t kVectors>
@@ -511,21 +555,68 @@ void clamped_exponentials(const double* HWY_RESTRICT exponents, std::size_t coun
   }
 }
 
-void add_weighted(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows, std::size_t count,
-                  std::size_t columns, double* HWY_RESTRICT sums) {
+double largest(const double* HWY_RESTRICT numbers, std::size_t count) {
+  const Doubles dd;
+  const std::size_t width = hn::Lanes(dd);
+  double most = numbers[0];
+  std::size_t j = 0;
+  if (count >= width) {
+    auto so_far = hn::LoadU(dd, numbers);
+    for (j = width; j + width <= count; j += width) so_far = hn::Max(so_far, hn::LoadU(dd, numbers + j));
+    most = hn::GetLane(hn::MaxOfLanes(dd, so_far));
+  }
+  for (; j < count; ++j) most = std::max(most, numbers[j]);
+  return most;
+}
+
+double weigh(double* HWY_RESTRICT numbers, const double* HWY_RESTRICT weights, std::size_t count) {
+  const Doubles dd;
+  auto sum = hn::Zero(dd);
+  for (std::size_t j = 0; j < count; j += hn::Lanes(dd)) {
+    const auto weighted = hn::Mul(hn::LoadU(dd, numbers + j), hn::LoadU(dd, weights + j));
+    hn::StoreU(weighted, dd, numbers + j);
+    sum = hn::Add(sum, weighted);
+  }
+  return hn::GetLane(hn::SumOfLanes(dd, sum));
+}
+
+/// kVectors vectors of columns of the sums, which stay in registers.
+template <std::size_t kVectors>
+HWY_INLINE void add_weighted_columns(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows,
+                                     std::size_t count, std::size_t columns, double* HWY_RESTRICT sums) {
   const Doubles dd;
   const HalfFloats df;
   const std::size_t width = hn::Lanes(dd);
+  Vec<Doubles> of_columns[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) of_columns[v] = hn::LoadU(dd, sums + v * width);
   for (std::size_t j = 0; j < count; ++j) {
-    const double weight = weights[j];
-    const float* HWY_RESTRICT row = rows + j * columns;
-    std::size_t c = 0;
-    for (; c + width <= columns; c += width) {
-      const auto value = hn::PromoteTo(dd, hn::LoadU(df, row + c));
-      hn::StoreU(hn::MulAdd(hn::Set(dd, weight), value, hn::LoadU(dd, sums + c)), dd, sums + c);
+    const auto weight = hn::Set(dd, weights[j]);
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const auto value = hn::PromoteTo(dd, hn::LoadU(df, rows + j * columns + v * width));
+      of_columns[v] = hn::MulAdd(weight, value, of_columns[v]);
     }
-    for (; c < columns; ++c) sums[c] += weight * static_cast<double>(row[c]);
   }
+  for (std::size_t v = 0; v < kVectors; ++v) hn::StoreU(of_columns[v], dd, sums + v * width);
+}
+
+void add_weighted(const double* HWY_RESTRICT weights, const float* HWY_RESTRICT rows, std::size_t count,
+                  std::size_t columns, double* HWY_RESTRICT sums) {
+  const std::size_t width = hn::Lanes(Doubles());
+  std::size_t c = 0;
+  for (; c + 8 * width <= columns; c += 8 * width) {
+    add_weighted_columns<8>(weights, rows + c, count, columns, sums + c);
+  }
+  for (; c + 3 * width <= columns; c += 3 * width) {
+    add_weighted_columns<3>(weights, rows + c, count, columns, sums + c);
+  }
+  for (; c + width <= columns; c += width) add_weighted_columns<1>(weights, rows + c, count, columns, sums + c);
+  if (c == columns) return;
+  // The rest is less than a vector: 8 sums in doubles at most.
+  double rest[8] = {};
+  for (std::size_t j = 0; j < count; ++j) {
+    for (std::size_t e = c; e < columns; ++e) rest[e - c] += weights[j] * static_cast<double>(rows[j * columns + e]);
+  }
+  for (std::size_t e = c; e < columns; ++e) sums[e] += rest[e - c];
 }
 
 }  // namespace HWY_NAMESPACE
@@ -540,6 +631,8 @@ HWY_EXPORT(add_lane_sums);
 HWY_EXPORT(multiply_lanes);
 HWY_EXPORT(polynomials);
 HWY_EXPORT(coefficients);
+HWY_EXPORT(node_powers);
+HWY_EXPORT(coefficients_of_powers);
 HWY_EXPORT(squared_norms);
 HWY_EXPORT(project);
 HWY_EXPORT(to_lanes);
@@ -551,6 +644,8 @@ HWY_EXPORT(round_values);
 HWY_EXPORT(scores);
 HWY_EXPORT(exponentials);
 HWY_EXPORT(clamped_exponentials);
+HWY_EXPORT(largest);
+HWY_EXPORT(weigh);
 HWY_EXPORT(add_weighted);
 
 namespace kernels {
@@ -573,6 +668,15 @@ void polynomials(const Recurrence& recurrence, std::size_t degree, const double*
 void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes,
                   const CoefficientSums& sums, std::size_t pitch) {
   HWY_DYNAMIC_DISPATCH(coefficients)(quadrature, degree, q, lanes, sums, pitch);
+}
+void node_powers(const Quadrature& quadrature, const double* q, double* powers, double* shifts, std::size_t pitch) {
+  HWY_DYNAMIC_DISPATCH(node_powers)(quadrature, q, powers, shifts, pitch);
+}
+void coefficients_of_powers(const Quadrature& quadrature, std::size_t degree, const NodePowers& of_queries,
+                            const double* centre_powers, double centre_shift, float* lanes, const CoefficientSums& sums,
+                            std::size_t pitch) {
+  HWY_DYNAMIC_DISPATCH(coefficients_of_powers)
+  (quadrature, degree, of_queries, centre_powers, centre_shift, lanes, sums, pitch);
 }
 void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out) {
   HWY_DYNAMIC_DISPATCH(squared_norms)(lanes, count, pitch, out);
@@ -610,6 +714,10 @@ void exponentials(double* values, std::size_t count, double reference) {
 }
 void clamped_exponentials(const double* exponents, std::size_t count, double low, double high, double* out) {
   HWY_DYNAMIC_DISPATCH(clamped_exponentials)(exponents, count, low, high, out);
+}
+double largest(const double* numbers, std::size_t count) { return HWY_DYNAMIC_DISPATCH(largest)(numbers, count); }
+double weigh(double* numbers, const double* weights, std::size_t count) {
+  return HWY_DYNAMIC_DISPATCH(weigh)(numbers, weights, count);
 }
 void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums) {
   HWY_DYNAMIC_DISPATCH(add_weighted)(weights, rows, count, columns, sums);

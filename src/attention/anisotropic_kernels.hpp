@@ -77,6 +77,22 @@ struct CoefficientSums {
 void coefficients(const Quadrature& quadrature, std::size_t degree, const double* q, float* lanes,
                   const CoefficientSums& sums, std::size_t pitch);
 
+/// powers[n][j] = exp(q[j] node_n - shifts[j]), where the shift is the largest of the exponents. Exponents below -700
+/// are taken for it.
+void node_powers(const Quadrature& quadrature, const double* q, double* powers, double* shifts, std::size_t pitch);
+
+/// What node_powers() gives.
+struct NodePowers {
+  const double* powers;
+  const double* shifts;
+};
+
+/// coefficients() of q - c for powers of q and of -c: exp((q - c) node) is their product. No exponent may be below -300,
+/// so that products do not underflow. Costs no exponentials.
+void coefficients_of_powers(const Quadrature& quadrature, std::size_t degree, const NodePowers& of_queries,
+                            const double* centre_powers, double centre_shift, float* lanes, const CoefficientSums& sums,
+                            std::size_t pitch);
+
 /// out[j] = sum over t < count of lanes[t][j]^2.
 void squared_norms(const float* lanes, std::size_t count, std::size_t pitch, float* out);
 
@@ -124,6 +140,12 @@ void exponentials(double* values, std::size_t count, double reference);
 
 /// out[j] = exp of exponents[j], which is clamped to [low, high] first, for j < count, a multiple of 8.
 void clamped_exponentials(const double* exponents, std::size_t count, double low, double high, double* out);
+
+/// The largest of `count` numbers, at least one.
+[[nodiscard]] double largest(const double* numbers, std::size_t count);
+
+/// Multiplies numbers[j] by weights[j] for j < count, a multiple of 8, and returns the sum of the products.
+double weigh(double* numbers, const double* weights, std::size_t count);
 
 /// sums[c] += sum over j < count of weights[j] * rows[j][c] for c < columns.
 void add_weighted(const double* weights, const float* rows, std::size_t count, std::size_t columns, double* sums);

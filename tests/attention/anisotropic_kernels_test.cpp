@@ -66,13 +66,60 @@ TEST(AnisotropicKernels, ScoresAndSumsAgreeWithThePlainLoop) {
   std::vector<double> powers = found;
   exponentials(powers.data(), pitch, 0.25);
   for (std::size_t j = 0; j < pitch; ++j) EXPECT_NEAR(powers[j], std::exp(found[j] - 0.25), 1e-14);
-  const std::vector<float> values(keys.begin(), keys.end());
-  std::vector<double> sums(d, 1.0);
-  add_weighted(powers.data(), values.data(), pitch, d, sums.data());
-  for (std::size_t c = 0; c < d; ++c) {
-    double expected = 1;
-    for (std::size_t j = 0; j < pitch; ++j) expected += powers[j] * static_cast<double>(values[j * d + c]);
-    EXPECT_NEAR(sums[c], expected, 1e-13);
+  for (const std::size_t count : {1U, 3U, 4U, 9U, 32U}) {
+    EXPECT_EQ(largest(found.data(), count), *std::max_element(found.begin(), found.begin() + static_cast<int>(count)));
+  }
+  for (const std::size_t columns : {1U, 3U, 5U, 15U, 16U, 47U, 64U}) {
+    std::vector<float> values(pitch * columns);
+    for (std::size_t t = 0; t < values.size(); ++t) values[t] = static_cast<float>(std::cos(static_cast<double>(t)));
+    std::vector<double> sums(columns, 1.0);
+    add_weighted(powers.data(), values.data(), pitch, columns, sums.data());
+    for (std::size_t c = 0; c < columns; ++c) {
+      double expected = 1;
+      for (std::size_t j = 0; j < pitch; ++j) expected += powers[j] * static_cast<double>(values[j * columns + c]);
+      EXPECT_NEAR(sums[c], expected, 1e-13);
+    }
+  }
+  std::vector<double> weighted = powers;
+  double sum = 0;
+  for (std::size_t j = 0; j < pitch; ++j) sum += powers[j] * found[j];
+  EXPECT_NEAR(weigh(weighted.data(), found.data(), pitch), sum, 1e-13);
+  for (std::size_t j = 0; j < pitch; ++j) EXPECT_EQ(weighted[j], powers[j] * found[j]);
+}
+
+TEST(AnisotropicKernels, CoefficientsOfPowersAreThoseOfTheDifference) {
+  constexpr std::size_t pitch = 16;
+  constexpr std::size_t degree = 3;
+  const std::vector<double> nodes{-2, -0.5, 0.25, 3};
+  std::vector<double> weights((degree + 1) * nodes.size());
+  for (std::size_t t = 0; t < weights.size(); ++t) weights[t] = t < 4 ? 0.25 : std::sin(static_cast<double>(t));
+  const Quadrature quadrature{nodes.data(), weights.data(), nodes.size()};
+  std::vector<double> q(pitch);
+  for (std::size_t j = 0; j < pitch; ++j) q[j] = 2 * static_cast<double>(j) - 15;
+  for (const double centre : {-20.0, 0.0, 7.5}) {
+    std::vector<double> about(pitch);
+    for (std::size_t j = 0; j < pitch; ++j) about[j] = q[j] - centre;
+    AlignedVector<float> expected(degree * pitch);
+    AlignedVector<float> lanes(degree * pitch);
+    std::vector<double> logs(pitch, 0.0), energies(pitch, 0.0), expected_logs(pitch, 0.0),
+        expected_energies(pitch, 0.0);
+    coefficients(quadrature, degree, about.data(), expected.data(), {expected_logs.data(), expected_energies.data()},
+                 pitch);
+    std::vector<double> powers(nodes.size() * pitch);
+    std::vector<double> shifts(pitch);
+    node_powers(quadrature, q.data(), powers.data(), shifts.data(), pitch);
+    const double shift = std::max(-centre * nodes.front(), -centre * nodes.back());
+    std::vector<double> centre_powers;
+    for (const double node : nodes) centre_powers.push_back(std::exp(-centre * node - shift));
+    coefficients_of_powers(quadrature, degree, {powers.data(), shifts.data()}, centre_powers.data(), shift,
+                           lanes.data(), {logs.data(), energies.data()}, pitch);
+    for (std::size_t j = 0; j < pitch; ++j) {
+      EXPECT_NEAR(logs[j], expected_logs[j], 1e-12 * (1 + std::abs(expected_logs[j])));
+      EXPECT_NEAR(energies[j], expected_energies[j], 1e-12);
+      for (std::size_t a = 0; a < degree; ++a) {
+        EXPECT_NEAR(static_cast<double>(lanes[a * pitch + j]), static_cast<double>(expected[a * pitch + j]), 1e-6);
+      }
+    }
   }
 }
 
