@@ -139,8 +139,7 @@ std::uint64_t bytes_besides_state(const AttendOptions& options, const Shapes& sh
   if (options.is_causal()) bytes += 2 * shapes.queries * shapes.dv * sizeof(double);
   bytes += shapes.query_bytes();
   if (options.is_causal() && !shapes.tokens_in_arrays) bytes += shapes.token_bytes();
-  if (options.compare)
-    bytes += shapes.token_bytes() + 3 * shapes.queries * (shapes.d + shapes.dv) * sizeof(double);
+  if (options.compare) bytes += shapes.token_bytes() + 3 * shapes.queries * (shapes.d + shapes.dv) * sizeof(double);
   return bytes;
 }
 

@@ -112,9 +112,8 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
       .mode = options.mode, .n = shapes.tokens, .queries = shapes.queries, .d = shapes.d, .dv = shapes.dv};
   report.scale = scale_of(options.scale, shapes.d);
   report.ranks = static_cast<std::uint64_t>(communicator.local_size());
-  report.peak_bytes =
-      bytes_of_process + shapes.token_bytes() + shapes.query_bytes() +
-      2 * block_of_queries * (shapes.d + shapes.dv) * sizeof(double);
+  report.peak_bytes = bytes_of_process + shapes.token_bytes() + shapes.query_bytes() +
+                      2 * block_of_queries * (shapes.d + shapes.dv) * sizeof(double);
   announce_memory(communicator, report);
   ExactOverRanks exact(communicator, options, shapes);
   Outputs outputs(options, shapes, options.compare);

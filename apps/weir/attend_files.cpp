@@ -105,7 +105,8 @@ Shapes look_at_inputs(const AttendOptions& options, const Problem* known) {
       throw InputError(fmt::format("{}: {} queries, expected one for each of {} tokens", options.queries,
                                    shapes.queries, shapes.tokens));
   }
-  shapes.tokens_in_arrays = options.streams.empty() && !options.keys.empty() && is_array(options.keys) && is_array(options.values);
+  shapes.tokens_in_arrays =
+      options.streams.empty() && !options.keys.empty() && is_array(options.keys) && is_array(options.values);
   shapes.queries_in_array = options.queries.empty() || is_array(options.queries);
   for (const auto& [name, size, is_needed] : {std::tuple{"--n", shapes.tokens, known == nullptr},
                                               {"--queries", shapes.queries, !options.queries.empty()},
