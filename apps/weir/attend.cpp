@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -40,6 +41,11 @@ void AttendOptions::check() const {
   if (!save_path.empty() && is_causal())
     throw UsageError("--save: the window of --causal and --sliding is not part of a saved state; save without them");
   if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
+  std::set<std::string> written;
+  for (const std::string& path : {save_path, output_path, errors_path})
+    if (!path.empty() && !written.insert(path).second)
+      throw UsageError(
+          fmt::format("{} is to be written twice: expected other names for --save, -o and --errors", path));
 }
 
 void AttendOptions::check_mode(bool is_of_outputs) const {
@@ -123,7 +129,11 @@ AttendStart begin(const mpi::Communicator& communicator, AttendOptions& options)
   start.problem = engine::broadcast(communicator, start.problem);
   const std::vector<std::string_view> modes = modes_of(start.problem);
   engine::together(communicator, [&](mpi::FailureSignal&) {
-    options.mode = options.chosen_mode.value_or(std::string(modes.front()));
+    const bool wants_sparse =
+        options.m1 || options.row_recovery || options.mean_correct || options.output_path.ends_with(".mtx");
+    const bool has_collapsed = std::ranges::find(modes, "collapsed") != modes.end();
+    options.mode = options.chosen_mode.value_or(
+        wants_sparse && has_collapsed && modes.front() != "paper" ? "collapsed" : std::string(modes.front()));
     if (std::ranges::find(modes, options.mode) == modes.end())
       throw UsageError(fmt::format("--state {}: a state for --mode {}, not {}", options.state_path,
                                    fmt::join(modes, " or "), options.mode));

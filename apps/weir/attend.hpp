@@ -99,7 +99,7 @@ struct Shapes {
 [[nodiscard]] bool is_array(const std::string& path);
 /// The first rows of a .npy file or a file of events of `operand`, `count` of them or fewer. Rows that leave are passed
 /// over. Throws InputError for a pipe, which could not be read again.
-[[nodiscard]] DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand operand);
+[[nodiscard]] DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand operand, OnError on_error);
 /// What a session reads keys and values from. `apart`: they may come as events of K and of V.
 [[nodiscard]] engine::StreamSource stream_of_tokens(const AttendOptions& options, const Shapes& shapes, bool apart);
 

@@ -61,10 +61,11 @@ CalibrationRows calibration_rows(const AttendOptions& options, const Shapes& sha
     rows_to_fit = parse_whole("--calibrate", options.calibrate, {1, std::uint64_t{1} << 20});
     // As many again are there to judge choices by.
     const std::uint64_t count = 2 * rows_to_fit;
-    if (!options.queries.empty()) rows.queries = first_rows(options.queries, count, attention_queries());
+    if (!options.queries.empty())
+      rows.queries = first_rows(options.queries, count, attention_queries(), options.on_error);
     if (!options.keys.empty()) {
-      rows.keys = first_rows(options.keys, count, attention_keys());
-      rows.values = first_rows(options.values, count, attention_values());
+      rows.keys = first_rows(options.keys, count, attention_keys(), options.on_error);
+      rows.values = first_rows(options.values, count, attention_values(), options.on_error);
       // Files that do not match are found out when they are read.
       cut(rows.keys, rows.values.rows);
       cut(rows.values, rows.keys.rows);
@@ -250,10 +251,14 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   report.calibration_seconds = seconds_since(start);
   const auto calibration = AnisotropicCalibration::from_numbers(numbers);
 
-  // Blocks of this rank, and the first row that is in the window at the first of them.
-  const std::uint64_t blocks = (shapes.tokens + CausalAttention::block - 1) / CausalAttention::block;
+  // Segments of this rank. Where tokens leave, each segment begins with a state that is made afresh: what rounding leaves of
+  // tokens that went, and gaps in the list of exact rows, then do not depend on where ranks begin.
+  constexpr std::uint64_t block = CausalAttention::block;
+  const std::uint64_t segment =
+      options.sliding == 0 ? block : (std::min(options.sliding, shapes.tokens) + block - 1) / block * block;
+  const std::uint64_t segments = (shapes.tokens + segment - 1) / segment;
   const auto first_token = [&](std::uint64_t of) {
-    return std::min(shapes.tokens, share(blocks, of, ranks) * CausalAttention::block);
+    return std::min(shapes.tokens, share(segments, of, ranks) * segment);
   };
   const auto first_recent = [&](std::uint64_t first) {
     return first - std::min(causal.window, first - std::min(causal.sinks, first));
@@ -271,11 +276,8 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   });
   engine::together(communicator, [&](mpi::FailureSignal&) {
     queries.emplace(options.queries);
-    if (options.sliding > 0) {
-      add_rows(*files, first + 1 > options.sliding ? first + 1 - options.sliding : 0, first_recent(first), before);
-    } else if (rank + 1 < ranks) {
+    if (options.sliding == 0 && rank + 1 < ranks)
       add_rows(*files, std::max(first_recent(first), std::min(causal.sinks, shapes.tokens)), first_recent(end), own);
-    }
   });
   if (options.sliding == 0) add_states_before(communicator, own, before);
   report.merge_seconds = communicator.all_max(seconds_since(start));
@@ -283,27 +285,30 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   std::vector<double> outputs, errors;
   std::uint64_t fallbacks = 0;
   engine::together(communicator, [&](mpi::FailureSignal& signal) {
-    if (first == end) return;
-    const std::uint64_t recent_from = first_recent(first);
-    std::optional<CausalAttention> attention;
-    {
-      const LoadedRows sinks = files->rows(0, std::min(causal.sinks, first)), recent = files->rows(recent_from, first);
-      attention.emplace(std::move(before), causal, first, sinks.rows(), recent.rows());
+    const std::uint64_t part = options.sliding > 0 ? segment : std::max<std::uint64_t>(1, end - first);
+    for (std::uint64_t begin = first; begin < end; begin += part) {
+      if (options.sliding > 0) {
+        before.clear();
+        add_rows(*files, begin + 1 > options.sliding ? begin + 1 - options.sliding : 0, first_recent(begin), before);
+      }
+      const LoadedRows sinks = files->rows(0, std::min(causal.sinks, begin)),
+                       recent = files->rows(first_recent(begin), begin);
+      CausalAttention attention(before, causal, begin, sinks.rows(), recent.rows());
+      const std::uint64_t stop = std::min(end, begin + part);
+      for (std::uint64_t token = begin; token < stop && !signal.local_raised(); token += block) {
+        const std::uint64_t count = std::min(block, stop - token);
+        DenseMatrix asked = queries->rows(token, count);
+        for (double& number : asked.values) number *= report.scale;
+        const LoadedRows loaded = files->rows(token, token + count);
+        const CausalAttention::Range gone = attention.leaving(count);
+        const LoadedRows leaving = files->rows(gone.first, gone.first + gone.count);
+        const AnisotropicAnswers answers =
+            attention.answer(asked.values, loaded.keys.values, loaded.values.values, leaving.rows(), options.estimate);
+        outputs.insert(outputs.end(), answers.outputs.values.begin(), answers.outputs.values.end());
+        errors.insert(errors.end(), answers.errors.begin(), answers.errors.end());
+        fallbacks += answers.fallbacks;
+      }
     }
-    for (std::uint64_t token = first; token < end && !signal.local_raised(); token += CausalAttention::block) {
-      const std::uint64_t count = std::min(CausalAttention::block, end - token);
-      DenseMatrix block = queries->rows(token, count);
-      for (double& number : block.values) number *= report.scale;
-      const LoadedRows loaded = files->rows(token, token + count);
-      const CausalAttention::Range gone = attention->leaving(count);
-      const LoadedRows leaving = files->rows(gone.first, gone.first + gone.count);
-      const AnisotropicAnswers answers =
-          attention->answer(block.values, loaded.keys.values, loaded.values.values, leaving.rows(), options.estimate);
-      outputs.insert(outputs.end(), answers.outputs.values.begin(), answers.outputs.values.end());
-      errors.insert(errors.end(), answers.errors.begin(), answers.errors.end());
-      fallbacks += answers.fallbacks;
-    }
-    if (end == shapes.tokens) own = attention->state();
   });
   report.query_seconds = communicator.all_max(seconds_since(start));
   report.ingest_seconds = report.query_seconds;

@@ -22,8 +22,8 @@ struct Extent {
 };
 
 /// Of a file of events: one more than the largest indices.
-Extent extent_of_events(const std::string& path, Operand operand) {
-  EventReader reader({path}, {.default_operand = operand});
+Extent extent_of_events(const std::string& path, Operand operand, OnError on_error) {
+  EventReader reader({path}, {.on_error = on_error, .default_operand = operand});
   Extent extent;
   EventBatch batch;
   while (reader.next(batch)) {
@@ -47,7 +47,7 @@ void agree(std::uint64_t& size, std::uint64_t found, const std::string& path, co
 }
 
 /// Sides that are still 0 become those of the file.
-void look_into(const std::string& path, Operand operand, std::uint64_t& rows, std::uint64_t& columns,
+void look_into(const std::string& path, Operand operand, OnError on_error, std::uint64_t& rows, std::uint64_t& columns,
                const char* what) {
   if (is_pipe(path)) return;
   if (const auto shape = stated_shape(path); shape && content_format(path) == StreamFormat::npy) {
@@ -58,7 +58,7 @@ void look_into(const std::string& path, Operand operand, std::uint64_t& rows, st
     return;
   }
   if (rows != 0 && columns != 0) return;
-  const Extent extent = extent_of_events(path, operand);
+  const Extent extent = extent_of_events(path, operand, on_error);
   if (columns == 0) columns = extent.columns;
   if (rows == 0) rows = extent.rows;
 }
@@ -91,16 +91,22 @@ Shapes look_at_inputs(const AttendOptions& options, const Problem* known) {
   };
   if (!options.keys.empty()) {
     std::uint64_t key_rows = shapes.tokens, value_rows = shapes.tokens;
-    look_into(options.keys, attention_keys(), key_rows, shapes.d, "numbers in a key");
-    look_into(options.values, attention_values(), value_rows, shapes.dv, "numbers in a value");
+    look_into(options.keys, attention_keys(), options.on_error, key_rows, shapes.d, "numbers in a key");
+    look_into(options.values, attention_values(), options.on_error, value_rows, shapes.dv, "numbers in a value");
     if (is_array(options.keys) && is_array(options.values))
       agree(key_rows, value_rows, options.values, "values for as many keys");
     bounded(options.keys, std::max(key_rows, value_rows), shapes.tokens, "tokens");
+    if (is_array(options.keys) && is_array(options.values) && key_rows != shapes.tokens)
+      throw InputError(fmt::format("{}: {} tokens, but --n, or the saved state, says {}: expected as many rows",
+                                   options.keys, key_rows, shapes.tokens));
   }
   if (!options.queries.empty()) {
     std::uint64_t rows = shapes.queries;
-    look_into(options.queries, attention_queries(), rows, shapes.d, "numbers in a query");
+    look_into(options.queries, attention_queries(), options.on_error, rows, shapes.d, "numbers in a query");
     bounded(options.queries, rows, shapes.queries, "queries");
+    if (is_array(options.queries) && rows != shapes.queries && !options.is_sparse())
+      throw InputError(fmt::format("{}: {} queries, but --queries says {}: expected as many rows", options.queries,
+                                   rows, shapes.queries));
     if (options.is_causal() && shapes.queries != shapes.tokens)
       throw InputError(fmt::format("{}: {} queries, expected one for each of {} tokens", options.queries,
                                    shapes.queries, shapes.tokens));
@@ -169,7 +175,7 @@ Shapes shapes_of_inputs(const mpi::Communicator& communicator, const AttendOptio
   return {numbers[0], numbers[1], numbers[2], numbers[3], numbers[4] != 0, numbers[5] != 0};
 }
 
-DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand operand) {
+DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand operand, OnError on_error) {
   if (is_pipe(path))
     throw UsageError(fmt::format("{}: its first rows would be read, and a pipe cannot be read twice", path));
   if (is_array(path)) {
@@ -177,7 +183,7 @@ DenseMatrix first_rows(const std::string& path, std::uint64_t count, Operand ope
     return file.rows(0, std::min(count, file.header().rows));
   }
   DenseMatrix rows;
-  EventReader reader({path}, {.default_operand = operand});
+  EventReader reader({path}, {.on_error = on_error, .default_operand = operand});
   EventBatch batch;
   while (rows.rows < count && reader.next(batch))
     for (std::size_t t = 0; t < batch.rows.size() && rows.rows < count; ++t) {

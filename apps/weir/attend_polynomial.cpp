@@ -38,7 +38,7 @@ DenseMatrix centres_of(const AttendOptions& options, const Shapes& shapes) {
   const std::uint64_t count = parse_whole("--calibrate", options.calibrate, {1, std::uint64_t{1} << 20});
   DenseMatrix centres{0, 1, {}};
   const auto mean = [&](const std::string& path, double scale, Operand operand) {
-    const DenseMatrix rows = first_rows(path, count, operand);
+    const DenseMatrix rows = first_rows(path, count, operand, options.on_error);
     if (rows.rows == 0 || rows.columns != shapes.d)
       throw InputError(
           fmt::format("{}: its first rows are {} x {}, expected rows of {} numbers, of which a mean is taken", path,
@@ -118,7 +118,8 @@ class PolynomialAttention {
       report_.state_bytes += bytes_of(*problem);
     }
     report_.peak_bytes += bytes_of_process + 2 * sizeof(double) * block_of_queries * (shapes_.d + shapes_.dv);
-    if (options_.is_sparse() || options_.compare)
+    if ((options_.is_sparse() && !options_.output_path.empty() && !options_.output_path.ends_with(".mtx")) ||
+        options_.compare)
       report_.peak_bytes += sizeof(double) * 3 * shapes_.queries * shapes_.dv;
     if (options_.compare) report_.peak_bytes += shapes_.token_bytes();
     if (options_.compare || !is_sparse_here()) report_.peak_bytes += shapes_.query_bytes();
@@ -186,6 +187,18 @@ class PolynomialAttention {
         const std::uint64_t seed = continues() ? start_.problem.sketch.seed : options_.seed.value_or(0);
         problem = attention_outputs_problem(attention_, shapes_.queries, size, seed, options_.mode == "paper");
       });
+    engine::together(communicator_, [&](mpi::FailureSignal&) {
+      // All of them are looked at, and in a dense file all are written.
+      constexpr std::uint64_t most = std::uint64_t{1} << 32;
+      if (shapes_.queries > most)
+        throw UsageError(
+            fmt::format("{} queries, or indices up to there: --mode {} takes at most 2^32, as it looks at every one",
+                        shapes_.queries, options_.mode));
+    });
+    const bool is_dense = !options_.output_path.ends_with(".mtx") && !options_.output_path.empty();
+    if (is_dense || options_.compare)
+      engine::require_memory(communicator_, 0, engine::doubles_in_bytes(shapes_.queries, 2 * shapes_.dv),
+                             "all outputs");
     report_.m1 = phi_rows(problem);
     report_.sparsity = options_.sparsity;
     return problem;

@@ -15,6 +15,7 @@
 
 #include "options.hpp"
 #include "weir/engine/hand_over.hpp"
+#include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/random/source.hpp"
@@ -57,6 +58,7 @@ struct Protocol {
   /// What Bob says, from the state of both streams.
   std::function<bool(const State&, const Instance&, const AskAlice&, std::mt19937_64&)> bob;
   bool bob_asks = false;
+  std::uint64_t kept = 0;  ///< Coordinates or columns that are kept.
 };
 
 bool coin(std::mt19937_64& random) { return random() >> 63U != 0; }
@@ -132,6 +134,7 @@ Protocol set_disjointness(const ProtocolOptions& options) {
       return any_common(found, instance, ask);
     };
   }
+  protocol.kept = kept;
   protocol.draw = [=](std::mt19937_64& random) {
     auto in_alice = std::make_shared<std::vector<bool>>(n), in_bob = std::make_shared<std::vector<bool>>(n);
     for (std::uint64_t i = 0; i < n; ++i) {
@@ -156,12 +159,21 @@ Protocol set_disjointness(const ProtocolOptions& options) {
   return protocol;
 }
 
-/// Columns that are kept of `columns`, at so many doubles each.
-std::uint64_t columns_kept(const ProtocolOptions& options, std::uint64_t columns, std::uint64_t doubles_each) {
+/// The most columns, up to `columns`, with which the numbers of a state of `problem_of(columns)` fit into the bytes.
+std::uint64_t columns_kept(const ProtocolOptions& options, std::uint64_t columns,
+                           const std::function<Problem(std::uint64_t)>& problem_of) {
+  const auto bytes = [&](std::uint64_t kept) {
+    const Problem problem = problem_of(kept);
+    return engine::doubles_in_bytes(doubles_of(setting_of(problem).layout(problem), {}));
+  };
   if (!options.bytes) return columns;
-  const std::uint64_t kept = std::min(columns, *options.bytes / sizeof(double) / doubles_each);
-  if (kept == 0) refuse_bytes(options, doubles_each * sizeof(double));
-  return kept;
+  if (bytes(1) > *options.bytes) refuse_bytes(options, bytes(1));
+  std::uint64_t least = 1, above = columns + 1;
+  while (above - least > 1) {
+    const std::uint64_t middle = least + (above - least) / 2;
+    (bytes(middle) <= *options.bytes ? least : above) = middle;
+  }
+  return least;
 }
 
 /// Random bits, and the index that Bob asks for.
@@ -178,7 +190,6 @@ Bits random_bits(std::uint64_t count, std::uint64_t first_index, std::mt19937_64
 
 constexpr std::uint64_t small_buckets = 16;
 constexpr std::uint32_t small_lanes = 8;
-constexpr std::uint64_t small_table = 3 * small_buckets * small_lanes;
 
 /// Lemma 6.2. A = diag(v) above a row of 1e-10, x = e_i: y is v_i at i, and 1e-10 at d. A sampler draws i if v_i = 1, and
 /// else d.
@@ -186,12 +197,17 @@ Protocol index_of_product(const ProtocolOptions& options) {
   const std::uint64_t d = options.n;
   Protocol protocol;
   protocol.method = options.method.value_or("truncate");
-  const std::uint64_t kept = columns_kept(options, d, small_table);
+  const auto problem_of = [d](std::uint64_t columns) {
+    Problem problem;
+    problem.setting = "product";
+    problem.sides = {{"n", d + 1}, {"d", columns}};
+    size(problem, small_buckets, small_lanes);
+    return problem;
+  };
+  const std::uint64_t kept = protocol.kept = columns_kept(options, d, problem_of);
   // Where columns are folded, column j is added to column j mod kept.
   const bool folds = protocol.method == "fold";
-  protocol.problem.setting = "product";
-  protocol.problem.sides = {{"n", d + 1}, {"d", kept}};
-  size(protocol.problem, small_buckets, small_lanes);
+  protocol.problem = problem_of(kept);
   protocol.draw = [=](std::mt19937_64& random) {
     const Bits bits = random_bits(d, 0, random);
     Instance instance;
@@ -220,7 +236,7 @@ Protocol tensor_index(const ProtocolOptions& options) {
   const std::uint64_t n = options.n;
   std::uint64_t others = 1;  // rows of the product of all factors but the first
   for (std::uint32_t factor = 1; factor < options.power; ++factor) {
-    constexpr std::uint64_t most = 4096;
+    constexpr std::uint64_t most = 512;
     if (n > most / others)
       throw UsageError(fmt::format("--n {} --power {}: expected n to the power {} of at most {}", n, options.power,
                                    options.power - 1, most));
@@ -228,10 +244,17 @@ Protocol tensor_index(const ProtocolOptions& options) {
   }
   Protocol protocol;
   protocol.method = options.method.value_or("truncate");
-  const std::uint64_t kept = columns_kept(options, n, small_table);
-  protocol.problem.setting = "kronecker-two-stage";
-  protocol.problem.sides = {{"n1", n}, {"n2", others}, {"d1", kept}, {"d2", others}};
-  size(protocol.problem, small_buckets, small_lanes);
+  // The first columns of both factors. Bob asks for one of the first factor, and the first one of the second.
+  const auto problem_of = [n, others](std::uint64_t columns) {
+    Problem problem;
+    problem.setting = "kronecker-two-stage";
+    problem.sides = {{"n1", n}, {"n2", others}, {"d1", columns}, {"d2", std::min(columns, others)}};
+    size(problem, small_buckets, small_lanes);
+    return problem;
+  };
+  const std::uint64_t kept = protocol.kept = columns_kept(options, n, problem_of);
+  const std::uint64_t kept_of_others = std::min(kept, others);
+  protocol.problem = problem_of(kept);
   protocol.draw = [=](std::mt19937_64& random) {
     Bits bits = random_bits(n, 1, random);
     bits.bits[0] = true;
@@ -245,10 +268,10 @@ Protocol tensor_index(const ProtocolOptions& options) {
     };
     for (std::uint64_t i = 0; i < kept; ++i)
       if (bits.bits[i]) row(Operand::A1, i, kept);
-    for (std::uint64_t i = 0; i < others; ++i) {
+    for (std::uint64_t i = 0; i < kept_of_others; ++i) {
       bool all = true;
       for (std::uint64_t rest = i; rest > 0; rest /= n) all = all && bits.bits[rest % n];
-      if (all) row(Operand::A2, i, others);
+      if (all) row(Operand::A2, i, kept_of_others);
     }
     if (bits.index < kept) instance.bob.push_back({Operand::X, bits.index, 0, 1});
     return instance;
@@ -349,6 +372,7 @@ void print(const ProtocolOptions& options, const Protocol& protocol, const Proto
                                 {"trials", options.trials},
                                 {"seed", options.seed},
                                 {"input_bits", options.n},
+                                {"kept", protocol.kept},
                                 {"message_bytes", report.message_bytes},
                                 {"reply_bytes", report.questions * sizeof(std::uint64_t) / options.trials},
                                 {"success", success},
@@ -376,6 +400,10 @@ int run_protocol(const mpi::Communicator& communicator, const ProtocolOptions& o
           communicator.local_size() == 1 ? "is 1 rank" : fmt::format("are {} ranks", communicator.local_size())));
     protocol = protocol_of(options);
   });
+  // A state and its message on each side, and the events.
+  const std::uint64_t doubles = doubles_of(setting_of(protocol->problem).layout(protocol->problem), {});
+  engine::require_memory(communicator, engine::doubles_in_bytes(doubles, 3), 0,
+                         fmt::format("a state of n = {}", options.n));
   const ProtocolReport report = play(communicator, *protocol, options);
   if (communicator.local_is_root()) print(options, *protocol, report);
   return done;
@@ -432,7 +460,8 @@ void add_protocol_command(CLI::App& app, std::function<int()>& action) {
       "  mpirun -n 2 weir protocol set-disjointness --n 1000 --trials 200 --bytes 2000\n"
       "  mpirun -n 2 weir protocol index --n 64 --trials 200 --bytes 100000 --json\n"
       "\n"
-      "The object of --json: protocol, method, n, trials, seed, input_bits (of Alice), message_bytes (what she "
+      "The object of --json: protocol, method, n, trials, seed, input_bits (of Alice), kept\n"
+      "  (coordinates, or columns), message_bytes (what she "
       "sends),\n"
       "  reply_bytes (what Bob asks her afterwards, on average), success (the share of right answers), "
       "standard_error,\n"

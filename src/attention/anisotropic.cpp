@@ -71,6 +71,7 @@ struct AnisotropicState::Implementation {
         lost(features.size(), 0.0F),
         low(calibration.dv(), std::numeric_limits<float>::infinity()),
         high(calibration.dv(), -std::numeric_limits<float>::infinity()),
+        gross(calibration.clusters(), 0.0),
         words(words_of_sample(calibration.seed())) {}
 
   AnisotropicCalibration calibration;
@@ -82,6 +83,9 @@ struct AnisotropicState::Implementation {
   std::vector<float> low;  ///< dv: the range of the values.
   std::vector<float> high;
   std::int64_t rows = 0;
+  /// C: the tilts of all rows that were ever added to the features or taken out of them. Sums are rounded to their share of
+  /// this, which stays when heavy rows leave.
+  std::vector<double> gross;
   WordFunction words;
 
   /// Rows that dropped out of the exact list, or did not get into it, and are not in the features yet.
@@ -121,6 +125,11 @@ struct AnisotropicState::Implementation {
     return *scratch;
   }
 
+  /// Gives row j of a block its weight in the features.
+  void weigh(KeyBlock& block, std::size_t j, double weight) {
+    block.set_weight(j, weight);
+    gross[block.cluster(j)] += std::abs(weight) * block.tilt(j);
+  }
   /// Adds the rows that are pending to the features. They were added before, so that their numbers are in range.
   void add_pending(Scratch& with) {
     Pending& pending = with.pending;
@@ -129,7 +138,7 @@ struct AnisotropicState::Implementation {
     for (std::size_t first = 0; first < pending.weights.size(); first += with.block.capacity()) {
       const std::size_t count = std::min(with.block.capacity(), pending.weights.size() - first);
       if (!with.block.load(pending.keys.data() + first * d, pending.values.data() + first * dv, count)) continue;
-      for (std::size_t j = 0; j < count; ++j) with.block.set_weight(j, pending.weights[first + j]);
+      for (std::size_t j = 0; j < count; ++j) weigh(with.block, j, pending.weights[first + j]);
       with.block.add_to(features, lost);
     }
     pending.clear();
@@ -253,7 +262,7 @@ void AnisotropicState::add(const AttentionRows& rows) {
         state.exact.add(rank, with.row, weight);
         state.take_dropped(with);
       } else {
-        block.set_weight(j, static_cast<double>(weight));
+        state.weigh(block, j, static_cast<double>(weight));
       }
     }
     block.add_to(state.features, state.lost);
@@ -389,7 +398,7 @@ std::vector<std::byte> AnisotropicState::bounded_part() const {
   const Implementation& state = *implementation_;
   const std::size_t rows = state.exact.size() + state.sample.size();
   ByteWriter out(bounded_header_bytes + 2 * state.low.size() * sizeof(float) + 2 * list_header_bytes +
-                 rows * entry_bytes(state.exact.numbers()));
+                 rows * entry_bytes(state.exact.numbers()) + state.gross.size() * sizeof(double));
   out.put(bounded_magic);
   out.put(state.calibration.d());
   out.put(state.calibration.dv());
@@ -398,6 +407,7 @@ std::vector<std::byte> AnisotropicState::bounded_part() const {
   out.put_all(std::span<const float>(state.high));
   write_list(out, state.exact);
   write_list(out, state.sample);
+  out.put_all(std::span<const double>(state.gross));
   return std::move(out).take();
 }
 
@@ -439,10 +449,19 @@ void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) 
   }
   const ListBytes exact = read_list(in, left, state.exact);
   const ListBytes sample = read_list(in, left, state.sample);
+  // States that were saved before this was counted do not have it.
+  std::vector<double> gross(state.gross.size(), 0.0);
+  if (left == gross.size() * sizeof(double)) {
+    in.take_all(std::span(gross));
+    left = 0;
+  }
+  for (const double sum : gross)
+    if (!(sum >= 0 && sum <= 1e300)) refuse_bounded(fmt::format("the tilts of all rows come to {}", sum));
   if (left != 0) refuse_bounded(fmt::format("{} bytes follow the last row", left));
 
   Implementation::Scratch& with = state.with_scratch();
   state.rows += sign * other_rows;
+  for (std::size_t c = 0; c < gross.size(); ++c) state.gross[c] += gross[c];
   for (std::size_t c = 0; c < dv; ++c) {
     state.low[c] = std::min(state.low[c], low[c]);
     state.high[c] = std::max(state.high[c], high[c]);
@@ -478,6 +497,7 @@ void AnisotropicState::clear_bounded_part() {
   state.sample.clear();
   std::fill(state.low.begin(), state.low.end(), std::numeric_limits<float>::infinity());
   std::fill(state.high.begin(), state.high.end(), -std::numeric_limits<float>::infinity());
+  std::fill(state.gross.begin(), state.gross.end(), 0.0);
   state.rows = 0;
 }
 
@@ -509,8 +529,12 @@ void AttentionSums::add(std::uint64_t i, double score, std::span<const double> v
 namespace {
 
 AttentionSums no_sums(std::size_t count, std::size_t dv) {
-  return {count, dv, std::vector<double>(count, -infinity), std::vector<double>(count, 0),
-          std::vector<double>(count * dv, 0)};
+  return {count,
+          dv,
+          std::vector<double>(count, -infinity),
+          std::vector<double>(count, 0),
+          std::vector<double>(count * dv, 0),
+          std::vector<double>(count, -infinity)};
 }
 
 /// Adds exp(reference) times sign times [1, value sums] to query i.
@@ -597,6 +621,7 @@ struct AnisotropicReader::Implementation {
     double base = 0;        ///< q.k_c and the reference of the cluster.
     double mean_score = 0;  ///< q'.m, with the mean m of the coordinates of the keys.
     double most = 0;        ///< ln of about what the normaliser of the cluster can be.
+    double residue = 0;     ///< ln of about what rounding can have left in it of rows that went.
   };
 
   explicit Implementation(const AnisotropicState::Implementation& state)
@@ -658,6 +683,9 @@ struct AnisotropicReader::Implementation {
       // P_1 gives the mean of a coordinate. Where it is not among the features, that of the calibration is taken.
       const double weight = static_cast<double>(part[0]);
       weights.push_back(weight);
+      // Where nothing has left, all is there.
+      const double gone = state.gross[c] - std::max(weight, 0.0);
+      residues.push_back(gone > 1e-4 * state.gross[c] ? std::log(0x1p-23 * state.gross[c]) : -infinity);
       mean_values.emplace_back(dv + 1, 1.0);
       for (std::size_t e = 0; e < dv; ++e) {
         mean_values.back()[e + 1] = weight > 0 ? static_cast<double>(part[e + 1]) / weight : 0;
@@ -689,7 +717,8 @@ struct AnisotropicReader::Implementation {
   std::size_t panel_size = 0;
   AlignedVector<float> panels;  ///< Of the features of each cluster.
   AlignedVector<float> sample_panels;
-  std::vector<double> weights;                   ///< C: sums of the tilts.
+  std::vector<double> weights;   ///< C: sums of the tilts.
+  std::vector<double> residues;  ///< C: ln of what rounding can have left of tilts that went; -infinity for nothing.
   std::vector<std::vector<double>> mean_values;  ///< C times [1, mean value].
   RowMajorMatrix means;                          ///< C x R: mean coordinates of the keys.
   std::vector<double> query_rows;                ///< Rounded to floats.
@@ -716,9 +745,9 @@ struct AnisotropicReader::Implementation {
     const std::size_t directions = map.content.directions;
     std::fill(least.begin(), least.end(), -infinity);
     for (std::size_t c = 0; c < map.content.clusters; ++c) {
-      if (!(weights[c] > 0)) continue;
+      if (!(weights[c] > 0) && std::isinf(residues[c])) continue;
       const auto at = static_cast<Eigen::Index>(c);
-      const double log_weight = std::log(weights[c]);
+      const double log_weight = weights[c] > 0 ? std::log(weights[c]) : -infinity;
       const double* centre = map.content.centres.data() + c * d;
       const double* query_centre = map.query_centre_coordinates.data() + c * directions;
       const double* mean = means.data() + c * directions;
@@ -735,7 +764,9 @@ struct AnisotropicReader::Implementation {
           of_normal_law += q * mean[r] + q * q * law.beta[0] * law.beta[0] / 2;
           of_range += std::max(q * law.low, q * law.high);
         }
-        outlook.most = outlook.base + log_weight + std::max(outlook.mean_score, std::min(of_normal_law, of_range));
+        const double reach = outlook.base + std::max(outlook.mean_score, std::min(of_normal_law, of_range));
+        outlook.most = reach + log_weight;
+        outlook.residue = reach + residues[c];
         outlooks[c * query_block + i] = outlook;
         least[i] = std::max(least[i], outlook.base + log_weight + outlook.mean_score);
       }
@@ -848,6 +879,12 @@ AttentionSums AnisotropicReader::sums(std::span<const double> queries, Attention
     with.is_loaded =
         with.features.load(length, [&](std::size_t i, std::size_t r) { return with.projected[i * map.width + r]; });
     for (std::size_t c = 0; c < map.content.clusters; ++c) {
+      if (!std::isinf(with.residues[c])) {
+        for (std::size_t i = 0; i < length; ++i) {
+          double& residue = sums.residues[first + i];
+          residue = std::max(residue, with.outlooks[c * query_block + i].residue);
+        }
+      }
       // No key, or what rounding left of keys that went.
       if (with.weights[c] > 0) with.add_cluster(c, first, length, sums, residuals);
     }
@@ -907,7 +944,8 @@ AnisotropicAnswers AnisotropicReader::finish(const AttentionSums& sums, const At
       error += part * part;
     }
     // Rows are kept as floats: scores are off by the rounding of their terms, also where no row is in the features.
-    const double rounding = 0x1p-23 * (1 + std::abs(sums.references[i]));
+    double rounding = 0x1p-23 * (1 + std::abs(sums.references[i]));
+    rounding += std::exp(std::min(sums.residues[i] - sums.references[i], 700.0)) / denominator;
     if (norm > 0) {
       answers.errors[i] = std::sqrt(error / norm + error_floor * error_floor + rounding * rounding);
     } else if (error > 0) {

@@ -29,6 +29,7 @@ class KeyBlock {
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
   /// sum s_i (k'_i)^2 of row j about the centre of its cluster, the nearest: the mean square of its scores. At most 1e38.
   [[nodiscard]] float radius(std::size_t j) const { return radii_[j]; }
+  [[nodiscard]] std::uint32_t cluster(std::size_t j) const { return clusters_[j]; }
   /// exp of q_c.(k - k_c) minus the reference of the cluster: what the row counts in the features.
   [[nodiscard]] double tilt(std::size_t j) const { return std::min(tilts_[j], largest_tilt_); }
   /// How much more likely than others the row is to be in the sample. Rows far from their centre are rare, and truncation

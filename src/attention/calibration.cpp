@@ -606,7 +606,8 @@ AnisotropicSizes anisotropic_sizes(const AnisotropicOptions& options) {
   sizes.calibration_numbers = budget;
   sizes.feature_numbers = budget;
   const std::uint64_t exact = options.exact_rows.value_or(budget / exact_row_numbers(options.d, options.dv));
-  sizes.bounded_bytes = 96 + 8 * options.dv + (exact + default_sample_rows) * (24 + 4 * row);
+  sizes.bounded_bytes =
+      96 + 8 * options.dv + 8 * options.clusters.value_or(32) + (exact + default_sample_rows) * (24 + 4 * row);
   // What rounding took, two packed copies and one plain one of the features; lanes of a block of keys and of one of
   // queries; rows of a block; the exact rows and the sample, which the reader copies, and which wait as doubles where
   // they drop out together.

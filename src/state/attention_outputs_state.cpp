@@ -129,7 +129,14 @@ Answer AttentionOutputsState::answer(const Question& question, Parties& parties)
   Answer answer;
   parties.together([&] {
     if (!question.recover) throw UsageError("a sketch of outputs of attention answers by its largest ones alone");
-    if (parties.is_first()) answer.recovered = recover(sketch(), *question.recover);
+    if (!parties.is_first()) return;
+    const OutputSketch outputs = sketch();
+    // The mean would be the output of queries that are not there, too, which nobody can tell from the sketch.
+    if (question.recover->mean_corrected && outputs.sums()[0] != static_cast<double>(shape_.queries))
+      throw InputError(
+          fmt::format("{} of {} queries are there: --mean-correct, by which every one has the mean, needs them all",
+                      outputs.sums()[0], shape_.queries));
+    answer.recovered = recover(outputs, *question.recover);
   });
   return answer;
 }

@@ -193,6 +193,17 @@ class Attend(Case):
                        naming="319 of 320 tokens")
         self.fail_with(2, "attend", "--compare", "--q", self.q, "-", *sizes, naming="a pipe cannot be read twice")
         self.fail_with(2, "attend", "--mode", "paper", "--q", "-", "--k", self.k, "--v", self.v, naming="--queries is needed")
+        big = self.write("big.csv", "Q,4611686018427387904,*," + ",".join("1" * self.D) + "\n")
+        self.fail_with(2, "attend", "--mode", "collapsed", "--q", big, "--k", self.k, "--v", self.v, naming="2^32")
+        left = self.write("left.csv", self.lines("Q", self.queries) + self.lines("Q", self.queries, 4, 5, "-*"))
+        self.fail_with(1, "attend", "--mode", "collapsed", "--mean-correct", "--q", left, "--k", self.k, "--v", self.v,
+                       naming=["319 of 320 queries", "--mean-correct"])
+        self.fail_with(1, "attend", "--q", self.q, "--k", self.k, "--v", self.v, "--n", str(self.N + 1), naming=["320 tokens", "--n", "321"])
+        self.fail_with(1, "attend", "--q", self.q, "--k", self.k, "--v", self.v, "--queries", str(self.N + 1), naming=["320 queries", "--queries"])
+        self.fail_with(2, "attend", "--q", self.q, "--k", self.k, "--v", self.v, "-o", self.path("o"), "--save", self.path("o"), naming="twice")
+        junk = self.write("junk.csv", "junk\n" + self.lines("Q", self.queries))
+        for mode in ("exact", "anisotropic", "paired", "collapsed"):
+            self.succeed("attend", "--mode", mode, "--q", junk, "--k", self.k, "--v", self.v, "--on-error", "skip")
         # Queries, where only keys and values are expected, and keys after queries have begun.
         self.fail_with(1, "attend", "--mode", "paper", "--q", self.q, self.write("mixed.csv", self.lines("K", self.keys) + self.lines("Q", self.queries)),
                        *sizes, naming=["mixed.csv:321", "queries come after all keys and values"])

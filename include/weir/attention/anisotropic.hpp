@@ -88,6 +88,7 @@ struct AttentionSums {
   std::vector<double> references;    ///< count; -infinity where nothing was added yet.
   std::vector<double> denominators;  ///< count.
   std::vector<double> numerators;    ///< count x dv.
+  std::vector<double> residues;  ///< count: ln of what rounding can have left of rows that went; -infinity for nothing.
 
   /// Adds exp(score) [1, value] times `weight` to query i. O(dv). `value` has dv numbers.
   void add(std::uint64_t i, double score, std::span<const double> value, double weight = 1);
