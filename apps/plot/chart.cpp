@@ -129,7 +129,8 @@ std::string rich(std::string_view text) {
   return out;
 }
 
-/// Bytes of the UTF-8 character of two or more bytes that `text` begins with; 0 where it begins with none.
+/// Bytes of the UTF-8 character of two or more bytes that `text` begins with; 0 where it begins with none, or with one that
+/// XML does not allow.
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t at) { return at < text.size() ? static_cast<unsigned char>(text[at]) : 0U; };
   const unsigned first = byte(0);
@@ -141,6 +142,8 @@ std::size_t utf8_length(std::string_view text) {
   if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) >= 0xA0) || (first == 0xF0 && byte(1) < 0x90) ||
       (first == 0xF4 && byte(1) >= 0x90))
     return 0;
+  // U+FFFE and U+FFFF, which XML does not allow.
+  if (first == 0xEF && byte(1) == 0xBF && byte(2) >= 0xBE) return 0;
   return length;
 }
 
@@ -152,6 +155,11 @@ class Document {
     body_ += fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\"{}{}>{}</text>\n", css_class, px(x), px(y),
                          anchor == "start" ? std::string() : fmt::format(" text-anchor=\"{}\"", anchor), more,
                          rich(content));
+  }
+  /// The same for a text of the user, in which "10^" is no power.
+  void plain_text(double x, double y, std::string_view content, std::string_view css_class, std::string_view anchor) {
+    body_ += fmt::format("<text class=\"{}\" x=\"{}\" y=\"{}\" text-anchor=\"{}\">{}</text>\n", css_class, px(x), px(y),
+                         anchor, escaped(content));
   }
   void path(std::string_view css_class, std::string_view d, std::string_view more = "") {
     if (!d.empty()) body_ += fmt::format("<path class=\"{}\" d=\"{}\"{}/>\n", css_class, d, more);
@@ -193,17 +201,21 @@ void include(Range& range, const Axis& axis, double value) {
   if (has_position(axis, value)) range.include(value);
 }
 
+bool has_named_places(const Chart& chart) { return !chart.y.names.empty(); }
+
 /// Ranges of the points, of error bars and of reference lines.
 std::pair<Range, Range> ranges_of(const Chart& chart) {
   Range x;
   Range y;
+  Range& of_bars = has_named_places(chart) ? x : y;
+  const Axis& axis_of_bars = has_named_places(chart) ? chart.x : chart.y;
   for (const Series& series : chart.series)
     for (std::size_t t = 0; t < series.x.size(); ++t) {
       if (!has_position(chart.x, series.x[t]) || !has_position(chart.y, series.y[t])) continue;
       x.include(series.x[t]);
       y.include(series.y[t]);
-      if (!series.low.empty()) include(y, chart.y, series.low[t]);
-      if (!series.high.empty()) include(y, chart.y, series.high[t]);
+      if (!series.low.empty()) include(of_bars, axis_of_bars, series.low[t]);
+      if (!series.high.empty()) include(of_bars, axis_of_bars, series.high[t]);
     }
   for (const Reference& line : chart.horizontal) include(y, chart.y, line.at);
   for (const Reference& line : chart.vertical) include(x, chart.x, line.at);
@@ -212,6 +224,7 @@ std::pair<Range, Range> ranges_of(const Chart& chart) {
 
 /// With some space around the data, and what the axis demands.
 Range widened(const Axis& axis, Range range) {
+  if (!axis.names.empty()) return {-0.7, static_cast<double>(axis.names.size()) - 0.3};
   const bool is_log = axis.scale == Scale::logarithmic;
   if (range.is_empty()) range = is_log ? Range{1, 10} : Range{0, 1};
   Range out = range;
@@ -365,6 +378,12 @@ struct Area {
   Mapping x = {}, y = {};
 };
 
+/// The name of the place that is nearest; there are names.
+const std::string& name_at(const Axis& axis, double value) {
+  const double last = static_cast<double>(axis.names.size()) - 1;
+  return axis.names[static_cast<std::size_t>(std::clamp(std::round(value), 0.0, last))];
+}
+
 /// Lines, bands and error bars, cut at the edges of the area; then markers. Returns the number of points left out.
 std::size_t draw_series(Document& document, const Chart& chart, const Area& area, const std::vector<Look>& looks) {
   std::size_t left_out = 0;
@@ -377,6 +396,7 @@ std::size_t draw_series(Document& document, const Chart& chart, const Area& area
   const auto clamped = [&](double value) {
     return has_position(chart.y, value) ? area.y(value) : area.top + area.height + 10;
   };
+  const auto clamped_x = [&](double value) { return has_position(chart.x, value) ? area.x(value) : area.left - 10; };
   for (const Series& series : chart.series) {
     const Look look = look_of(series, looks);
     const std::string colour = fmt::format("c{}", look.colour);
@@ -394,6 +414,11 @@ std::size_t draw_series(Document& document, const Chart& chart, const Area& area
       std::string bars;
       for (std::size_t t = 0; t < series.x.size(); ++t) {
         if (!is_drawn(series, t) || std::isnan(series.low[t]) || std::isnan(series.high[t])) continue;
+        if (has_named_places(chart)) {
+          bars += fmt::format("M{0} {1}v6m0 -3H{2}m0 -3v6", px(clamped_x(series.high[t])), px(area.y(series.y[t]) - 3),
+                              px(clamped_x(series.low[t])));
+          continue;
+        }
         const std::string at = px(area.x(series.x[t]) - 3);
         bars += fmt::format("M{0} {1}h6m-3 0V{2}m-3 0h6", at, px(clamped(series.high[t])), px(clamped(series.low[t])));
       }
@@ -421,9 +446,11 @@ std::size_t draw_series(Document& document, const Chart& chart, const Area& area
         ++left_out;
         continue;
       }
+      const std::string x = tick_label(series.x[t], chart.x.unit);
       draw_marker(document, look, area.x(series.x[t]), area.y(series.y[t]),
-                  fmt::format("{}{}{}, {}", series.name, series.name.empty() ? "" : ": ",
-                              tick_label(series.x[t], chart.x.unit), tick_label(series.y[t], chart.y.unit)));
+                  fmt::format("{}{}{}", series.name, series.name.empty() ? "" : ": ",
+                              has_named_places(chart) ? name_at(chart.y, series.y[t]) + ", " + x
+                                                      : x + ", " + tick_label(series.y[t], chart.y.unit)));
     }
   }
   return left_out;
@@ -454,7 +481,14 @@ std::vector<Tick> ticks_that_fit(const Axis& axis, const Mapping& mapping) {
 struct Labels {
   bool x = true;
   bool y = true;
+  bool names = true;  ///< Of the places of y.
 };
+
+/// Ticks of the y axis; none where places have names.
+std::vector<Tick> ticks_of_y(const Chart& chart, double height, const Range& range) {
+  if (has_named_places(chart)) return {};
+  return ticks(chart.y, range.least, range.most, static_cast<std::size_t>(std::max(2.0, height / 36)));
+}
 
 /// Grid lines, ticks, frame and labels of the axes.
 void draw_axes(Document& document, const Chart& chart, const Area& area, double left_of_label, Labels labels) {
@@ -467,8 +501,12 @@ void draw_axes(Document& document, const Chart& chart, const Area& area, double 
     (tick.label.empty() ? minor : grid) += fmt::format("M{} {}V{}", px(at), px(area.top), px(bottom));
     document.text(at, bottom + 16, tick.label, "tick", "middle");
   }
-  const auto wanted = static_cast<std::size_t>(std::max(2.0, area.height / 36));
-  for (const Tick& tick : ticks(chart.y, area.y.range.least, area.y.range.most, wanted)) {
+  for (std::size_t k = 0; k < chart.y.names.size(); ++k) {
+    const double at = area.y(static_cast<double>(k));
+    minor += fmt::format("M{} {}H{}", px(area.left), px(at), px(right));
+    if (labels.names) document.plain_text(area.left - 6, at + 4, chart.y.names[k], "tick", "end");
+  }
+  for (const Tick& tick : ticks_of_y(chart, area.height, area.y.range)) {
     const double at = area.y(tick.at);
     (tick.label.empty() ? minor : grid) += fmt::format("M{} {}H{}", px(area.left), px(at), px(right));
     document.text(area.left - 6, at + 4, tick.label, "tick", "end");
@@ -556,8 +594,10 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
     throw std::invalid_argument(fmt::format("a picture of {} pixels, with charts {} high: expected 200 and 50 at least",
                                             size.width, size.chart_height));
   if (grid.columns == 0) throw std::invalid_argument("a grid has no columns: expected 1 or more");
-  for (const Chart& chart : grid.charts)
+  for (const Chart& chart : grid.charts) {
     for (const Series& series : chart.series) require(series);
+    if (!chart.x.names.empty()) throw std::invalid_argument("names of places are those of a y axis, not of an x axis");
+  }
 
   const std::size_t count = grid.charts.size();
   const std::size_t columns = std::max<std::size_t>(1, std::min(grid.columns, count));
@@ -580,21 +620,30 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
         whole->include(mine->most);
       }
   }
+  const auto height_of = [&](const Chart& chart) { return chart.height.value_or(size.chart_height); };
+  const auto shows_names = [&](std::size_t c) {
+    return c % columns == 0 || grid.charts[c - 1].y.names != grid.charts[c].y.names;
+  };
   double tick_width = 0;
-  const auto wanted_y = static_cast<std::size_t>(std::max(2.0, size.chart_height / 36));
+  std::vector<double> room(columns, 0);  // For ticks and names, to the left of each column.
   bool has_vertical = false;
   for (std::size_t c = 0; c < count; ++c) {
     const Chart& chart = grid.charts[c];
     ranges[c] = {widened(chart.x, grid.share_x ? all.first : ranges[c].first),
                  widened(chart.y, grid.share_y ? all.second : ranges[c].second)};
-    for (const Tick& tick : ticks(chart.y, ranges[c].second.least, ranges[c].second.most, wanted_y))
+    for (const Tick& tick : ticks_of_y(chart, height_of(chart), ranges[c].second))
       tick_width = std::max(tick_width, width_of(tick.label, 11));
+    if (shows_names(c))
+      for (const std::string& name : chart.y.names) room[c % columns] = std::max(room[c % columns], width_of(name, 11));
     has_vertical =
         has_vertical || std::ranges::any_of(chart.vertical, [](const Reference& r) { return !r.label.empty(); });
   }
 
   constexpr double margin = 16;
-  constexpr double label_width = 20;
+  for (double& width : room) width = std::max(width, tick_width);
+  const bool has_y_label = std::ranges::any_of(
+      grid.charts, [](const Chart& chart) { return !chart.y.label.empty() || !has_named_places(chart); });
+  const double label_width = has_y_label ? 20 : 0;
   const double inner = size.width - 2 * margin;
   Document document;
   double y = margin;
@@ -603,10 +652,12 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
   const std::vector<Look> looks = looks_of(grid.charts);
   y += draw_legend(document, looks, margin, inner, y);
 
-  const double gap = tick_width + 6 + (one_y ? 14 : label_width + 12);
-  const double first_left = margin + label_width + tick_width + 6;
-  const auto columns_number = static_cast<double>(columns);
-  const double area_width = (size.width - margin - first_left - gap * (columns_number - 1)) / columns_number;
+  // Where the areas of the columns begin, but for their widths.
+  std::vector<double> lefts{margin + label_width + room.front() + 6};
+  for (std::size_t c = 1; c < columns; ++c)
+    lefts.push_back(lefts.back() + room[c] + 6 + (one_y ? 14 : label_width + 12));
+  const double area_width = std::max(40.0, (size.width - margin - lefts.back()) / static_cast<double>(columns));
+  for (std::size_t c = 1; c < columns; ++c) lefts[c] += static_cast<double>(c) * area_width;
   const double name_width = area_width + 10;
   std::size_t left_out = 0;
   for (std::size_t first = 0; first < count; first += columns) {
@@ -623,13 +674,16 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
     double below = 0;
     for (std::size_t c = first; c < end; ++c) {
       const Chart& chart = grid.charts[c];
-      const double left = first_left + static_cast<double>(c - first) * (area_width + gap);
-      const Area area{left,
-                      y,
-                      area_width,
-                      size.chart_height,
-                      {chart.x.scale == Scale::logarithmic, ranges[c].first, left, left + area_width},
-                      {chart.y.scale == Scale::logarithmic, ranges[c].second, y + size.chart_height, y}};
+      const double left = lefts[c - first];
+      const double height = height_of(chart);
+      Area area{left,
+                y,
+                area_width,
+                height,
+                {chart.x.scale == Scale::logarithmic, ranges[c].first, left, left + area_width},
+                {chart.y.scale == Scale::logarithmic, ranges[c].second, y + height, y}};
+      // The first of the places that have names is at the top.
+      if (has_named_places(chart)) area.y = {false, ranges[c].second, y, y + height};
       if (!is_single) {
         const std::vector<std::string> lines = wrapped(chart.title, name_width, 13);
         for (std::size_t line = 0; line < lines.size(); ++line)
@@ -638,21 +692,28 @@ std::string draw(const Grid& grid, const PictureSize& size, bool is_single) {
       }
       // A label that all charts have stands at the left and at the bottom of the whole.
       const bool is_lowest = c + columns >= count;
-      const Labels labels{!one_x || is_lowest, !one_y || c == first};
-      draw_axes(document, chart, area, left - tick_width - 6 - 9, labels);
+      const Labels labels{!one_x || is_lowest, !one_y || c == first, shows_names(c)};
+      // Axes without labels and points would say nothing.
+      if (has_points(chart) || !chart.x.label.empty() || !chart.y.label.empty())
+        draw_axes(document, chart, area, left - room[c - first] - 6 - 9, labels);
       draw_references(document, chart, area);
       if (has_points(chart)) {
         left_out += draw_series(document, chart, area, looks);
       } else {
-        document.text(left + area_width / 2, y + size.chart_height / 2, "no data", "note", "middle");
+        const std::vector<std::string> lines = wrapped(chart.without_points, area_width - 8, 11);
+        double at = y + height / 2 - 7.5 * (static_cast<double>(lines.size()) - 1);
+        for (const std::string& line : lines) {
+          document.text(left + area_width / 2, at, line, "note", "middle");
+          at += 15;
+        }
       }
-      double used = 22 + (labels.x && !chart.x.label.empty() ? 18 : 0);
+      double used = height + 22 + (labels.x && !chart.x.label.empty() ? 18 : 0);
       for (const std::string& note : chart.notes)
-        used += draw_lines(document, note, is_single ? margin : left, is_single ? inner : area_width,
-                           y + size.chart_height + used, 11, "note");
+        used +=
+            draw_lines(document, note, is_single ? margin : left, is_single ? inner : area_width, y + used, 11, "note");
       below = std::max(below, used);
     }
-    y += size.chart_height + below + 4;
+    y += below + 4;
   }
   std::vector<std::string> notes = grid.notes;
   if (left_out > 0)

@@ -23,6 +23,9 @@ struct Axis {
   Unit unit = Unit::number;
   std::optional<double> least = {};  ///< Where the axis begins; from the data where empty.
   std::optional<double> most = {};   ///< Where it ends.
+  /// Of a y axis: the names of the places 0, 1, 2, ..., which go down from the top and take the place of ticks. Error bars
+  /// then lie along x, and there are no bands.
+  std::vector<std::string> names = {};
 };
 
 enum class Line : std::uint8_t { solid, dashed, dotted, none };
@@ -57,9 +60,12 @@ struct Chart {
   std::vector<Reference> horizontal = {};  ///< At values of y.
   std::vector<Reference> vertical = {};    ///< At values of x.
   std::vector<std::string> notes = {};     ///< Below the chart, each on lines of its own.
+  std::optional<double> height = {};       ///< Of its area in pixels; that of the picture where empty.
+  std::string without_points = "no data";  ///< What the chart says where it has no points.
 };
 
-/// Several charts in one picture, with one legend: small multiples. A name has one colour in all of them.
+/// Several charts in one picture, with one legend: small multiples. A name has one colour in all of them. A chart whose
+/// places have the names of the chart to the left of it does not repeat them.
 struct Grid {
   std::string title = {};
   std::vector<Chart> charts = {};
@@ -78,7 +84,7 @@ struct PictureSize {
 /// The chart as an SVG document, 760 pixels wide by default. The legend is above the area of the chart. Points that
 /// cannot be drawn (infinite, or not positive on a logarithmic axis) are left out, and a note says how many; NaN stands
 /// for a gap and is not counted. A chart without points says that there are none. Throws std::invalid_argument for
-/// lists of a series that differ in length, and for sizes out of range.
+/// lists of a series that differ in length, for names of an x axis, and for sizes out of range.
 [[nodiscard]] std::string to_svg(const Chart& chart, const PictureSize& size = {});
 [[nodiscard]] std::string to_svg(const Grid& grid, const PictureSize& size = {900, 190});
 
@@ -96,8 +102,8 @@ struct Tick {
 [[nodiscard]] std::vector<Tick> ticks(const Axis& axis, double least, double most, std::size_t wanted);
 /// A number as it is written at a tick: 4096 bytes are "4 KiB", 0.00001 is "10^-5", 0.002 seconds are "2 ms".
 [[nodiscard]] std::string tick_label(double value, Unit unit);
-/// `text` with & < > " ' escaped, without the control characters that XML does not allow, and with U+FFFD in place of bytes
-/// that are not UTF-8.
+/// `text` with & < > " ' escaped, without the control characters that XML does not allow, and with U+FFFD in place of
+/// bytes that are not UTF-8 and of U+FFFE and U+FFFF.
 [[nodiscard]] std::string escaped(std::string_view text);
 
 }  // namespace weir::plot

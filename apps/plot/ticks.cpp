@@ -122,7 +122,7 @@ std::string tick_label(double value, Unit unit) {
       return value == 0 ? "0" : with_unit(value, units);
     }
     case Unit::percent:
-      return short_number(100 * value) + "%";
+      return plain_number(100 * value) + "%";
   }
   return {};
 }

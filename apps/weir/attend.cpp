@@ -51,7 +51,8 @@ void AttendOptions::check() const {
 void AttendOptions::check_mode(bool is_of_outputs) const {
   if (queries.empty() && save_path.empty() && !is_of_outputs)
     throw UsageError("give queries (--q), or --save FILE to answer them later");
-  if (queries.empty() && !is_of_outputs && (!output_path.empty() || !errors_path.empty() || compare))
+  if (queries.empty() && !is_of_outputs &&
+      (!output_path.empty() || !errors_path.empty() || !plot_path.empty() || compare))
     throw UsageError("there is no output without queries: give --q");
   if (is_exact() && !state_path.empty()) throw UsageError("--mode exact has no saved states");
   if (is_of_outputs && (!keys.empty() || !streams.empty()))
@@ -63,6 +64,11 @@ void AttendOptions::check_mode(bool is_of_outputs) const {
   if (!errors_path.empty() && !(is_anisotropic() && estimate))
     throw UsageError(is_anisotropic() ? "--errors contradicts --no-estimate"
                                       : fmt::format("--errors: --mode {} estimates no errors", mode));
+  if (!plot_path.empty() && !compare && !(is_anisotropic() && estimate))
+    throw UsageError(
+        fmt::format("--plot shows the errors of queries, and {}: expected --compare, which computes them{}",
+                    is_anisotropic() ? "--no-estimate leaves them out" : fmt::format("--mode {} estimates none", mode),
+                    state_path.empty() ? "" : " and needs all keys and values, so no --state"));
   if (is_causal() && has_polynomials())
     throw UsageError(fmt::format("--mode {} is not causal: expected anisotropic or exact", mode));
   const bool is_coordinates = output_path.ends_with(".mtx");
@@ -116,7 +122,7 @@ AttendStart begin(const mpi::Communicator& communicator, AttendOptions& options)
   AttendStart start;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!communicator.local_is_root()) return;
-    for (const std::string* path : {&options.save_path, &options.output_path, &options.errors_path})
+    for (const std::string* path : {&options.save_path, &options.output_path, &options.errors_path, &options.plot_path})
       if (!path->empty()) require_creatable(*path);
     if (options.state_path.empty()) return;
     start.state = load_state(options.state_path);
@@ -356,6 +362,10 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
                  "Compare with exact attention, and show what else could be kept at the same bytes.\n"
                  "Takes O(queries x tokens) time, and all keys and values in memory on every rank")
       ->group(output);
+  add_plot_option(*command, options->plot_path,
+                  "Draw the estimated errors of the queries into this picture; with --compare the\n"
+                  "true ones beside them, and those of what else could be kept at the same bytes. The\n"
+                  "file appears when it is complete");
   command->add_flag("--json", options->json, "Print one JSON object in place of a table; its fields are listed below")
       ->group(output);
   // A saved state has its calibration, and all that follows from it.

@@ -44,7 +44,7 @@ struct AttendOptions {
   bool causal = false;
   std::optional<std::uint64_t> window;  ///< Recent rows that are kept exactly.
   std::uint64_t sliding = 0;            ///< Rows that a query sees, at most; 0: all.
-  std::string state_path, save_path, output_path, errors_path;
+  std::string state_path, save_path, output_path, errors_path, plot_path;
   // Of the modes with polynomial features.
   bool centre = false, mean_correct = false, row_recovery = false;
   std::uint64_t sparsity = 32;
@@ -175,8 +175,7 @@ class Outputs {
 };
 
 /// Writes what is to be written, and prints the report. On the root.
-void finish(const AttendOptions& options, const std::vector<double>& errors, Outputs& outputs,
-            const AttendReport& report);
+void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& report);
 
 /// The report of what is known before anything is read.
 [[nodiscard]] AttendReport report_of(const mpi::Communicator& communicator, const AttendOptions& options,

@@ -217,8 +217,6 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   auto start = Clock::now();
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (!root) return;
-    for (const std::string* path : {&options.output_path, &options.errors_path})
-      if (!path->empty()) require_creatable(*path);
     AnisotropicOptions anisotropic = anisotropic_options(options, shapes);
     CalibrationRows rows = calibration_rows(options, shapes, anisotropic.calibration_rows);
     for (double& number : rows.queries.values) number *= report.scale;
@@ -330,9 +328,8 @@ int attend_causally(const mpi::Communicator& communicator, const AttendOptions& 
   report.window = causal.window;
   report.state_bytes += sizeof(float) * causal_numbers(causal, shapes.d, shapes.dv);
   warn_of_directions(report);
-  if (options.estimate)
-    report.estimated = {quantile(all_errors, 0.5), quantile(all_errors, 0.99), quantile(all_errors, 1)};
-  finish(options, all_errors, *written, report);
+  if (options.estimate) report.estimated = estimated_errors(std::move(all_errors));
+  finish(options, *written, report);
   return done;
 }
 
@@ -386,13 +383,12 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
   }
   if (!options.save_path.empty()) session.save(options.save_path);
 
-  std::vector<double> all_errors;
   std::optional<Outputs> outputs;
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (root) outputs.emplace(options, shapes, options.compare);
   });
   if (!options.queries.empty()) {
-    std::vector<double>& errors = all_errors;  // on the root
+    std::vector<double> errors;  // on the root
     std::uint64_t fallbacks = 0;
     const auto asked = Clock::now();
     const Queries all_queries(communicator, options, shapes);
@@ -409,13 +405,12 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
     });
     report.query_seconds = communicator.all_max(seconds_since(asked));
     report.fallbacks = communicator.all_sum(fallbacks);
-    if (root && options.estimate)
-      report.estimated = {quantile(errors, 0.5), quantile(errors, 0.99), quantile(errors, 1)};
+    if (root && options.estimate) report.estimated = estimated_errors(std::move(errors));
     if (options.compare)
       report.comparison =
           compare(communicator, options, shapes, root ? outputs->all() : DenseMatrix(), {.budget = options.budget});
   }
-  if (root) finish(options, all_errors, *outputs, report);
+  if (root) finish(options, *outputs, report);
   return done;
 }
 

@@ -126,7 +126,7 @@ int attend_exactly(const mpi::Communicator& communicator, const AttendOptions& o
   if (options.compare)
     report.comparison = compare(communicator, options, shapes, outputs.all(), {.budget = options.budget});
   if (!communicator.local_is_root()) return done;
-  finish(options, {}, outputs, report);
+  finish(options, outputs, report);
   return done;
 }
 

@@ -7,6 +7,7 @@
 
 #include "attend.hpp"
 #include "options.hpp"
+#include "plots.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
@@ -390,15 +391,16 @@ void Outputs::finish() {
   if (file_) file_->commit();
 }
 
-void finish(const AttendOptions& options, const std::vector<double>& errors, Outputs& outputs,
-            const AttendReport& report) {
+void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& report) {
   outputs.finish();
   if (!options.errors_path.empty()) {
+    const std::vector<double>& errors = report.estimated->each;
     OutputFile file(options.errors_path);
     file.write(npy_header(errors.size(), 1));
     file.write(std::as_bytes(std::span(errors)));
     file.commit();
   }
+  if (!options.plot_path.empty()) write_plot(options.plot_path, to_svg(report));
   print_answer(options.json ? to_json(report) + '\n' : to_table(report));
 }
 

@@ -139,7 +139,7 @@ class PolynomialAttention {
       report_.comparison =
           compare(communicator_, options_, shapes_, outputs_ ? outputs_->all() : DenseMatrix(),
                   {.budget = report_.state_bytes, .sparsity = options_.is_sparse() ? options_.sparsity : 0});
-    if (communicator_.local_is_root()) finish(options_, {}, *outputs_, report_);
+    if (communicator_.local_is_root()) finish(options_, *outputs_, report_);
     return done;
   }
 

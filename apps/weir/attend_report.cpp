@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace weir::app {
 namespace {
@@ -35,6 +36,10 @@ std::string time_text(double seconds) {
 }
 
 }  // namespace
+
+EstimatedErrors estimated_errors(std::vector<double> each) {
+  return {quantile(each, 0.5), quantile(each, 0.99), quantile(each, 1), std::move(each)};
+}
 
 std::string to_json(const AttendReport& report) {
   Json json;

@@ -4,17 +4,21 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "weir/attention/comparison.hpp"
 
 namespace weir::app {
 
-/// Quantiles of the errors of the queries, relative l2.
+/// Errors of the queries, relative l2, and their quantiles.
 struct EstimatedErrors {
   double median = 0;
   double percentile_99 = 0;
   double largest = 0;
+  std::vector<double> each = {};  ///< In the order of the queries.
 };
+/// The quantiles of these errors. Throws UsageError where there are none.
+[[nodiscard]] EstimatedErrors estimated_errors(std::vector<double> each);
 
 /// Outputs of a method beside the exact ones.
 struct ComparedMethod {

@@ -154,7 +154,8 @@ Measurement measure(const mpi::Communicator& communicator, const MeasureOptions&
   const std::string& known_from = options.known_from();
   const bool continues = !known_from.empty();
   const auto examine_all = [&](const Problem& problem) {
-    if (!options.save_path.empty()) require_creatable(options.save_path);
+    for (const std::string* path : {&options.save_path, &options.output.plot_path})
+      if (!path->empty()) require_creatable(*path);
     examine(problem, continues);
   };
   Problem problem;
@@ -199,7 +200,7 @@ Run run_of(engine::Session& session) {
           .merge_seconds = seconds.merge};
 }
 
-void add_output_options(CLI::App& app, OutputOptions& options) {
+void add_output_options(CLI::App& app, OutputOptions& options, const std::string& plotted) {
   const std::string group = "Output";
   add_path(app, "--labels", options.labels_path,
            "Text file, gzipped or not: its line i, counted from 0, is the name of index i in\n"
@@ -213,6 +214,7 @@ void add_output_options(CLI::App& app, OutputOptions& options) {
       ->group(group);
   app.add_flag("--json", options.json, "Print one JSON object in place of a table; its fields are listed below")
       ->group(group);
+  add_plot_option(app, options.plot_path, plotted);
 }
 
 OutputLabels::OutputLabels(const OutputOptions& options, bool of_pairs) {

@@ -18,6 +18,7 @@ struct OutputOptions {
   std::string labels_path;
   std::string column_labels_path;
   bool json = false;
+  std::string plot_path = {};
 };
 
 /// What `sample` and `query` have in common: what is measured, where it comes from, and how it is printed.
@@ -59,8 +60,8 @@ struct Measurement {
 /// What was done, for a report. Collective.
 [[nodiscard]] Run run_of(engine::Session& session);
 
-/// --labels, --labels2, --json.
-void add_output_options(CLI::App& app, OutputOptions& options);
+/// --labels, --labels2, --json, --plot; `plotted` says what a picture shows.
+void add_output_options(CLI::App& app, OutputOptions& options, const std::string& plotted);
 
 /// The names of indices, where there are any.
 class OutputLabels {

@@ -84,6 +84,16 @@ CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::
   return app.add_option(name, paths, description)->check(not_empty());
 }
 
+CLI::Option* add_plot_option(CLI::App& app, std::string& path, const std::string& description) {
+  const auto is_svg = [](const std::string& text) {
+    return text.ends_with(".svg") ? std::string() : fmt::format("'{}' given, expected a name that ends in .svg", text);
+  };
+  return add_path(app, "--plot", path, description)
+      ->check(CLI::Validator(is_svg, ""))
+      ->type_name("FILE.svg")
+      ->group("Output");
+}
+
 CLI::Validator one_of(const std::set<std::string>& names) {
   const auto refuse = [names](const std::string& text) {
     return names.contains(text) ? std::string()

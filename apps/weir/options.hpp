@@ -68,6 +68,8 @@ CLI::Option* add_path(CLI::App& app, const std::string& name, std::string& path,
 /// The same for any number of files, in one go or in several.
 CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::string>& paths,
                        const std::string& description);
+/// --plot: where a picture goes, a name that ends in .svg. `description` says what is drawn.
+CLI::Option* add_plot_option(CLI::App& app, std::string& path, const std::string& description);
 
 /// Accepts the given names only, and lists them in its message. The help does not repeat them after the type name.
 CLI::Validator one_of(const std::set<std::string>& names);

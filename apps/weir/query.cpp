@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "measure.hpp"
+#include "plots.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
@@ -91,7 +92,9 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
   if (report.answer.top)
     for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
   report.labels = labels.find(entries);
-  print_answer(options.measure.output.json ? to_json(report) + '\n' : to_table(report));
+  const std::string text = options.measure.output.json ? to_json(report) + '\n' : to_table(report);
+  if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
+  print_answer(text);
   return done;
 }
 
@@ -146,7 +149,10 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       ->allow_extra_args(false)
       ->type_name("P[,P...]")
       ->group(group);
-  add_output_options(*command, options->measure.output);
+  add_output_options(*command, options->measure.output,
+                     "Draw the answers into this picture as well, each with its bound: entries (the first\n"
+                     "40 of --top and of --point), moments, the norm and inner products. The file appears\n"
+                     "when it is complete");
   add_real(
       *command, "--epsilon", {0, 1, true, true}, [options](double value) { options->epsilon = value; },
       "Error of the estimate of an entry as a fraction of the norm, exceeded with\n"

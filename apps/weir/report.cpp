@@ -19,12 +19,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 using LabelMap = std::map<std::uint64_t, std::string>;
 
-/// None where the index has no label.
-const std::string* find_label(std::uint64_t index, const LabelMap& labels) {
-  const auto label = labels.find(index);
-  return label == labels.end() ? nullptr : &label->second;
-}
-
 // ------------------------------------------------------------------------------------------------------------------
 // JSON
 
@@ -129,23 +123,9 @@ std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error
 // -----------------------------------------------------------------------------------------------------------------
 // table
 
-std::string grouped(std::uint64_t value) {
-  std::string digits = fmt::to_string(value);
-  for (std::size_t k = digits.size(); k > 3; k -= 3) digits.insert(k - 3, 1, ',');
-  return digits;
-}
-
-std::string counted(std::uint64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
-}
-
 // Adding 0 makes 0 of a negative zero.
 std::string value_text(double value) { return fmt::format("{:.6g}", value + 0.0); }
 std::string percent_text(double probability) { return fmt::format("{:.4g} %", 100 * probability + 0.0); }
-std::string with_bound(const Estimate& estimate) {
-  return fmt::format("{} +- {:.2g}", value_text(estimate.value), estimate.bound + 0.0);
-}
-
 std::string bytes_text(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
   auto amount = static_cast<double>(bytes);
@@ -317,11 +297,7 @@ std::string law_text(const Problem& problem) {
 
 std::string run_heading(const Problem& problem, const Run& run) {
   const Setting& setting = setting_of(problem);
-  std::string text =
-      fmt::format(heading_line, setting.traits().draws_rows ? "A" : "y",
-                  fmt::format("{}; {} on {}{}", problem_text(problem, run), counted(run.updates, "update"),
-                              counted(run.ranks, "rank"),
-                              run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped"));
+  std::string text = fmt::format(heading_line, setting.traits().draws_rows ? "A" : "y", measured_text(problem, run));
   if (problem.keeps == Keeps::sketch) {
     const SketchConfig& config = problem.sketch;
     const std::uint64_t columns = setting.columns_of_sketch(problem);
@@ -362,16 +338,6 @@ std::string_view explanation(FailReason reason) {
       return "the entries below the largest ones were too heavy";
   }
   return "";
-}
-
-std::string failures_text(const std::vector<FailedLane>& failed) {
-  std::map<FailReason, std::uint64_t> counts;
-  for (const FailedLane& lane : failed) ++counts[lane.reason];
-  std::string text;
-  for (const auto& [reason, count] : counts) {
-    text += fmt::format("{} gave no draw: {} ({})\n", counted(count, "lane"), explanation(reason), to_string(reason));
-  }
-  return text;
 }
 
 std::string coordinates_table(const std::vector<HeavyCoordinate>& coordinates, const LabelMaps& labels,
@@ -433,7 +399,48 @@ std::string softmax_text(const SampleReport& report) {
                      report.softmax->per_row ? ", every row i1 normalised by itself" : "");
 }
 
-/// Why fewer samples came than were wanted; empty when all came, or when `reason` says why there is none.
+/// Why there is no draw at all, for programs.
+std::string nothing_drawn_reason(const SampleResult& result) {
+  if (result.zero_vector) return "zero vector";
+  return result.failed.empty() ? "no samples asked for" : std::string(to_string(result.failed.front().reason));
+}
+
+}  // namespace
+
+const std::string* find_label(std::uint64_t index, const LabelMap& labels) {
+  const auto label = labels.find(index);
+  return label == labels.end() ? nullptr : &label->second;
+}
+
+std::string grouped(std::uint64_t value) {
+  std::string digits = fmt::to_string(value);
+  for (std::size_t k = digits.size(); k > 3; k -= 3) digits.insert(k - 3, 1, ',');
+  return digits;
+}
+
+std::string counted(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
+}
+
+std::string with_bound(const Estimate& estimate) {
+  return fmt::format("{} +- {:.2g}", value_text(estimate.value), estimate.bound + 0.0);
+}
+
+std::string measured_text(const Problem& problem, const Run& run) {
+  return fmt::format("{}; {} on {}{}", problem_text(problem, run), counted(run.updates, "update"),
+                     counted(run.ranks, "rank"),
+                     run.skipped == 0 ? "" : ", " + counted(run.skipped, "bad line") + " skipped");
+}
+
+std::string law_text(const SampleReport& report) {
+  return report.softmax ? softmax_text(report) : law_text(report.problem);
+}
+
+std::string_view zero_text(const Problem& problem) {
+  return setting_of(problem).traits().draws_rows ? "nothing to draw: a_i^T M a_i is 0 for every row"
+                                                 : "nothing to draw: y is the zero vector";
+}
+
 std::string shortfall(const SampleReport& report) {
   const SampleResult& result = report.answer.draws;
   const std::size_t came = result.draws.size();
@@ -452,13 +459,15 @@ std::string shortfall(const SampleReport& report) {
                               counted(lanes, "lane"), report.wanted);
 }
 
-/// Why there is no draw at all, for programs.
-std::string nothing_drawn_reason(const SampleResult& result) {
-  if (result.zero_vector) return "zero vector";
-  return result.failed.empty() ? "no samples asked for" : std::string(to_string(result.failed.front().reason));
+std::string failures_text(const std::vector<FailedLane>& failed) {
+  std::map<FailReason, std::uint64_t> counts;
+  for (const FailedLane& lane : failed) ++counts[lane.reason];
+  std::string text;
+  for (const auto& [reason, count] : counts) {
+    text += fmt::format("{} gave no draw: {} ({})\n", counted(count, "lane"), explanation(reason), to_string(reason));
+  }
+  return text;
 }
-
-}  // namespace
 
 std::optional<std::string> method_of(const Problem& problem) {
   const std::string& method = setting_of(problem).traits().method;
@@ -558,11 +567,10 @@ std::string to_table(const SampleReport& report, std::size_t width) {
   const Answer& answer = report.answer;
   const SampleResult& result = answer.draws;
   std::string text = run_heading(report.problem, report.run);
-  if (report.softmax) text += fmt::format(heading_line, "law", softmax_text(report));
+  if (report.softmax) text += fmt::format(heading_line, "law", law_text(report));
   text += norm_text(answer) + '\n';
   if (result.zero_vector) {
-    return text + (setting_of(report.problem).traits().draws_rows ? "nothing to draw: a_i^T M a_i is 0 for every row\n"
-                                                                  : "nothing to draw: y is the zero vector\n");
+    return text.append(zero_text(report.problem)) + '\n';
   }
 
   std::vector<EntryIndex> entries;

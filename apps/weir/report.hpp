@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "weir/state/problem.hpp"
@@ -71,6 +72,27 @@ struct QueryReport {
 /// as many entries are shown as fit; indices and numbers are not cut. Ends with a newline.
 [[nodiscard]] std::string to_table(const SampleReport& report, std::size_t width = 100);
 [[nodiscard]] std::string to_table(const QueryReport& report, std::size_t width = 100);
+
+// Texts of the tables that pictures show as well.
+
+/// 12345 as "12,345".
+[[nodiscard]] std::string grouped(std::uint64_t value);
+/// "1 draw", "2,000 draws".
+[[nodiscard]] std::string counted(std::uint64_t count, std::string_view noun);
+/// "1.5 +- 0.2".
+[[nodiscard]] std::string with_bound(const Estimate& estimate);
+/// The name of the index; null where it has none.
+[[nodiscard]] const std::string* find_label(std::uint64_t index, const std::map<std::uint64_t, std::string>& labels);
+/// "product model, 50,803 entries, x of 58; 387,564 updates on 4 ranks".
+[[nodiscard]] std::string measured_text(const Problem& problem, const Run& run);
+/// What probabilities are in proportion to: "|y_i|^2", "exp(0.5 y_i)".
+[[nodiscard]] std::string law_text(const SampleReport& report);
+/// Why there is nothing to draw from.
+[[nodiscard]] std::string_view zero_text(const Problem& problem);
+/// Why fewer samples came than were wanted; empty when all came, or when none did.
+[[nodiscard]] std::string shortfall(const SampleReport& report);
+/// How many lanes failed, and why: a line for each reason.
+[[nodiscard]] std::string failures_text(const std::vector<FailedLane>& failed);
 
 /// The method of a problem, as --method has it; none where its model has only one.
 [[nodiscard]] std::optional<std::string> method_of(const Problem& problem);

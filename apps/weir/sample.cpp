@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "measure.hpp"
+#include "plots.hpp"
 #include "weir/engine/second_pass.hpp"
 #include "weir/error.hpp"
 #include "weir/io/operand.hpp"
@@ -168,7 +169,9 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   std::vector<EntryIndex> entries;
   for (const Draw& item : report.answer.draws.draws) entries.push_back(entry_of(item));
   report.labels = labels.find(entries);
-  print_answer(options.measure.output.json ? to_json(report) + '\n' : to_table(report));
+  const std::string text = options.measure.output.json ? to_json(report) + '\n' : to_table(report);
+  if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
+  print_answer(text);
   return report.answer.draws.draws.empty() ? nothing_drawn : done;
 }
 
@@ -317,7 +320,11 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->type_name("norm|leverage|FILE")
       ->default_str("norm")
       ->group(group);
-  add_output_options(*command, options->measure.output);
+  add_output_options(*command, options->measure.output,
+                     "Draw the answer into this picture as well: probabilities and values of the most\n"
+                     "probable distinct draws, 40 at most, with their bounds, how often each came, and\n"
+                     "the exact ones where they are known. The file appears when it is complete, also\n"
+                     "when nothing could be drawn");
   add_measure_options(*command, options->measure);
   command->footer(
       "Examples:\n"

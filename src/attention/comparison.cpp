@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "attention/views.hpp"
 #include "weir/error.hpp"
@@ -76,9 +77,9 @@ double quantile(std::vector<double> numbers, double share) {
 OutputErrors compare_outputs(RowsView exact, RowsView approximate) {
   require_comparable("compare_outputs", exact, approximate);
   require_at_least({"compare_outputs", "exact.rows", "of a comparison"}, exact.rows, 1);
-  const std::vector<double> errors = query_errors(exact, approximate);
+  std::vector<double> errors = query_errors(exact, approximate);
   return {relative((matrix_view(approximate) - matrix_view(exact)).norm(), matrix_view(exact).norm()),
-          quantile(errors, 0.5), quantile(errors, 0.99), quantile(errors, 1)};
+          quantile(errors, 0.5), quantile(errors, 0.99), quantile(errors, 1), std::move(errors)};
 }
 
 std::vector<double> best_sparse_errors(RowsView exact, std::uint64_t k) {

@@ -121,6 +121,7 @@ TEST(Ticks, LabelsAreWhatPeopleWrite) {
   EXPECT_EQ(tick_label(1e-6, Unit::seconds), "1 µs");
   EXPECT_EQ(tick_label(3600, Unit::seconds), "3600 s");
   EXPECT_EQ(tick_label(0.125, Unit::percent), "12.5%");
+  EXPECT_EQ(tick_label(1e-7, Unit::percent), "10^-5%");
 }
 
 TEST(Escaped, IsSafeInXml) {
@@ -137,6 +138,19 @@ TEST(Escaped, IsSafeInXml) {
     EXPECT_EQ(escaped(bad), replacement + replacement + replacement);
   EXPECT_EQ(escaped("\xF0\x8F\xBF\xBF"), replacement + replacement + replacement + replacement);
   EXPECT_EQ(escaped("\xF4\x90\x80\x80"), replacement + replacement + replacement + replacement);
+}
+
+TEST(Escaped, KeepsAllOfUtf8AndNothingElse) {
+  const std::string mark = "\uFFFD";
+  // The well-formed sequences are those of table 3-7 of the Unicode standard; U+FFFE and U+FFFF are no characters of XML.
+  for (const std::string_view bytes : {"\xFF", "\x80", "\xC0", "\xC1", "\xF5", "\xC3", "\xE2\x82", "\xF0\x9F\x98"})
+    EXPECT_TRUE(escaped(bytes).starts_with(mark)) << bytes.size();
+  for (const std::string_view bytes : {"\xC0\x80", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xEF\xBF\xBF", "\xEF\xBF\xBE",
+                                       "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80"})
+    EXPECT_TRUE(escaped(bytes).starts_with(mark)) << bytes.size();
+  for (const std::string_view bytes : {"\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEF\xBF\xBD", "\xF4\x8F\xBF\xBF"})
+    EXPECT_EQ(escaped(bytes), bytes);
+  EXPECT_EQ(escaped("a\xC3<b"), "a" + mark + "&lt;b");
 }
 
 TEST(ToSvg, EscapesAllTexts) {
@@ -277,6 +291,91 @@ TEST(ToSvg, ChartsOfAGridShareTheirRanges) {
   EXPECT_EQ(count(to_svg(Grid{.charts = charts}), ">1000</text>"), 1U);
 }
 
+/// The numbers of an attribute of all elements of a name, in their order.
+std::vector<double> numbers_of(const std::string& svg, const std::string& element, const std::string& attribute) {
+  std::vector<double> out;
+  for (std::size_t at = svg.find(element); at != std::string::npos; at = svg.find(element, at + 1))
+    out.push_back(std::stod(svg.substr(svg.find(attribute + "=\"", at) + attribute.size() + 2)));
+  return out;
+}
+
+/// Places "first", "second" and "third", without a legend, at x = 1, 2, 3.
+Chart chart_of_places() {
+  Chart chart;
+  chart.y.names = {"first", "second", "third"};
+  chart.series = {{.x = {1, 2, 3}, .y = {0, 1, 2}, .line = Line::none, .marker = Marker::circle}};
+  return chart;
+}
+
+TEST(ToSvg, PlacesWithNamesGoDownFromTheTop) {
+  const std::string svg = to_svg(chart_of_places());
+  expect_well_formed(svg);
+  const std::vector<double> cx = numbers_of(svg, "<circle", "cx"), cy = numbers_of(svg, "<circle", "cy");
+  ASSERT_EQ(cx.size(), 3U);
+  EXPECT_TRUE(cx[0] < cx[1] && cx[1] < cx[2]);
+  EXPECT_TRUE(cy[0] < cy[1] && cy[1] < cy[2]);
+  EXPECT_NEAR(cy[1] - cy[0], cy[2] - cy[1], 0.21);
+  // Each name stands beside its place, and what a mouse shows has it.
+  for (const std::string_view name : {"first", "second", "third"}) {
+    EXPECT_EQ(count(svg, ">" + std::string(name) + "</text>"), 1U);
+    EXPECT_EQ(count(svg, "<title>" + std::string(name) + ", "), 1U);
+  }
+  const std::size_t text = svg.find(">first</text>");
+  EXPECT_NEAR(std::stod(svg.substr(svg.rfind("y=\"", text) + 3)), cy[0] + 4, 0.21);
+}
+
+TEST(ToSvg, ErrorBarsOfPlacesLieAlongX) {
+  Chart chart = chart_of_places();
+  chart.series[0].low = {0.5, gap, 2};
+  chart.series[0].high = {1.5, gap, 40};
+  for (const Scale scale : {Scale::linear, Scale::logarithmic}) {
+    chart.x.scale = scale;
+    if (scale == Scale::logarithmic) chart.series[0].low[0] = 0;  // ends at the edge
+    const std::string svg = to_svg(chart);
+    expect_well_formed(svg);
+    const std::size_t bars = svg.find("<path class=\"bar");
+    ASSERT_NE(bars, std::string::npos);
+    EXPECT_EQ(count(svg.substr(bars, svg.find("/>", bars) - bars), "M"), 2U);
+    EXPECT_EQ(count(svg, "<circle"), 3U);
+    EXPECT_FALSE(has(svg, "nan"));
+    EXPECT_TRUE(has(svg, scale == Scale::linear ? ">40</text>" : ">10</text>"));  // the range has them
+  }
+}
+
+TEST(ToSvg, NamesAreNotRepeatedBesideEachOther) {
+  Chart other = chart_of_places();
+  Grid grid{.charts = {chart_of_places(), other}, .columns = 2};
+  EXPECT_EQ(count(to_svg(grid), ">second</text>"), 1U);
+  grid.charts[1].y.names[0] = "x10^y";  // no power
+  EXPECT_EQ(count(to_svg(grid), ">second</text>"), 2U);
+  EXPECT_EQ(count(to_svg(grid), ">x10^y</text>"), 1U);
+  grid.columns = 1;  // below each other they are
+  EXPECT_EQ(count(to_svg(grid), ">second</text>"), 2U);
+  // Their width is not taken from the area without end.
+  grid.charts[0].y.names[0] = std::string(500, 'M');
+  expect_well_formed(to_svg(grid));
+  EXPECT_FALSE(has(to_svg(grid), "width=\"-"));
+}
+
+TEST(ToSvg, AChartMayHaveAHeightOfItsOwn) {
+  Chart chart = chart_of_places();
+  const auto height = [](const std::string& svg) { return numbers_of(svg, "<svg", "height").front(); };
+  const double usual = height(to_svg(chart, {760, 320}));
+  chart.height = 100;
+  EXPECT_EQ(height(to_svg(chart, {760, 320})), usual - 220);
+}
+
+TEST(ToSvg, WithoutPointsSaysWhatItIsTold) {
+  Chart chart;
+  chart.without_points = "y is zero & nothing was drawn";
+  const std::string svg = to_svg(chart);
+  expect_well_formed(svg);
+  EXPECT_TRUE(has(svg, "y is zero &amp; nothing was drawn</text>"));
+  EXPECT_FALSE(has(svg, "class=\"tick\""));
+  chart.x.label = "index";
+  EXPECT_TRUE(has(to_svg(chart), "class=\"tick\""));
+}
+
 TEST(ToSvg, RefusesWhatCannotBe) {
   EXPECT_THROW((void)to_svg(chart_of({1, 2}, {1})), std::invalid_argument);
   Chart chart = chart_of({1}, {1});
@@ -285,6 +384,9 @@ TEST(ToSvg, RefusesWhatCannotBe) {
   EXPECT_THROW((void)to_svg(Chart{}, {10, 10}), std::invalid_argument);
   EXPECT_THROW((void)to_svg(Chart{}, {infinity, 100}), std::invalid_argument);
   EXPECT_THROW((void)to_svg(Grid{.columns = 0}), std::invalid_argument);
+  chart = chart_of({1}, {1});
+  chart.x.names = {"a"};
+  EXPECT_THROW((void)to_svg(chart), std::invalid_argument);
 }
 
 }  // namespace

@@ -10,10 +10,11 @@ namespace weir {
 
 /// How far approximate outputs are from exact ones.
 struct OutputErrors {
-  double frobenius = 0;      ///< ||approximate - exact||_F / ||exact||_F.
-  double median = 0;         ///< Of the relative errors of the queries.
-  double percentile_99 = 0;  ///< Of them: at least 99% are not larger.
-  double largest = 0;        ///< Of them.
+  double frobenius = 0;           ///< ||approximate - exact||_F / ||exact||_F.
+  double median = 0;              ///< Of the relative errors of the queries.
+  double percentile_99 = 0;       ///< Of them: at least 99% are not larger.
+  double largest = 0;             ///< Of them.
+  std::vector<double> each = {};  ///< The relative errors of the queries, in their order.
 };
 
 /// For each row (query) ||approximate_i - exact_i||_2 / ||exact_i||_2: 0 where both norms are 0, infinity where only
