@@ -291,7 +291,8 @@ std::string problem_text(const Problem& problem, const Run& run) {
 /// The probability of a draw, up to its constant.
 std::string law_text(const Problem& problem) {
   const Setting& setting = setting_of(problem);
-  if (setting.traits().draws_rows) return "a_i^T M a_i";
+  if (setting.traits().draws_rows)
+    return problem.exponent() == 2 ? "a_i^T M a_i" : fmt::format("(a_i^T M a_i)^{:g}", problem.exponent() / 2);
   return fmt::format("|y_{}|^{:g}", setting.shape_of_y(problem).size() < 2 ? "i" : "(i1,i2)", problem.exponent());
 }
 

@@ -90,9 +90,9 @@ struct SampleOptions {
       throw UsageError("--per-row belongs to --model kronecker, where y is a matrix");
     if (is("precision") && !traits.has_sketch_of_y)
       throw UsageError(fmt::format("--sampler precision is not for {}", setting.label()));
-    if (measure.sketch.without_replacement && !is("softmax") && !traits.has_sketch_of_y)
+    if (measure.sketch.without_replacement && !is("softmax") && !traits.draws_distinct())
       throw UsageError(fmt::format("--without-replacement is not for {}: it draws with replacement", setting.label()));
-    if (exact_check && !traits.exact_draws && measure.sketch.p.value_or(2) != 2)
+    if (exact_check && (!traits.exact_draws || traits.draws_rows) && measure.sketch.p.value_or(2) != 2)
       throw UsageError(
           fmt::format("--exact-check of {} is for --p 2: other norms of y are not known exactly", setting.label()));
   }
@@ -213,7 +213,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       ->add_flag("--without-replacement", sketch.without_replacement,
                  "Draw S distinct indices, each with its inclusion probability: that of being among\n"
                  "the S (bottom-k sampling: the S largest scaled entries of one lane). Not for\n"
-                 "--model rows, --method two-stage and exact; --sampler softmax has it for all models")
+                 "--method two-stage and exact; --sampler softmax has it for all models")
       ->group(group);
   command
       ->add_option("--sampler", options->sampler,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "matrix_view.hpp"
+#include "sample/drawable_rows.hpp"
 #include "sample/error_bar.hpp"
 #include "sample/fitted_candidates.hpp"
 #include "sample/fitted_rows.hpp"
@@ -128,36 +129,6 @@ class RowCandidates {
 constexpr double bias_of_norm = 2.5;
 constexpr double bias_of_row = 3;
 
-void require_drawable(const MatrixSketch& sketch, const Metric& metric, double total, const DrawOptions& options) {
-  const SketchConfig& config = sketch.config();
-  require_scaled_lane(config);
-  if (config.law == ScaleLaw::uniform || config.p != 2.0) {
-    throw UsageError(fmt::format("rows are drawn with the law 'exponential' and p = 2: the sketch has '{}' and p = {}",
-                                 to_string(config.law), config.p));
-  }
-  require_threshold(options.threshold);
-  if (metric.dimension() != sketch.columns()) {
-    throw UsageError(fmt::format("the metric is {} x {}: expected {} x {}, as rows have {} columns", metric.dimension(),
-                                 metric.dimension(), sketch.columns(), sketch.columns(), sketch.columns()));
-  }
-  if (total < 0) {
-    throw InputError(fmt::format("the sum of the masses of the rows is {:.6g}, below 0: {}", total, unmatched_row));
-  }
-  if (std::isnan(total) || std::isinf(total)) {
-    throw InputError(fmt::format("the sum of the masses of the rows is {}: expected a finite number", total));
-  }
-}
-
-/// Throws InputError when masses are zero, or nearly, because squares underflow, not because M does not see the rows.
-void require_no_underflow(const MatrixSketch& sketch, const Metric& metric, double total) {
-  if (total >= std::numeric_limits<double>::min()) return;
-  const RowMajorMatrix directions = matrix_view(metric.factor()).transpose();
-  for (Eigen::Index k = 0; k < directions.rows(); ++k) {
-    const auto direction = directions.row(k);
-    require_range(sketch.product({direction.data(), static_cast<std::size_t>(direction.size())}, 0));
-  }
-}
-
 Draw draw_of(const RowCandidate& winner, std::uint32_t lane, const Metric& metric, const Estimate& total) {
   Draw draw;
   draw.lane = lane;
@@ -177,10 +148,40 @@ Draw draw_of(const RowCandidate& winner, std::uint32_t lane, const Metric& metri
 
 }  // namespace
 
+void require_drawable(const MatrixSketch& sketch, const Metric& metric, double total, const DrawOptions& options) {
+  const SketchConfig& config = sketch.config();
+  require_scaled_lane(config);
+  if (config.law == ScaleLaw::uniform)
+    throw UsageError(
+        fmt::format("rows are drawn with the law 'exponential': the sketch has '{}'", to_string(config.law)));
+  require_threshold(options.threshold);
+  if (metric.dimension() != sketch.columns()) {
+    throw UsageError(fmt::format("the metric is {} x {}: expected {} x {}, as rows have {} columns", metric.dimension(),
+                                 metric.dimension(), sketch.columns(), sketch.columns(), sketch.columns()));
+  }
+  if (total < 0) {
+    throw InputError(fmt::format("the sum of the masses of the rows is {:.6g}, below 0: {}", total, unmatched_row));
+  }
+  if (std::isnan(total) || std::isinf(total)) {
+    throw InputError(fmt::format("the sum of the masses of the rows is {}: expected a finite number", total));
+  }
+}
+
+void require_no_underflow(const MatrixSketch& sketch, const Metric& metric, double total) {
+  if (total >= std::numeric_limits<double>::min()) return;
+  const RowMajorMatrix directions = matrix_view(metric.factor()).transpose();
+  for (Eigen::Index k = 0; k < directions.rows(); ++k) {
+    const auto direction = directions.row(k);
+    require_range(sketch.product({direction.data(), static_cast<std::size_t>(direction.size())}, 0));
+  }
+}
+
 DrawnRows draw_fitted_rows(const MatrixSketch& sketch, const Metric& metric, const Estimate& total,
                            const DrawOptions& options) {
   require_drawable(sketch, metric, total.value, options);
   const SketchConfig& config = sketch.config();
+  if (config.p != 2.0)
+    throw UsageError(fmt::format("rows are drawn with replacement by p = 2: the sketch has p = {}", config.p));
   require_range(sketch);
   require_no_underflow(sketch, metric, total.value);
   DrawnRows rows;

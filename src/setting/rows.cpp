@@ -19,6 +19,8 @@ class RowsSetting : public Setting {
                  .sides = {{"n", "number of rows of A"}, {"d", "number of columns of A"}},
                  .sides_of_y = {"n"},
                  .operands = {{.operand = Operand::A, .rows = "n", .columns = "d", .may_lack_rows = true}},
+                 .exponents = {0.5, 1, 2},
+                 .exact_exponents = {0.5, 1, 2},  // for a second pass
                  .draws_rows = true,
                  .has_sketch_of_y = false,
                  .has_gram = true}) {}
@@ -50,6 +52,13 @@ class RowsSetting : public Setting {
   }
   void check_question(const Problem& problem, const Question& question) const override {
     Setting::check_question(problem, question);
+    if (question.draw && problem.keeps == Keeps::sketch && problem.sketch.p != 2 && !question.draw->without_replacement)
+      throw UsageError(fmt::format(
+          "rows are drawn with replacement by p = 2: expected --without-replacement, or --p 2 in place of {:g}",
+          problem.sketch.p));
+    if (question.draw && problem.keeps != Keeps::sketch &&
+        (question.draw->without_replacement || problem.sketch.p != 2))
+      throw UsageError("rows that are kept exactly are drawn with replacement and by p = 2: expected a sketch");
     if (!question.draw || !question.draw->metric.is_leverage()) return;
     if (problem.keeps != Keeps::sketch || problem.gram.exact) return;
     const std::uint64_t d = problem.side("d"), cells = problem.sketch.rows * problem.gram.buckets;

@@ -147,7 +147,7 @@ void Setting::check_question(const Problem& problem, const Question& question) c
       throw UsageError(fmt::format("the scale of the scores is {}: expected a finite number", draw.softmax->scale));
     if (draw.softmax && draw.softmax->per_row && !is_matrix)
       throw UsageError(fmt::format("--per-row normalises each row of a matrix y: y of {} is a vector", label()));
-    if (draw.without_replacement && !draw.softmax && !traits_.has_sketch_of_y)
+    if (draw.without_replacement && !draw.softmax && !traits_.draws_distinct())
       throw UsageError(fmt::format("--without-replacement is not for {}: it draws with replacement", label()));
     if ((draw.metric.given || draw.metric.leverage) && !traits_.draws_rows)
       throw UsageError("--metric belongs to --model rows");

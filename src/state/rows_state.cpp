@@ -94,8 +94,7 @@ Answer RowsState::answer(const Question& question, Parties& parties) const {
   return answer_on_first(parties, [&] {
     Answer answer;
     if (question.draw) {
-      if (question.draw->without_replacement || question.draw->softmax)
-        throw UsageError("rows are drawn with replacement, by a^T M a");
+      if (question.draw->softmax) throw UsageError("rows are drawn by a^T M a");
       const DenseMatrix gram = a_.checked_gram();
       // The inverse of an estimate has a bias of its own, and its scores do not sum to tr(M G) of the estimate.
       const bool is_inverse_of_estimate = question.draw->metric.is_leverage() && a_.exact_gram.empty();
@@ -106,8 +105,10 @@ Answer RowsState::answer(const Question& question, Parties& parties) const {
       const Estimate total =
           is_inverse_of_estimate ? Estimate{static_cast<double>(metric.rank()), 0} : total_of(a_, metric, gram);
       answer.draws_norm_bound = norm_of(total).bound;
-      answer.draws = draw_rows(a_.draws, metric, total,
-                               {.samples = question.draw->samples, .threshold = question.draw->threshold});
+      const DrawOptions options{.samples = question.draw->samples, .threshold = question.draw->threshold};
+      answer.draws = question.draw->without_replacement
+                         ? draw_rows_without_replacement(a_.draws, metric, total, options)
+                         : draw_rows(a_.draws, metric, total, options);
     }
     if (question.norm) answer.norm = frobenius_norm(a_);
     return answer;

@@ -546,10 +546,29 @@ class Rows(Case):
         for sample in answer["samples"]:
             self.assertAlmostEqual(sample["value"], 5, places=9)
 
+    def test_distinct_rows(self):
+        state = self.path("distinct.weir")
+        for p in (2, 1):
+            law = ["--without-replacement", "--p", p, "--metric", "leverage"]
+            answer = self.sample(*law, "--samples", 12, "--save", state, self.rows)
+            self.assertEqual(answer["p"], p)
+            self.assertEqual(len({sample["index"] for sample in answer["samples"]}), 12)
+            self.assertTrue(all(0 < sample["inclusion"] <= 1 for sample in answer["samples"]))
+            # A saved state draws as many as are wanted then, and the same ones first.
+            fewer = self.succeed("sample", "--state", state, "--metric", "leverage", "--without-replacement", "--samples", 5, "--json").json()
+            self.assertEqual([sample["index"] for sample in fewer["samples"]], [sample["index"] for sample in answer["samples"][:5]])
+            again = self.sample(*law, "--samples", 12, "--second-pass", self.entries)
+            self.assertEqual([sample["index"] for sample in again["samples"]], [sample["index"] for sample in answer["samples"]])
+            for sample in again["samples"]:
+                self.assertEqual(sample["row"], self.a[sample["index"]])
+
     def test_bad_usage_and_bad_input(self):
         for arguments, naming in ((["--model", "rows", "--n", N1, self.rows], "--d"),
                                   ([*self.options, "--p", 1, self.rows], "--p"),
-                                  ([*self.options, "--without-replacement", self.rows], "--without-replacement"),
+                                  ([*self.options, "--p", 4, self.rows], "--p"),
+                                  ([*self.options, "--sampler", "exact", "--without-replacement", self.rows], "with replacement"),
+                                  ([*self.options, "--p", 1, "--without-replacement", "--exact-check", self.rows], "--exact-check"),
+                                  ([*self.options, "--without-replacement", "--samples", 64, "--buckets", 32, self.rows], "32 buckets"),
                                   ([*self.options, "--method", "exact", self.rows], "--method"),
                                   ([*self.options, "--fixed", "A=" + self.npy, self.rows], "'A'"),
                                   (["--metric", "norm", self.rows], "--metric")):

@@ -406,8 +406,12 @@ TEST(Settings, CheckQuestionsWithoutAState) {
   const Problem pairs = of_kind("exact_pairs_shared");
   EXPECT_NO_THROW(setting_of(pairs).check_question(
       pairs, {.draw = DrawQuestion{.without_replacement = true, .softmax = SoftmaxChoice{-0.5, true}}}));
-  for (const char* kind : {"rows", "pairs"})
-    refused(kind, {.draw = DrawQuestion{.without_replacement = true}}, "it draws with replacement");
+  refused("pairs", {.draw = DrawQuestion{.without_replacement = true}}, "it draws with replacement");
+  Problem roots = of_kind("rows");
+  roots.sketch.p = 1;
+  EXPECT_NO_THROW(setting_of(roots).check_question(roots, {.draw = DrawQuestion{.without_replacement = true}}));
+  expect_error<UsageError>([&] { setting_of(roots).check_question(roots, {.draw = DrawQuestion{}}); },
+                           {"rows are drawn with replacement by p = 2", "--without-replacement"});
   refused("vector", {.draw = DrawQuestion{.metric = {.leverage = true}}}, "--metric belongs to --model rows");
   Problem few_cells = of_kind("rows");  // of 3 columns
   few_cells.sketch.rows = 1;

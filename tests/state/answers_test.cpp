@@ -336,7 +336,7 @@ TEST(SketchAnswers, OfOperandsHaveNoInnerProductWithASketchOfY) {
   EXPECT_EQ(message_of<UsageError>([&] { std::ignore = rows.answer({.top = 1}); }),
             "a state of rows of A answers draws and the norm only");
   EXPECT_THROW(std::ignore = pairs.answer({.moments = {1}}), UsageError);
-  EXPECT_THROW(std::ignore = rows.answer({.draw = DrawQuestion{.without_replacement = true}}), UsageError);
+  EXPECT_THROW(std::ignore = rows.answer({.draw = DrawQuestion{.softmax = SoftmaxChoice{}}}), UsageError);
   EXPECT_THROW(std::ignore = pairs.answer({.draw = DrawQuestion{.without_replacement = true}}), UsageError);
   EXPECT_THROW(std::ignore = vector.answer({.draw = DrawQuestion{.softmax = SoftmaxChoice{}}}), UsageError);
   EXPECT_THROW(std::ignore = state("vector_precision").answer({.draw = DrawQuestion{.without_replacement = true}}),

@@ -27,4 +27,20 @@ namespace weir {
 [[nodiscard]] SampleResult draw_rows(const MatrixSketch& sketch, const Metric& metric, const Estimate& total,
                                      const DrawOptions& options);
 
+/// The `samples` distinct rows with the largest scaled M-norms of lane 1, largest first: successive weighted sampling without
+/// replacement by the p-th powers of the M-norms, p = 2, 1 or 0.5 as the sketch has it (bottom-k; see
+/// draw_without_replacement). Each draw has its inclusion probability 1 - exp(-||a_i||_M^p / tau^p), tau the scaled M-norm of
+/// `next`, the row that comes after them; 1 where no row is left.
+///
+/// Rows are taken out of a copy of the lane, the largest first, so that none is hidden by the collisions of larger ones, or made up
+/// from them; then each is estimated once more without the others. What is printed of a row is the geometric median of its cells
+/// in the M-norm; `value` is its M-norm without what noise adds to it. For p = 2 probabilities are shares of `total`, for p < 2
+/// of the Horvitz-Thompson sum of the draws, and `norm_p` is its root. options.threshold is not used. Cost: O(R B d r) for r the
+/// rank of M, the search of draw_with_replacement for one lane, and O(R d r) for each of about 1.3 `samples` rows three times.
+/// Memory: R B d numbers besides the sketch.
+///
+/// Throws as draw_rows(), but p = 1 and 0.5 are good; UsageError when min(samples, n) is not below the number of buckets.
+[[nodiscard]] SampleResult draw_rows_without_replacement(const MatrixSketch& sketch, const Metric& metric,
+                                                         const Estimate& total, const DrawOptions& options);
+
 }  // namespace weir

@@ -45,12 +45,15 @@ struct SettingTraits {
   std::vector<double> exact_exponents{2};  ///< p that exact states can draw by.
   bool has_y = true;                       ///< Offered as a model to draw from and to query.
   bool draws_rows = false;                 ///< Rows in a metric, in place of entries of y.
-  bool has_sketch_of_y = true;             ///< For precision, draws without replacement, moments.
+  bool has_sketch_of_y = true;             ///< For precision and moments.
   bool has_gram = false;                   ///< Keeps Gram matrices.
   bool has_softmax = false;                ///< Exact states draw by exp(y_i).
   std::string dot_product_side = {};       ///< Where entries of y are dot products: the side that is their length.
   bool exact_draws = true;                 ///< Has exact states.
   std::string advice = {};                 ///< Added to the message about an event of an operand that may not change.
+
+  /// Sketches draw without replacement.
+  [[nodiscard]] bool draws_distinct() const noexcept { return has_sketch_of_y || draws_rows; }
 };
 
 /// What it means to measure something: which events of which operands make it up, what a state of it keeps, how large
