@@ -332,11 +332,14 @@ class Judgements(unittest.TestCase):
         def game(n, kept, success, bits=None):
             return {"method": "exponential", "n": n, "kept": kept, "trials": 100, "success": success, "standard_error": 0.05,
                     "message_bytes": (bits or 64 * kept) // 8}
-        good = [game(n, kept, 0.5 + kept / (2 * n)) for n in (100, 1000) for kept in (n // 4, n // 2, n)]
+        good = [game(n, kept, 0.5 + kept / (2 * n)) for n in (100, 10000) for kept in (n // 4, n // 2, n)]
         self.assert_verdicts(lower_bounds.judge_softmax(dict(enumerate(good))), "yes", "yes", "yes")
         # A message of few bits that wins, whatever n, refutes the theorem.
         magic = [game(n, n, 1.0, bits=80) for n in (100, 1000)]
         self.assert_verdicts(lower_bounds.judge_softmax(dict(enumerate(magic))), "no", "no", "yes")
+        # Few games: the shortest message that succeeds may be any of two.
+        vague = [dict(game(n, kept, 0.5 + kept / (2 * n)), standard_error=0.12) for n in (100, 400) for kept in (n // 4, n)]
+        self.assertEqual(lower_bounds.judge_softmax(dict(enumerate(vague)))[1].verdict, Verdict.UNDECIDED)
         self.assert_verdicts(lower_bounds.judge_softmax(dict(enumerate([game(100, 100, 0.5)]))), "not decided", "not decided", "no")
         self.assertEqual(len(lower_bounds.show_softmax(dict(enumerate(good)))), 2)
 

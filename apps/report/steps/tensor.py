@@ -20,7 +20,7 @@ def measure(bench):
         write_npy(path / "A1.npy", rows, D, seed=1, normal=True)
         write_npy(path / "A2.npy", n, D, seed=2, normal=True)
         peaks, seconds = [], []
-        for turn in range(bench.pick(3, 5)):
+        for turn in range(bench.pick(4, 5)):
             watch = path / f"peaks-{n}-{ranks}-{turn}"
             watch.mkdir()
             answer = bench.weir("sample", "--model", "kronecker", "--method", "streaming", "--n1", n, "--fixed", f"A2={path / 'A2.npy'}",
