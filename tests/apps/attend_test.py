@@ -136,6 +136,38 @@ class Attend(Case):
         self.fail_with(1, "combine", "-o", self.path("sum.weir"), "--add", self.path("whole.weir"), "--add", self.path("other.weir"),
                        naming="calibration")
 
+    def test_heavy_tokens_that_leave(self):
+        # What rounding leaves of them is larger than what stays, and the estimates say so.
+        source, n, d, dv = random.Random(5), 1200, 4, 3
+        normal = lambda middle: [source.gauss(m, 0.5) for m in middle]
+        queries = [normal([4, 0, 0, 0]) for _ in range(n)]
+        bursts = [normal([3 if i // 100 % 4 == 0 else -3, 0, 0, 0]) for i in range(n)]
+        halves = [normal([4 if i < n // 2 else -4, 0, 0, 0]) for i in range(n)]
+        values = [[source.gauss(1, 1) for _ in range(dv)] for _ in range(n)]
+        q, v = self.write("hq.npy", as_npy(queries)), self.write("hv.npy", as_npy(values))
+        covered = lambda truth, outputs: sum(
+            3 * row[0] >= distance([t], [o]) for row, t, o in zip(rows_of(self.read("he.npy")), truth, outputs))
+        k = self.write("hk.npy", as_npy(bursts))
+        sliding = ["--sliding", "120", "--budget", "8KiB", "--errors", self.path("he.npy")]
+        truth = exact(queries, bursts, values, 0.5, lambda t, j: t - 120 < j <= t)
+        alone = None
+        for ranks in (None, 2, 4):
+            outputs = self.attend(*sliding, files=["--q", q, "--k", k, "--v", v], ranks=ranks)[1]
+            self.assertGreaterEqual(covered(truth, outputs), 0.98 * n)
+            alone = alone or outputs
+            # To the bit, as segments of the stream are the same on any number of ranks.
+            self.assertEqual(outputs, alone)
+        rows = [a + b for a, b in zip(halves, values)]
+        stream = self.write("h.csv", self.lines("KV", rows) + self.lines("KV", rows, 0, n // 2, "-*"))
+        some = range(0, n, 6)
+        calibration = self.write("hc.npy", as_npy([queries[i] + halves[i] + values[i] for i in some]))
+        truth = exact(queries[:100], halves[n // 2:], values[n // 2:], 0.5)
+        few = self.write("hfew.npy", as_npy(queries[:100]))
+        for ranks in (None, 3):
+            outputs = self.attend("--calibrate", calibration, "--budget", "8KiB", "--errors", self.path("he.npy"), ranks=ranks,
+                                  files=["--q", few, stream, "--n", str(n), "--d", str(d), "--dv", str(dv)])[1]
+            self.assertGreaterEqual(covered(truth, outputs), 98)
+
     def lines(self, name, rows, first=0, end=None, star="*"):
         return "".join("%s,%d,%s,%s\n" % (name, i, star, ",".join(repr(x) for x in rows[i]))
                        for i in range(first, len(rows) if end is None else end))
