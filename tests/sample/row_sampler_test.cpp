@@ -403,12 +403,10 @@ TEST(RowSampler, RefusesWhatItCannotDraw) {
   EXPECT_EQ(refusal(other, Metric::norm(3), {}), "the sketch has 1 lane: draws need at least 2");
   other = config;
   other.p = 1;
-  EXPECT_EQ(refusal(other, Metric::norm(3), {}),
-            "rows are drawn with the law 'exponential' and p = 2: the sketch has 'exponential' and p = 1");
+  EXPECT_EQ(refusal(other, Metric::norm(3), {}), "rows are drawn with replacement by p = 2: the sketch has p = 1");
   other = config;
   other.law = ScaleLaw::uniform;
-  EXPECT_EQ(refusal(other, Metric::norm(3), {}),
-            "rows are drawn with the law 'exponential' and p = 2: the sketch has 'uniform' and p = 2");
+  EXPECT_EQ(refusal(other, Metric::norm(3), {}), "rows are drawn with the law 'exponential': the sketch has 'uniform'");
   EXPECT_EQ(refusal(config, Metric::norm(4), {}), "the metric is 4 x 4: expected 3 x 3, as rows have 3 columns");
   EXPECT_EQ(refusal(config, Metric::norm(3), {.threshold = -1}),
             "threshold is -1: expected a finite number, 0 or more");
