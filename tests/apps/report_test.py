@@ -392,11 +392,13 @@ class Judgements(unittest.TestCase):
         self.assert_verdicts(samplers.judge(parts(0.2, 0.5, 0.5)), "no", "no", "no", "no")
         self.assertEqual(len(samplers.show(parts(0.012, 20, 30))), 3)
 
-        def moment(one_pass, two_passes):
-            return {"worp": [{"rows": 5, "buckets": 256, "p": 2, "vector": "Zipf[1]", "moment": 1, "perfect": 0.1, "one_pass": one_pass,
+        def moment(one_pass, two_passes, seeds=100):
+            return {"seeds": seeds, "worp": [{"rows": 5, "buckets": 256, "p": 2, "vector": "Zipf[1]", "moment": 1, "perfect": 0.1, "one_pass": one_pass,
                               "two_passes": two_passes}]}
         self.assert_verdicts(samplers.judge_worp(moment(0.1, 0.3)), "yes", "no")
         self.assert_verdicts(samplers.judge_worp(moment(0.149, 0.1)), "not decided", "yes")
+        self.assert_verdicts(samplers.judge_worp(moment(0.18, 0.14, seeds=40)), "not decided", "not decided")
+        self.assert_verdicts(samplers.judge_worp(moment(0.18, 0.14, seeds=4000)), "no", "yes")
         self.assertEqual(len(samplers.show_worp(moment(0.1, 0.1))), 2)
 
     def test_attention(self):
