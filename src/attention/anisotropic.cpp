@@ -24,6 +24,8 @@ namespace weir {
 
 namespace {
 
+/// Sums of tilts do not grow beyond it.
+constexpr double largest_gross = 1e300;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 /// Queries that are answered together.
 constexpr std::size_t query_block = 64;
@@ -128,7 +130,8 @@ struct AnisotropicState::Implementation {
   /// Gives row j of a block its weight in the features.
   void weigh(KeyBlock& block, std::size_t j, double weight) {
     block.set_weight(j, weight);
-    gross[block.cluster(j)] += std::abs(weight) * block.tilt(j);
+    double& sum = gross[block.cluster(j)];
+    sum = std::min(sum + std::abs(weight) * block.tilt(j), largest_gross);
   }
   /// Adds the rows that are pending to the features. They were added before, so that their numbers are in range.
   void add_pending(Scratch& with) {
@@ -274,7 +277,9 @@ void AnisotropicState::add(const AttentionRows& rows) {
 
 namespace {
 
-constexpr std::uint64_t bounded_magic = 0x3150415257454957U;  // "WIEWRAP1": rows of anisotropic attention, version 1
+constexpr std::uint64_t bounded_magic = 0x3250415257454957U;  // "WIEWRAP2": rows of anisotropic attention, version 2
+/// Version 1 ends after the lists: nobody counted what left.
+constexpr std::uint64_t bounded_magic_without_gross = 0x3150415257454957U;
 
 class ByteWriter {
  public:
@@ -424,7 +429,9 @@ void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) 
   }
   std::size_t left = bounded_part.size() - header;
   ByteReader in(bounded_part);
-  if (in.take<std::uint64_t>() != bounded_magic) refuse_bounded("they do not begin as such rows do");
+  const auto magic = in.take<std::uint64_t>();
+  if (magic != bounded_magic && magic != bounded_magic_without_gross)
+    refuse_bounded("they do not begin as such rows do");
   const auto other_d = in.take<std::uint64_t>();
   const auto other_dv = in.take<std::uint64_t>();
   if (other_d != map.content.d || other_dv != dv) {
@@ -449,19 +456,20 @@ void AnisotropicState::merge(std::span<const std::byte> bounded_part, int sign) 
   }
   const ListBytes exact = read_list(in, left, state.exact);
   const ListBytes sample = read_list(in, left, state.sample);
-  // States that were saved before this was counted do not have it.
   std::vector<double> gross(state.gross.size(), 0.0);
-  if (left == gross.size() * sizeof(double)) {
+  if (magic == bounded_magic) {
+    if (left < gross.size() * sizeof(double))
+      refuse_bounded(fmt::format("{} bytes after the last row, expected {}", left, gross.size() * sizeof(double)));
     in.take_all(std::span(gross));
-    left = 0;
+    left -= gross.size() * sizeof(double);
   }
   for (const double sum : gross)
-    if (!(sum >= 0 && sum <= 1e300)) refuse_bounded(fmt::format("the tilts of all rows come to {}", sum));
+    if (!(sum >= 0 && sum <= largest_gross)) refuse_bounded(fmt::format("the tilts of all rows come to {}", sum));
   if (left != 0) refuse_bounded(fmt::format("{} bytes follow the last row", left));
 
   Implementation::Scratch& with = state.with_scratch();
   state.rows += sign * other_rows;
-  for (std::size_t c = 0; c < gross.size(); ++c) state.gross[c] += gross[c];
+  for (std::size_t c = 0; c < gross.size(); ++c) state.gross[c] = std::min(state.gross[c] + gross[c], largest_gross);
   for (std::size_t c = 0; c < dv; ++c) {
     state.low[c] = std::min(state.low[c], low[c]);
     state.high[c] = std::max(state.high[c], high[c]);

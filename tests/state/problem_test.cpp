@@ -123,8 +123,8 @@ TEST(Problem, EveryUnknownMemberIsRefused) {
     const std::string text = changed([&](Json& json) { json[Json::json_pointer(object)]["more"] = 1; });
     expect_error([&] { std::ignore = read(text); }, {"has members that this build does not know"});
   }
-  expect_error([&] { std::ignore = read(changed([](Json& json) { json["operands"]["Q"] = "fixed"; })); },
-               {"'operands' name \"Q\", which no setting of this build has"});
+  expect_error([&] { std::ignore = read(changed([](Json& json) { json["operands"]["Unknown"] = "fixed"; })); },
+               {"'operands' name \"Unknown\", which no setting of this build has"});
 }
 
 TEST(Problem, EveryMemberThatComesTwiceIsRefused) {

@@ -195,8 +195,8 @@ TEST_F(SideBySideEvents, OtherTokensAreRefused) {
   refuse("A1,0,*,1,2\nA1,3,*,1,2\n", "A2,0,*,1\n", {"k.csv", "row 3 comes at the end", "v.csv has no more"});
   refuse("A1,0,*,1,2\n", "A2,0,*,1\nA2,1,-*,1\n", {"v.csv", "row 1 leaves at the end", "k.csv has no more"});
   refuse("A1,0,*,1,2\n", "A2,0,0,1\n", {"v.csv", "A2,0,0", "whole rows"});
-  refuse("A1,0,*,1,2\n", "A1,0,*,1,2\n", {"v.csv", "line 1"});
-  refuse("A1,0,*,1,nan\n", "A2,0,*,1\n", {"k.csv", "line 1"});
+  refuse("A1,0,*,1,2\n", "A1,0,*,1,2\n", {"v.csv:1", "A1 is not an operand"});
+  refuse("A1,0,*,1,nan\n", "A2,0,*,1\n", {"k.csv:1", "not finite"});
 }
 
 }  // namespace
