@@ -24,6 +24,8 @@ namespace weir {
 
 namespace {
 
+/// So many rows of a sample are few.
+constexpr double few_rows = 8;
 /// Sums of tilts do not grow beyond it.
 constexpr double largest_gross = 1e300;
 constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -676,6 +678,8 @@ struct AnisotropicReader::Implementation {
       block.add_to(of_sample, {});
     }
     sample = HeldRows(state.sample, d, dv, exact_tokens, stands_for);
+    // Where rows leave, the sample is not refilled, and a sum of few terms may miss what matters.
+    if (threshold > 0) sample_doubt = 1 + few_rows / std::max<double>(1, static_cast<double>(entries.size()));
 
     panel_size = kernels::panels_of(dv + 1) * count * kernels::panel_width;
     panels.assign(clusters * panel_size, 0.0F);
@@ -722,6 +726,7 @@ struct AnisotropicReader::Implementation {
   std::vector<double> high;
   HeldRows exact;
   HeldRows sample;
+  double sample_doubt = 1;  ///< Estimates of errors from the sample are multiplied by it.
   std::size_t panel_size = 0;
   AlignedVector<float> panels;  ///< Of the features of each cluster.
   AlignedVector<float> sample_panels;
@@ -945,7 +950,7 @@ AnisotropicAnswers AnisotropicReader::finish(const AttentionSums& sums, const At
       norm += output[c] * output[c];
     }
     if (residuals == nullptr) continue;
-    const double scale = std::exp(residuals->references[i] - sums.references[i]) / denominator;
+    const double scale = with.sample_doubt * std::exp(residuals->references[i] - sums.references[i]) / denominator;
     double error = 0;
     for (std::size_t c = 0; c < dv; ++c) {
       const double part = scale * (residuals->numerators[i * dv + c] - output[c] * residuals->denominators[i]);
