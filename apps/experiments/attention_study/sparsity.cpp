@@ -42,7 +42,7 @@ void measure(const Study& study, Parts& parts) {
 std::string family(const std::string& head) {
   if (head.starts_with("layer")) return "text recogniser, d = 15";
   if (head.starts_with("kwt1")) return "speech network, d = 64";
-  if (head.starts_with("lm_rope")) return "rotary language model, d = 64";
+  if (head.starts_with("lm_rope")) return "rotary positions, d = 64";
   if (head == "planted") return "planted, k = 32";
   return head;
 }
