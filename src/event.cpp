@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "weir/error.hpp"
 
@@ -55,6 +56,30 @@ bool is_name(std::string_view name) noexcept {
   const auto is_letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); };
   return !name.empty() && name.size() <= longest_operand_name && is_letter(name[0]) &&
          std::ranges::all_of(name, [&](char c) { return is_letter(c) || (c >= '0' && c <= '9'); });
+}
+
+/// Events first, ..., last - 1 of `batch`, entries before rows, as the contents of `part`.
+void copy_events(const EventBatch& batch, std::size_t first, std::size_t last, EventBatch& part) {
+  part.clear();
+  const auto copy = [](const auto& from, std::size_t begin, std::size_t end, auto& to) {
+    to.assign(from.begin() + static_cast<std::ptrdiff_t>(begin), from.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+  const std::size_t begin = std::min(first, batch.size());
+  const std::size_t end = std::min(last, batch.size());
+  copy(batch.operands, begin, end, part.operands);
+  copy(batch.i, begin, end, part.i);
+  copy(batch.j, begin, end, part.j);
+  copy(batch.delta, begin, end, part.delta);
+  const std::size_t first_row = first - begin;
+  const std::size_t last_row = last - end;
+  if (first_row == last_row) return;
+  copy(batch.rows.operands, first_row, last_row, part.rows.operands);
+  copy(batch.rows.i, first_row, last_row, part.rows.i);
+  copy(batch.rows.weights, first_row, last_row, part.rows.weights);
+  copy(batch.rows.ends, first_row, last_row, part.rows.ends);
+  const std::size_t offset = first_row == 0 ? 0 : batch.rows.ends[first_row - 1];
+  copy(batch.rows.values, offset, batch.rows.ends[last_row - 1], part.rows.values);
+  for (std::size_t& row_end : part.rows.ends) row_end -= offset;
 }
 
 std::string_view indices_of(bool has_column) noexcept { return has_column ? "two indices" : "one index"; }
@@ -155,6 +180,43 @@ void EventBatch::push_back(const Event& event) {
   i.push_back(event.i);
   j.push_back(event.j);
   delta.push_back(event.delta);
+}
+
+void split_front(EventBatch& batch, std::size_t most, EventBatch& front) {
+  if (most >= batch.events()) {
+    front.clear();
+    std::swap(batch, front);
+    return;
+  }
+  copy_events(batch, 0, most, front);
+  EventBatch others;
+  copy_events(batch, most, batch.events(), others);
+  batch = std::move(others);
+}
+
+void EventQueue::push(EventBatch batch) {
+  if (batch.empty()) return;
+  events_ += batch.events();
+  batches_.push_back(std::move(batch));
+}
+
+bool EventQueue::take(std::size_t most, EventBatch& front) {
+  front.clear();
+  if (events_ == 0 || most == 0) return false;
+  EventBatch& batch = batches_.front();
+  const std::size_t count = std::min(most, batch.events() - taken_);
+  if (count == batch.events()) {
+    std::swap(front, batch);
+  } else {
+    copy_events(batch, taken_, taken_ + count, front);
+  }
+  taken_ += count;
+  events_ -= count;
+  if (taken_ >= batch.events()) {
+    batches_.pop_front();
+    taken_ = 0;
+  }
+  return true;
 }
 
 }  // namespace weir

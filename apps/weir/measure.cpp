@@ -73,6 +73,9 @@ void MeasureOptions::settle_streams() {
 }
 
 void MeasureOptions::check(const SizeRequest& request) const {
+  run.check();
+  if (run.has_epochs() && source.paths.empty() && model.files().empty())
+    throw UsageError("--every, --checkpoint and --follow are about a stream, and none is given");
   const bool streams = !source.paths.empty();
   if (!state_path.empty() && !like_path.empty())
     throw UsageError("--state goes on from a saved state and --like starts anew: expected one of them");
@@ -124,6 +127,7 @@ void MeasureOptions::check(const SizeRequest& request) const {
 
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
+  add_run_options(app, options.run);
   add_model_options(app, options.model);
   add_path(app, "--state", options.state_path,
            "Start from this saved state and add the STREAM files, if any, to it. The state\n"
@@ -147,10 +151,22 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_sketch_options(app, options.sketch);
 }
 
-Measurement measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
-                    const std::function<void(const Problem& problem, bool continues)>& examine) {
-  engine::Sources sources{.stream = options.source, .files = options.model.files()};
-  engine::Session::Options session_options{.start = std::nullopt, .with_exact = options.with_exact};
+namespace {
+
+/// What the options say a session measures, from where.
+struct Plan {
+  Problem problem;
+  engine::Sources sources;
+  engine::Session::Options session;
+};
+
+Plan plan_of(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
+             std::optional<Checkpoint> checkpoint,
+             const std::function<void(const Problem& problem, bool continues)>& examine) {
+  Plan plan{.problem = {},
+            .sources = {.stream = options.source, .files = options.model.files()},
+            .session = {.start = std::nullopt, .with_exact = options.with_exact}};
+  plan.sources.stream.follow = options.run.follow;
   const std::string& known_from = options.known_from();
   const bool continues = !known_from.empty();
   const auto examine_all = [&](const Problem& problem) {
@@ -158,46 +174,108 @@ Measurement measure(const mpi::Communicator& communicator, const MeasureOptions&
       if (!path->empty()) require_creatable(*path);
     examine(problem, continues);
   };
-  Problem problem;
   if (continues) {
     engine::together(communicator, [&](mpi::FailureSignal&) {
       if (!communicator.local_is_root()) return;
-      session_options.start = load_state(known_from);
-      if (options.state_path.empty()) session_options.start->clear();
-      options.sketch.require_consistent(session_options.start->problem());
-      options.model.require_consistent(session_options.start->problem(), known_from);
+      plan.session.start = load_state(known_from);
+      if (options.state_path.empty()) plan.session.start->clear();
+      options.sketch.require_consistent(plan.session.start->problem());
+      options.model.require_consistent(plan.session.start->problem(), known_from);
     });
-    problem = engine::prepare_to_continue(communicator, session_options.start, known_from, sources,
-                                          [&](const Problem& whole) {
-                                            if (!sources.stream.paths.empty()) require_goes_on(whole, known_from);
-                                            examine_all(whole);
-                                          });
-    if (const OperandSet fixed = problem.with_role(Role::fixed); !fixed.empty())
-      sources.stream.advice = "fixed in the saved state: " + to_string(fixed);
+    plan.problem = engine::prepare_to_continue(communicator, plan.session.start, known_from, plan.sources,
+                                               [&](const Problem& whole) {
+                                                 if (!plan.sources.stream.paths.empty())
+                                                   require_goes_on(whole, known_from);
+                                                 examine_all(whole);
+                                               });
+    if (const OperandSet fixed = plan.problem.with_role(Role::fixed); !fixed.empty())
+      plan.sources.stream.advice = "fixed in the saved state: " + to_string(fixed);
   } else {
-    problem = options.model.problem(options.keeps);
-    sources.names = names_of(options.output, setting_of(problem));
+    Problem problem = options.model.problem(options.keeps);
+    plan.sources.names = names_of(options.output, setting_of(problem));
     request = with_gram_options(request, options.model);
-    request.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : system_seed());
-    problem = engine::prepare(communicator, std::move(problem), sources, request, most_keys(request), examine_all);
+    // The options of a job that goes on need not repeat a seed that they did not choose.
+    const auto seed = [&] { return checkpoint ? checkpoint->sum.problem().sketch.seed : system_seed(); };
+    request.seed = communicator.broadcast(options.sketch.seed ? *options.sketch.seed : seed());
+    plan.problem =
+        engine::prepare(communicator, std::move(problem), plan.sources, request, most_keys(request), examine_all);
   }
-  Measurement measurement{
-      engine::Session(communicator.local_handle(), std::move(problem), sources, std::move(session_options)), sources};
-  measurement.session.advance();
-  if (!options.save_path.empty()) measurement.session.save(options.save_path);
-  return measurement;
+  if (checkpoint) {
+    plan.session.start.reset();
+    plan.session.checkpoint = std::move(checkpoint);
+  }
+  return plan;
 }
 
-Run run_of(engine::Session& session) {
+}  // namespace
+
+int measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
+            const std::function<void(const Problem& problem, bool continues)>& examine, const AnswerFrom& answer) {
+  std::optional<CheckpointDirectory> directory;  // on the root, as is
+  std::optional<Checkpoint> checkpoint;
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    const RunOptions& run = options.run;
+    if (!communicator.local_is_root() || run.checkpoint_directory.empty()) return;
+    directory.emplace(run.checkpoint_directory);
+    if (run.resume) {
+      checkpoint = directory->load([](const std::string& what) { say("weir: warning: " + what); });
+      if (checkpoint)
+        say(fmt::format("weir: going on from checkpoint {} of {}: {} updates, epoch {}", checkpoint->info.number,
+                        run.checkpoint_directory, checkpoint->info.all_updates, checkpoint->info.epoch));
+    } else if (!directory->is_empty()) {
+      throw InputError(
+          fmt::format("{}: has a checkpoint of an earlier job: --resume goes on from it; otherwise give "
+                      "another directory, or remove this one",
+                      run.checkpoint_directory));
+    }
+  });
+  Plan plan = plan_of(communicator, options, std::move(request), std::move(checkpoint), examine);
+  engine::Session session(communicator.local_handle(), std::move(plan.problem), plan.sources, std::move(plan.session));
+  if (!options.run.has_epochs()) {
+    session.advance();
+    if (!options.save_path.empty()) session.save(options.save_path);
+    return answer(session, plan.sources, nullptr);
+  }
+  engine::EpochOptions epochs{.every = options.run.every,
+                              .window = options.run.window,
+                              .checkpoint_every = options.run.checkpoint_every,
+                              .writes_checkpoints = !options.run.checkpoint_directory.empty(),
+                              .checkpoints = directory ? &*directory : nullptr,
+                              .local_warn = [](const std::string& what) { say("weir: warning: " + what); },
+                              .local_command = local_command};
+  if (!options.run.prints_lines() && !epochs.checkpoint_every.events && !epochs.checkpoint_every.time)
+    epochs.checkpoint_every.time = std::chrono::seconds(10);
+  listen_to_signals();
+  int code = done;
+  session.run(epochs, [&](const engine::Epoch& epoch) { code = answer(session, plan.sources, &epoch); });
+  if (!options.save_path.empty()) session.save(options.save_path);
+  return static_cast<int>(communicator.broadcast(static_cast<std::uint64_t>(code)));
+}
+
+Run run_of(engine::Session& session, const engine::Epoch* epoch) {
   const State& state = session.snapshot();
   const engine::PhaseSeconds seconds = session.seconds();
   const bool is_root_of_sketch = session.communicator().local_is_root() && session.problem().keeps == Keeps::sketch;
-  return {.ranks = static_cast<std::uint64_t>(session.communicator().local_size()),
+  Run run{.ranks = static_cast<std::uint64_t>(session.communicator().local_size()),
           .updates = state.updates,
           .skipped = session.statistics().skipped,
           .exact_sums = is_root_of_sketch ? std::optional(state.has_exact_sums()) : std::nullopt,
           .ingest_seconds = seconds.ingest,
           .merge_seconds = seconds.merge};
+  if (epoch != nullptr)
+    run.epoch = EpochReport{.number = epoch->number,
+                            .all_updates = epoch->all_updates,
+                            .time = epoch->time,
+                            .is_final = epoch->is_final,
+                            .is_whole = epoch->is_whole,
+                            .window_epochs = epoch->window_epochs,
+                            .checkpoint = epoch->checkpoint};
+  return run;
+}
+
+void print(const MeasureOptions& options, const std::function<std::string()>& json,
+           const std::function<std::string()>& table) {
+  print_answer(options.output.json || options.run.prints_lines() ? json() + '\n' : table());
 }
 
 void add_output_options(CLI::App& app, OutputOptions& options, const std::string& plotted) {

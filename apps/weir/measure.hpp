@@ -8,6 +8,7 @@
 
 #include "model_options.hpp"
 #include "report.hpp"
+#include "run_options.hpp"
 #include "weir/engine/session.hpp"
 #include "weir/io/labels.hpp"
 
@@ -29,6 +30,7 @@ struct MeasureOptions {
   std::string state_path;  ///< A saved state to start from; streams are added to it.
   std::string like_path;   ///< A saved state whose problem is measured anew.
   std::string save_path;   ///< Where the merged state goes.
+  RunOptions run;
   Keeps keeps = Keeps::sketch;
   bool with_exact = false;  ///< Exact values beside the sketch.
   OutputOptions output = {};
@@ -43,22 +45,24 @@ struct MeasureOptions {
 /// STREAM..., --model and its sides, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
 
-/// A session that has read its stream, and the sources that it was opened with.
-struct Measurement {
-  engine::Session session;
-  engine::Sources sources;
-};
+/// Answers from what a session has read, and returns an ExitCode. `epoch` is null where the stream has been read to its end
+/// in one go. Collective, unless it is called in a run whose root answers alone (engine::Session::run).
+using AnswerFrom =
+    std::function<int(engine::Session& session, const engine::Sources& sources, const engine::Epoch* epoch)>;
 
-/// Collective: opens a session for the options, reads its stream to the end, and saves the state where that was asked
-/// for. `request` sizes a new sketch. `examine` is called on the root with the whole problem before anything is read, to
-/// refuse what could not be answered; `continues` says whether it is that of a saved state. Throws the same error on all
-/// ranks.
-[[nodiscard]] Measurement measure(const mpi::Communicator& communicator, const MeasureOptions& options,
-                                  SizeRequest request,
-                                  const std::function<void(const Problem& problem, bool continues)>& examine);
+/// Collective: opens a session for the options, reads its stream to the end, calls `answer` there or at the end of every
+/// epoch, and saves the state where that was asked for. Returns what `answer` returned last. `request` sizes a new
+/// sketch. `examine` is called on the root with the whole problem before anything is read, to refuse what could not be
+/// answered; `continues` says whether it is that of a saved state. Throws the same error on all ranks.
+int measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
+            const std::function<void(const Problem& problem, bool continues)>& examine, const AnswerFrom& answer);
 
-/// What was done, for a report. Collective.
-[[nodiscard]] Run run_of(engine::Session& session);
+/// What was done, for a report. Collective as AnswerFrom is.
+[[nodiscard]] Run run_of(engine::Session& session, const engine::Epoch* epoch);
+
+/// Prints an answer: `json` where it is asked for, which is one line where answers come epoch by epoch.
+void print(const MeasureOptions& options, const std::function<std::string()>& json,
+           const std::function<std::string()>& table);
 
 /// --labels, --labels2, --json, --plot; `plotted` says what a picture shows.
 void add_output_options(CLI::App& app, OutputOptions& options, const std::string& plotted);

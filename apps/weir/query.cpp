@@ -63,39 +63,42 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
                           .top = static_cast<std::size_t>(options.top),
                           .points = options.points,
                           .moments = options.moments};
-  auto [session, sources] =
-      measure(communicator, options.measure, options.size_request(), [&](const Problem& problem, bool) {
-        const Setting& setting = setting_of(problem);
-        labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
-        setting.check_question(problem, question);
-        if (!options.others.empty() && setting.traits().draws_rows)
-          throw UsageError(fmt::format("--inner: {} has no vector y", setting.label()));
-        // Loaded again to be used, so that memory holds one at a time, and none while the stream is read.
-        for (const std::string& path : options.others) std::ignore = load_other(path, problem);
+  const auto examine = [&](const Problem& problem, bool) {
+    const Setting& setting = setting_of(problem);
+    labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
+    setting.check_question(problem, question);
+    if (!options.others.empty() && setting.traits().draws_rows)
+      throw UsageError(fmt::format("--inner: {} has no vector y", setting.label()));
+    // Loaded again to be used, so that memory holds one at a time, and none while the stream is read.
+    for (const std::string& path : options.others) std::ignore = load_other(path, problem);
+  };
+  const auto answer = [&](engine::Session& session, const engine::Sources&, const engine::Epoch* epoch) {
+    const auto start = std::chrono::steady_clock::now();
+    QueryReport report{.problem = session.problem(), .run = {}, .answer = session.answer(question)};
+    const Problem& problem = session.problem();
+    for (const std::string& path : options.others) {
+      // It is the root that has the sum; the others, where they take part, have nothing to load.
+      std::optional<State> other;
+      session.together_where_collective([&] {
+        if (communicator.local_is_root()) other = load_other(path, problem);
       });
-  const auto start = std::chrono::steady_clock::now();
-  QueryReport report{.problem = session.problem(), .run = {}, .answer = session.answer(question)};
-  const Problem& problem = session.problem();
-  for (const std::string& path : options.others) {
-    std::optional<State> other;
-    engine::together(communicator, [&](mpi::FailureSignal&) {
-      if (communicator.local_is_root()) other = load_other(path, problem);
-    });
-    const Answer answer = session.answer({.inner = other ? &*other : nullptr});
-    if (answer.inner) report.inner.push_back({path, *answer.inner});
-  }
-  const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report.run = run_of(session);
-  report.run.query_seconds = query_seconds;
-  if (!communicator.local_is_root()) return done;
-  std::vector<EntryIndex> entries = options.points;
-  if (report.answer.top)
-    for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
-  report.labels = labels.find(entries);
-  const std::string text = options.measure.output.json ? to_json(report) + '\n' : to_table(report);
-  if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
-  print_answer(text);
-  return done;
+      const Answer inner = session.answer({.inner = other ? &*other : nullptr});
+      if (inner.inner) report.inner.push_back({path, *inner.inner});
+    }
+    const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.run = run_of(session, epoch);
+    report.run.query_seconds = query_seconds;
+    if (!communicator.local_is_root()) return done;
+    std::vector<EntryIndex> entries = options.points;
+    if (report.answer.top)
+      for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
+    report.labels = labels.find(entries);
+    if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
+    print(
+        options.measure, [&] { return to_json(report); }, [&] { return to_table(report); });
+    return done;
+  };
+  return measure(communicator, options.measure, options.size_request(), examine, answer);
 }
 
 }  // namespace

@@ -51,6 +51,15 @@ void add_index(Json& json, const EntryIndex& entry) {
 Json run_json(const Problem& problem, const Run& run) {
   const Setting& setting = setting_of(problem);
   Json json;
+  if (run.epoch) {
+    json["epoch"] = run.epoch->number;
+    json["time"] = run.epoch->time;
+    json["final"] = run.epoch->is_final;
+    json["whole"] = run.epoch->is_whole;
+    json["window_epochs"] = run.epoch->window_epochs;
+    json["all_updates"] = run.epoch->all_updates;
+    if (run.epoch->checkpoint > 0) json["checkpoint"] = run.epoch->checkpoint;
+  }
   json["model"] = setting.traits().model;
   if (const auto method = method_of(problem)) json["method"] = *method;
   if (run.metric) json["metric"] = *run.metric;
@@ -118,7 +127,9 @@ constexpr std::string_view no_bound_reason =
     "without a bound: the draws of this sketch miss what the sum is made of; ask a state of weir sample --p P, with P "
     "nearer to the exponent";
 
-std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json, const Run& run) {
+  return json.dump(run.epoch ? -1 : 2, ' ', false, Json::error_handler_t::replace);
+}
 
 // -----------------------------------------------------------------------------------------------------------------
 // table
@@ -533,7 +544,7 @@ std::string to_json(const SampleReport& report) {
   for (const FailedLane& lane : result.failed) {
     json["failed"].push_back({{"lane", lane.lane}, {"reason", to_string(lane.reason)}});
   }
-  return dump(json);
+  return dump(json, report.run);
 }
 
 std::string to_json(const QueryReport& report) {
@@ -561,7 +572,7 @@ std::string to_json(const QueryReport& report) {
     }
     json["moments"].push_back(std::move(item));
   }
-  return dump(json);
+  return dump(json, report.run);
 }
 
 std::string to_table(const SampleReport& report, std::size_t width) {

@@ -13,6 +13,17 @@
 
 namespace weir::app {
 
+/// The epoch of a running stream that an answer is given in.
+struct EpochReport {
+  std::uint64_t number = 1;
+  std::uint64_t all_updates = 0;  ///< Since the stream began, also those that a window has left behind.
+  double time = 0;                ///< Unix time in seconds.
+  bool is_final = false;          ///< The stream is at its end.
+  bool is_whole = true;           ///< False for an answer in the middle of an epoch.
+  std::uint64_t window_epochs = 1;
+  std::uint64_t checkpoint = 0;  ///< The last one that is on disk; 0 where there is none.
+};
+
 /// What was done, apart from the problem and the answer.
 struct Run {
   std::uint64_t ranks = 1;
@@ -24,6 +35,7 @@ struct Run {
   double ingest_seconds = 0;
   double merge_seconds = 0;
   double query_seconds = 0;
+  std::optional<EpochReport> epoch = {};
 };
 
 /// The names of indices, and of the second indices of pairs.
@@ -60,7 +72,7 @@ struct QueryReport {
   LabelMaps labels = {};
 };
 
-/// One JSON object, indented, without a newline at the end. The index of an entry of a matrix is [i1, i2], and so is its
+/// One JSON object, indented, or in one line where it is the answer of an epoch, without a newline at the end. The index of an entry of a matrix is [i1, i2], and so is its
 /// label, with null where there is none. 64-bit integers are exact; those of 2^53 or more, which many readers of JSON round,
 /// stand as text beside them ("index_text", "seed_text"); bytes of labels that are not UTF-8 become U+FFFD; a
 /// negative zero is written as 0. Throws InputError naming the field when a number is not finite (entries so large that

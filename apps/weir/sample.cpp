@@ -58,6 +58,12 @@ struct SampleOptions {
     measure.keeps = is("softmax") ? Keeps::exact_shared : is("exact") ? Keeps::exact : Keeps::sketch;
     measure.with_exact = exact_check && measure.keeps == Keeps::sketch;
     if (second_pass) settle_second_pass();
+    if (second_pass && measure.run.has_epochs())
+      throw UsageError(
+          "--second-pass reads the whole stream again, and belongs to one answer at its end: no --every, "
+          "--checkpoint and --follow");
+    if (exact_check && !measure.run.checkpoint_directory.empty())
+      throw UsageError("--exact-check: exact values beside the sketch are not part of checkpoints");
     if (measure.known_from().empty()) require_setting();
   }
   /// Throws UsageError when there is nothing that a second pass could read.
@@ -132,47 +138,49 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
   std::optional<std::string> metric;  // on the root
   SizeRequest request = wanted.size_request();
   request.leverage = options.metric == "leverage";
-  auto [session, sources] =
-      measure(communicator, options.measure, request, [&](const Problem& problem, bool continues) {
-        const Setting& setting = setting_of(problem);
-        if (continues) options.require_saved(problem);
-        labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
-        if (setting.traits().draws_rows) {
-          metric = options.metric.value_or("norm");
-          question.draw->metric = metric_choice(*metric, problem.side("d"));
-        } else if (options.metric) {
-          throw UsageError("--metric belongs to --model rows");
-        }
-        setting.check_question(problem, question);
-      });
-  if (options.scale) {
-    const std::string& side = setting_of(session.problem()).traits().dot_product_side;
-    question.draw->softmax->scale =
-        scale_of(*options.scale, is_scale_by_d(*options.scale) ? session.problem().side(side) : 1);
-  }
-  const auto start = std::chrono::steady_clock::now();
-  SampleReport report{.problem = session.problem(),
-                      .run = {},
-                      .answer = session.answer(question),
-                      .wanted = wanted.samples,
-                      .without_replacement = wanted.without_replacement,
-                      .softmax = question.draw->softmax};
-  if (options.second_pass) {
-    if (!options.second_pass->empty()) sources.stream.paths = *options.second_pass;
-    engine::read_again(session, sources, report.answer);
-  }
-  const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report.run = run_of(session);
-  report.run.query_seconds = query_seconds;
-  report.run.metric = metric;
-  if (!communicator.local_is_root()) return done;
-  std::vector<EntryIndex> entries;
-  for (const Draw& item : report.answer.draws.draws) entries.push_back(entry_of(item));
-  report.labels = labels.find(entries);
-  const std::string text = options.measure.output.json ? to_json(report) + '\n' : to_table(report);
-  if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
-  print_answer(text);
-  return report.answer.draws.draws.empty() ? nothing_drawn : done;
+  const auto examine = [&](const Problem& problem, bool continues) {
+    const Setting& setting = setting_of(problem);
+    if (continues) options.require_saved(problem);
+    labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
+    if (setting.traits().draws_rows) {
+      metric = options.metric.value_or("norm");
+      question.draw->metric = metric_choice(*metric, problem.side("d"));
+    } else if (options.metric) {
+      throw UsageError("--metric belongs to --model rows");
+    }
+    setting.check_question(problem, question);
+  };
+  const auto answer = [&](engine::Session& session, engine::Sources sources, const engine::Epoch* epoch) {
+    if (options.scale) {
+      const std::string& side = setting_of(session.problem()).traits().dot_product_side;
+      question.draw->softmax->scale =
+          scale_of(*options.scale, is_scale_by_d(*options.scale) ? session.problem().side(side) : 1);
+    }
+    const auto start = std::chrono::steady_clock::now();
+    SampleReport report{.problem = session.problem(),
+                        .run = {},
+                        .answer = session.answer(question),
+                        .wanted = wanted.samples,
+                        .without_replacement = wanted.without_replacement,
+                        .softmax = question.draw->softmax};
+    if (options.second_pass) {
+      if (!options.second_pass->empty()) sources.stream.paths = *options.second_pass;
+      engine::read_again(session, sources, report.answer);
+    }
+    const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.run = run_of(session, epoch);
+    report.run.query_seconds = query_seconds;
+    report.run.metric = metric;
+    if (!communicator.local_is_root()) return done;
+    std::vector<EntryIndex> entries;
+    for (const Draw& item : report.answer.draws.draws) entries.push_back(entry_of(item));
+    report.labels = labels.find(entries);
+    if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
+    print(
+        options.measure, [&] { return to_json(report); }, [&] { return to_table(report); });
+    return report.answer.draws.draws.empty() ? nothing_drawn : done;
+  };
+  return measure(communicator, options.measure, request, examine, answer);
 }
 
 }  // namespace

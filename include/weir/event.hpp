@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <initializer_list>
 #include <iterator>
 #include <optional>
@@ -169,6 +170,30 @@ struct EventBatch {
   void resize(std::size_t count);
   void push_back(const Event& event);
   [[nodiscard]] Event operator[](std::size_t t) const noexcept { return {operands[t], i[t], j[t], delta[t]}; }
+};
+
+/// Replaces the contents of `front` with the first `most` events of `batch`, entries first, then whole rows, and takes
+/// them out of it. Costs O(events in `batch`), as the others move to its front; for many small parts of one batch see
+/// EventQueue. The two must not be the same.
+void split_front(EventBatch& batch, std::size_t most, EventBatch& front);
+
+/// Batches that wait to be taken in parts of other sizes.
+class EventQueue {
+ public:
+  /// Appends. O(1).
+  void push(EventBatch batch);
+  /// Events that wait; a whole row is one.
+  [[nodiscard]] std::uint64_t events() const noexcept { return events_; }
+  [[nodiscard]] bool empty() const noexcept { return events_ == 0; }
+  /// Replaces the contents of `front` with the next events, at most `most` of them, in the order of the batches, of each the
+  /// entries before the whole rows; fewer than `most` only where a batch ends. False, with an empty `front`, when none wait,
+  /// or `most` is 0. Costs O(events taken), however many wait; O(1) for a batch that is taken whole.
+  bool take(std::size_t most, EventBatch& front);
+
+ private:
+  std::deque<EventBatch> batches_;
+  std::size_t taken_ = 0;  ///< Events of the first batch that have been taken.
+  std::uint64_t events_ = 0;
 };
 
 /// The index space an event must lie in. Readers check every event against it, so that the message can name the line.

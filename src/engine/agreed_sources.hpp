@@ -10,12 +10,15 @@ namespace weir::engine {
 
 /// Sources as the root saw them.
 struct AgreedSources {
-  std::vector<SourceInfo> files;   ///< To be read by slices, by every rank.
-  std::vector<std::string> pipes;  ///< To be read by the root alone: the others need not have them.
+  std::vector<SourceInfo> files;      ///< To be read by slices, by every rank.
+  std::vector<std::string> at_root;   ///< Live sources that the root alone reads: the others need not have them.
+  std::vector<std::string> in_parts;  ///< Live sources of which every rank reads a part.
 };
 
-/// Collective: the root looks at `paths`, and every rank is told what it saw. Throws InputError on all ranks for what
-/// cannot be read, and for a saved state, which is no stream.
-[[nodiscard]] AgreedSources look_at_all(const mpi::Communicator& communicator, const std::vector<std::string>& paths);
+/// Collective: the root looks at `paths`, and every rank is told what it saw. `follow`: files may grow. Throws InputError
+/// on all ranks for what cannot be read, and for a saved state, which is no stream; UsageError for names that are not
+/// understood.
+[[nodiscard]] AgreedSources look_at_all(const mpi::Communicator& communicator, const std::vector<std::string>& paths,
+                                        bool follow = false);
 
 }  // namespace weir::engine

@@ -1,5 +1,7 @@
 #include "engine/merge.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +28,8 @@ Party party_of(const mpi::Communicator& communicator) {
   return {static_cast<std::uint32_t>(communicator.local_rank()), static_cast<std::uint32_t>(communicator.local_size())};
 }
 
-void require_room(const mpi::Communicator& communicator, const Problem& problem, const std::optional<Problem>& exact) {
+void require_room(const mpi::Communicator& communicator, const Problem& problem, const std::optional<Problem>& exact,
+                  StateCopies copies) {
   // A rank's share of rows is rounded up on some; that of the last is never the smaller one.
   const Party last{party_of(communicator).count - 1, party_of(communicator).count};
   const Problem& larger = exact ? *exact : problem;
@@ -36,7 +39,13 @@ void require_room(const mpi::Communicator& communicator, const Problem& problem,
     bytes = bytes_of(problem, last);
     if (exact) bytes = add_saturated(bytes, bytes_of(*exact, last));
     answering = doubles_in_bytes(setting_of(problem).doubles_to_answer(problem));
+    const std::uint64_t one = bytes;
+    for (std::uint64_t copy = 1; copy < copies.everywhere; ++copy) bytes = add_saturated(bytes, one);
+    answering = add_saturated(answering, multiply_saturated(one, copies.more_on_root));
     what = setting_of(larger).describe_memory(larger);
+    if (copies.everywhere + copies.more_on_root > 1)
+      what = fmt::format("{} {} times, as epochs, windows and checkpoints need it,", what,
+                         copies.everywhere + copies.more_on_root);
   });
   require_memory(communicator, bytes, answering, what);
 }

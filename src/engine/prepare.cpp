@@ -9,6 +9,7 @@
 #include "weir/error.hpp"
 #include "weir/io/labels.hpp"
 #include "weir/io/operand.hpp"
+#include "weir/stream/live_source.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::engine {
@@ -83,7 +84,8 @@ void take_shapes_of_stream(const Setting& setting, Problem& problem, const Sourc
   if (problem.sides.contains(use->rows) && (!is_matrix || problem.sides.contains(use->columns))) return;
   std::uint64_t rows = 0, columns = 0;
   for (const std::string& path : sources.stream.paths) {
-    const auto stated = is_pipe(path) ? std::nullopt : stated_shape(path);
+    if (live_kind(path, sources.stream.follow) != LiveKind::none) return;
+    const auto stated = stated_shape(path);
     if (!stated) return;
     const auto [r, c] = *stated;
     if (!is_matrix && r != 1 && c != 1) return;  // the reader says what is wrong

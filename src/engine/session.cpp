@@ -10,8 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "engine/background_run.hpp"
+#include "engine/checkpoint_writer.hpp"
 #include "engine/merge.hpp"
 #include "engine/parties.hpp"
+#include "engine/stream_implementation.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
@@ -20,10 +23,6 @@
 
 namespace weir::engine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 bool is_cut(const State& state) {
   return std::ranges::any_of(state.layout(), [](const ArrayLayout& layout) {
@@ -138,6 +137,25 @@ struct Session::Implementation {
   void continue_from(std::optional<State>& start);
   void open_stream();
 
+  /// What is asked: the sum of the window, where there is one.
+  [[nodiscard]] State& answering() { return windows.empty() ? *state : windows.front().sum(); }
+  [[nodiscard]] State* answering_exact() {
+    if (!exact) return nullptr;
+    return windows.empty() ? &*exact : &windows.back().sum();
+  }
+  /// Collective: `write` runs on the root, and is given what saves state k to a path.
+  using Save = std::function<void(std::size_t k, const std::string& path)>;
+  void save_together(const std::vector<const State*>& states, const std::function<void(const Save&)>& write);
+
+  void take_positions(const std::optional<Checkpoint>& checkpoint);
+  void take_epochs(std::optional<Checkpoint>& checkpoint);
+  void make_windows(const WindowOptions& options);
+  [[nodiscard]] bool is_collective() const;
+  [[nodiscard]] CheckpointInfo info_of(const Boundary& boundary, const EpochOptions& options) const;
+  [[nodiscard]] std::vector<RankProgress> progress_of_ranks() const;
+  void run_together(const EpochOptions& options, const std::function<void(const Boundary&)>& at_boundary);
+  void run_in_background(const EpochOptions& options, const std::function<void(const Boundary&)>& at_boundary);
+
   mpi::Communicator communicator;
   Problem problem;
   Sources sources;
@@ -145,6 +163,20 @@ struct Session::Implementation {
   std::optional<State> exact;  ///< Beside the sketch.
   std::optional<Stream> stream;
   std::uint64_t updates_before = 0;  ///< Of the state that the stream continues; on the root.
+  /// Of an epoch that a run is in: on every rank where they come together for it, else on the root; the exact one last.
+  std::vector<Window> windows;
+  bool root_is_alone = false;       ///< It answers while the others read on.
+  IngestStatistics on_root;         ///< As the root knows them then.
+  Progressed progressed;            ///< Where the checkpoint stood, on all ranks.
+  std::vector<State> start_epochs;  ///< Of a window of a checkpoint, this rank's parts.
+  CheckpointInfo start_info;        ///< On all ranks, the window in it.
+  /// Fixed operands that a checkpoint holds in a form that their files cannot be compared with: they are not read again.
+  OperandSet held_by_checkpoint;
+  std::size_t start_epoch_count = 0;
+  bool goes_on = false;           ///< From a checkpoint.
+  bool all_ranks_answer = false;  ///< As the options of the run say.
+  Clock::time_point run_start;
+  bool has_run = false;
   bool is_finished = false;  ///< The state is one that was loaded, with all that follows from its fixed operands.
   bool is_merged = false;
   PhaseSeconds seconds;
@@ -208,6 +240,7 @@ void Session::Implementation::make_exact_state(bool has_start) {
 void Session::Implementation::read_fixed_operands() {
   const std::vector<OperandShape> shapes = shapes_of(problem, {Role::fixed});
   for (const OperandShape& shape : shapes) {
+    if (held_by_checkpoint.contains(shape.operand)) continue;
     if (const auto file = sources.files.find(shape.operand); file != sources.files.end()) {
       const bool wanted =
           state->kept().takes_fixed(shape.operand) || (exact && exact->kept().takes_fixed(shape.operand));
@@ -245,6 +278,7 @@ void Session::Implementation::continue_from(std::optional<State>& start) {
   for (const auto& [operand, values] : sources.values) given.insert(operand);
   // Values are at hand on the root alone.
   given.bits = communicator.broadcast(given.bits);
+  given = given - held_by_checkpoint;
   distribute(communicator, start, given, *state);
   start.reset();
 }
@@ -265,15 +299,19 @@ void Session::Implementation::open_stream() {
   if (source.paths.empty() && source.arrays.empty()) return;
   if (source.advice.empty()) source.advice = setting_of(problem).traits().advice;
   const Operand first = shapes.front().operand;
-  stream.emplace(communicator, std::move(source), std::move(shapes), first, delivery());
+  stream.emplace(communicator, source, std::move(shapes), first, delivery());
 }
 
 Session::Session(MPI_Comm parent, Problem problem, Sources sources, Options options)
     : implementation_(std::make_unique<Implementation>(parent, std::move(problem), std::move(sources))) {
   Implementation& own = *implementation_;
+  std::optional<Checkpoint> checkpoint = std::move(options.checkpoint);
+  if (checkpoint) options.start = std::move(checkpoint->sum);
+  own.take_positions(checkpoint);
   own.make_states(options);
   own.read_fixed_operands();
   own.continue_from(options.start);
+  own.take_epochs(checkpoint);
   if (!own.is_finished)
     together(own.communicator,
              [&](mpi::FailureSignal&) { own.for_each_state([](State& each) { each.kept().finish_fixed(); }); });
@@ -297,7 +335,7 @@ bool Session::advance(const Until& until) {
 
 const State& Session::snapshot() {
   Implementation& own = *implementation_;
-  if (own.is_merged) return *own.state;
+  if (own.is_merged || own.root_is_alone) return own.answering();
   const auto start = Clock::now();
   own.for_each_state([&](State& each) { merge(own.communicator, each); });
   own.state->updates = own.updates_before + statistics().updates;
@@ -310,12 +348,14 @@ const State& Session::snapshot() {
 Answer Session::answer(const Question& question) {
   Implementation& own = *implementation_;
   snapshot();
-  together(own.communicator,
-           [&](mpi::FailureSignal&) { setting_of(own.problem).check_question(own.problem, question); });
-  RankParties parties(own.communicator, own.problem, own.sources.files);
-  Answer answer = own.state->answer(question, parties);
+  RankParties all_ranks(own.communicator, own.problem, own.sources.files);
+  Parties& parties = own.root_is_alone ? lone_party() : all_ranks;
+  parties.together([&] { setting_of(own.problem).check_question(own.problem, question); });
+  const State& state = own.answering();
+  Answer answer = state.answer(question, parties);
   if (!question.draw || !(question.draw->verify || question.draw->show_exact)) return answer;
-  const State* const source = own.exact ? &*own.exact : own.state->kept().can_verify(parties) ? &*own.state : nullptr;
+  const State* const beside = own.answering_exact();
+  const State* const source = beside != nullptr ? beside : state.kept().can_verify(parties) ? &state : nullptr;
   // Exact draws need no verification, only their probabilities beside them where that is asked for.
   if (source == nullptr || (own.problem.keeps != Keeps::sketch && !question.draw->show_exact)) return answer;
   ExactQuestion about{.entries = {}, .metric = question.draw->metric};
@@ -331,39 +371,40 @@ Answer Session::answer(const Question& question) {
   return answer;
 }
 
-void Session::save(const std::string& path) {
-  Implementation& own = *implementation_;
-  const State& state = snapshot();
-  const mpi::Communicator& communicator = own.communicator;
+void Session::Implementation::save_together(const std::vector<const State*>& states,
+                                            const std::function<void(const Save&)>& write) {
   const bool root = communicator.local_is_root();
-  together(communicator, [&](mpi::FailureSignal&) {
-    if (root) state.require_range();
-  });
-  std::vector<StateArray> arrays = state.arrays();
-  const auto is_in_slices = [&](std::size_t array) { return arrays[array].layout->gathering == Gathering::in_slices; };
-  // The root writes, array by array, and asks for the slices of the others when it comes to them.
+  const auto is_in_slices = [&](std::size_t k, std::size_t array) {
+    return states[k]->layout()[array].gathering == Gathering::in_slices;
+  };
+  // The root writes, state by state and array by array, and asks for the slices of the others when it comes to them.
   constexpr std::uint64_t finished = std::numeric_limits<std::uint64_t>::max();
   std::exception_ptr failure;
   bool others_know = false;
   if (root) {
-    const ArrayPieces pieces = [&](std::size_t array, const auto& take) {
-      if (!is_in_slices(array)) return take(arrays[array].numbers.bytes());
-      std::ignore = communicator.broadcast(std::uint64_t{array});
-      others_know = true;  // of what goes wrong in the transfer
-      communicator.gather_in_order(arrays[array].numbers.doubles(),
-                                   [&](std::span<const double> piece) { take(std::as_bytes(piece)); });
-      others_know = false;
+    const Save save = [&](std::size_t k, const std::string& path) {
+      const std::vector<StateArray> arrays = states[k]->arrays();
+      const ArrayPieces pieces = [&](std::size_t array, const auto& take) {
+        if (!is_in_slices(k, array)) return take(arrays[array].numbers.bytes());
+        std::ignore = communicator.broadcast(std::uint64_t{k << 32 | array});
+        others_know = true;  // of what goes wrong in the transfer
+        communicator.gather_in_order(arrays[array].numbers.doubles(),
+                                     [&](std::span<const double> piece) { take(std::as_bytes(piece)); });
+        others_know = false;
+      };
+      save_state(path, *states[k], pieces);
     };
     try {
-      save_state(path, state, pieces);
+      write(save);
     } catch (...) {
       failure = std::current_exception();
     }
     if (!others_know) std::ignore = communicator.broadcast(finished);
   } else {
     try {
-      for (std::uint64_t array; (array = communicator.broadcast(finished)) != finished;)
-        communicator.gather_in_order(arrays[array].numbers.doubles(), {});
+      for (std::uint64_t asked; (asked = communicator.broadcast(finished)) != finished;)
+        communicator.gather_in_order(
+            states[asked >> 32]->arrays()[asked & std::numeric_limits<std::uint32_t>::max()].numbers.doubles(), {});
     } catch (const Error&) {
       // The root tells what it was.
     }
@@ -373,7 +414,369 @@ void Session::save(const std::string& path) {
   });
 }
 
+void Session::save(const std::string& path) {
+  Implementation& own = *implementation_;
+  const State& state = snapshot();
+  together(own.communicator, [&](mpi::FailureSignal&) {
+    if (own.communicator.local_is_root()) state.require_range();
+  });
+  own.save_together({&state}, [&](const Implementation::Save& save) { save(0, path); });
+}
+
+void Session::together_where_collective(const std::function<void()>& work) {
+  if (implementation_->root_is_alone) return work();
+  together(implementation_->communicator, [&](mpi::FailureSignal&) { work(); });
+}
+
+void Session::Implementation::take_positions(const std::optional<Checkpoint>& checkpoint) {
+  std::vector<std::uint64_t> numbers;
+  std::string positions;
+  std::vector<double> decay;
+  if (checkpoint) {
+    const CheckpointInfo& info = checkpoint->info;
+    numbers = {info.epoch,
+               info.updates_in_epoch,
+               info.all_updates,
+               info.skipped,
+               info.window.epochs.value_or(0),
+               info.window.tumbling ? 1U : 0U,
+               info.window_epochs,
+               info.window_is_open ? 1U : 0U,
+               info.number,
+               checkpoint->epochs.size()};
+    positions = info.positions;
+    decay = {info.window.decay};
+  }
+  communicator.broadcast(numbers);
+  if (numbers.empty()) return;
+  communicator.broadcast(positions);
+  communicator.broadcast(decay);
+  progressed = {numbers[0], numbers[1], numbers[2], numbers[3]};
+  goes_on = true;
+  start_info.window = {.epochs = numbers[4] > 0 ? std::optional(numbers[4]) : std::nullopt,
+                       .tumbling = numbers[5] != 0,
+                       .decay = decay[0]};
+  start_info.window_epochs = numbers[6];
+  start_info.window_is_open = numbers[7] != 0;
+  start_info.number = numbers[8];
+  start_epoch_count = static_cast<std::size_t>(numbers[9]);
+  together(communicator, [&](mpi::FailureSignal&) {
+    for (const ArrayLayout& array : setting_of(problem).layout(problem))
+      if (problem.role(array.operand) == Role::fixed && array.gathering != Gathering::in_slices &&
+          array.gathering != Gathering::everywhere)
+        held_by_checkpoint.insert(array.operand);
+    sources.stream.start = positions_of_text(positions, fmt::format("checkpoint {}", start_info.number));
+  });
+}
+
+void Session::Implementation::take_epochs(std::optional<Checkpoint>& checkpoint) {
+  OperandSet none;
+  for (std::size_t k = 0; k < start_epoch_count; ++k) {
+    std::optional<State> epoch, whole;
+    together(communicator, [&](mpi::FailureSignal&) {
+      if (checkpoint) {
+        whole = std::move(checkpoint->epochs[k]);
+        if (const std::string difference = describe_difference(whole->problem(), problem); !difference.empty())
+          throw InputError(fmt::format("the checkpoint's epochs are of another problem than its sum: {}", difference));
+      }
+      epoch.emplace(*state);
+      epoch->clear();
+    });
+    distribute(communicator, whole, none, *epoch);
+    if (whole) epoch->updates = whole->updates;
+    start_epochs.push_back(std::move(*epoch));
+  }
+}
+
+bool Session::Implementation::is_collective() const {
+  const RankParties parties(communicator, problem, sources.files);
+  return all_ranks_answer || communicator.local_size() == 1 || !sources.stream.arrays.empty() ||
+         delivery() == Delivery::every_rank || !is_summed_on_root(*state) || (exact && !is_summed_on_root(*exact)) ||
+         state->kept().can_verify(parties);
+}
+
+void Session::Implementation::make_windows(const WindowOptions& options) {
+  together(communicator, [&](mpi::FailureSignal&) {
+    check(options);
+    if (const std::string reason = describe_window_problem(options, *state); !reason.empty())
+      throw UsageError("--window, --decay: " + reason);
+    if (goes_on && options != start_info.window) {
+      const auto text = [](const WindowOptions& window) {
+        return fmt::format("window {}, tumbling {}, decay {}",
+                           window.epochs ? fmt::to_string(*window.epochs) : std::string("of all epochs"),
+                           window.tumbling, window.decay);
+      };
+      throw InputError(
+          fmt::format("the checkpoint is of another window: {} against {}", text(start_info.window), text(options)));
+    }
+  });
+  const bool together_with_others = is_collective();
+  const std::uint64_t states = states_of(options);
+  const std::optional<Problem> of_exact = exact ? std::optional(exact->problem()) : std::nullopt;
+  require_room(communicator, problem, of_exact,
+               together_with_others ? StateCopies{.everywhere = 1 + states, .more_on_root = 1}
+                                    : StateCopies{.everywhere = 2, .more_on_root = states + 1});
+  // All epochs on ranks that come together are the state itself, which is merged where it is.
+  if (together_with_others && options.is_all()) return;
+  together(communicator, [&](mpi::FailureSignal&) {
+    for (State* each : {&*state, exact ? &*exact : nullptr}) {
+      if (each == nullptr) continue;
+      State zero = *each;
+      zero.clear();
+      if (together_with_others || communicator.local_is_root()) {
+        std::deque<State> epochs;
+        if (each == &*state)
+          for (State& epoch : start_epochs) epochs.push_back(std::move(epoch));
+        const std::uint64_t updates = each->updates;
+        Window& window = windows.emplace_back(options, std::move(*each), std::move(epochs), start_info.window_is_open);
+        window.sum().updates = updates;
+        window.set_covered(start_info.window_epochs);
+      }
+      *each = std::move(zero);
+    }
+  });
+}
+
+CheckpointInfo Session::Implementation::info_of(const Boundary& boundary, const EpochOptions& options) const {
+  const Epoch& epoch = boundary.epoch;
+  CheckpointInfo info{.epoch = epoch.number + (epoch.is_whole ? 1U : 0U),
+                      .updates_in_epoch = boundary.updates_in_epoch,
+                      .all_updates = epoch.all_updates,
+                      .skipped = epoch.skipped,
+                      .ranks = static_cast<std::uint64_t>(communicator.local_size()),
+                      .time = epoch.time,
+                      .is_final = epoch.is_final,
+                      .window = options.window,
+                      .positions = to_text(boundary.positions)};
+  info.window_epochs = epoch.window_epochs;
+  info.window_is_open = !epoch.is_whole && !windows.empty() && windows.front().is_open();
+  return info;
+}
+
+void Session::Implementation::run_in_background(const EpochOptions& options,
+                                                const std::function<void(const Boundary&)>& at_boundary) {
+  std::vector<State> states;
+  states.push_back(std::move(*state));
+  if (exact) states.push_back(std::move(*exact));
+  const auto give_back = [&] {
+    state = std::move(states.front());
+    if (exact) exact = std::move(states.back());
+    root_is_alone = false;
+  };
+  root_is_alone = true;
+  try {
+    BackgroundRun(communicator, *stream, states, windows, options, progressed, at_boundary).run();
+  } catch (...) {
+    give_back();
+    throw;
+  }
+  give_back();
+}
+
+void Session::Implementation::run_together(const EpochOptions& options,
+                                           const std::function<void(const Boundary&)>& at_boundary) {
+  constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
+  constexpr std::chrono::milliseconds longest_round(100);
+  std::uint64_t epoch_number = progressed.epoch, updates_in_epoch = progressed.updates_in_epoch;
+  std::uint64_t epoch_left =
+      options.every.events ? *options.every.events - std::min(updates_in_epoch, *options.every.events - 1) : unlimited;
+  std::uint64_t checkpoint_left = options.checkpoint_every.events.value_or(unlimited);
+  auto epoch_start = Clock::now(), checkpoint_start = epoch_start;
+  std::uint64_t covered = 0;
+  for (bool more = true; more;) {
+    // One segment of the stream, in rounds, after each of which the ranks listen to commands.
+    std::uint64_t left = std::min(epoch_left, checkpoint_left);
+    Command wanted = Command::none;
+    bool epoch_is_due = false, checkpoint_is_due = false;
+    do {
+      auto round = std::chrono::duration_cast<std::chrono::nanoseconds>(longest_round);
+      const auto shorten = [&](Clock::time_point deadline) {
+        round = std::clamp(std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - Clock::now()),
+                           std::chrono::nanoseconds(0), round);
+      };
+      if (options.every.time) shorten(epoch_start + *options.every.time);
+      if (options.writes_checkpoints && options.checkpoint_every.time)
+        shorten(checkpoint_start + *options.checkpoint_every.time);
+      const std::uint64_t before = stream->statistics().updates;
+      more = stream->read([&](const EventBatch& batch) { add(batch); },
+                          {.events = left == unlimited ? std::nullopt : std::optional(left), .time = round});
+      is_merged = false;
+      if (left != unlimited) left -= std::min(left, stream->statistics().updates - before);
+      const auto now = Clock::now();
+      const double strongest =
+          communicator.all_max(static_cast<double>(options.local_command ? options.local_command() : Command::none));
+      wanted = static_cast<Command>(static_cast<int>(strongest));
+      const std::uint64_t due = communicator.broadcast(
+          std::uint64_t{(options.every.time && now - epoch_start >= *options.every.time ? 1U : 0U) |
+                        (options.writes_checkpoints && options.checkpoint_every.time &&
+                                 now - checkpoint_start >= *options.checkpoint_every.time
+                             ? 2U
+                             : 0U)});
+      epoch_is_due = (due & 1U) != 0;
+      checkpoint_is_due = (due & 2U) != 0;
+    } while (more && left > 0 && wanted == Command::none && !epoch_is_due && !checkpoint_is_due);
+
+    const auto start = Clock::now();
+    const IngestStatistics statistics = stream->statistics();
+    const std::uint64_t read = statistics.updates - covered;
+    covered = statistics.updates;
+    updates_in_epoch += read;
+    if (epoch_left != unlimited) epoch_left -= std::min(epoch_left, read);
+    if (checkpoint_left != unlimited) checkpoint_left -= std::min(checkpoint_left, read);
+    Boundary boundary;
+    Epoch& epoch = boundary.epoch;
+    epoch.is_final = !more || wanted == Command::stop;
+    const bool ends_epoch = epoch_is_due || epoch_left == 0;
+    epoch.is_whole = ends_epoch || epoch.is_final;
+    epoch.number = epoch_number;
+    boundary.wants_answer = ends_epoch || epoch.is_final || wanted == Command::answer;
+    const bool with_each_epoch = !options.checkpoint_every.events && !options.checkpoint_every.time;
+    boundary.wants_checkpoint = options.writes_checkpoints && (checkpoint_is_due || checkpoint_left == 0 ||
+                                                               (with_each_epoch && ends_epoch) || epoch.is_final);
+    for_each_state([&](State& each) { merge(communicator, each); });
+    for (std::size_t k = 0; k < windows.size(); ++k) {
+      State& delta = k == 0 ? *state : *exact;
+      together(communicator, [&](mpi::FailureSignal&) {
+        delta.updates = read;
+        State next = windows[k].add(std::move(delta), epoch.is_whole);
+        delta = std::move(next);
+      });
+    }
+    State& sum = answering();
+    sum.ranks = static_cast<std::uint64_t>(communicator.local_size());
+    if (windows.empty()) sum.updates = updates_before + covered;
+    is_merged = true;
+    seconds.merge += communicator.all_max(seconds_since(start));
+    epoch.updates = sum.updates;
+    epoch.all_updates = progressed.all_updates + covered;
+    epoch.skipped = progressed.skipped + statistics.skipped;
+    epoch.window_epochs = windows.empty() ? epoch_number : windows.front().epochs();
+    epoch.time = unix_time();
+    epoch.merge_seconds = seconds.merge;
+    epoch.ranks = progress_of_ranks();
+    if (boundary.wants_checkpoint) boundary.positions = stream->positions();
+    if (ends_epoch) {
+      epoch_start = Clock::now();
+      epoch_left = options.every.events.value_or(unlimited);
+    }
+    if (boundary.wants_checkpoint) {
+      checkpoint_start = Clock::now();
+      checkpoint_left = options.checkpoint_every.events.value_or(unlimited);
+    }
+    if (epoch.is_whole) {
+      ++epoch_number;
+      updates_in_epoch = 0;
+    }
+    boundary.updates_in_epoch = updates_in_epoch;
+    if (epoch.is_final) more = false;
+    at_boundary(boundary);
+  }
+  stream->stop();
+}
+
+std::vector<RankProgress> Session::Implementation::progress_of_ranks() const {
+  const RankProgress own = stream->local_progress();
+  std::vector<std::uint64_t> numbers{own.updates, own.skipped};
+  std::vector<RankProgress> all;
+  for (const std::vector<std::byte>& of_rank : communicator.gather(std::as_bytes(std::span(numbers)))) {
+    std::memcpy(numbers.data(), of_rank.data(), of_rank.size());
+    all.push_back({.updates = numbers[0], .skipped = numbers[1]});
+  }
+  if (!all.empty()) all.front().lags = own.lags;
+  return all;
+}
+
+void Session::run(const EpochOptions& options, const std::function<void(const Epoch&)>& at_epoch) {
+  Implementation& own = *implementation_;
+  if (own.has_run) throw UsageError("a session runs once: open another one for another stream");
+  own.has_run = true;
+  own.all_ranks_answer = options.all_ranks_answer;
+  own.make_windows(options.window);
+  const bool collective = own.is_collective();
+  std::optional<CheckpointWriter> writer;  // on the root
+  together(own.communicator, [&](mpi::FailureSignal&) {
+    if (!options.writes_checkpoints || !own.communicator.local_is_root()) return;
+    if (options.checkpoints == nullptr) throw UsageError("checkpoints are wanted, and there is no directory for them");
+    writer.emplace(*options.checkpoints);
+  });
+  // States that are cut are written while all ranks wait.
+  const bool is_cut_among_ranks = is_cut(*own.state) && own.communicator.local_size() > 1;
+  CheckpointWriter::Written written{own.start_info.number, 0};
+  const auto warn = [&](const std::string& failure) {
+    if (!failure.empty() && options.local_warn) options.local_warn(failure);
+  };
+  bool is_owed = false;  // a checkpoint that was due while the one before it was being written
+  const auto write_alone = [&](const Boundary& boundary) {
+    if (!writer) return;
+    const CheckpointInfo info = own.info_of(boundary, options);
+    std::optional<Window> whole;
+    if (own.windows.empty()) whole.emplace(options.window, own.answering());
+    const Window& window = whole ? *whole : own.windows.front();
+    if (boundary.epoch.is_final) {
+      try {
+        writer->finish();
+      } catch (const Error& error) {
+        warn(error.what());
+      }
+    }
+    is_owed = !writer->write(info, window);
+    if (boundary.epoch.is_final) writer->finish();
+  };
+  const auto write_with_others = [&](const Boundary& boundary) {
+    std::vector<const State*> states{&own.answering()};
+    if (!own.windows.empty())
+      for (const State& epoch : own.windows.front().parts()) states.push_back(&epoch);
+    try {
+      own.save_together(states, [&](const Implementation::Save& save) {
+        std::vector<SaveState> epochs;
+        for (std::size_t k = 1; k < states.size(); ++k)
+          epochs.push_back([&save, k](const std::string& path) { save(k, path); });
+        const CheckpointInfo info = own.info_of(boundary, options);
+        options.checkpoints->write(
+            info, [&](const std::string& path) { save(0, path); }, epochs);
+        written = {options.checkpoints->last_number(), info.time};
+      });
+    } catch (const InputError& error) {
+      if (boundary.epoch.is_final) throw;
+      if (own.communicator.local_is_root()) warn(error.what());
+    }
+  };
+  const auto at_boundary = [&](Boundary boundary) {
+    Epoch& epoch = boundary.epoch;
+    own.on_root = {.updates = epoch.all_updates - own.progressed.all_updates,
+                   .skipped = epoch.skipped,
+                   .seconds = seconds_since(own.run_start)};
+    if (own.root_is_alone) own.seconds.merge = epoch.merge_seconds;
+    if (writer) {
+      warn(writer->take_failure());
+      if (const auto last = writer->last(); last.number > 0) written = last;
+    }
+    if (boundary.wants_checkpoint && is_cut_among_ranks)
+      write_with_others(boundary);
+    else if (boundary.wants_checkpoint && !epoch.is_final)
+      write_alone(boundary);
+    epoch.checkpoint = written.number;
+    epoch.checkpoint_time = written.time;
+    if (boundary.wants_answer) at_epoch(epoch);
+    // The last one comes after the answer: whoever waits for that need not wait for the disk.
+    if (boundary.wants_checkpoint && epoch.is_final && !is_cut_among_ranks) {
+      if (own.root_is_alone)
+        write_alone(boundary);
+      else
+        together(own.communicator, [&](mpi::FailureSignal&) { write_alone(boundary); });
+    }
+  };
+  own.run_start = Clock::now();
+  if (!own.stream) throw UsageError("nothing streams: there are no epochs");
+  if (collective)
+    own.run_together(options, at_boundary);
+  else
+    own.run_in_background(options, at_boundary);
+  own.is_merged = true;
+}
+
 IngestStatistics Session::statistics() const {
+  if (implementation_->root_is_alone) return implementation_->on_root;
   return implementation_->stream ? implementation_->stream->statistics() : IngestStatistics();
 }
 

@@ -346,6 +346,16 @@ std::uint32_t state_version(const std::string& path) {
   return verify(read, file.size(), path).version;
 }
 
+std::uint64_t state_checksum(const std::string& path) {
+  const InputFile file(path);
+  Header header{};
+  file.read_exactly_at(0, header);
+  if (std::memcmp(header.data(), magic.data(), magic.size()) != 0)
+    throw InputError(
+        fmt::format("{}: not a weir state (its first {} bytes are not the magic bytes)", path, magic.size()));
+  return get<std::uint64_t>(header, 32);
+}
+
 bool looks_like_state(const std::string& path) {
   constexpr std::size_t telling = 5;  // the rest of the magic bytes may be damaged
   const InputFile file(path);

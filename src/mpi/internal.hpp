@@ -2,15 +2,13 @@
 
 #include <mpi.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "weir/mpi/communicator.hpp"
+#include "weir/mpi/poll_pause.hpp"
 
 namespace weir::mpi {
 
@@ -59,32 +57,6 @@ struct Communicator::Owned {
   Handle main;
   Handle machine;  ///< Of the ranks that share memory; made when it is first needed.
   SignalChannel signals;
-};
-
-/// Waits between polls: yields first, then sleeps up to a millisecond, so that waiting ranks leave the cores to working
-/// ones.
-class PollPause {
- public:
-  void wait() {
-    if (polls_ < yields) {
-      ++polls_;
-      std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(pause_);
-      pause_ = std::min(2 * pause_, longest);
-    }
-  }
-  void reset() noexcept {
-    polls_ = 0;
-    pause_ = shortest;
-  }
-
- private:
-  static constexpr int yields = 100;
-  static constexpr std::chrono::microseconds shortest{20};
-  static constexpr std::chrono::microseconds longest{1000};
-  int polls_ = 0;
-  std::chrono::microseconds pause_ = shortest;
 };
 
 /// Waits until `request` is complete, and leaves the core to others meanwhile.

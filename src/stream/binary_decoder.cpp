@@ -7,14 +7,15 @@
 #include <cstring>
 #include <memory>
 #include <new>
-#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "binary_layout.hpp"
 #include "decoder.hpp"
 #include "weir/error.hpp"
 #include "weir/io/text.hpp"
+#include "weir/share.hpp"
 
 namespace weir::stream {
 
@@ -72,20 +73,67 @@ std::uint32_t read_file_header(Input& input) {
   return header.version;
 }
 
-/// The blocks of one slice, found by the index.
-struct BlockRange {
-  IndexEntry begin;
-  IndexEntry end;
+/// Events that are read one after the other, and the blocks that hold them, found by the index.
+struct Stretch {
+  FileRange events;
+  IndexEntry begin;  ///< The first block.
+  IndexEntry end;    ///< The block behind the last one.
 };
 
 struct Index {
   IndexTail tail;
-  BlockRange range;
+  std::vector<Stretch> stretches;
 };
 
-/// Verifies the index at the end of an input of `size` bytes, in bounded memory, and finds the blocks of a slice: those
-/// that begin among its even share of the events.
-Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uint32_t slice_count) {
+/// Finds the blocks of a part while it is shown all entries of the index in turn. The blocks of a slice of the whole file
+/// are those that begin among its even share of the events.
+class BlockFinder {
+ public:
+  BlockFinder(const Part& part, std::uint64_t events) : by_blocks_(!part.ranges) {
+    if (by_blocks_) {
+      stretches_.push_back({{share(events, part.slice, part.slice_count),
+                             share(events, part.slice + std::uint64_t{1}, part.slice_count)},
+                            {},
+                            {}});
+    } else {
+      for (const FileRange& range : part.of_size(events)) stretches_.push_back({range, {}, {}});
+    }
+  }
+
+  void see(const IndexEntry& entry) {
+    for (; begun_ < stretches_.size(); ++begun_) {
+      Stretch& stretch = stretches_[begun_];
+      if (by_blocks_ ? entry.first < stretch.events.begin : entry.first <= stretch.events.begin) break;
+      stretch.begin = by_blocks_ ? entry : last_;
+    }
+    for (; ended_ < stretches_.size() && entry.first >= stretches_[ended_].events.end; ++ended_)
+      stretches_[ended_].end = entry;
+    last_ = entry;
+  }
+
+  /// After all entries; `end` is where the blocks end.
+  std::vector<Stretch> found(const IndexEntry& end) {
+    for (; begun_ < stretches_.size(); ++begun_) stretches_[begun_].begin = by_blocks_ ? end : last_;
+    for (; ended_ < stretches_.size(); ++ended_) stretches_[ended_].end = end;
+    if (by_blocks_) {
+      Stretch& stretch = stretches_.front();
+      stretch.events = {stretch.begin.first, stretch.end.first};
+      if (stretch.events.begin == stretch.events.end) stretches_.clear();
+    }
+    return std::move(stretches_);
+  }
+
+ private:
+  bool by_blocks_;
+  std::vector<Stretch> stretches_;
+  std::size_t begun_ = 0;  ///< Stretches whose first block has been found.
+  std::size_t ended_ = 0;
+  IndexEntry last_{sizeof(FileHeader), 0};
+};
+
+/// Verifies the index at the end of an input of `size` bytes, in memory that is bounded but for the ranges of `part`, and
+/// finds the blocks of that.
+Index read_index(Input& input, std::uint64_t size, const Part& part) {
   constexpr std::uint64_t smallest = sizeof(FileHeader) + sizeof(IndexHead) + sizeof(IndexTail);
   if (size < smallest) fail(input, size, truncated);
   Index index{};
@@ -105,12 +153,8 @@ Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uin
   Checksum checksum;
   checksum.add(std::span(&head.tag, 1));
   checksum.add(std::span(&head.zero, 1));
-  const std::uint64_t low = share(tail.events, slice, slice_count);
-  const std::uint64_t high = share(tail.events, slice + std::uint64_t{1}, slice_count);
   const IndexEntry end{tail.index_offset, tail.events};
-  index.range = {end, end};
-  bool begin_found = false;
-  bool end_found = false;
+  BlockFinder finder(part, tail.events);
   bool in_order = tail.blocks > 0 || tail.index_offset == sizeof(FileHeader);
   IndexEntry expected{sizeof(FileHeader), 0};
   std::vector<IndexEntry> entries(static_cast<std::size_t>(std::min<std::uint64_t>(tail.blocks, 4096)));
@@ -124,14 +168,7 @@ Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uin
                  entry.offset < end.offset && entry.first < end.first &&
                  (expected.first > 0 || (entry.offset == sizeof(FileHeader) && entry.first == 0));
       expected = {entry.offset + 1, entry.first + 1};
-      if (!begin_found && entry.first >= low) {
-        index.range.begin = entry;
-        begin_found = true;
-      }
-      if (!end_found && entry.first >= high) {
-        index.range.end = entry;
-        end_found = true;
-      }
+      finder.see(entry);
     }
     done += piece.size();
   }
@@ -139,6 +176,7 @@ Index read_index(Input& input, std::uint64_t size, std::uint32_t slice, std::uin
   if (checksum.value() != head.checksum) fail(input, tail.index_offset, "the index is damaged: wrong checksum");
   if (head.tag != index_tag || head.zero != 0 || !in_order)
     fail(input, tail.index_offset, "the index is damaged: it contradicts itself");
+  index.stretches = finder.found(end);
   return index;
 }
 
@@ -208,55 +246,106 @@ bool all_finite(std::span<const double> values) noexcept {
 
 class BinaryDecoder final : public Decoder {
  public:
-  BinaryDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits)
-      : input_(std::move(input)), limits_(limits), batch_(options.batch) {
+  BinaryDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits, Part part)
+      : input_(std::move(input)), limits_(limits), batch_(options.batch), part_(std::move(part)) {
     version_ = read_file_header(*input_);
     if (const auto size = input_->size()) {
-      const Index index = read_index(*input_, *size, options.slice, options.slice_count);
-      if (index.tail.events == 0) throw InputError(fmt::format("{}: contains no events", input_->name()));
-      range_ = index.range;
-      expected_ = index.range.begin.first;
-      input_->seek(index.range.begin.offset);
+      Index index = read_index(*input_, *size, part_);
+      if (index.tail.events == 0 && !part_.may_be_empty)
+        throw InputError(fmt::format("{}: contains no events", input_->name()));
+      stretches_ = std::move(index.stretches);
+      std::vector<FileRange> ranges;
+      for (const Stretch& stretch : stretches_) ranges.push_back(stretch.events);
+      progress_ = Progress(std::move(ranges));
+      begin_stretch();
+    } else {
+      progress_ = Progress(part_.uncut());
     }
   }
 
-  bool next(EventBatch& batch) override {
-    batch.resize(batch_);
-    if (position_ == head_.count && !read_block()) {
-      batch.resize(0);
-      return false;
+  bool next(EventBatch& batch, std::size_t most) override {
+    while (position_ == stop_) {
+      if (!(input_->size() ? advance() : advance_uncut())) {
+        batch.resize(0);
+        return false;
+      }
     }
-    const std::size_t count = std::min<std::size_t>(batch_, head_.count - position_);
+    const std::size_t count = std::min({most, batch_, stop_ - position_});
     batch.resize(count);
     decode(batch);
     check(batch);
     position_ += count;
+    progress_.pass(head_.first + position_);
     return true;
   }
 
+  [[nodiscard]] std::vector<FileRange> unread() const override { return progress_.rest(); }
+
  private:
-  /// Reads and verifies the next block; false after the last one.
+  /// Goes on to the next block, or range, of an input that can seek; false at the end.
+  bool advance() {
+    if (progress_.is_done()) return false;
+    const IndexEntry& end = stretches_[stretch_].end;
+    if (input_->offset() == end.offset) {
+      if (expected_ != end.first)
+        fail(*input_, end.offset, "the blocks hold another number of events than the index says");
+      progress_.next_range();
+      ++stretch_;
+      begin_stretch();
+    } else {
+      (void)read_block();
+      choose_events();
+    }
+    return true;
+  }
+
+  /// The same of an input that cannot seek.
+  bool advance_uncut() {
+    if (progress_.is_done()) return false;
+    if (progress_.current().end <= expected_) {
+      progress_.next_range();
+    } else if (!read_block()) {
+      if (progress_.current().begin > expected_)
+        throw InputError(part_.too_short_complaint(progress_.current().begin, expected_));
+      progress_.finish();
+    }
+    choose_events();
+    return true;
+  }
+
+  void begin_stretch() {
+    if (progress_.is_done()) return;
+    input_->seek(stretches_[stretch_].begin.offset);
+    expected_ = stretches_[stretch_].begin.first;
+  }
+
+  /// Finds which events of the current block are in the current range.
+  void choose_events() {
+    position_ = stop_ = head_.count;
+    if (progress_.is_done()) return;
+    const auto in_block = [&](std::uint64_t event) {
+      return static_cast<std::size_t>(std::clamp(event, head_.first, head_.first + head_.count) - head_.first);
+    };
+    position_ = in_block(progress_.current().begin);
+    stop_ = in_block(progress_.current().end);
+  }
+
+  /// Reads and verifies the next block; false when a pipe has no more of them.
   bool read_block() {
     const std::uint64_t offset = input_->offset();
-    if (finished_) return false;
-    if (range_ && offset == range_->end.offset) {
-      if (expected_ != range_->end.first)
-        fail(*input_, offset, "the blocks hold another number of events than the index says");
-      finished_ = true;
-      return false;
-    }
+    const IndexEntry* end = stretches_.empty() ? nullptr : &stretches_[stretch_].end;
     const auto start = read_value<std::array<std::uint64_t, 2>>(*input_);
-    if (!range_ && static_cast<std::uint32_t>(start[1]) == index_tag) {
+    if (end == nullptr && static_cast<std::uint32_t>(start[1]) == index_tag) {
       finish_pipe(offset, start);
       return false;
     }
     head_ = std::bit_cast<BlockHead>(std::array{start, read_value<std::array<std::uint64_t, 2>>(*input_)});
-    position_ = head_.count;
+    position_ = stop_ = 0;
     const auto layout = layout_of(head_);
     if (head_.tag != block_tag || !layout || (head_.operands == named_operands && version_ < 2))
       fail(*input_, offset, "the head of the block is damaged");
     layout_ = *layout;
-    if (range_ && layout_.payload > range_->end.offset - std::min(range_->end.offset, input_->offset())) {
+    if (end != nullptr && layout_.payload > end->offset - std::min(end->offset, input_->offset())) {
       fail(*input_, offset, "the block is damaged: it is longer than the index says");
     }
     bytes_.resize(sizeof head_ + layout_.payload);
@@ -267,13 +356,14 @@ class BinaryDecoder final : public Decoder {
     if (head_.first != expected_) {
       fail(*input_, offset, fmt::format("the block begins with event {}, expected event {}", head_.first, expected_));
     }
+    if (end != nullptr && head_.count > end->first - expected_)
+      fail(*input_, offset, "the blocks hold another number of events than the index says");
     block_offset_ = offset;
     if (head_.operands == named_operands) read_names();
     const IndexEntry entry{offset, head_.first};
     entries_.add(std::span(&entry, 1));
     ++blocks_;
     expected_ += head_.count;
-    position_ = 0;
     return true;
   }
 
@@ -322,8 +412,7 @@ class BinaryDecoder final : public Decoder {
     std::byte more;
     if (input_->read(std::span(&more, 1)) > 0)
       fail(*input_, input_->offset() - 1, "expected the end of the file after the end mark");
-    if (expected_ == 0) throw InputError(fmt::format("{}: contains no events", input_->name()));
-    finished_ = true;
+    if (expected_ == 0 && !part_.may_be_empty) throw InputError(fmt::format("{}: contains no events", input_->name()));
   }
 
   void decode(EventBatch& batch) const {
@@ -380,23 +469,26 @@ class BinaryDecoder final : public Decoder {
   std::array<Operand, most_operands> by_code_ = {Operand::y,  Operand::x,  Operand::A,
                                                  Operand::A1, Operand::A2, Operand::X};
   std::size_t code_count_ = coded_operands;
-  std::optional<BlockRange> range_;  ///< Empty when the input cannot seek.
-  std::uint64_t expected_ = 0;       ///< Number of the next event.
+  Part part_;
+  std::vector<Stretch> stretches_;  ///< Of an input that can seek.
+  std::size_t stretch_ = 0;
+  Progress progress_;
+  std::uint64_t expected_ = 0;  ///< Number of the first event of the next block.
   BlockHead head_{};
   BlockLayout layout_;
   std::vector<std::byte> bytes_;  ///< The current block.
   std::uint64_t block_offset_ = 0;
-  std::size_t position_ = 0;  ///< Events of the current block that have been delivered.
+  std::size_t position_ = 0;  ///< Of the next event in the current block.
+  std::size_t stop_ = 0;      ///< Of the event after the last one that is wanted of this block.
   Checksum entries_;
   std::uint64_t blocks_ = 0;
-  bool finished_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
-                                        const Limits& limits) {
-  return std::make_unique<BinaryDecoder>(std::move(input), options, limits);
+std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
+                                        Part part) {
+  return std::make_unique<BinaryDecoder>(std::move(input), options, limits, std::move(part));
 }
 
 }  // namespace weir::stream
@@ -408,7 +500,7 @@ BinarySummary summarise_binary(const std::string& path) {
   const auto size = input->size();
   if (!size) throw InputError(fmt::format("{}: expected a regular file", path));
   const std::uint32_t version = stream::read_file_header(*input);
-  const stream::IndexTail tail = stream::read_index(*input, *size, 0, 1).tail;
+  const stream::IndexTail tail = stream::read_index(*input, *size, {.name = path}).tail;
   return {version, tail.blocks, tail.events, *size};
 }
 

@@ -4,12 +4,14 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "io/input.hpp"
 #include "weir/event.hpp"
 #include "weir/io/npy.hpp"
-#include "weir/share.hpp"
 #include "weir/stream/reader.hpp"
 
 namespace weir::stream {
@@ -73,28 +75,89 @@ struct SkippedLine {
   std::string reason;
 };
 
-/// Reads the events of one file in one format, or of a slice of it.
+/// `ranges` in ascending order, without empty ones, and those that touch as one. Throws InputError when one ends before it
+/// begins, or two overlap.
+[[nodiscard]] std::vector<FileRange> in_order(std::vector<FileRange> ranges);
+
+/// The part of one file that a decoder reads: a slice of all of it, or of ranges.
+struct Part {
+  std::string name;  ///< Of the file.
+  std::uint32_t slice = 0;
+  std::uint32_t slice_count = 1;
+  std::optional<std::vector<FileRange>> ranges = {};  ///< in_order(); none: all of the file.
+  /// Lines of text and binary events only. A file without events is an error, as most likely another was meant; what a
+  /// client sends, or a piece of a longer text, may have none.
+  bool may_be_empty = false;
+
+  /// What a decoder of a file that is `size` units long, with events from `from` on, reads, in order. Throws InputError for
+  /// ranges beyond the file.
+  [[nodiscard]] std::vector<FileRange> of_size(std::uint64_t size, std::uint64_t from = 0) const;
+  /// What a decoder of a file that cannot be cut reads, which is of this slice alone.
+  [[nodiscard]] std::vector<FileRange> uncut() const { return ranges.value_or(std::vector<FileRange>(1)); }
+  /// True for one party, the one that begins the file: it speaks for all where there is nothing in it.
+  [[nodiscard]] bool begins_file() const noexcept {
+    return slice == 0 && (!ranges || (!ranges->empty() && ranges->front().begin == 0));
+  }
+  /// True for one party, the one that ends the file: it speaks for all when all has been read.
+  [[nodiscard]] bool ends_file(std::uint64_t size) const noexcept {
+    return slice + std::uint64_t{1} == slice_count && (!ranges || (!ranges->empty() && ranges->back().end >= size));
+  }
+  /// The complaint about a file of `events` events that ends before the part does.
+  [[nodiscard]] std::string too_short_complaint(std::uint64_t begin, std::uint64_t events) const;
+};
+
+/// How far a list of ranges has been read.
+class Progress {
+ public:
+  Progress() = default;
+  explicit Progress(std::vector<FileRange> ranges);
+
+  /// Whether all has been read.
+  [[nodiscard]] bool is_done() const noexcept { return at_ == ranges_.size(); }
+  /// The rest of the range that is being read; only before the end.
+  [[nodiscard]] const FileRange& current() const noexcept { return ranges_[at_]; }
+  /// All before `position` of the current range has been read; it may lie behind the range's end.
+  void pass(std::uint64_t position) noexcept { ranges_[at_].begin = std::min(position, ranges_[at_].end); }
+  /// Goes on to the next range.
+  void next_range() noexcept { ++at_; }
+  void finish() noexcept { at_ = ranges_.size(); }
+  /// What is left, without empty ranges.
+  [[nodiscard]] std::vector<FileRange> rest() const;
+
+ private:
+  std::vector<FileRange> ranges_;
+  std::size_t at_ = 0;
+};
+
+/// Reads the events of one file in one format, or of a part of it.
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// As EventReader::next, but `batch` comes without whole rows.
-  virtual bool next(EventBatch& batch) = 0;
+  /// As EventReader::next, but `batch` comes without whole rows, and `most` is at least 1.
+  virtual bool next(EventBatch& batch, std::size_t most) = 0;
+  /// As EventReader::unread, of this file.
+  [[nodiscard]] virtual std::vector<FileRange> unread() const = 0;
   /// Lines skipped so far.
   [[nodiscard]] virtual std::uint64_t skipped() const noexcept { return 0; }
   /// The first of them; null where there is none.
   [[nodiscard]] virtual const SkippedLine* first_skipped() const noexcept { return nullptr; }
 };
 
-// When `input` has a size, the decoder reads slice options.slice of options.slice_count of it, otherwise all of it.
+/// What begins with `head`: 16 bytes, 19 after a byte order mark, fewer only if there are no more.
+[[nodiscard]] StreamFormat format_of_head(std::string_view head) noexcept;
+/// Bytes in the longest line, without its end, that text_decoder() takes.
+[[nodiscard]] std::size_t longest_text_line(const Limits& limits) noexcept;
+
+// When `input` has a size, the decoder reads part.of_size() of it, otherwise part.uncut().
 [[nodiscard]] std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
-                                                    const Limits& limits);
+                                                    const Limits& limits, Part part);
 [[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
-                                                             const Limits& limits);
+                                                             const Limits& limits, Part part);
 [[nodiscard]] std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
-                                                   const Limits& limits);
+                                                   const Limits& limits, Part part);
 /// The header of the array that begins with the first byte of `input`, which stands there. Throws InputError.
 [[nodiscard]] NpyHeader read_npy_header(Input& input);
 [[nodiscard]] std::unique_ptr<Decoder> binary_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
-                                                      const Limits& limits);
+                                                      const Limits& limits, Part part);
 
 }  // namespace weir::stream

@@ -22,6 +22,7 @@ void LineBuffer::restrict_to(std::uint64_t begin, std::uint64_t end) {
   handed_ = 0;
   end_ = end;
   first_run_ = true;
+  run_end_ = begin;
   finished_ = begin >= end;
   // Whether a line begins at `begin` is told by the byte before it.
   inside_line_ = begin > 0;
@@ -30,6 +31,7 @@ void LineBuffer::restrict_to(std::uint64_t begin, std::uint64_t end) {
 
 std::string_view LineBuffer::hand_out(std::size_t length) {
   handed_ = length;
+  run_end_ += length;
   return {buffer_.data(), length};
 }
 
@@ -62,6 +64,7 @@ std::string_view LineBuffer::next_run() {
       if (inside_line_ || filled_ == 0 || finished_) continue;
     }
     const std::uint64_t offset = input_->offset() - filled_;
+    run_end_ = offset;
     if (first_run_) {
       first_line_offset_ = offset;
       first_run_ = false;

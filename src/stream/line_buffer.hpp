@@ -27,6 +27,8 @@ class LineBuffer {
   [[nodiscard]] std::string_view next_run();
   /// Offset of the first line in the range, once next_run() has been called.
   [[nodiscard]] std::uint64_t first_line_offset() const noexcept { return first_line_offset_; }
+  /// Offset behind the last run: of the next line, or inside of a line that was cut.
+  [[nodiscard]] std::uint64_t run_end() const noexcept { return run_end_; }
   [[nodiscard]] bool is_live() const noexcept { return input_->is_live(); }
   [[nodiscard]] std::size_t longest_line() const noexcept { return longest_line_; }
 
@@ -41,6 +43,7 @@ class LineBuffer {
   std::size_t handed_ = 0;    ///< Of these, handed out in the last run.
   std::uint64_t end_ = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t first_line_offset_ = 0;
+  std::uint64_t run_end_ = 0;
   bool first_run_ = true;
   bool inside_line_ = false;  ///< The next bytes belong to a line that is not ours, or was cut.
   bool finished_ = false;

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "decoder.hpp"
 #include "line_buffer.hpp"
@@ -35,54 +37,51 @@ template <class Grammar>
 class LineDecoder : public Decoder {
  public:
   /// `input` stands at the first line, number `lines_before` + 1, which begins at offset `data_begin`.
-  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Grammar grammar, std::size_t longest,
+  LineDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Part part, Grammar grammar, std::size_t longest,
               std::uint64_t data_begin, std::uint64_t lines_before)
       : input_(std::move(input)),
         options_(options),
+        part_(std::move(part)),
         grammar_(std::move(grammar)),
         lines_(*input_, longest),
+        data_begin_(data_begin),
         lines_before_(lines_before) {
     if (const auto size = input_->size()) {
-      begin_ = data_begin + share(*size - data_begin, options.slice, options.slice_count);
-      end_ = data_begin + share(*size - data_begin, options.slice + std::uint64_t{1}, options.slice_count);
-      lines_.restrict_to(begin_, end_);
+      own_ = part_.of_size(*size, data_begin);
+    } else {
+      own_ = part_.uncut();
     }
+    progress_ = Progress(own_);
+    if (!progress_.is_done()) begin_range();
   }
 
-  bool next(EventBatch& batch) override {
-    batch.resize(options_.batch);
-    std::size_t room = options_.batch;  // for entries
+  bool next(EventBatch& batch, std::size_t most) override {
+    most = std::min(most, options_.batch);
+    batch.resize(most + (Grammar::mirrors ? 1 : 0));
     std::size_t count = 0;
-    if (mirrored_) store(batch, count++, *std::exchange(mirrored_, std::nullopt));
-    while (count < room) {
-      if (cursor_ == limit_ && ((count + batch.rows.size() > 0 && lines_.is_live()) || !advance())) break;
-      while (cursor_ != limit_ && count < room) {
-        Event event;
-        const char* after = grammar_.parse_plain(cursor_, event);
-        if (after == nullptr) {
-          const Line kind = take_other_line(event, batch.rows);
-          if (kind == Line::row) room = batch.rows.values.size() < options_.row_values ? room - 1 : count;
-          if (kind != Line::entry) continue;
-        } else {
-          cursor_ = after;
-          ++lines_read_;
-          ++entries_;
-        }
-        store(batch, count++, event);
-        if constexpr (Grammar::mirrors) {
-          if (const auto second = grammar_.mirror(event)) {
-            if (count < room) {
-              store(batch, count++, *second);
-            } else {
-              mirrored_ = second;
-            }
-          }
-        }
-      }
+    while (count == 0 && batch.rows.empty() && !progress_.is_done()) {
+      count = read(batch, most);
+      if (count > 0 || !batch.rows.empty()) break;
+      // The range is at its end.
+      progress_.next_range();
+      if (!progress_.is_done()) begin_range();
     }
     batch.resize(count);
-    if (batch.empty()) finish();
-    return !batch.empty();
+    if (!batch.empty()) {
+      progress_.pass(position());
+      return true;
+    }
+    if (!finished_) finish();
+    finished_ = true;
+    return false;
+  }
+
+  [[nodiscard]] std::vector<FileRange> unread() const override {
+    std::vector<FileRange> rest = progress_.rest();
+    // What is checked at the end of the file is still to be checked.
+    if (!finished_ && input_->size() && ends_file() && (rest.empty() || rest.back().end < end_of_file()))
+      rest.push_back({end_of_file(), std::numeric_limits<std::uint64_t>::max()});
+    return rest;
   }
 
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
@@ -91,10 +90,13 @@ class LineDecoder : public Decoder {
   }
 
  protected:
-  /// Called at the end of the slice, to check what can only be checked there.
+  /// Called at the end of the part, to check what can only be checked there.
   virtual void finish() = 0;
+  /// Whether finish() checks the whole file.
+  [[nodiscard]] virtual bool ends_file() const noexcept { return false; }
 
-  /// Lines so far, bad ones too, that are neither blank nor comments.
+  /// Lines so far, bad ones too, that are neither blank nor comments; of an input that cannot seek, with those that were
+  /// passed over.
   [[nodiscard]] std::uint64_t entries() const noexcept { return entries_; }
   /// Such lines that begin in [begin, end); stops at the first one if `first_only`. Ends the decoding.
   [[nodiscard]] std::uint64_t count_entries(std::uint64_t begin, std::uint64_t end, bool first_only) {
@@ -102,8 +104,7 @@ class LineDecoder : public Decoder {
     std::uint64_t found = 0;
     while (!(first_only && found > 0) && advance()) {
       while (cursor_ != limit_) {
-        const std::string_view line = take_line();
-        if (!grammar_.is_nothing(line)) ++found;
+        if (is_entry(take_line())) ++found;
       }
     }
     return found;
@@ -111,10 +112,10 @@ class LineDecoder : public Decoder {
 
   [[nodiscard]] const Grammar& grammar() const noexcept { return grammar_; }
   [[nodiscard]] const Input& input() const noexcept { return *input_; }
-  [[nodiscard]] const ReadOptions& options() const noexcept { return options_; }
-  /// Range of offsets of the slice; [0, 0) when the input cannot seek.
-  [[nodiscard]] std::uint64_t begin() const noexcept { return begin_; }
-  [[nodiscard]] std::uint64_t end() const noexcept { return end_; }
+  [[nodiscard]] const Part& part() const noexcept { return part_; }
+  /// The ranges of offsets that are read; of entries() when the input cannot seek.
+  [[nodiscard]] const std::vector<FileRange>& own() const noexcept { return own_; }
+  [[nodiscard]] std::uint64_t data_begin() const noexcept { return data_begin_; }
 
  private:
   static void store(EventBatch& batch, std::size_t t, const Event& event) {
@@ -122,6 +123,79 @@ class LineDecoder : public Decoder {
     batch.i[t] = event.i;
     batch.j[t] = event.j;
     batch.delta[t] = event.delta;
+  }
+
+  [[nodiscard]] std::uint64_t end_of_file() const noexcept {
+    return input_->size().value_or(std::numeric_limits<std::uint64_t>::max());
+  }
+  /// Of the next line, in the unit of the ranges.
+  [[nodiscard]] std::uint64_t position() const noexcept {
+    return input_->size() ? lines_.run_end() - static_cast<std::uint64_t>(limit_ - cursor_) : entries_;
+  }
+
+  /// Goes to the first line of the current range.
+  void begin_range() {
+    const FileRange& range = progress_.current();
+    if (input_->size()) {
+      lines_.restrict_to(range.begin, range.end);
+      cursor_ = limit_ = nullptr;
+      lines_read_ = 0;
+    } else {
+      last_entry_ = range.end;
+    }
+  }
+
+  /// Passes over the entries before the current range of an input that cannot seek.
+  void pass_over() {
+    const std::uint64_t begin = progress_.current().begin;
+    while (entries_ < begin) {
+      if (cursor_ == limit_ && !advance()) throw InputError(part_.too_short_complaint(begin, entries_));
+      ++lines_read_;
+      if (is_entry(take_line())) ++entries_;
+    }
+  }
+
+  /// Entries of the current range, of which it returns the number, and rows; nothing of both at its end. At most `most`
+  /// events, or one more for a second event of one line.
+  std::size_t read(EventBatch& batch, std::size_t most) {
+    if (!input_->size()) pass_over();
+    std::size_t room = most;  // for entries
+    std::size_t count = 0;
+    limit_to_range(room, count);
+    while (count < room) {
+      if (cursor_ == limit_ && ((count + batch.rows.size() > 0 && lines_.is_live()) || !advance())) break;
+      while (cursor_ != limit_ && count < room) {
+        Event event;
+        const char* after = grammar_.parse_plain(cursor_, event);
+        if (after == nullptr) {
+          const Line kind = take_other_line(event, batch.rows);
+          if (kind == Line::row) room = batch.rows.values.size() < options_.row_values ? room - 1 : count;
+          if (kind != Line::entry) {
+            limit_to_range(room, count);
+            continue;
+          }
+        } else {
+          cursor_ = after;
+          ++lines_read_;
+          ++entries_;
+        }
+        store(batch, count++, event);
+        if constexpr (Grammar::mirrors) {
+          if (const auto second = grammar_.mirror(event)) store(batch, count++, *second);
+        }
+      }
+    }
+    return count;
+  }
+
+  /// Lowers `room` to what is left of the current range when that is counted in entries, `count` of `room` being taken.
+  void limit_to_range(std::size_t& room, std::size_t count) const noexcept {
+    room = count + static_cast<std::size_t>(std::min<std::uint64_t>(room - count, last_entry_ - entries_));
+  }
+
+  /// Whether a line is an event, be it a bad one.
+  [[nodiscard]] bool is_entry(std::string_view line) const {
+    return line.size() > lines_.longest_line() || !grammar_.is_nothing(line);
   }
 
   bool advance() {
@@ -177,10 +251,14 @@ class LineDecoder : public Decoder {
 
   std::unique_ptr<Input> input_;
   ReadOptions options_;
+  Part part_;
   Grammar grammar_;
   LineBuffer lines_;
-  std::uint64_t begin_ = 0;
-  std::uint64_t end_ = 0;
+  std::uint64_t data_begin_;
+  std::vector<FileRange> own_;
+  Progress progress_;
+  std::uint64_t last_entry_ = std::numeric_limits<std::uint64_t>::max();  ///< Of the range, where entries are counted.
+  bool finished_ = false;
   const char* cursor_ = nullptr;
   const char* limit_ = nullptr;
   std::uint64_t lines_before_;
@@ -188,7 +266,6 @@ class LineDecoder : public Decoder {
   std::uint64_t entries_ = 0;
   std::uint64_t skipped_ = 0;
   std::optional<SkippedLine> first_skipped_;
-  std::optional<Event> mirrored_;
 };
 
 }  // namespace weir::stream

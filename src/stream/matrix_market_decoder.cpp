@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "io/matrix_market_lines.hpp"
@@ -61,18 +62,28 @@ class MatrixMarketGrammar {
 
 class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
  public:
-  MatrixMarketDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const MatrixMarketHeader& header)
-      : LineDecoder(std::move(input), options, MatrixMarketGrammar(header, options.default_operand),
+  MatrixMarketDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Part part,
+                      const MatrixMarketHeader& header)
+      : LineDecoder(std::move(input), options, std::move(part), MatrixMarketGrammar(header, options.default_operand),
                     MatrixMarketLines::longest, header.data_offset, header.size_line) {}
 
  private:
+  bool ends_file() const noexcept override {
+    return part().ends_file(input().size().value_or(std::numeric_limits<std::uint64_t>::max()));
+  }
+
   void finish() override {
+    if (!ends_file()) return;
     const MatrixMarketHeader& header = grammar().rules().header();
     std::uint64_t found = entries();
-    if (input().size()) {
-      // The last party counts the lines of the others, so that a wrong total is found whatever the number of parties.
-      if (options().slice + 1 < options().slice_count) return;
-      found += count_entries(header.data_offset, begin(), false);
+    if (const auto size = input().size()) {
+      // One party counts the lines of the others, so that a wrong total is found whatever the number of parties.
+      std::uint64_t from = data_begin();
+      for (const FileRange& range : own()) {
+        found += count_entries(from, range.begin, false);
+        from = range.end;
+      }
+      found += count_entries(from, *size, false);
     }
     if (found != header.entries) throw InputError(grammar().rules().count_complaint(input().name(), found));
   }
@@ -81,7 +92,7 @@ class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
 }  // namespace
 
 std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
-                                               const Limits& limits) {
+                                               const Limits& limits, Part part) {
   const MatrixMarketHeader header = parse_matrix_market_header(input->peek(matrix_market_header_limit), input->name());
   const Operand operand = options.default_operand;
   const auto refuse = [&](const std::string& reason) {
@@ -102,7 +113,7 @@ std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, con
     std::vector<std::byte> skipped(header.data_offset);
     input->read_fully(skipped);
   }
-  return std::make_unique<MatrixMarketDecoder>(std::move(input), options, header);
+  return std::make_unique<MatrixMarketDecoder>(std::move(input), options, std::move(part), header);
 }
 
 }  // namespace weir::stream

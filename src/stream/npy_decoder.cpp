@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -23,30 +24,44 @@ constexpr std::size_t piece = std::size_t{1} << 16;
 class NpyDecoder final : public Decoder {
  public:
   /// `input` stands anywhere if it can seek, else at the data. A header with one row or column is in C order.
-  NpyDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const NpyHeader& header)
+  NpyDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Part& part, const NpyHeader& header)
       : input_(std::move(input)),
         options_(options),
         header_(header),
         columns_(static_cast<std::size_t>(header.columns)),
         row_bytes_(columns_ * header.element_size),
-        last_(header.rows) {
-    if (input_->size()) {
-      next_ = share(header.rows, options.slice, options.slice_count);
-      last_ = share(header.rows, options.slice + std::uint64_t{1}, options.slice_count);
-      input_->seek(header.offset_of(next_, 0));
-    }
+        // Of an input that cannot seek the header tells the rows all the same.
+        progress_(part.of_size(header.rows)),
+        checks_end_(!input_->size() && part.ends_file(header.rows)) {
+    if (!progress_.is_done()) begin_range();
     const std::uint64_t most = header.is_fortran_order ? fortran_block_values : block_values;
     block_rows_ = static_cast<std::size_t>(std::max<std::uint64_t>(most / header.columns, 1));
   }
 
-  bool next(EventBatch& batch) override {
+  bool next(EventBatch& batch, std::size_t most) override {
+    most = std::min(most, options_.batch);
     batch.resize(0);
-    while (batch.events() < options_.batch && batch.rows.values.size() < options_.row_values) {
-      if (position_ == block_.size() && ((!batch.empty() && input_->is_live()) || !refill())) break;
-      deliver(std::span(block_).subspan(position_, columns_), first_ + position_ / columns_, batch);
-      position_ += columns_;
+    while (!progress_.is_done()) {
+      read(batch, most);
+      if (!batch.empty()) {
+        progress_.pass(row());
+        return true;
+      }
+      // The range is at its end.
+      progress_.next_range();
+      if (!progress_.is_done()) begin_range();
     }
-    return !batch.empty();
+    if (!finished_) finish();
+    finished_ = true;
+    return false;
+  }
+
+  [[nodiscard]] std::vector<FileRange> unread() const override {
+    std::vector<FileRange> rest = progress_.rest();
+    // What is checked at the end of the file is still to be checked.
+    if (!finished_ && checks_end_ && (rest.empty() || rest.back().end < header_.rows))
+      rest.push_back({header_.rows, std::numeric_limits<std::uint64_t>::max()});
+    return rest;
   }
 
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
@@ -55,6 +70,16 @@ class NpyDecoder final : public Decoder {
   }
 
  private:
+  /// Number of the next row.
+  [[nodiscard]] std::uint64_t row() const noexcept { return first_ + position_ / columns_; }
+
+  /// Goes to the first row of the current range, where the input can seek.
+  void begin_range() {
+    if (!input_->size()) return;
+    next_ = progress_.current().begin;
+    input_->seek(header_.offset_of(next_, 0));
+  }
+
   void deliver(std::span<const double> row, std::uint64_t i, EventBatch& batch) {
     const auto bad = std::find_if(row.begin(), row.end(), [](double value) { return !std::isfinite(value); });
     if (bad != row.end()) {
@@ -69,20 +94,33 @@ class NpyDecoder final : public Decoder {
     }
   }
 
-  /// Decodes the next block; false after the last one.
-  bool refill() {
+  /// Appends rows of the current range, at most `most` events; nothing at its end.
+  void read(EventBatch& batch, std::size_t most) {
+    const FileRange range = progress_.current();
+    while (batch.events() < most && batch.rows.values.size() < options_.row_values) {
+      if (position_ == block_.size() && ((!batch.empty() && input_->is_live()) || !refill(range.end))) break;
+      if (row() >= range.begin) deliver(std::span(block_).subspan(position_, columns_), row(), batch);
+      position_ += columns_;
+    }
+  }
+
+  /// Decodes the next block of the rows before number `end`; false when there are no more.
+  bool refill(std::uint64_t end) {
     first_ = next_;
     position_ = 0;
     block_.clear();
-    if (next_ == last_) {
-      std::byte more;
-      if (!input_->size() && input_->read(std::span(&more, 1)) > 0)
-        throw InputError(npy_size_complaint(header_, input_->name(), "more"));
-      return false;
-    }
-    const auto rows = static_cast<std::size_t>(std::min<std::uint64_t>(block_rows_, last_ - next_));
+    if (next_ == end) return false;
+    const auto rows = static_cast<std::size_t>(std::min<std::uint64_t>(block_rows_, end - next_));
     next_ += header_.is_fortran_order ? read_columns(rows) : read_rows(rows);
     return true;
+  }
+
+  void finish() {
+    if (!checks_end_) return;
+    while (refill(header_.rows)) {
+    }
+    std::byte more;
+    if (input_->read(std::span(&more, 1)) > 0) throw InputError(npy_size_complaint(header_, input_->name(), "more"));
   }
 
   /// At most `rows` rows, fewer when no more have arrived.
@@ -125,12 +163,14 @@ class NpyDecoder final : public Decoder {
   NpyHeader header_;
   std::size_t columns_;
   std::size_t row_bytes_;
+  Progress progress_;
+  bool checks_end_;  ///< That there are no bytes behind the last row.
+  bool finished_ = false;
   std::size_t block_rows_;     ///< Rows of a block, at most.
   std::vector<double> block_;  ///< Rows from number first_ on.
   std::uint64_t first_ = 0;
   std::size_t position_ = 0;  ///< Of the next row in block_.
   std::uint64_t next_ = 0;    ///< Number of the row after the block.
-  std::uint64_t last_;        ///< Number of the row after the slice.
   std::vector<std::byte> bytes_;
   std::size_t held_ = 0;        ///< C order: bytes read, but not decoded.
   std::vector<double> column_;  ///< Fortran order: of the block.
@@ -145,7 +185,8 @@ NpyHeader read_npy_header(Input& input) {
   return parse_npy_header(input.peek(length), input.name());
 }
 
-std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits) {
+std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
+                                     Part part) {
   NpyHeader header = read_npy_header(*input);
   const Operand operand = options.default_operand;
   const auto refuse = [&](const std::string& reason) {
@@ -184,7 +225,7 @@ std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOpt
     std::vector<std::byte> skipped(static_cast<std::size_t>(header.data_offset));
     input->read_fully(skipped);
   }
-  return std::make_unique<NpyDecoder>(std::move(input), options, header);
+  return std::make_unique<NpyDecoder>(std::move(input), options, part, header);
 }
 
 }  // namespace weir::stream

@@ -30,16 +30,10 @@ namespace {
 constexpr std::size_t magic_length = 16;
 constexpr std::size_t byte_order_mark_length = 3;
 
-StreamFormat format_of_head(std::string_view head) noexcept {
-  if (is_gzip(head)) return StreamFormat::gzip;
-  if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
-  if (resembles(head, npy_magic, 4)) return StreamFormat::npy;
-  return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
-}
-
 StreamFormat format_of(Input& input) {
   const std::string_view head = input.peek(magic_length);
-  return format_of_head(head.starts_with("\xEF\xBB\xBF") ? input.peek(magic_length + byte_order_mark_length) : head);
+  return stream::format_of_head(head.starts_with("\xEF\xBB\xBF") ? input.peek(magic_length + byte_order_mark_length)
+                                                                 : head);
 }
 
 /// Returns what stat() says of it.
@@ -94,6 +88,13 @@ std::unique_ptr<Input> open_content(const std::string& path) {
 }
 
 }  // namespace
+
+StreamFormat stream::format_of_head(std::string_view head) noexcept {
+  if (is_gzip(head)) return StreamFormat::gzip;
+  if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
+  if (resembles(head, npy_magic, 4)) return StreamFormat::npy;
+  return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
+}
 
 std::string_view to_string(StreamFormat format) noexcept {
   switch (format) {
@@ -165,45 +166,97 @@ struct EventReader::Implementation {
       throw UsageError(fmt::format("slice {} of {} does not exist", options.slice, options.slice_count));
     }
     if (options.batch == 0) throw UsageError("a batch must hold at least one event");
+    if (options.ranges) {
+      if (options.ranges->size() != paths.size())
+        throw UsageError(fmt::format("{} lists of ranges belong to {} files", options.ranges->size(), paths.size()));
+      for (std::size_t file = 0; file < paths.size(); ++file) {
+        try {
+          (*options.ranges)[file] = stream::in_order(std::move((*options.ranges)[file]));
+        } catch (const InputError& error) {
+          throw InputError(fmt::format("{}: {}", paths[file], error.what()));
+        }
+      }
+    }
+    known_unread.resize(paths.size());
+  }
+
+  /// The part of file number `file` that is this party's, if the file can be cut.
+  stream::Part part_of(std::size_t file) const {
+    stream::Part part{.name = paths[file], .slice = options.slice, .slice_count = options.slice_count};
+    if (options.ranges) part.ranges = (*options.ranges)[file];
+    return part;
   }
 
   /// A decoder for this party's share of file number `file`; null when it has none.
-  std::unique_ptr<stream::Decoder> open(std::size_t file) {
+  std::unique_ptr<stream::Decoder> open(std::size_t file) const {
     const std::string& path = paths[file];
-    const bool whole = path != "-" && file % options.slice_count != options.slice;
-    if (whole && !memory && is_pipe(path)) return nullptr;
+    if (options.ranges && (*options.ranges)[file].empty()) return nullptr;
+    const bool others = path != "-" && file % options.slice_count != options.slice;
+    if (others && !memory && is_pipe(path)) return nullptr;
     std::unique_ptr<Input> input =
         memory ? memory_input(*memory, path)
                : open_input(path, options.stop, identities.empty() ? std::nullopt : identities[file]);
     StreamFormat format = format_of(*input);
     if (format == StreamFormat::gzip) {
-      if (whole) return nullptr;
+      if (others) return nullptr;
       input = decompress(std::move(input));
       format = format_of(*input);
     }
-    if (format == StreamFormat::binary) return stream::binary_decoder(std::move(input), options, limits);
-    if (format == StreamFormat::npy) return stream::npy_decoder(std::move(input), options, limits);
-    if (format == StreamFormat::matrix_market) return stream::matrix_market_decoder(std::move(input), options, limits);
-    return stream::text_decoder(std::move(input), options, limits);
+    stream::Part part = part_of(file);
+    if (!input->size()) {
+      // It cannot be cut, and is whole this party's.
+      part.slice = 0;
+      part.slice_count = 1;
+    }
+    if (format == StreamFormat::binary)
+      return stream::binary_decoder(std::move(input), options, limits, std::move(part));
+    if (format == StreamFormat::npy) return stream::npy_decoder(std::move(input), options, limits, std::move(part));
+    if (format == StreamFormat::matrix_market)
+      return stream::matrix_market_decoder(std::move(input), options, limits, std::move(part));
+    return stream::text_decoder(std::move(input), options, limits, std::move(part));
   }
 
-  bool next(EventBatch& batch) {
+  bool next(EventBatch& batch, std::size_t most) {
+    if (most == 0) throw UsageError("a reader cannot be asked for no events");
     batch.rows.clear();
     if (options.stop.stop_requested()) throw Cancelled();
-    while (decoder || next_file < paths.size()) {
-      if (!decoder) decoder = open(next_file++);
+    for (; current < paths.size(); ++current) {
+      if (!decoder) decoder = open(current);
       if (!decoder) continue;
-      const bool delivered = decoder->next(batch);
+      const bool delivered = decoder->next(batch, most);
       if (delivered) return true;
       skipped_before += decoder->skipped();
       if (const stream::SkippedLine* line = decoder->first_skipped(); line != nullptr && !first_skipped) {
         first_skipped = *line;
-        first_skipped_file = next_file - 1;
+        first_skipped_file = current;
       }
       decoder.reset();
     }
     batch.clear();
     return false;
+  }
+
+  std::vector<std::vector<FileRange>> unread() {
+    std::vector<std::vector<FileRange>> all(paths.size());
+    for (std::size_t file = current; file < paths.size(); ++file)
+      all[file] = file == current && decoder ? decoder->unread() : unread_of(file);
+    return all;
+  }
+
+  /// Of a file that has not been opened yet.
+  const std::vector<FileRange>& unread_of(std::size_t file) {
+    if (!known_unread[file]) {
+      const stream::Part part = part_of(file);
+      const bool may_block = !memory && is_pipe(paths[file]);
+      if (part.slice_count == 1 || may_block) {
+        const bool is_mine = paths[file] == "-" || file % options.slice_count == options.slice;
+        known_unread[file] = is_mine ? part.uncut() : std::vector<FileRange>();
+      } else {
+        const std::unique_ptr<stream::Decoder> opened = open(file);
+        known_unread[file] = opened ? opened->unread() : std::vector<FileRange>();
+      }
+    }
+    return *known_unread[file];
   }
 
   /// Verifies that the files are those of options.sources, and remembers which they are here.
@@ -226,7 +279,7 @@ struct EventReader::Implementation {
     if (line->line == 0) return line->reason;
     std::uint64_t before = 0;
     if (line->lines_from > 0) {
-      const std::size_t file = first_skipped ? first_skipped_file : next_file - 1;
+      const std::size_t file = first_skipped ? first_skipped_file : current;
       try {
         const auto input = memory ? memory_input(*memory, paths[file]) : open_input(paths[file]);
         before = stream::count_newlines(*input, line->lines_from);
@@ -241,11 +294,12 @@ struct EventReader::Implementation {
   ReadOptions options;
   std::vector<std::optional<FileIdentity>> identities;  ///< Of the files that were agreed on; empty where none were.
   stream::Limits limits;
-  std::optional<std::span<const std::byte>> memory;  ///< Stands for the only file.
-  std::size_t next_file = 0;
-  std::unique_ptr<stream::Decoder> decoder;
-  std::uint64_t skipped_before = 0;                  ///< Lines skipped in files that are done.
-  std::optional<stream::SkippedLine> first_skipped;  ///< In a file that is done.
+  std::optional<std::span<const std::byte>> memory;                 ///< Stands for the only file.
+  std::size_t current = 0;                                          ///< That is being read, or opened next.
+  std::unique_ptr<stream::Decoder> decoder;                         ///< Of that file, once it is open.
+  std::vector<std::optional<std::vector<FileRange>>> known_unread;  ///< Of files that unread() has looked at.
+  std::uint64_t skipped_before = 0;                                 ///< Lines skipped in files that are done.
+  std::optional<stream::SkippedLine> first_skipped;                 ///< In a file that is done.
   std::size_t first_skipped_file = 0;
 };
 
@@ -268,7 +322,9 @@ EventReader::EventReader(EventReader&&) noexcept = default;
 EventReader& EventReader::operator=(EventReader&&) noexcept = default;
 EventReader::~EventReader() = default;
 
-bool EventReader::next(EventBatch& batch) { return implementation_->next(batch); }
+bool EventReader::next(EventBatch& batch, std::size_t most) { return implementation_->next(batch, most); }
+
+std::vector<std::vector<FileRange>> EventReader::unread() const { return implementation_->unread(); }
 
 std::uint64_t EventReader::skipped() const noexcept {
   return implementation_->skipped_before + (implementation_->decoder ? implementation_->decoder->skipped() : 0);

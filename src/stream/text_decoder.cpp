@@ -278,26 +278,18 @@ class TextGrammar {
 /// shortest spelling takes is 24.
 constexpr std::size_t longest_value = 32;
 
-std::size_t longest_line_of(const Limits& limits) noexcept {
-  std::uint64_t columns = 0;
-  for (const Operand operand : limits.taken()) {
-    if (has_column(operand)) columns = std::max(columns, limits.columns(operand));
-  }
-  return longest_line + longest_value * static_cast<std::size_t>(std::min<std::uint64_t>(columns, longest_row));
-}
-
 class TextDecoder final : public LineDecoder<TextGrammar> {
  public:
-  TextDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits)
-      : LineDecoder(std::move(input), options, TextGrammar(limits, options.default_operand), longest_line_of(limits), 0,
-                    0) {}
+  TextDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits, Part part)
+      : LineDecoder(std::move(input), options, std::move(part), TextGrammar(limits, options.default_operand),
+                    longest_text_line(limits), 0, 0) {}
 
  private:
   void finish() override {
-    if (entries() > 0) return;
+    if (entries() > 0 || part().may_be_empty) return;
     if (const auto size = input().size()) {
-      // One party speaks for all; its own slice may well be empty when the file is not.
-      if (options().slice > 0 || count_entries(end(), *size, true) > 0) return;
+      // One party speaks for all; its own part may well be empty when the file is not.
+      if (!part().begins_file() || count_entries(0, *size, true) > 0) return;
     }
     throw InputError(fmt::format("{}: contains no events", input().name()));
   }
@@ -305,8 +297,17 @@ class TextDecoder final : public LineDecoder<TextGrammar> {
 
 }  // namespace
 
-std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits) {
-  return std::make_unique<TextDecoder>(std::move(input), options, limits);
+std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
+                                      Part part) {
+  return std::make_unique<TextDecoder>(std::move(input), options, limits, std::move(part));
+}
+
+std::size_t longest_text_line(const Limits& limits) noexcept {
+  std::uint64_t columns = 0;
+  for (const Operand operand : limits.taken()) {
+    if (has_column(operand)) columns = std::max(columns, limits.columns(operand));
+  }
+  return longest_line + longest_value * static_cast<std::size_t>(std::min<std::uint64_t>(columns, longest_row));
 }
 
 }  // namespace weir::stream

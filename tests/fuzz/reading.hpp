@@ -51,7 +51,8 @@ inline std::optional<Events> read(std::span<const std::byte> bytes, const ReadOp
     EventReader reader(bytes, "input", options);
     EventBatch batch;
     while (reader.next(batch)) {
-      if (batch.empty() || batch.events() > options.batch) std::abort();
+      // A line of a symmetric Matrix Market file may stand for two.
+      if (batch.empty() || batch.events() > options.batch + 1) std::abort();
       Events part{{}, batch.rows};
       for (std::size_t t = 0; t < batch.size(); ++t) {
         if (!is_possible(batch[t])) std::abort();

@@ -121,5 +121,82 @@ TEST(Operands, ThreadsAgreeAndTheNumberIsLimited) {
   EXPECT_EQ(operand_named("thread4", true), seen[0][4]);  // what is known stays so
 }
 
+/// A batch with entries first, ..., first + entries - 1, and as many rows as said, of growing length.
+EventBatch numbered(std::uint64_t first, std::uint64_t entries, std::uint64_t rows) {
+  EventBatch batch;
+  for (std::uint64_t k = first; k < first + entries; ++k)
+    batch.push_back({Operand::A, k, k + 1, static_cast<double>(k)});
+  for (std::uint64_t k = 0; k < rows; ++k) {
+    const std::vector<double> values(k % 4 + 1, static_cast<double>(k));
+    batch.rows.push_back(Operand::A1, k, k % 2 == 0 ? 1 : -1, values);
+  }
+  return batch;
+}
+
+void append(EventBatch& all, const EventBatch& part) {
+  EXPECT_TRUE(part.operands.size() == part.size() && part.i.size() == part.size() && part.j.size() == part.size());
+  for (std::size_t t = 0; t < part.size(); ++t) all.push_back(part[t]);
+  for (std::size_t t = 0; t < part.rows.size(); ++t)
+    all.rows.push_back(part.rows.operands[t], part.rows.i[t], part.rows.weights[t], part.rows.row(t));
+}
+
+void expect_equal(const EventBatch& found, const EventBatch& expected) {
+  EXPECT_EQ(found.operands, expected.operands);
+  EXPECT_EQ(found.i, expected.i);
+  EXPECT_EQ(found.j, expected.j);
+  EXPECT_EQ(found.delta, expected.delta);
+  EXPECT_EQ(found.rows, expected.rows);
+}
+
+TEST(EventBatch, IsSplitBetweenAnyTwoEvents) {
+  for (const auto& [entries, rows] : {std::pair{7U, 9U}, {0U, 5U}, {6U, 0U}, {0U, 0U}}) {
+    const EventBatch whole = numbered(3, entries, rows);
+    for (std::size_t most = 0; most <= entries + rows + 1; ++most) {
+      EventBatch rest = whole, front = numbered(90, 2, 2), together;
+      split_front(rest, most, front);
+      EXPECT_EQ(front.events(), std::min<std::size_t>(most, entries + rows));
+      EXPECT_EQ(front.size(), std::min<std::size_t>(most, entries));
+      EXPECT_EQ(rest.events(), whole.events() - front.events());
+      append(together, front);
+      append(together, rest);
+      expect_equal(together, whole);
+    }
+  }
+}
+
+TEST(EventQueue, HandsOnEveryEventInOrder) {
+  for (const std::size_t step : {1U, 2U, 5U, 6U, 1000U}) {
+    EventQueue queue;
+    EventBatch front, expected, together;
+    EXPECT_FALSE(queue.take(step, front));
+    queue.push({});
+    EXPECT_TRUE(queue.empty());
+    for (const EventBatch& batch : {numbered(0, 5, 7), numbered(5, 6, 0), numbered(11, 0, 3)}) {
+      queue.push(batch);
+      append(expected, batch);
+    }
+    EXPECT_EQ(queue.events(), 21U);
+    EXPECT_FALSE(queue.take(0, front));
+    std::uint64_t left = 21;
+    bool more = true;
+    while (queue.take(step, front)) {
+      ASSERT_FALSE(front.empty());
+      ASSERT_LE(front.events(), step);
+      left -= front.events();
+      ASSERT_EQ(queue.events(), left);
+      append(together, front);
+      if (left <= 10 && more) {  // comes while others wait
+        more = false;
+        queue.push(numbered(11, 1, 0));
+        append(expected, numbered(11, 1, 0));
+        ++left;
+      }
+    }
+    EXPECT_TRUE(front.empty());
+    EXPECT_TRUE(queue.empty());
+    expect_equal(together, expected);
+  }
+}
+
 }  // namespace
 }  // namespace weir

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "weir/engine/positions.hpp"
 #include "weir/event.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/stream/reader.hpp"
@@ -23,8 +24,8 @@ enum class Delivery : std::uint8_t {
 
 /// Where events come from and how they are read.
 struct StreamSource {
-  /// Files, read by slices on all ranks; and pipes ("-" is standard input), read by the root, which hands out what
-  /// arrives, after the files.
+  /// Files, read by slices on all ranks; and live sources (weir/stream/live_source.hpp), pipes ("-" is standard input)
+  /// among them, read by the root, which hands out what arrives, after the files, or by every rank in parts.
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
@@ -32,6 +33,8 @@ struct StreamSource {
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
   /// Files that have the rows of the first operand that streams side by side. They are read before `paths`.
   SideBySide arrays = {};
+  bool follow = false;                  ///< Files may grow, and directories are watched: there is no end.
+  std::optional<Positions> start = {};  ///< Go on from here; otherwise from the beginning.
 };
 
 /// What went in, over all ranks.
@@ -41,10 +44,24 @@ struct IngestStatistics {
   double seconds = 0;         ///< Of the slowest rank.
 };
 
-/// When reading pauses, at the end of a batch: whichever comes first. Without either it goes to the end.
+/// What has arrived at a live source and has not been read.
+struct SourceLag {
+  std::string source;
+  std::uint64_t amount = 0;
+  std::string unit;  ///< "bytes", "records".
+};
+
+/// What one rank has done.
+struct RankProgress {
+  std::uint64_t updates = 0;  ///< Events that it has added, in all.
+  std::uint64_t skipped = 0;
+  std::vector<SourceLag> lags = {};
+};
+
+/// When reading pauses: whichever comes first. Without either it goes to the end.
 struct Until {
-  /// So many events more, of all ranks together. A rank reads its share of them, and a batch more at most; at least one batch,
-  /// unless this is 0, so that goes of any length come to the end.
+  /// So many events more, of all ranks together; fewer only where the stream ends. (One more of a symmetric Matrix Market
+  /// file, whose lines are two events.)
   std::optional<std::uint64_t> events = {};
   std::optional<std::chrono::nanoseconds> time = {};  ///< So long from now; a rank reads at least one batch of a file.
 };
@@ -56,7 +73,7 @@ class Stream {
  public:
   /// Collective. `shapes` and `default_operand` are what is taken. The communicator must outlive the stream. Throws
   /// UsageError when standard input is named twice, InputError for a file that cannot be read; on all ranks alike.
-  Stream(const mpi::Communicator& communicator, StreamSource source, std::vector<OperandShape> shapes,
+  Stream(const mpi::Communicator& communicator, const StreamSource& source, std::vector<OperandShape> shapes,
          Operand default_operand, Delivery delivery);
   /// Stops reading, also where a pipe is silent, and joins the thread that reads it.
   ~Stream();
@@ -70,8 +87,14 @@ class Stream {
   bool read(const std::function<void(const EventBatch&)>& consume, const Until& until = {});
   /// Collective: of all that was read so far.
   [[nodiscard]] IngestStatistics statistics() const;
+  /// Collective: where the sources stand, after what was handed to consumers; on the root.
+  [[nodiscard]] Positions positions() const;
+  [[nodiscard]] RankProgress local_progress() const;
+  /// Collective: the stream is at its end here, whatever is left of it.
+  void stop();
 
  private:
+  friend class BackgroundRun;
   struct Implementation;
   std::unique_ptr<Implementation> implementation_;
 };

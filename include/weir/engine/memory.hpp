@@ -19,6 +19,11 @@ namespace weir::engine {
   return a > std::numeric_limits<std::uint64_t>::max() - b ? std::numeric_limits<std::uint64_t>::max() : a + b;
 }
 
+[[nodiscard]] inline std::uint64_t multiply_saturated(std::uint64_t a, std::uint64_t b) noexcept {
+  return b != 0 && a > std::numeric_limits<std::uint64_t>::max() / b ? std::numeric_limits<std::uint64_t>::max()
+                                                                     : a * b;
+}
+
 /// How much memory the processes of a group may take together.
 struct MemoryLimit {
   std::uint64_t bytes = 0;

@@ -10,7 +10,9 @@
 #include <string>
 
 #include "weir/dense_matrix.hpp"
+#include "weir/engine/epochs.hpp"
 #include "weir/engine/ingest.hpp"
+#include "weir/io/checkpoint.hpp"
 #include "weir/mpi/communicator.hpp"
 #include "weir/setting/setting.hpp"
 #include "weir/state/state.hpp"
@@ -66,6 +68,9 @@ class Session {
     std::optional<State> start = {};
     /// Keep the exact values of the same problem beside the sketch, for draws that show them.
     bool with_exact = false;
+    /// Go on from this checkpoint, on the root (others leave it empty), in place of `start`: its states, and where its
+    /// sources stood. The number of ranks may be another one.
+    std::optional<Checkpoint> checkpoint = {};
   };
 
   /// Reads the fixed operands. `problem` is complete and the same on every rank (prepare()), `sources` likewise but for
@@ -82,12 +87,29 @@ class Session {
   /// Reads on until the end of the stream, or until `until` says so. True when there may be more. When one rank reads
   /// the stream, or it holds whole numbers, the bits of the state are the same in one call as in many.
   bool advance(const Until& until = {});
+  /// Reads to the end of the stream, or until a command stops it, in epochs, and calls `at_epoch` at the end of each, and
+  /// where an answer is asked for in between. In there answer(), snapshot(), statistics() and seconds() are about the
+  /// epochs that the window holds, with all events up to that moment and none that came later.
+  ///
+  /// Where the root can answer alone, ranks read on while it does: sums are on their way in the
+  /// background, at most one epoch (or part of one between checkpoints) behind, and `at_epoch` and what it calls are for
+  /// the root alone. Otherwise all ranks come together at the end of an epoch, and `at_epoch` is called on all of them:
+  /// where what is kept is cut among them, where draws are verified with files that all ranks read, where files are read
+  /// side by side, where options say so, and where there is one rank only.
+  ///
+  /// Writes checkpoints where options say so; the root's `checkpoints` then. Memory: one more state on every rank, and on
+  /// the root those of the window and a copy for the checkpoint. Throws UsageError for a window that states of the
+  /// problem cannot have. After it the session is at the end of its stream; it can be called once.
+  void run(const EpochOptions& options, const std::function<void(const Epoch&)>& at_epoch);
   /// Merges what the ranks have read so far. The root's state is then that of all events up to now, and the others go
   /// on from zero. The state it returns is complete on the root; elsewhere it is this rank's part.
   const State& snapshot();
   /// Merges, then answers; the answer is on the root. A draw with `verify` or `show_exact` reads files of fixed operands
   /// again where the operands are not held. Throws UsageError for a question that the state cannot answer.
   [[nodiscard]] Answer answer(const Question& question);
+  /// Runs `work` on all ranks that take part in the answer, in the at_epoch of a run or elsewhere: an error in it is thrown
+  /// on all of them.
+  void together_where_collective(const std::function<void()>& work);
   /// Merges, then writes the state to a file, on the root.
   void save(const std::string& path);
   [[nodiscard]] IngestStatistics statistics() const;

@@ -75,6 +75,9 @@ void save_state(const std::string& path, const State& state, const ArrayPieces& 
 [[nodiscard]] State load_state(const std::string& path);
 /// The format version that a state file states. Throws InputError as load_state for what is no state file.
 [[nodiscard]] std::uint32_t state_version(const std::string& path);
+/// The checksum of its payload that the header of a state file states. Verifies nothing else. Throws InputError for what does
+/// not begin as a state file does.
+[[nodiscard]] std::uint64_t state_checksum(const std::string& path);
 /// True when a file begins as a state does. Throws InputError when it cannot be read.
 [[nodiscard]] bool looks_like_state(const std::string& path);
 

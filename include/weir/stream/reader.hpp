@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -51,6 +52,17 @@ struct SourceInfo {
 /// unreadable or a directory, and "standard input: closed".
 [[nodiscard]] SourceInfo look_at(const std::string& path);
 
+/// A part of a file, [begin, end). The unit is bytes of text and Matrix Market files, of which the lines that begin there are
+/// meant; events of binary files; rows of .npy files, zeros of vectors and bad rows included; and of compressed text and
+/// Matrix Market files, which cannot be cut, lines that are events, bad ones included. `end` may lie beyond the end of the
+/// file.
+struct FileRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = std::numeric_limits<std::uint64_t>::max();
+
+  bool operator==(const FileRange&) const = default;
+};
+
 /// Columns of a matrix, at most, whose rows can come whole.
 inline constexpr std::size_t longest_row = std::size_t{1} << 20;
 
@@ -67,7 +79,7 @@ struct ReadOptions {
                                           ///< vector.
   std::string advice = {};                ///< Ends the complaint about an event of another operand; may be empty.
   std::string shape_note = {};            ///< The same about an index that is too large.
-  std::size_t batch = 8192;               ///< Events a batch, at most.
+  std::size_t batch = 8192;               ///< Events a batch, at most; see EventReader::next.
   std::size_t row_values = std::size_t{1} << 18;  ///< Values of whole rows that fill a batch, too.
   /// What was seen at the paths, one entry each, by the party that all slices rely on. None: the reader looks itself,
   /// and reads of each file as much as it has when its turn comes.
@@ -77,10 +89,21 @@ struct ReadOptions {
   /// The reader remembers those that it finds itself, and throws InputError when another file has taken the name by the
   /// time it is opened, or when the file has become shorter. Of a file that grew since exactly `size` bytes are read.
   std::vector<SourceInfo> sources = {};
+  /// The parts of each file that are to be read, in place of all of it: one list for each path, in any order, which is empty
+  /// for a file that is done, which is not opened then. Every party is given the same lists, and reads its share_of() each;
+  /// but a compressed file belongs whole to one party, as without ranges. A party that has its own ranges is slice 0 of 1.
+  std::optional<std::vector<std::vector<FileRange>>> ranges = {};
   /// When a stop is requested, next() throws Cancelled at once, also while it waits for a pipe to be opened by a writer
   /// or to be written to. Costs an event descriptor for each open pipe.
   std::stop_token stop = {};
 };
+
+/// The share of `ranges` that party `slice` of `slice_count` reads, as large as the others' but for one; in ascending order,
+/// those that touch joined, without empty ones, and cut at `size`, the length of the file in the unit of the ranges. The
+/// shares partition the ranges. O(n log n) for n ranges. Throws InputError for a range that ends before it begins, begins
+/// behind `size`, or overlaps another; UsageError for a slice that does not exist.
+[[nodiscard]] std::vector<FileRange> share_of(const std::vector<FileRange>& ranges, std::uint64_t size,
+                                              std::uint32_t slice, std::uint32_t slice_count);
 
 /// Numbers are read as the nearest double, but a whole number that no double equals is bad: 9007199254740993, say, while
 /// all up to 2^53 = 9007199254740992 are taken. So nothing that is counted is changed in silence.
@@ -104,7 +127,8 @@ struct ReadOptions {
 class EventReader {
  public:
   /// Missing and unreadable files are reported here, by name, and files that are not as options.sources says. Leaves
-  /// none of them open. Throws InputError; UsageError when options.sources belong to other paths.
+  /// none of them open. Throws InputError, also for ranges that overlap or end before they begin; UsageError when
+  /// options.sources belong to other paths, or options.ranges to another number of them.
   EventReader(std::vector<std::string> paths, ReadOptions options);
   /// Reads `bytes` as it would a file of that content called `name`; they must outlive the reader.
   EventReader(std::span<const std::byte> bytes, std::string name, ReadOptions options);
@@ -112,9 +136,18 @@ class EventReader {
   EventReader& operator=(EventReader&&) noexcept;
   ~EventReader();
 
-  /// Replaces the contents of `batch` with the next events; false, with an empty batch, at the end of the last file.
-  /// Throws InputError that names file, line (text) or byte (binary), and what was expected; Cancelled.
-  bool next(EventBatch& batch);
+  /// Replaces the contents of `batch` with the next events, at most `most` of them, and at most options.batch (one more where
+  /// a line of a symmetric Matrix Market file stands for two); fewer do not mean that there are no more. False, with an empty
+  /// batch, at the end of the last file. Throws InputError that names file, line (text) or byte (binary), and what was
+  /// expected, also for ranges that begin behind the end of a file; Cancelled; UsageError when `most` is 0.
+  bool next(EventBatch& batch, std::size_t most = std::numeric_limits<std::size_t>::max());
+
+  /// What is still to be read of each path, for ReadOptions::ranges of later readers: every event of this reader's slices
+  /// or ranges that next() has not delivered, and no other, and no bad line that has been skipped. Later readers are given
+  /// the ranges that all slices return of a path as one list. A file of which only what is checked at its end is left has a
+  /// range that begins at the end. O(paths and ranges), but the first call opens, and closes, the files that this reader
+  /// has a slice of (of several) and has not opened yet. Throws what next() will throw when it opens them.
+  [[nodiscard]] std::vector<std::vector<FileRange>> unread() const;
 
   /// Bad lines skipped so far (OnError::skip).
   [[nodiscard]] std::uint64_t skipped() const noexcept;
