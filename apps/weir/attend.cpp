@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "options.hpp"
+#include "run_options.hpp"
 #include "weir/attention/ams.hpp"
 #include "weir/engine/session.hpp"
 #include "weir/engine/together.hpp"
@@ -40,6 +41,8 @@ void AttendOptions::check() const {
     throw UsageError("--compare reads queries, keys and values once more, and a pipe cannot be read twice");
   if (!save_path.empty() && is_causal())
     throw UsageError("--save: the window of --causal and --sliding is not part of a saved state; save without them");
+  if (has_epochs() && (is_causal() || compare))
+    throw UsageError(fmt::format("--every: {} needs all tokens, and answers once", compare ? "--compare" : "--causal"));
   if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
   std::set<std::string> written;
   for (const std::string& path : {save_path, output_path, errors_path})
@@ -54,6 +57,12 @@ void AttendOptions::check_mode(bool is_of_outputs) const {
   if (queries.empty() && !is_of_outputs &&
       (!output_path.empty() || !errors_path.empty() || !plot_path.empty() || compare))
     throw UsageError("there is no output without queries: give --q");
+  if (has_epochs() && (is_exact() || is_sparse() || is_of_outputs))
+    throw UsageError(fmt::format(
+        "--every is for the modes anisotropic, paired and direct, which answer every query from a state of the "
+        "tokens; not for {}",
+        mode));
+  if (has_epochs() && queries.empty()) throw UsageError("--every answers queries: give --q");
   if (is_exact() && !state_path.empty()) throw UsageError("--mode exact has no saved states");
   if (is_of_outputs && (!keys.empty() || !streams.empty()))
     throw UsageError(
@@ -193,6 +202,15 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       "Numbers of a value, up to 4096; taken from the files")
       ->group(inputs);
   add_on_error_option(*command, options->on_error);
+  command
+      ->add_option_function<std::string>(
+          "--every", [options](const std::string& text) { options->every = parse_until("--every", text); },
+          "Answer all queries at the end of every epoch, after so many tokens (1000) or so much\n"
+          "time (5s, 200ms), from the tokens so far. Each report is a line with one JSON object,\n"
+          "and -o, --errors and --plot are written anew. USR1 asks for an answer now, TERM and\n"
+          "INT for the last one")
+      ->type_name("N|TIME")
+      ->group(output);
   add_real(
       *command, "--progress", {0, 1e9, true}, [options](double value) { options->progress_seconds = value; },
       "A line on standard error every so many seconds")

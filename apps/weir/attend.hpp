@@ -13,6 +13,7 @@
 #include "weir/attention/recovery.hpp"
 #include "weir/dense_matrix.hpp"
 #include "weir/engine/ingest.hpp"
+#include "weir/engine/session.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/npy.hpp"
 #include "weir/mpi/communicator.hpp"
@@ -54,7 +55,9 @@ struct AttendOptions {
   bool estimate = true;
   bool compare = false;
   bool json = false;
+  engine::Until every;  ///< Answer at the end of each epoch.
 
+  [[nodiscard]] bool has_epochs() const { return every.events || every.time; }
   [[nodiscard]] bool is_exact() const { return mode == "exact"; }
   [[nodiscard]] bool is_anisotropic() const { return mode == "anisotropic"; }
   /// paper, paired, collapsed and direct.
@@ -173,6 +176,13 @@ class Outputs {
   DenseMatrix kept_;
   std::optional<OutputFile> file_;
 };
+
+/// Collective: reads the tokens of a session to their end, and calls `answer`, which is collective, at the end of every
+/// epoch, or once, with null, where there are none.
+void read_tokens(const AttendOptions& options, engine::Session& session,
+                 const std::function<void(const engine::Epoch*)>& answer);
+/// The moment of an epoch, for a report.
+[[nodiscard]] std::optional<EpochStamp> stamp_of(const engine::Epoch* epoch);
 
 /// Writes what is to be written, and prints the report. On the root.
 void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& report);

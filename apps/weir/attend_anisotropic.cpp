@@ -371,46 +371,47 @@ int attend_anisotropically(const mpi::Communicator& communicator, const AttendOp
   engine::together(communicator,
                    [&](mpi::FailureSignal&) { sources.stream = stream_of_tokens(options, shapes, false); });
   engine::Session session(communicator.local_handle(), problem, std::move(sources), std::move(session_options));
-  session.advance();
-  const State& state = session.snapshot();
-  report.updates = state.updates;
-  report.skipped = session.statistics().skipped;
-  report.ingest_seconds = session.seconds().ingest;
-  report.merge_seconds = session.seconds().merge;
-  if (root) {
-    describe(dynamic_cast<const AttentionState&>(state.kept()).kept()->calibration(), report);
-    warn_of_directions(report);
-  }
-  if (!options.save_path.empty()) session.save(options.save_path);
-
-  std::optional<Outputs> outputs;
-  engine::together(communicator, [&](mpi::FailureSignal&) {
-    if (root) outputs.emplace(options, shapes, options.compare);
-  });
-  if (!options.queries.empty()) {
-    std::vector<double> errors;  // on the root
-    std::uint64_t fallbacks = 0;
-    const auto asked = Clock::now();
-    const Queries all_queries(communicator, options, shapes);
-    engine::together(communicator, [&](mpi::FailureSignal&) { all_queries.require_all(); });
-    all_queries.for_blocks(communicator, [&](DenseMatrix queries, std::uint64_t) {
-      AttendQuestion question{.queries = std::move(queries), .with_errors = options.estimate};
-      const AttendAnswer answer = *session.answer({.attend = std::move(question)}).attention;
-      fallbacks += answer.fallbacks;
-      communicator.gather_in_order(answer.outputs.values,
-                                   [&](std::span<const double> numbers) { outputs->add(numbers); });
-      communicator.gather_in_order(answer.errors, [&](std::span<const double> numbers) {
-        errors.insert(errors.end(), numbers.begin(), numbers.end());
-      });
+  read_tokens(options, session, [&](const engine::Epoch* epoch) {
+    report.epoch = stamp_of(epoch);
+    if (!options.save_path.empty() && (epoch == nullptr || epoch->is_final)) session.save(options.save_path);
+    const State& state = session.snapshot();
+    report.updates = state.updates;
+    report.skipped = session.statistics().skipped;
+    report.ingest_seconds = session.seconds().ingest;
+    report.merge_seconds = session.seconds().merge;
+    if (root) {
+      describe(dynamic_cast<const AttentionState&>(state.kept()).kept()->calibration(), report);
+      if (epoch == nullptr || epoch->number == 1) warn_of_directions(report);
+    }
+    std::optional<Outputs> outputs;
+    engine::together(communicator, [&](mpi::FailureSignal&) {
+      if (root) outputs.emplace(options, shapes, options.compare);
     });
-    report.query_seconds = communicator.all_max(seconds_since(asked));
-    report.fallbacks = communicator.all_sum(fallbacks);
-    if (root && options.estimate) report.estimated = estimated_errors(std::move(errors));
-    if (options.compare)
-      report.comparison =
-          compare(communicator, options, shapes, root ? outputs->all() : DenseMatrix(), {.budget = options.budget});
-  }
-  if (root) finish(options, *outputs, report);
+    if (!options.queries.empty()) {
+      std::vector<double> errors;  // on the root
+      std::uint64_t fallbacks = 0;
+      const auto asked = Clock::now();
+      const Queries all_queries(communicator, options, shapes);
+      engine::together(communicator, [&](mpi::FailureSignal&) { all_queries.require_all(); });
+      all_queries.for_blocks(communicator, [&](DenseMatrix queries, std::uint64_t) {
+        AttendQuestion question{.queries = std::move(queries), .with_errors = options.estimate};
+        const AttendAnswer answer = *session.answer({.attend = std::move(question)}).attention;
+        fallbacks += answer.fallbacks;
+        communicator.gather_in_order(answer.outputs.values,
+                                     [&](std::span<const double> numbers) { outputs->add(numbers); });
+        communicator.gather_in_order(answer.errors, [&](std::span<const double> numbers) {
+          errors.insert(errors.end(), numbers.begin(), numbers.end());
+        });
+      });
+      report.query_seconds = communicator.all_max(seconds_since(asked));
+      report.fallbacks = communicator.all_sum(fallbacks);
+      if (root && options.estimate) report.estimated = estimated_errors(std::move(errors));
+      if (options.compare)
+        report.comparison =
+            compare(communicator, options, shapes, root ? outputs->all() : DenseMatrix(), {.budget = options.budget});
+    }
+    if (root) finish(options, *outputs, report);
+  });
   return done;
 }
 

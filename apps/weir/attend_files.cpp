@@ -8,6 +8,7 @@
 #include "attend.hpp"
 #include "options.hpp"
 #include "plots.hpp"
+#include "run_options.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
@@ -391,6 +392,33 @@ void Outputs::finish() {
   if (file_) file_->commit();
 }
 
+void read_tokens(const AttendOptions& options, engine::Session& session,
+                 const std::function<void(const engine::Epoch*)>& answer) {
+  if (!options.has_epochs()) {
+    session.advance();
+    answer(nullptr);
+    return;
+  }
+  listen_to_signals();
+  // Queries are shared out among the ranks.
+  session.run({.every = options.every,
+               .local_warn = [](const std::string& what) { say("weir: warning: " + what); },
+               .all_ranks_answer = true,
+               .local_command = local_command},
+              [&](const engine::Epoch& epoch) { answer(&epoch); });
+}
+
+std::optional<EpochStamp> stamp_of(const engine::Epoch* epoch) {
+  if (epoch == nullptr) return std::nullopt;
+  return EpochStamp{.number = epoch->number,
+                    .time = epoch->time,
+                    .is_final = epoch->is_final,
+                    .is_whole = epoch->is_whole,
+                    .window_epochs = epoch->window_epochs,
+                    .all_updates = epoch->all_updates,
+                    .checkpoint = epoch->checkpoint};
+}
+
 void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& report) {
   outputs.finish();
   if (!options.errors_path.empty()) {
@@ -401,7 +429,7 @@ void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& 
     file.commit();
   }
   if (!options.plot_path.empty()) write_plot(options.plot_path, to_svg(report));
-  print_answer(options.json ? to_json(report) + '\n' : to_table(report));
+  print_answer(options.json || options.has_epochs() ? to_json(report) + '\n' : to_table(report));
 }
 
 void announce_memory(const mpi::Communicator& communicator, const AttendReport& report) {

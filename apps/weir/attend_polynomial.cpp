@@ -125,6 +125,7 @@ class PolynomialAttention {
     if (options_.compare || !is_sparse_here()) report_.peak_bytes += shapes_.query_bytes();
     announce_memory(communicator_, report_);
 
+    if (options_.has_epochs()) return run_in_epochs(tokens);
     std::optional<engine::Session> session;
     if (!is_of_outputs()) session.emplace(take_tokens(tokens));
     engine::together(communicator_, [&](mpi::FailureSignal&) {
@@ -212,21 +213,42 @@ class PolynomialAttention {
     return bytes;
   }
 
-  /// Reads all keys and values, and saves what they have come to where no queries follow that change it.
-  engine::Session take_tokens(const Problem& problem) {
+  engine::Session open_tokens(const Problem& problem) {
     engine::Sources sources;
     engine::together(communicator_,
                      [&](mpi::FailureSignal&) { sources.stream = stream_of_tokens(options_, shapes_, is_sketched()); });
     if (!continues() && is_centred_) sources.values[attention_centres()] = centres_;
-    engine::Session session(communicator_.local_handle(), problem, std::move(sources),
-                            {.start = std::exchange(start_.state, std::nullopt)});
-    session.advance();
+    return {communicator_.local_handle(), problem, std::move(sources),
+            engine::Session::Options{.start = std::exchange(start_.state, std::nullopt)}};
+  }
+  void note_tokens(engine::Session& session) {
     report_.updates = session.snapshot().updates;
     report_.skipped = session.statistics().skipped;
     report_.ingest_seconds = session.seconds().ingest;
     report_.merge_seconds = session.seconds().merge;
+  }
+  /// Reads all keys and values, and saves what they have come to where no queries follow that change it.
+  engine::Session take_tokens(const Problem& problem) {
+    engine::Session session = open_tokens(problem);
+    session.advance();
+    note_tokens(session);
     if (!options_.save_path.empty() && !is_sparse_here()) session.save(options_.save_path);
     return session;
+  }
+  /// Answers all queries at the end of every epoch of the tokens.
+  int run_in_epochs(const Problem& problem) {
+    engine::Session session = open_tokens(problem);
+    read_tokens(options_, session, [&](const engine::Epoch* epoch) {
+      note_tokens(session);
+      report_.epoch = stamp_of(epoch);
+      if (!options_.save_path.empty() && epoch->is_final) session.save(options_.save_path);
+      engine::together(communicator_, [&](mpi::FailureSignal&) {
+        if (communicator_.local_is_root()) outputs_.emplace(options_, shapes_, false);
+      });
+      answer_densely(session);
+      if (communicator_.local_is_root()) finish(options_, *outputs_, report_);
+    });
+    return done;
   }
 
   void answer_densely(engine::Session& session) {

@@ -29,7 +29,7 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
 }
 
-std::string time_text(double seconds) {
+std::string duration_text(double seconds) {
   if (seconds < 1e-3) return fmt::format("{:.3g} us", seconds * 1e6);
   if (seconds < 1) return fmt::format("{:.3g} ms", seconds * 1e3);
   return fmt::format("{:.3g} s", seconds);
@@ -43,6 +43,7 @@ EstimatedErrors estimated_errors(std::vector<double> each) {
 
 std::string to_json(const AttendReport& report) {
   Json json;
+  if (report.epoch) add_epoch(json, *report.epoch);
   json["mode"] = report.mode;
   json["n"] = report.n;
   json["queries"] = report.queries;
@@ -96,7 +97,7 @@ std::string to_json(const AttendReport& report) {
       json["peers"][name] = std::move(entry);
     }
   }
-  return json.dump(2, ' ', false, Json::error_handler_t::replace);
+  return json.dump(report.epoch ? -1 : 2, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string to_table(const AttendReport& report) {
@@ -126,9 +127,10 @@ std::string to_table(const AttendReport& report) {
   text += fmt::format(line, "memory", fmt::format("at most about {} on a rank", bytes_text(report.peak_bytes)));
   text += fmt::format(
       line, "time",
-      fmt::format("calibration {}, {} a token, {} a query; {} rank{}", time_text(report.calibration_seconds),
-                  time_text(each(report.ingest_seconds, report.updates)),
-                  time_text(each(report.query_seconds, report.queries)), report.ranks, report.ranks == 1 ? "" : "s"));
+      fmt::format("calibration {}, {} a token, {} a query; {} rank{}", duration_text(report.calibration_seconds),
+                  duration_text(each(report.ingest_seconds, report.updates)),
+                  duration_text(each(report.query_seconds, report.queries)), report.ranks,
+                  report.ranks == 1 ? "" : "s"));
   if (report.fallbacks > 0)
     text += fmt::format(line, "fallbacks", fmt::format("{} of {} queries", report.fallbacks, report.queries));
   if (report.estimated)
@@ -143,7 +145,7 @@ std::string to_table(const AttendReport& report) {
                           const std::string& bytes, double token, double query) {
     text += fmt::format(row, name, fmt::format("{:.3g}", of.frobenius), fmt::format("{:.3g}", of.median),
                         fmt::format("{:.3g}", of.percentile_99), fmt::format("{:.3g}", of.largest), kept, bytes,
-                        time_text(token), time_text(query));
+                        duration_text(token), duration_text(query));
   };
   text += "\nrelative error, beside what else could be kept at the same bytes\n";
   text += fmt::format(row, "", "Frobenius", "median", "99%", "largest", "kept", "state", "a token", "a query");
@@ -156,7 +158,7 @@ std::string to_table(const AttendReport& report) {
   if (comparison.best_k)
     text += fmt::format("the best outputs with {} entries a column: {:.3g}\n", *report.sparsity, *comparison.best_k);
   text += fmt::format("answering every query by the mean output: {:.3g}; exact attention: {} a query\n",
-                      comparison.mean_only, time_text(each(comparison.exact_seconds, report.queries)));
+                      comparison.mean_only, duration_text(each(comparison.exact_seconds, report.queries)));
   return text;
 }
 

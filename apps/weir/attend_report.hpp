@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "report.hpp"
 #include "weir/attention/comparison.hpp"
 
 namespace weir::app {
@@ -39,6 +40,7 @@ struct Comparison {
 
 /// What `weir attend` tells.
 struct AttendReport {
+  std::optional<EpochStamp> epoch = {};  ///< Of an answer while tokens come.
   std::string mode;
   std::uint64_t n = 0;  ///< Tokens.
   std::uint64_t queries = 0;

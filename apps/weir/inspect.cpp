@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,8 +15,11 @@
 #include <string_view>
 #include <vector>
 
+#include "address.hpp"
+#include "client.hpp"
 #include "options.hpp"
 #include "report.hpp"
+#include "weir/io/checkpoint.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/state_file.hpp"
 #include "weir/setting/setting.hpp"
@@ -196,7 +200,37 @@ std::string lines(const Json& json) {
   return text;
 }
 
+/// The newest checkpoint in a directory, as its manifest says; its states are not read.
+Json describe_checkpoints(const std::string& directory) {
+  const CheckpointInfo info = newest_checkpoint(directory);
+  Json json{{"kind", "checkpoints"},
+            {"checkpoint", info.number},
+            {"time", info.time},
+            {"time_text", time_text(info.time)},
+            {"is_final", info.is_final},
+            {"ranks", info.ranks},
+            {"epoch", info.epoch},
+            {"updates_in_epoch", info.updates_in_epoch},
+            {"all_updates", info.all_updates},
+            {"skipped", info.skipped}};
+  if (info.window.epochs) json["window"] = *info.window.epochs;
+  if (info.window.tumbling) json["tumbling"] = true;
+  if (info.window.decay != 1) json["decay"] = info.window.decay;
+  json["window_epochs"] = info.window_epochs;
+  json["positions"] = info.positions.empty() ? Json() : Json::parse(info.positions);
+  return json;
+}
+
 int inspect(const InspectOptions& options) {
+  if (looks_like_address(options.path)) {
+    print_answer(inspect_at(options.path, {.json = options.json}).text);
+    return done;
+  }
+  if (std::filesystem::is_directory(options.path)) {
+    const Json json = describe_checkpoints(options.path);
+    print_answer(options.json ? json.dump(2) + '\n' : lines(json));
+    return done;
+  }
   const InputFile file(options.path);
   const Json json = looks_like_state(options.path) ? describe_state(options.path, file.size())
                                                    : describe_events(options, file.size());
@@ -208,12 +242,14 @@ int inspect(const InspectOptions& options) {
 
 void add_inspect_command(CLI::App& app, std::function<int()>& action) {
   CLI::App* command =
-      app.add_subcommand("inspect", "Read a state file or a file of events whole, check it, and say what it holds");
+      app.add_subcommand("inspect", "Check a file of state or events and say what it holds; or ask a running job");
   auto options = std::make_shared<InspectOptions>();
   command
       ->add_option("FILE", options->path,
                    "A saved state, or a file of events in any format that weir reads; its content\n"
-                   "tells which")
+                   "tells which. Or a directory of checkpoints: what the newest one holds, and where its\n"
+                   "sources stand. Or the address of a running job that was started with --serve:\n"
+                   "unix:PATH, tcp:HOST:PORT or tcp:PORT")
       ->required()
       ->type_name("");
   add_on_error_option(*command, options->on_error);
@@ -228,7 +264,8 @@ void add_inspect_command(CLI::App& app, std::function<int()>& action) {
       "have the same random functions), fixed and streamed operands, which operands are zero, and the norm of y.\n"
       "Of events: format, bytes, events, bad lines skipped, and for each operand its events, the range of its indices, "
       "and\n"
-      "whether all changes are whole numbers, so that sums are exact to the bit.");
+      "whether all changes are whole numbers, so that sums are exact to the bit.\n"
+      "Of a running job: what it measures, updates, ranks, the last epoch and its age.");
   command->callback([options, &action] { action = [options] { return inspect(*options); }; });
 }
 

@@ -74,8 +74,11 @@ int run(int argc, char** argv) {
       throw UsageError(fmt::format("unknown command '{}'", argv[1]));
     app.parse(argc, argv);
     // These are the work of one process; under a launcher the others have nothing to do.
-    const bool alone = app.got_subcommand("convert") || app.got_subcommand("generate") ||
-                       app.got_subcommand("inspect") || app.got_subcommand("combine");
+    const auto asks_elsewhere = [&app](const char* name) {
+      return app.got_subcommand(name) && app.get_subcommand(name)->count("--at") > 0;
+    };
+    const bool alone = asks_elsewhere("sample") || asks_elsewhere("query") || app.got_subcommand("convert") ||
+                       app.got_subcommand("generate") || app.got_subcommand("inspect") || app.got_subcommand("combine");
     const int code = alone && !first_process() ? static_cast<int>(done) : action();
     if (code == usage_error) say(help_hint(command()));
     return code;

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
+#include <memory>
 #include <random>
 #include <tuple>
 #include <utility>
@@ -74,8 +76,9 @@ void MeasureOptions::settle_streams() {
 
 void MeasureOptions::check(const SizeRequest& request) const {
   run.check();
-  if (run.has_epochs() && source.paths.empty() && model.files().empty())
-    throw UsageError("--every, --checkpoint and --follow are about a stream, and none is given");
+  outside.check();
+  if (has_epochs() && source.paths.empty() && model.files().empty())
+    throw UsageError("--every, --checkpoint, --follow, --serve and --metrics are about a stream, and none is given");
   const bool streams = !source.paths.empty();
   if (!state_path.empty() && !like_path.empty())
     throw UsageError("--state goes on from a saved state and --like starts anew: expected one of them");
@@ -128,6 +131,7 @@ void MeasureOptions::check(const SizeRequest& request) const {
 void add_measure_options(CLI::App& app, MeasureOptions& options) {
   add_stream_options(app, options.source);
   add_run_options(app, options.run);
+  add_outside_options(app, options.outside);
   add_model_options(app, options.model);
   add_path(app, "--state", options.state_path,
            "Start from this saved state and add the STREAM files, if any, to it. The state\n"
@@ -152,6 +156,62 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
 }
 
 namespace {
+
+/// Throws UsageError where a state is shared out among several ranks: others can ask one that is in one place.
+void require_in_one_place(const Problem& problem, int ranks) {
+  for (const ArrayLayout& array : setting_of(problem).layout(problem))
+    if (ranks > 1 && (array.gathering == Gathering::in_slices || array.gathering == Gathering::by_share))
+      throw UsageError(fmt::format(
+          "--serve: the state of {} is shared out among {} ranks, and questions from outside are answered by one; "
+          "run it on 1 rank",
+          setting_of(problem).label(), ranks));
+}
+
+/// What those outside see of a job, epoch by epoch.
+class Watched {
+ public:
+  Watched(const OutsideOptions& options, OutsideView view)
+      : publishes_(!options.serve.empty()), outside_(options, std::move(view.labels), view.draw) {
+    for (const std::string& address : outside_.addresses()) say("weir: listening at " + address);
+  }
+
+  void show(const engine::Epoch& epoch, const Run& run, const State& state) {
+    Metrics metrics{.epoch = epoch.number, .merge_seconds = epoch.merge_seconds, .reduced_bytes = epoch.reduced_bytes};
+    metrics.epoch_seconds = last_time_ > 0 ? epoch.time - last_time_ : run.ingest_seconds;
+    std::map<std::string, Metrics::Source> sources;
+    for (std::size_t r = 0; r < epoch.ranks.size(); ++r) {
+      const engine::RankProgress& rank = epoch.ranks[r];
+      const std::uint64_t before = r < last_updates_.size() ? last_updates_[r] : 0;
+      metrics.ranks.push_back(
+          {rank.updates, rank.skipped,
+           metrics.epoch_seconds > 0 ? static_cast<double>(rank.updates - before) / metrics.epoch_seconds : 0});
+      for (const engine::SourceLag& lag : rank.lags) {
+        Metrics::Source& source =
+            sources.try_emplace(lag.source, Metrics::Source{lag.source, lag.unit, 0}).first->second;
+        source.lag = *source.lag + static_cast<double>(lag.amount);
+      }
+    }
+    for (auto& [name, source] : sources) metrics.sources.push_back(std::move(source));
+    if (epoch.checkpoint > 0) metrics.checkpoint_time = epoch.checkpoint_time;
+    if (publishes_)
+      outside_.publish({.stamp = *run.epoch,
+                        .run = run,
+                        .state = std::make_shared<const State>(State(state).as_part({})),
+                        .norm = {}});
+    outside_.set(std::move(metrics));
+    last_time_ = epoch.time;
+    last_updates_.clear();
+    for (const engine::RankProgress& rank : epoch.ranks) last_updates_.push_back(rank.updates);
+    log(LogLevel::debug, "epoch",
+        {{"epoch", epoch.number}, {"updates", epoch.all_updates}, {"merge_seconds", epoch.merge_seconds}});
+  }
+
+ private:
+  bool publishes_;
+  double last_time_ = 0;
+  std::vector<std::uint64_t> last_updates_;
+  Outside outside_;
+};
 
 /// What the options say a session measures, from where.
 struct Plan {
@@ -192,6 +252,7 @@ Plan plan_of(const mpi::Communicator& communicator, const MeasureOptions& option
       plan.sources.stream.advice = "fixed in the saved state: " + to_string(fixed);
   } else {
     Problem problem = options.model.problem(options.keeps);
+    problem.resolution = options.sketch.resolution.value_or(0);
     plan.sources.names = names_of(options.output, setting_of(problem));
     request = with_gram_options(request, options.model);
     // The options of a job that goes on need not repeat a seed that they did not choose.
@@ -210,7 +271,8 @@ Plan plan_of(const mpi::Communicator& communicator, const MeasureOptions& option
 }  // namespace
 
 int measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
-            const std::function<void(const Problem& problem, bool continues)>& examine, const AnswerFrom& answer) {
+            const std::function<void(const Problem& problem, bool continues)>& examine, const AnswerFrom& answer,
+            const std::function<OutsideView()>& view) {
   std::optional<CheckpointDirectory> directory;  // on the root, as is
   std::optional<Checkpoint> checkpoint;
   engine::together(communicator, [&](mpi::FailureSignal&) {
@@ -231,7 +293,7 @@ int measure(const mpi::Communicator& communicator, const MeasureOptions& options
   });
   Plan plan = plan_of(communicator, options, std::move(request), std::move(checkpoint), examine);
   engine::Session session(communicator.local_handle(), std::move(plan.problem), plan.sources, std::move(plan.session));
-  if (!options.run.has_epochs()) {
+  if (!options.has_epochs()) {
     session.advance();
     if (!options.save_path.empty()) session.save(options.save_path);
     return answer(session, plan.sources, nullptr);
@@ -245,9 +307,27 @@ int measure(const mpi::Communicator& communicator, const MeasureOptions& options
                               .local_command = local_command};
   if (!options.run.prints_lines() && !epochs.checkpoint_every.events && !epochs.checkpoint_every.time)
     epochs.checkpoint_every.time = std::chrono::seconds(10);
+  if (!options.run.prints_lines() && options.outside.any()) epochs.every.time = std::chrono::seconds(1);
+  LogOptions log = options.outside.log;
+  log.rank = communicator.local_rank();
+  set_log_options(log);
+  std::optional<Watched> watched;  // on the root
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!options.outside.any()) return;
+    if (!options.outside.serve.empty()) require_in_one_place(session.problem(), communicator.local_size());
+    if (communicator.local_is_root()) watched.emplace(options.outside, view());
+  });
   listen_to_signals();
   int code = done;
-  session.run(epochs, [&](const engine::Epoch& epoch) { code = answer(session, plan.sources, &epoch); });
+  session.run(epochs, [&](const engine::Epoch& epoch) {
+    if (options.outside.any()) {
+      const State& state = session.snapshot();
+      const Run run = run_of(session, &epoch);
+      if (watched) watched->show(epoch, run, state);
+    }
+    // Without --every nobody waits for lines: the answer is the last one, or one that a signal asked for.
+    if (options.run.prints_lines() || epoch.is_final || !epoch.is_whole) code = answer(session, plan.sources, &epoch);
+  });
   if (!options.save_path.empty()) session.save(options.save_path);
   return static_cast<int>(communicator.broadcast(static_cast<std::uint64_t>(code)));
 }
@@ -263,13 +343,13 @@ Run run_of(engine::Session& session, const engine::Epoch* epoch) {
           .ingest_seconds = seconds.ingest,
           .merge_seconds = seconds.merge};
   if (epoch != nullptr)
-    run.epoch = EpochReport{.number = epoch->number,
-                            .all_updates = epoch->all_updates,
-                            .time = epoch->time,
-                            .is_final = epoch->is_final,
-                            .is_whole = epoch->is_whole,
-                            .window_epochs = epoch->window_epochs,
-                            .checkpoint = epoch->checkpoint};
+    run.epoch = EpochStamp{.number = epoch->number,
+                           .time = epoch->time,
+                           .is_final = epoch->is_final,
+                           .is_whole = epoch->is_whole,
+                           .window_epochs = epoch->window_epochs,
+                           .all_updates = epoch->all_updates,
+                           .checkpoint = epoch->checkpoint};
   return run;
 }
 

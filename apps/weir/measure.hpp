@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model_options.hpp"
+#include "outside.hpp"
 #include "report.hpp"
 #include "run_options.hpp"
 #include "weir/engine/session.hpp"
@@ -31,12 +32,15 @@ struct MeasureOptions {
   std::string like_path;   ///< A saved state whose problem is measured anew.
   std::string save_path;   ///< Where the merged state goes.
   RunOptions run;
+  OutsideOptions outside;
   Keeps keeps = Keeps::sketch;
   bool with_exact = false;  ///< Exact values beside the sketch.
   OutputOptions output = {};
 
   /// The saved state that says what is measured; empty where options do.
   [[nodiscard]] const std::string& known_from() const { return state_path.empty() ? like_path : state_path; }
+  /// Whether the stream is read in epochs.
+  [[nodiscard]] bool has_epochs() const noexcept { return run.has_epochs() || outside.any(); }
   /// Streams that stood behind --fixed NAME=FILE become streams.
   void settle_streams();
   /// What can be found wrong before anything is read, `request` being what is wanted of a new sketch. Throws UsageError.
@@ -50,12 +54,19 @@ void add_measure_options(CLI::App& app, MeasureOptions& options);
 using AnswerFrom =
     std::function<int(engine::Session& session, const engine::Sources& sources, const engine::Epoch* epoch)>;
 
+/// What those who look at a running job are shown besides its state.
+struct OutsideView {
+  std::function<LabelMaps(const std::vector<EntryIndex>&)> labels = {};
+  DrawQuestion draw = {};
+};
+
 /// Collective: opens a session for the options, reads its stream to the end, calls `answer` there or at the end of every
-/// epoch, and saves the state where that was asked for. Returns what `answer` returned last. `request` sizes a new
+/// epoch, and saves the state where that was asked for. `view` is called on the root before the stream is read. Returns what `answer` returned last. `request` sizes a new
 /// sketch. `examine` is called on the root with the whole problem before anything is read, to refuse what could not be
 /// answered; `continues` says whether it is that of a saved state. Throws the same error on all ranks.
 int measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
-            const std::function<void(const Problem& problem, bool continues)>& examine, const AnswerFrom& answer);
+            const std::function<void(const Problem& problem, bool continues)>& examine, const AnswerFrom& answer,
+            const std::function<OutsideView()>& view);
 
 /// What was done, for a report. Collective as AnswerFrom is.
 [[nodiscard]] Run run_of(engine::Session& session, const engine::Epoch* epoch);

@@ -132,7 +132,10 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
                  "whole row of A: A,i,*,v0,v1,... adds it, A,i,-*,v0,v1,... takes it away; A1, A2\n"
                  "and X likewise. Indices count from 0. A matrix whose rows come whole has at most\n"
                  "2^20 columns. A whole number beyond 2^53 that a double cannot hold is refused, and\n"
-                 "so are NaN and infinities")
+                 "so are NaN and infinities. Besides files: a named pipe, a directory (each file in it),\n"
+                 "tcp://127.0.0.1:PORT (listens there; a client sends lines or a binary stream, and is\n"
+                 "told how many were accepted when it shuts down its side), and, where weir was built\n"
+                 "with librdkafka, kafka://HOST:PORT[,HOST:PORT]/TOPIC[?until=end]")
       ->type_name("");
   add_on_error_option(app, source.on_error);
   add_real(
@@ -172,6 +175,7 @@ void SketchOptions::require_consistent(const Problem& saved) const {
   require("--levels", levels, sketch.levels);
   require("--p", p, saved.exponent());
   require("--seed", seed, sketch.seed);
+  require("--resolution", resolution, saved.resolution);
   if (saved.precision) {
     require("--epsilon", epsilon, saved.precision->epsilon);
     require("--precision-constant", precision_constant, saved.precision->constant);
@@ -184,6 +188,18 @@ void SketchOptions::require_consistent(const Problem& saved) const {
 }
 
 void add_sketch_options(CLI::App& app, SketchOptions& options) {
+  app.add_option_function<std::string>(
+         "--resolution",
+         [&options](const std::string& text) {
+           options.resolution = power_of_two_below(parse_real("--resolution", text, {0x1p-200, 0x1p200}));
+         },
+         "Round all numbers that are read to multiples of the largest power of two that is at\n"
+         "most R: 0.001 means 1/1024. Sums of real numbers are then exact as those of whole\n"
+         "numbers are: the same bits for any ranks and order, and zero again when all is taken\n"
+         "back. An entry is off by half of that for each event at most. exact_sums in the\n"
+         "output tells when numbers have grown too large for it, at some 10^11 times R")
+      ->type_name("R")
+      ->group("Stream");
   const std::string group = "Sketch (overrides of what epsilon and failure choose)";
   add_whole(
       app, "--rows", {1, 15}, [&options](std::uint64_t value) { options.rows = static_cast<std::uint32_t>(value); },

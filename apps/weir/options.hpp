@@ -97,6 +97,7 @@ struct SketchOptions {
   std::optional<std::uint64_t> seed;
   bool for_precision = false;  ///< The sketch is for Algorithm 2.
   std::optional<double> precision_constant;
+  std::optional<double> resolution;  ///< A power of two.
 
   /// The same and C, for Algorithm 2.
   [[nodiscard]] PrecisionTarget precision_target() const noexcept {

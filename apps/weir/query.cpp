@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "client.hpp"
 #include "measure.hpp"
 #include "plots.hpp"
 #include "weir/engine/together.hpp"
@@ -33,6 +34,7 @@ struct QueryOptions {
   std::vector<EntryIndex> points;
   std::vector<std::string> others;
   std::vector<double> moments;
+  std::string at;  ///< The address of a running job to ask.
 
   [[nodiscard]] SizeRequest size_request() const {
     SizeRequest request = measure.sketch.size_request();
@@ -98,7 +100,10 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
         options.measure, [&] { return to_json(report); }, [&] { return to_table(report); });
     return done;
   };
-  return measure(communicator, options.measure, options.size_request(), examine, answer);
+  return measure(communicator, options.measure, options.size_request(), examine, answer, [&] {
+    return OutsideView{[&labels](const std::vector<EntryIndex>& entries) { return labels.find(entries); },
+                       DrawQuestion()};
+  });
 }
 
 }  // namespace
@@ -164,6 +169,7 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       ->type_name("EPS")
       ->default_str("0.1")
       ->group("Accuracy");
+  add_at_option(*command, options->at);
   add_measure_options(*command, options->measure);
   command->footer(
       "Examples:\n"
@@ -174,6 +180,7 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       "lanes together estimate an entry.\n"
       "\n"
       "The object of --json:\n"
+      "  epoch, time, final, ... with --every: as for \"weir sample\"\n"
       "  model, method (kronecker), n or shape [N1, N2], d or d1 and d2, ranks, updates, skipped, seed, randomness, "
       "law, p,\n"
       "    sketch, gram, seconds: as for \"weir sample\"\n"
@@ -181,10 +188,25 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       "    moments [{p, value, bound, or no_bound where the draws support none}]: what was asked for\n"
       "\n"
       "A bound is exceeded with probability 0.01 at most; the table prints it after \"+-\".");
-  command->callback([options, &action] {
+  command->callback([options, command, &action] {
     if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty() &&
         options->moments.empty())
       options->norm = true;
+    if (!options->at.empty()) {
+      require_only(*command, {"--norm", "--top", "--point", "--inner", "--moment", "--json", "--plot"});
+      action = [options] {
+        const Asked asked =
+            query_at(options->at,
+                     {.norm = options->norm,
+                      .top = static_cast<std::size_t>(options->top),
+                      .points = options->points,
+                      .moments = options->moments},
+                     options->others, {options->measure.output.json, options->measure.output.plot_path});
+        print_answer(asked.text);
+        return asked.code;
+      };
+      return;
+    }
     action = [options] {
       options->measure.settle_streams();
       options->check();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string_view>
@@ -51,15 +52,7 @@ void add_index(Json& json, const EntryIndex& entry) {
 Json run_json(const Problem& problem, const Run& run) {
   const Setting& setting = setting_of(problem);
   Json json;
-  if (run.epoch) {
-    json["epoch"] = run.epoch->number;
-    json["time"] = run.epoch->time;
-    json["final"] = run.epoch->is_final;
-    json["whole"] = run.epoch->is_whole;
-    json["window_epochs"] = run.epoch->window_epochs;
-    json["all_updates"] = run.epoch->all_updates;
-    if (run.epoch->checkpoint > 0) json["checkpoint"] = run.epoch->checkpoint;
-  }
+  if (run.epoch) add_epoch(json, *run.epoch);
   json["model"] = setting.traits().model;
   if (const auto method = method_of(problem)) json["method"] = *method;
   if (run.metric) json["metric"] = *run.metric;
@@ -310,6 +303,10 @@ std::string law_text(const Problem& problem) {
 std::string run_heading(const Problem& problem, const Run& run) {
   const Setting& setting = setting_of(problem);
   std::string text = fmt::format(heading_line, setting.traits().draws_rows ? "A" : "y", measured_text(problem, run));
+  if (run.epoch)
+    text += fmt::format(heading_line, "epoch",
+                        fmt::format("{}, {}{}", grouped(run.epoch->number), time_text(run.epoch->time),
+                                    run.epoch->is_final ? ", the last one" : ""));
   if (problem.keeps == Keeps::sketch) {
     const SketchConfig& config = problem.sketch;
     const std::uint64_t columns = setting.columns_of_sketch(problem);
@@ -418,6 +415,16 @@ std::string nothing_drawn_reason(const SampleResult& result) {
 }
 
 }  // namespace
+
+std::string time_text(double unix_seconds) {
+  const double whole = std::floor(unix_seconds);
+  const auto milliseconds = static_cast<int>((unix_seconds - whole) * 1000);
+  const auto seconds = static_cast<std::time_t>(whole);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, milliseconds);
+}
 
 const std::string* find_label(std::uint64_t index, const LabelMap& labels) {
   const auto label = labels.find(index);

@@ -13,16 +13,20 @@
 
 namespace weir::app {
 
-/// The epoch of a running stream that an answer is given in.
-struct EpochReport {
-  std::uint64_t number = 1;
-  std::uint64_t all_updates = 0;  ///< Since the stream began, also those that a window has left behind.
-  double time = 0;                ///< Unix time in seconds.
-  bool is_final = false;          ///< The stream is at its end.
-  bool is_whole = true;           ///< False for an answer in the middle of an epoch.
-  std::uint64_t window_epochs = 1;
-  std::uint64_t checkpoint = 0;  ///< The last one that is on disk; 0 where there is none.
+/// The end of an epoch of a running job, about which an answer is.
+struct EpochStamp {
+  std::uint64_t number = 0;         ///< From 1.
+  double time = 0;                  ///< Seconds since 1970, UTC.
+  bool is_final = false;            ///< No other comes after it.
+  bool is_whole = true;             ///< False in the middle of an epoch: an answer that was asked for, or the last one.
+  std::uint64_t window_epochs = 1;  ///< Epochs that the answer is about.
+  std::uint64_t all_updates = 0;    ///< Since the stream began, also those that a window has left behind.
+  std::uint64_t checkpoint = 0;     ///< The last one that is on disk; 0 where there is none.
+
+  bool operator==(const EpochStamp&) const = default;
 };
+/// 1795959756.25 as "2026-11-29T13:42:36.250Z".
+[[nodiscard]] std::string time_text(double unix_seconds);
 
 /// What was done, apart from the problem and the answer.
 struct Run {
@@ -35,7 +39,7 @@ struct Run {
   double ingest_seconds = 0;
   double merge_seconds = 0;
   double query_seconds = 0;
-  std::optional<EpochReport> epoch = {};
+  std::optional<EpochStamp> epoch = {};  ///< Of a job that is still running, or was asked to answer while it ran.
 };
 
 /// The names of indices, and of the second indices of pairs.
@@ -45,6 +49,19 @@ struct LabelMaps {
 
   [[nodiscard]] bool empty() const { return rows.empty() && columns.empty(); }
 };
+
+/// Puts the moment of an answer in front of the fields of a JSON object, which is `Json`: nlohmann::ordered_json.
+template <class Json>
+void add_epoch(Json& json, const EpochStamp& epoch) {
+  json["epoch"] = epoch.number;
+  json["time"] = epoch.time;
+  json["time_text"] = time_text(epoch.time);
+  json["final"] = epoch.is_final;
+  json["whole"] = epoch.is_whole;
+  json["window_epochs"] = epoch.window_epochs;
+  json["all_updates"] = epoch.all_updates;
+  if (epoch.checkpoint > 0) json["checkpoint"] = epoch.checkpoint;
+}
 
 /// The answer of `weir sample`.
 struct SampleReport {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "client.hpp"
 #include "measure.hpp"
 #include "plots.hpp"
 #include "weir/engine/second_pass.hpp"
@@ -28,6 +29,7 @@ struct SampleOptions {
   bool per_row = false;
   std::optional<std::string> metric;                    ///< norm, leverage, or the path of M.
   std::optional<std::vector<std::string>> second_pass;  ///< Files to be read once more; none: those of the stream.
+  std::string at;                                       ///< The address of a running job to ask.
 
   [[nodiscard]] bool is(std::string_view name) const { return sampler.value_or("perfect") == name; }
 
@@ -58,7 +60,7 @@ struct SampleOptions {
     measure.keeps = is("softmax") ? Keeps::exact_shared : is("exact") ? Keeps::exact : Keeps::sketch;
     measure.with_exact = exact_check && measure.keeps == Keeps::sketch;
     if (second_pass) settle_second_pass();
-    if (second_pass && measure.run.has_epochs())
+    if (second_pass && measure.has_epochs())
       throw UsageError(
           "--second-pass reads the whole stream again, and belongs to one answer at its end: no --every, "
           "--checkpoint and --follow");
@@ -180,7 +182,10 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
         options.measure, [&] { return to_json(report); }, [&] { return to_table(report); });
     return report.answer.draws.draws.empty() ? nothing_drawn : done;
   };
-  return measure(communicator, options.measure, request, examine, answer);
+  return measure(communicator, options.measure, request, examine, answer, [&] {
+    return OutsideView{[&labels](const std::vector<EntryIndex>& entries) { return labels.find(entries); },
+                       *question.draw};
+  });
 }
 
 }  // namespace
@@ -333,6 +338,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
                      "probable distinct draws, 40 at most, with their bounds, how often each came, and\n"
                      "the exact ones where they are known. The file appears when it is complete, also\n"
                      "when nothing could be drawn");
+  add_at_option(*command, options->at);
   add_measure_options(*command, options->measure);
   command->footer(
       "Examples:\n"
@@ -342,6 +348,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "  weir sample --model product --fixed A=keys.npy query.csv\n"
       "  weir sample --model kronecker --sampler softmax --scale sqrt --per-row --fixed A2=keys.npy queries.npy\n"
       "  weir sample --n 1000000 --save monday.weir monday.csv\n"
+      "  weir sample --n 1000000 --every 5s --window 12 --checkpoint state/ --resume tcp://127.0.0.1:7000\n"
       "  weir sample --state monday.weir tuesday.csv              (a saved state knows its model, its sides and its "
       "sizes)\n"
       "\n"
@@ -362,7 +369,12 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "\n"
       "The object of --json, field by field:\n"
       "  model, method (kronecker), metric (rows), n or shape [N1, N2], d or d1 and d2\n"
-      "  ranks, updates (events read, by all ranks), skipped (bad lines left out), seed\n"
+      "  with --every, --serve: epoch, time (Unix seconds), time_text, final (the last one), whole (the epoch is at "
+      "its "
+      "end),\n"
+      "    window_epochs (that the answer is about), all_updates (since the stream began), checkpoint (the last on "
+      "disk)\n"
+      "  ranks, updates (events that the answer is about, of all ranks), skipped (bad lines left out), seed\n"
       "  exact_sums: false when sums were rounded, so that the last digits may depend on ranks and on the order of "
       "events\n"
       "  wanted, shortfall: how many samples were asked for, and why fewer came\n"
@@ -391,7 +403,18 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "  reason and, if y is zero, zero_vector (true): when samples is empty\n"
       "\n"
       "Exit codes: 0 done; 1 bad input or a failure at run time; 2 wrong usage; 3 nothing could be drawn.");
-  command->callback([options, &action] {
+  command->callback([options, command, &action] {
+    if (!options->at.empty()) {
+      require_only(*command, {"--samples", "--without-replacement", "--json", "--plot"});
+      const std::uint64_t samples = command->count("--samples") > 0 ? options->measure.sketch.samples : 0;
+      action = [options, samples] {
+        const Asked asked = sample_at(options->at, samples, options->measure.sketch.without_replacement,
+                                      {options->measure.output.json, options->measure.output.plot_path});
+        print_answer(asked.text);
+        return asked.code;
+      };
+      return;
+    }
     action = [options] {
       options->measure.settle_streams();
       options->settle();

@@ -12,6 +12,7 @@
 
 #include "attention/products.hpp"
 #include "attention/views.hpp"
+#include "log_gamma.hpp"
 #include "weir/attention/exact.hpp"
 #include "weir/error.hpp"
 
@@ -110,7 +111,7 @@ double taylor_relative_error(double range, std::uint32_t degree) {
   if (!(range >= 0)) throw UsageError(fmt::format("taylor_relative_error: range is {}, expected 0 or more", range));
   if (range == 0) return 0;
   const double next = static_cast<double>(degree) + 1;
-  return std::exp(range + next * std::log(range) - std::lgamma(next + 1));
+  return std::exp(range + next * std::log(range) - log_gamma(next + 1));
 }
 
 double attention_error_bound(double range, std::uint32_t degree, double largest_value) {

@@ -23,11 +23,12 @@ using Json = nlohmann::json;
 
 constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
-/// Kinds of letters. The first four come from the root.
+/// Kinds of letters. Those up to `finish` come from the root.
 enum Kind : std::uint8_t {
   piece,    ///< Events.
   quota,    ///< What to read in the first segment.
   end,      ///< The segment ends; what to read in the next one.
+  hurry,    ///< The segment ends now, whatever is left of the quota.
   finish,   ///< All segments are summed.
   request,  ///< A piece has been added: the rank would take another one.
   ended,    ///< The rank's own sources are at their end.
@@ -60,7 +61,8 @@ Value value_of(const std::vector<std::byte>& bytes) {
 /// What a rank tells at the end of a segment.
 struct Report {
   RankProgress progress = {};
-  bool has_ended = false;
+  bool has_ended = false;  ///< It reads no more.
+  bool is_at_end = false;  ///< There is no more.
   Positions positions = {};
   std::string first_skipped = {};
   std::vector<std::vector<std::byte>> other_parts = {};  ///< Of each state.
@@ -72,11 +74,13 @@ std::vector<std::byte> to_bytes(const Report& report, bool with_positions) {
   Json json{{"updates", report.progress.updates},
             {"skipped", report.progress.skipped},
             {"ended", report.has_ended},
+            {"at_end", report.is_at_end},
             {"lags", std::move(lags)}};
   if (!report.first_skipped.empty())
     json["first_skipped"] = std::vector<std::uint8_t>(report.first_skipped.begin(), report.first_skipped.end());
   if (with_positions) json["positions"] = to_text(report.positions);
-  const std::string text = json.dump();
+  // Names of sources need not be UTF-8.
+  const std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   std::vector<std::byte> bytes;
   const auto put = [&](std::span<const std::byte> part) {
     const std::vector<std::byte> length = bytes_of(std::uint64_t{part.size()});
@@ -102,6 +106,7 @@ Report report_of(std::span<const std::byte> bytes) {
   report.progress.updates = json.at("updates");
   report.progress.skipped = json.at("skipped");
   report.has_ended = json.at("ended");
+  report.is_at_end = json.at("at_end");
   for (const Json& lag : json.at("lags")) report.progress.lags.push_back({lag.at(0), lag.at(1), lag.at(2)});
   if (json.contains("first_skipped")) {
     const auto text_bytes = json.at("first_skipped").get<std::vector<std::uint8_t>>();
@@ -145,7 +150,7 @@ struct BackgroundRun::Implementation {
     std::vector<mpi::Summands> all;
     for (State& state : states)
       for (const StateArray& array : state.arrays())
-        if (array.layout->gathering == Gathering::on_first)
+        if (array.layout->gathering == Gathering::on_first && !state.is_fixed(*array.layout))
           array.numbers.visit([&](auto numbers) { all.emplace_back(numbers); });
     return all;
   }
@@ -178,11 +183,12 @@ struct BackgroundRun::Implementation {
   /// Puts the state aside and begins to sum it.
   void end_segment() {
     // A source that is at its end is to be known as such now, and not after one more, empty, segment.
-    if (!own_ended && !stopped && reading.own_at_end()) note_own_ended();
+    if (!own_ended && reading.own_at_end()) note_own_ended();
     std::swap(run.states_, aside);
     Report own;
     own.progress = {stream.updates, reading.skipped(), reading.lags()};
-    own.has_ended = stopped || (own_ended && live_ended);
+    own.is_at_end = own_ended && live_ended;
+    own.has_ended = stopped || own.is_at_end;
     own.first_skipped = reading.first_skipped();
     // There are no rows side by side in a run like this.
     if (with_positions) own.positions = reading.positions(0);
@@ -216,13 +222,16 @@ struct BackgroundRun::Implementation {
         } else if (letter->kind == end) {
           ending = value_of<EndOfSegment>(letter->bytes);
           if (ending->stop) stopped = true;
-        } else {
+        } else if (letter->kind == piece) {
           unpack(letter->bytes, received);
           add(received);
           mail.local_post(0, request);
         }
       }
+      // A quota may be long in coming, and there are other reasons to end a segment.
+      if (ending && mail.local_take(hurry)) ending->now = true;
       if (has_quota) busy = read_own() || busy;
+      tell_notices();
       if (const Command wanted = local_command(); wanted != Command::none)
         mail.local_post(0, command, bytes_of(wanted));
       if (is_flying && sum.local_progress()) {
@@ -240,9 +249,18 @@ struct BackgroundRun::Implementation {
     }
   }
 
+  void tell_notices() {
+    const auto now = Clock::now();
+    if (!run.options_.local_warn || now - last_notices < std::chrono::seconds(1)) return;
+    last_notices = now;
+    for (const std::string& notice : reading.take_notices()) run.options_.local_warn(notice);
+  }
+
   void pause_unless(bool busy) {
     if (busy)
       pause.reset();
+    else if (is_flying)
+      pause.wait_briefly();
     else
       pause.wait();
   }
@@ -303,6 +321,8 @@ struct BackgroundRun::Implementation {
         if (is_finished) break;
       }
       take_command(local_command());
+      tell_notices();
+      if (is_flying) hurry_others();
       if (!is_flying) {
         if (const std::optional<Segment> due = due_segment()) {
           end_on_all_ranks(*due);
@@ -323,8 +343,7 @@ struct BackgroundRun::Implementation {
     last_answer = epoch_start - std::chrono::hours(1);
     epoch_number = run.start_.epoch;
     updates_in_epoch = run.start_.updates_in_epoch;
-    if (options.every.events)
-      epoch_left = *options.every.events - std::min(updates_in_epoch, *options.every.events - 1);
+    if (options.every.events) epoch_left = *options.every.events - std::min(updates_in_epoch, *options.every.events);
     if (with_positions && options.checkpoint_every.events) checkpoint_left = *options.checkpoint_every.events;
     left = share_out([&](int r, std::uint64_t part) { mail.local_post(r, quota, bytes_of(part)); });
   }
@@ -416,9 +435,19 @@ struct BackgroundRun::Implementation {
     return due;
   }
 
+  /// The next segment is to end now, and the one before it has not ended on all ranks.
+  void hurry_others() {
+    if (has_hurried || segment.ends_now) return;
+    if (const std::optional<Segment> due = due_segment(); !due || !due->ends_now) return;
+    for (int r = 1; r < ranks; ++r)
+      if (!reports[static_cast<std::size_t>(r)]) mail.local_post(r, hurry);
+    has_hurried = true;
+  }
+
   /// Ends the segment on all ranks.
   void end_on_all_ranks(const Segment& due) {
     segment = due;
+    has_hurried = false;
     ended_at = Clock::now();
     ended_time = unix_time();
     if (stop_wanted) stopped = true;
@@ -450,13 +479,14 @@ struct BackgroundRun::Implementation {
     boundary.wants_checkpoint = segment.wants_checkpoint;
     Epoch& epoch = boundary.epoch;
     std::uint64_t updates = 0;
-    is_finished = true;
+    is_finished = boundary.is_at_end = true;
     std::vector<Positions> parts;
     for (std::size_t r = 0; r < reports.size(); ++r) {
       Report& of_rank = *reports[r];
       updates += of_rank.progress.updates;
       epoch.skipped += of_rank.progress.skipped;
       is_finished = is_finished && of_rank.has_ended;
+      boundary.is_at_end = boundary.is_at_end && of_rank.is_at_end;
       for (std::size_t k = 0; k < of_rank.other_parts.size(); ++k)
         aside[k].kept().merge_other_part(of_rank.other_parts[k], 1);
       if (first_skipped.empty()) first_skipped = of_rank.first_skipped;
@@ -468,18 +498,24 @@ struct BackgroundRun::Implementation {
     const std::uint64_t more = updates - covered;
     covered = updates;
     updates_in_epoch += more;
-    epoch.number = epoch_number;
+    // A stream that ends where an epoch did, which is known late of a pipe, has no empty epoch behind it.
+    const bool is_last_again = boundary.is_at_end && !segment.ends_epoch && updates_in_epoch == 0 && epoch_number > 1 &&
+                               !run.windows_.front().is_open();
+    epoch.number = epoch_number - (is_last_again ? 1 : 0);
     epoch.is_final = is_finished;
-    epoch.is_whole = segment.ends_epoch || is_finished;
+    // Where the stream was stopped in the middle of an epoch, whoever goes on from the checkpoint goes on with that.
+    epoch.is_whole = segment.ends_epoch || boundary.is_at_end;
     epoch.all_updates = run.start_.all_updates + covered;
     epoch.skipped += run.start_.skipped;
     if (is_finished) boundary.wants_answer = true;
     boundary.wants_checkpoint = with_positions && (boundary.wants_checkpoint || is_finished);
     for (std::size_t k = 0; k < aside.size(); ++k) {
-      aside[k].updates = more;
       Window& window = run.windows_[k];
-      State next = window.add(std::move(aside[k]), epoch.is_whole);
-      aside[k] = std::move(next);
+      if (!is_last_again) {
+        aside[k].updates = more;
+        State next = window.add(std::move(aside[k]), epoch.is_whole);
+        aside[k] = std::move(next);
+      }
       window.sum().ranks = static_cast<std::uint64_t>(ranks);
     }
     epoch.updates = run.windows_.front().sum().updates;
@@ -489,7 +525,7 @@ struct BackgroundRun::Implementation {
     epoch.merge_seconds = merge_seconds;
     epoch.reduced_bytes = sum.local_bytes();
     if (boundary.wants_checkpoint) boundary.positions = merge(parts);
-    if (epoch.is_whole) {
+    if (epoch.is_whole && !is_last_again) {
       ++epoch_number;
       updates_in_epoch = 0;
     }
@@ -514,6 +550,7 @@ struct BackgroundRun::Implementation {
   std::uint64_t left = unlimited;  ///< Of the quota.
   EventBatch batch, received;
   mpi::PollPause pause;
+  Clock::time_point last_notices;
 
   // On the root.
   static constexpr std::size_t most_unsent = 64;  ///< Letters.
@@ -525,7 +562,8 @@ struct BackgroundRun::Implementation {
   std::uint64_t epoch_left = unlimited;        ///< Events that are not planned yet, to the end of the epoch
   std::uint64_t checkpoint_left = unlimited;   ///< and to the next checkpoint.
   std::uint64_t segments = 0;
-  Segment segment;  ///< The one that is being summed.
+  Segment segment;           ///< The one that is being summed.
+  bool has_hurried = false;  ///< Ranks were told to end it.
   Clock::time_point epoch_start, checkpoint_start, ended_at, last_answer;
   double ended_time = 0;
   bool answer_wanted = false;
@@ -563,7 +601,8 @@ void BackgroundRun::run() {
     together(communicator_, [&](mpi::FailureSignal& signal) { own.is_root() ? own.lead(signal) : own.work(signal); });
   } catch (...) {
     own.mail.finish();
-    own.sum.finish_after_failure(communicator_, own.summands(own.aside));
+    // The root begins every sum first. Its state may be on its way into the window where that has failed.
+    own.sum.finish_after_failure(communicator_, own.is_root() ? std::vector<mpi::Summands>() : own.summands(own.aside));
     stream.end();
     throw;
   }

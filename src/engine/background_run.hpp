@@ -20,6 +20,7 @@ struct Boundary {
   Epoch epoch;
   bool wants_answer = false;
   bool wants_checkpoint = false;
+  bool is_at_end = false;              ///< The stream has come to its end, and was not stopped before.
   std::uint64_t updates_in_epoch = 0;  ///< Of the epoch in progress, this segment included; 0 where it has ended.
   Positions positions = {};            ///< Where checkpoints are wanted.
 };

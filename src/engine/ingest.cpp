@@ -107,6 +107,8 @@ RankProgress Stream::local_progress() const {
   return {own.updates, own.skipped(), own.reading.lags()};
 }
 
+std::vector<std::string> Stream::local_take_notices() { return implementation_->reading.take_notices(); }
+
 void Stream::stop() {
   if (!implementation_->checked) implementation_->progress.finish(statistics());
   implementation_->end();

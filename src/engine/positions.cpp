@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -25,14 +26,32 @@ Json to_json(const Positions::File& file) {
           {"unread", std::move(unread)}};
 }
 
+/// How far a text may be nested. Deeper ones would take more stack to write than there may be.
+constexpr int deepest = 64;
+
+/// get() would take -1 and 1e30 too.
+std::uint64_t whole_of(const Json& number) {
+  if (!number.is_number_unsigned()) throw InputError("a number that is no whole one below 2^64");
+  return number.get<std::uint64_t>();
+}
+
+const Json& list_of(const Json& json, const char* name) {
+  const Json& list = json.at(name);
+  if (!list.is_array()) throw InputError(fmt::format("'{}' is no list", name));
+  return list;
+}
+
 Positions::File file_of(const Json& json) {
   Positions::File file;
   file.seen.path = json.at("path").get<std::string>();
-  file.seen.size = json.at("bytes").get<std::uint64_t>();
-  file.seen.fingerprint = json.at("fingerprint").get<std::uint64_t>();
-  for (const Json& range : json.at("unread"))
-    file.unread.push_back(
-        {range.at(0).get<std::uint64_t>(), range.size() > 1 ? range.at(1).get<std::uint64_t>() : no_end});
+  file.seen.size = whole_of(json.at("bytes"));
+  file.seen.fingerprint = whole_of(json.at("fingerprint"));
+  for (const Json& range : list_of(json, "unread")) {
+    if (!range.is_array() || range.empty() || range.size() > 2) throw InputError("a range that is none");
+    const FileRange& read =
+        file.unread.emplace_back(FileRange{whole_of(range[0]), range.size() > 1 ? whole_of(range[1]) : no_end});
+    if (read.end < read.begin) throw InputError("a range that ends before it begins");
+  }
   return file;
 }
 
@@ -73,14 +92,19 @@ std::string to_text(const Positions& positions) {
 
 Positions positions_of_text(std::string_view text, const std::string& source) {
   try {
-    const Json json = Json::parse(text);
+    const Json json = Json::parse(text, [](int depth, Json::parse_event_t, const Json&) {
+      if (depth > deepest) throw InputError(fmt::format("nested deeper than {}", deepest));
+      return true;
+    });
     Positions positions;
-    for (const Json& file : json.at("files")) positions.files.push_back(file_of(file));
-    for (const Json& file : json.at("arrays")) positions.arrays.push_back(file_of(file));
-    for (const auto& [name, position] : json.at("live").items())
+    for (const Json& file : list_of(json, "files")) positions.files.push_back(file_of(file));
+    for (const Json& file : list_of(json, "arrays")) positions.arrays.push_back(file_of(file));
+    const Json& live = json.at("live");
+    if (!live.is_object()) throw InputError("'live' is no object");
+    for (const auto& [name, position] : live.items())
       positions.live[name] = position.is_null() ? std::string() : position.dump();
     return positions;
-  } catch (const Json::exception& error) {
+  } catch (const std::exception& error) {
     throw InputError(fmt::format("{}: the positions of the sources are damaged: {}", source, error.what()));
   }
 }

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <deque>
 #include <limits>
+#include <map>
+#include <string_view>
 #include <utility>
 
 #include "engine/agreed_sources.hpp"
@@ -13,34 +17,46 @@
 namespace weir::engine {
 namespace {
 
-/// The ranges of `seen`, files of this run, that `start` has not read. A file that it does not know is read whole. Throws
-/// InputError where a file is another one now, or is missing.
+/// The ranges of `seen`, files of this run, that `start` has not read. A file that it does not know is read whole. One that
+/// is given several times is read as often, and has as many places in `start`. Throws InputError where a file is another
+/// one now, or is missing.
 std::vector<std::vector<FileRange>> ranges_of(const std::vector<SourceInfo>& seen,
                                               const std::vector<Positions::File>& start) {
-  for (const Positions::File& before : start)
-    if (std::ranges::find(seen, before.seen.path, &SourceInfo::path) == seen.end())
-      throw InputError(fmt::format("{}: was read before the checkpoint and is not given now; expected the same streams",
-                                   before.seen.path));
+  std::map<std::string_view, std::deque<const Positions::File*>> known;
+  for (const Positions::File& before : start) known[before.seen.path].push_back(&before);
   std::vector<std::vector<FileRange>> ranges;
   for (const SourceInfo& file : seen) {
-    const auto before = std::ranges::find(start, file.path, [](const auto& known) { return known.seen.path; });
-    if (before == start.end()) {
+    const auto places = known.find(file.path);
+    if (places == known.end() || places->second.empty()) {
       ranges.push_back({FileRange{}});
       continue;
     }
+    const Positions::File* const before = places->second.front();
+    places->second.pop_front();
     if (before->seen.size != file.size || before->seen.fingerprint != file.fingerprint)
       throw InputError(fmt::format("{}: not the file that was read before the checkpoint ({} bytes now, {} then)",
                                    file.path, file.size, before->seen.size));
     ranges.push_back(before->unread);
   }
+  for (const auto& [path, places] : known)
+    if (!places.empty())
+      throw InputError(
+          fmt::format("{}: was read before the checkpoint and is not given now; expected the same streams", path));
   return ranges;
 }
 
 }  // namespace
 
+void round_to(double resolution, std::span<double> numbers) noexcept {
+  if (resolution == 0) return;
+  // Both are exact: the resolution is a power of two.
+  const double steps = 1 / resolution;
+  for (double& number : numbers) number = std::nearbyint(number * steps) * resolution;
+}
+
 Reading::Reading(const mpi::Communicator& communicator, const StreamSource& source, std::vector<OperandShape> shapes,
                  Operand default_operand, Delivery delivery)
-    : is_root_(communicator.local_is_root()) {
+    : is_root_(communicator.local_is_root()), resolution_(source.resolution) {
   if (std::ranges::count(source.paths, "-") > 1) throw UsageError("standard input (-) can be read only once");
   const AgreedSources seen = look_at_all(communicator, source.paths, source.follow);
   const AgreedSources seen_arrays = look_at_all(communicator, source.arrays.paths);
@@ -139,20 +155,26 @@ bool Reading::read_from(std::vector<Live>& sources, std::size_t& turn, EventBatc
   return any_left;
 }
 
+bool Reading::rounded(bool has_more, EventBatch& batch) const {
+  round_to(resolution_, batch.delta);
+  round_to(resolution_, batch.rows.values);
+  return has_more;
+}
+
 bool Reading::read_own(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience) {
   const auto limit = static_cast<std::size_t>(std::min<std::uint64_t>(most, std::numeric_limits<std::size_t>::max()));
   if (arrays_) {
-    if (arrays_->next(batch, limit)) return true;
+    if (arrays_->next(batch, limit)) return rounded(true, batch);
     note_skipped(arrays_->skipped(), arrays_->first_skipped());
     rows_passed_ = arrays_->passed();
     arrays_.reset();
   }
   if (files_) {
-    if (files_->next(batch, limit)) return true;
+    if (files_->next(batch, limit)) return rounded(true, batch);
     note_skipped(files_->skipped(), files_->first_skipped());
     files_.reset();
   }
-  return read_from(own_live_, own_turn_, batch, most, patience);
+  return rounded(read_from(own_live_, own_turn_, batch, most, patience), batch);
 }
 
 bool Reading::next_own(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience) {
@@ -166,7 +188,7 @@ bool Reading::next_own(EventBatch& batch, std::uint64_t most, std::chrono::milli
 bool Reading::own_at_end() {
   // What is left of rows side by side depends on how far other ranks are, so that it is not known beforehand.
   if (before_ahead_ || arrays_) return false;
-  Positions before = positions_now(rows_passed_);
+  Before before{positions_now(rows_passed_), skipped_now(), first_skipped_now()};
   // One event, so that what was read ahead is not more than the next call may take.
   if (!read_own(ahead_, 1, std::chrono::milliseconds(0))) return true;
   if (!ahead_.empty()) before_ahead_ = std::move(before);
@@ -174,13 +196,13 @@ bool Reading::own_at_end() {
 }
 
 bool Reading::next_live(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience) {
-  return read_from(root_live_, root_turn_, batch, most, patience);
+  return rounded(read_from(root_live_, root_turn_, batch, most, patience), batch);
 }
 
 std::uint64_t Reading::rows_passed() const { return arrays_ ? arrays_->passed() : rows_passed_; }
 
 Positions Reading::positions(std::uint64_t rows_passed_by_all) const {
-  return before_ahead_ ? *before_ahead_ : positions_now(rows_passed_by_all);
+  return before_ahead_ ? before_ahead_->positions : positions_now(rows_passed_by_all);
 }
 
 Positions Reading::positions_now(std::uint64_t rows_passed_by_all) const {
@@ -199,7 +221,9 @@ Positions Reading::positions_now(std::uint64_t rows_passed_by_all) const {
   return positions;
 }
 
-std::uint64_t Reading::skipped() const {
+std::uint64_t Reading::skipped() const { return before_ahead_ ? before_ahead_->skipped : skipped_now(); }
+
+std::uint64_t Reading::skipped_now() const {
   std::uint64_t sum = skipped_;
   if (arrays_) sum += arrays_->skipped();
   if (files_) sum += files_->skipped();
@@ -210,6 +234,10 @@ std::uint64_t Reading::skipped() const {
 }
 
 std::string Reading::first_skipped() const {
+  return before_ahead_ ? before_ahead_->first_skipped : first_skipped_now();
+}
+
+std::string Reading::first_skipped_now() const {
   if (!first_skipped_.empty()) return first_skipped_;
   if (arrays_ && arrays_->skipped() > 0) return arrays_->first_skipped();
   if (files_ && files_->skipped() > 0) return files_->first_skipped();
@@ -223,8 +251,17 @@ std::vector<std::string> Reading::take_notices() {
   std::vector<std::string> notices;
   for (std::vector<Live>* sources : {&own_live_, &root_live_})
     for (Live& live : *sources)
-      if (live.source)
+      if (live.source) {
+        // A listener that was given port 0 has found a free one.
+        if (const std::string name = live.source->name();
+            !std::exchange(live.is_known, true) && live.name.starts_with("tcp://") && name != live.name)
+          notices.push_back(fmt::format("{}: it is {}", live.name, name));
         for (std::string& notice : live.source->take_notices()) notices.push_back(std::move(notice));
+        if (std::string trouble = live.source->trouble(); trouble != live.last_trouble) {
+          if (!trouble.empty()) notices.push_back(fmt::format("{}: {}", live.name, trouble));
+          live.last_trouble = std::move(trouble);
+        }
+      }
   return notices;
 }
 

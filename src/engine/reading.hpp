@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,10 @@
 #include "weir/stream/live_source.hpp"
 
 namespace weir::engine {
+
+/// Rounds numbers to the nearest multiples of a power of two, ties to even ones; leaves them as they are where that is 0.
+/// O(numbers).
+void round_to(double resolution, std::span<double> numbers) noexcept;
 
 /// What one rank reads of a stream. Every rank has sources of its own: its parts of files, which come first, and of live
 /// sources that are read in parts. The root has live sources besides, whose events it hands out.
@@ -25,8 +30,10 @@ class Reading {
   /// The next events of this rank's own sources, `most` at most; false at the end of them all. The batch is empty when
   /// nothing came within `patience`, which files do not need.
   bool next_own(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience);
-  /// True when next_own() would return false. May read ahead, which positions() does not show.
+  /// True when next_own() would return false. May read ahead, which positions() and skipped() do not show.
   [[nodiscard]] bool own_at_end();
+  /// True where it has read an event, which next_own() gives alone.
+  [[nodiscard]] bool is_ahead() const noexcept { return before_ahead_.has_value(); }
   /// True, on all ranks, where own sources may go on without end.
   [[nodiscard]] bool own_are_live() const noexcept { return own_are_live_; }
   /// True, on all ranks, where there were files when the stream was opened.
@@ -56,16 +63,23 @@ class Reading {
     std::string name;
     std::unique_ptr<LiveSource> source;  ///< Null at its end.
     std::string last_position = {};      ///< Of a source that has ended.
+    bool is_known = false;               ///< Its name() has been told.
+    std::string last_trouble = {};       ///< That has been told.
   };
 
   bool read_own(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience);
   bool read_from(std::vector<Live>& sources, std::size_t& turn, EventBatch& batch, std::uint64_t most,
                  std::chrono::milliseconds patience);
+  /// `has_more`, with the batch rounded.
+  bool rounded(bool has_more, EventBatch& batch) const;
   void note_skipped(std::uint64_t count, std::string first);
   void end(Live& live);
   [[nodiscard]] Positions positions_now(std::uint64_t rows_passed_by_all) const;
+  [[nodiscard]] std::uint64_t skipped_now() const;
+  [[nodiscard]] std::string first_skipped_now() const;
 
   bool is_root_ = false;
+  double resolution_ = 0;
   bool has_files_ = false;
   bool has_live_ = false;
   bool own_are_live_ = false;
@@ -77,7 +91,12 @@ class Reading {
   std::uint64_t rows_passed_ = 0;  ///< Of files side by side that are closed.
   /// What was read to see whether there is more, and where the sources stood before.
   EventBatch ahead_;
-  std::optional<Positions> before_ahead_;
+  struct Before {
+    Positions positions;
+    std::uint64_t skipped = 0;
+    std::string first_skipped;
+  };
+  std::optional<Before> before_ahead_;
   // Of sources that are closed.
   std::uint64_t skipped_ = 0;
   std::string first_skipped_;

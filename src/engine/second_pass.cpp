@@ -14,6 +14,7 @@
 
 #include "engine/merge.hpp"
 #include "engine/parties.hpp"
+#include "engine/reading.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/sampler.hpp"
@@ -60,8 +61,8 @@ void give_fixed_operands(const Session& session, const State& whole, const Sourc
   const mpi::Communicator& communicator = session.communicator();
   for (const OperandShape& shape : shapes_of(session.problem(), {Role::fixed})) {
     if (const auto file = sources.files.find(shape.operand); file != sources.files.end()) {
-      ingest(communicator, {.paths = {file->second}}, {shape}, shape.operand,
-             [&](const EventBatch& batch) { state.add(selection.select(batch)); });
+      ingest(communicator, {.paths = {file->second}, .resolution = session.problem().resolution}, {shape},
+             shape.operand, [&](const EventBatch& batch) { state.add(selection.select(batch)); });
       continue;
     }
     const auto given = sources.values.find(shape.operand);
@@ -73,6 +74,7 @@ void give_fixed_operands(const Session& session, const State& whole, const Sourc
                       "than a sketch",
                       to_string(shape.operand), whole.kept().holds()));
     std::vector<double> numbers = values ? std::move(values->values) : std::vector<double>();
+    round_to(session.problem().resolution, numbers);
     communicator.broadcast(numbers);
     together(communicator, [&](mpi::FailureSignal&) {
       if (!has_column(shape.operand)) {
@@ -160,7 +162,9 @@ void read_again(Session& session, const Sources& sources, Answer& answer) {
            [&](mpi::FailureSignal&) { state.emplace(create_state(selection->problem(), party_of(communicator))); });
   give_fixed_operands(session, whole, sources, *selection, *state);
   const std::vector<OperandShape> shapes = shapes_of(problem, {Role::streams});
-  const IngestStatistics read = ingest(communicator, sources.stream, shapes, shapes.front().operand,
+  StreamSource stream = sources.stream;
+  stream.resolution = session.problem().resolution;
+  const IngestStatistics read = ingest(communicator, stream, shapes, shapes.front().operand,
                                        [&](const EventBatch& batch) { state->add(selection->select(batch)); });
   if (const std::uint64_t seen = communicator.broadcast(whole.updates); seen != read.updates)
     throw InputError(fmt::format("the second pass has read {} events where the first had {}: expected the same streams",

@@ -150,6 +150,9 @@ struct Session::Implementation {
   void take_positions(const std::optional<Checkpoint>& checkpoint);
   void take_epochs(std::optional<Checkpoint>& checkpoint);
   void make_windows(const WindowOptions& options);
+  /// Calls what may be collective itself. An error that some ranks alone meet, outside of collective calls, is thrown on all
+  /// of them.
+  void call_together(const std::function<void()>& work);
   [[nodiscard]] bool is_collective() const;
   [[nodiscard]] CheckpointInfo info_of(const Boundary& boundary, const EpochOptions& options) const;
   [[nodiscard]] std::vector<RankProgress> progress_of_ranks() const;
@@ -250,7 +253,7 @@ void Session::Implementation::read_fixed_operands() {
       });
       // An exact state that reads the file again, when it answers, does not want it now.
       ingest(
-          communicator, {.paths = {file->second}}, {shape}, shape.operand,
+          communicator, {.paths = {file->second}, .resolution = problem.resolution}, {shape}, shape.operand,
           [&](const EventBatch& batch) {
             for_each_state([&](State& each) {
               if (each.kept().takes_fixed(shape.operand)) each.add(batch);
@@ -261,6 +264,7 @@ void Session::Implementation::read_fixed_operands() {
       DenseMatrix values;
       if (communicator.local_is_root()) values = std::move(sources.values.at(shape.operand));
       communicator.broadcast(values.values);
+      round_to(problem.resolution, values.values);
       values.rows = values.values.size();
       values.columns = 1;
       together(communicator, [&](mpi::FailureSignal&) {
@@ -286,6 +290,7 @@ void Session::Implementation::continue_from(std::optional<State>& start) {
 void Session::Implementation::open_stream() {
   std::vector<OperandShape> shapes = shapes_of(problem, {Role::streams, Role::forgotten});
   StreamSource source = sources.stream;
+  source.resolution = problem.resolution;
   // An operand that has a file and is not fixed is read from it as a stream would be.
   for (const OperandShape& shape : shapes)
     if (const auto file = sources.files.find(shape.operand); file != sources.files.end()) {
@@ -311,10 +316,10 @@ Session::Session(MPI_Comm parent, Problem problem, Sources sources, Options opti
   own.make_states(options);
   own.read_fixed_operands();
   own.continue_from(options.start);
-  own.take_epochs(checkpoint);
   if (!own.is_finished)
     together(own.communicator,
              [&](mpi::FailureSignal&) { own.for_each_state([](State& each) { each.kept().finish_fixed(); }); });
+  own.take_epochs(checkpoint);  // with what follows from fixed operands: their memory will take events
   own.open_stream();
 }
 
@@ -423,6 +428,23 @@ void Session::save(const std::string& path) {
   own.save_together({&state}, [&](const Implementation::Save& save) { save(0, path); });
 }
 
+void Session::Implementation::call_together(const std::function<void()>& work) {
+  if (root_is_alone) return work();
+  std::exception_ptr failure;
+  try {
+    work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  // What failed on all ranks was agreed on in there.
+  const std::uint64_t failed = communicator.all_sum(failure ? 1U : 0U);
+  if (failed == static_cast<std::uint64_t>(communicator.local_size())) std::rethrow_exception(failure);
+  if (failed == 0) return;
+  together(communicator, [&](mpi::FailureSignal&) {
+    if (failure) std::rethrow_exception(failure);
+  });
+}
+
 void Session::together_where_collective(const std::function<void()>& work) {
   if (implementation_->root_is_alone) return work();
   together(implementation_->communicator, [&](mpi::FailureSignal&) { work(); });
@@ -518,6 +540,8 @@ void Session::Implementation::make_windows(const WindowOptions& options) {
                                     : StateCopies{.everywhere = 2, .more_on_root = states + 1});
   // All epochs on ranks that come together are the state itself, which is merged where it is.
   if (together_with_others && options.is_all()) return;
+  // What is fixed is part of every epoch, so that it is merged first.
+  for_each_state([&](State& each) { merge(communicator, each); });
   together(communicator, [&](mpi::FailureSignal&) {
     for (State* each : {&*state, exact ? &*exact : nullptr}) {
       if (each == nullptr) continue;
@@ -527,9 +551,9 @@ void Session::Implementation::make_windows(const WindowOptions& options) {
         std::deque<State> epochs;
         if (each == &*state)
           for (State& epoch : start_epochs) epochs.push_back(std::move(epoch));
-        const std::uint64_t updates = each->updates;
+        // On the root; a state that was cut again has not been told.
         Window& window = windows.emplace_back(options, std::move(*each), std::move(epochs), start_info.window_is_open);
-        window.sum().updates = updates;
+        window.sum().updates = updates_before;
         window.set_covered(start_info.window_epochs);
       }
       *each = std::move(zero);
@@ -545,7 +569,7 @@ CheckpointInfo Session::Implementation::info_of(const Boundary& boundary, const 
                       .skipped = epoch.skipped,
                       .ranks = static_cast<std::uint64_t>(communicator.local_size()),
                       .time = epoch.time,
-                      .is_final = epoch.is_final,
+                      .is_final = boundary.is_at_end,
                       .window = options.window,
                       .positions = to_text(boundary.positions)};
   info.window_epochs = epoch.window_epochs;
@@ -579,8 +603,10 @@ void Session::Implementation::run_together(const EpochOptions& options,
   constexpr std::chrono::milliseconds longest_round(100);
   std::uint64_t epoch_number = progressed.epoch, updates_in_epoch = progressed.updates_in_epoch;
   std::uint64_t epoch_left =
-      options.every.events ? *options.every.events - std::min(updates_in_epoch, *options.every.events - 1) : unlimited;
-  std::uint64_t checkpoint_left = options.checkpoint_every.events.value_or(unlimited);
+      options.every.events ? *options.every.events - std::min(updates_in_epoch, *options.every.events) : unlimited;
+  const std::uint64_t checkpoint_events =
+      options.writes_checkpoints ? options.checkpoint_every.events.value_or(unlimited) : unlimited;
+  std::uint64_t checkpoint_left = checkpoint_events;
   auto epoch_start = Clock::now(), checkpoint_start = epoch_start;
   std::uint64_t covered = 0;
   for (bool more = true; more;) {
@@ -601,11 +627,13 @@ void Session::Implementation::run_together(const EpochOptions& options,
       more = stream->read([&](const EventBatch& batch) { add(batch); },
                           {.events = left == unlimited ? std::nullopt : std::optional(left), .time = round});
       is_merged = false;
+      if (options.local_warn)
+        for (const std::string& notice : stream->local_take_notices()) options.local_warn(notice);
       if (left != unlimited) left -= std::min(left, stream->statistics().updates - before);
       const auto now = Clock::now();
-      const double strongest =
-          communicator.all_max(static_cast<double>(options.local_command ? options.local_command() : Command::none));
-      wanted = static_cast<Command>(static_cast<int>(strongest));
+      together(communicator,
+               [&](mpi::FailureSignal&) { wanted = options.local_command ? options.local_command() : Command::none; });
+      wanted = static_cast<Command>(static_cast<int>(communicator.all_max(static_cast<double>(wanted))));
       const std::uint64_t due = communicator.broadcast(
           std::uint64_t{(options.every.time && now - epoch_start >= *options.every.time ? 1U : 0U) |
                         (options.writes_checkpoints && options.checkpoint_every.time &&
@@ -626,15 +654,20 @@ void Session::Implementation::run_together(const EpochOptions& options,
     Boundary boundary;
     Epoch& epoch = boundary.epoch;
     epoch.is_final = !more || wanted == Command::stop;
+    boundary.is_at_end = !more;
     const bool ends_epoch = epoch_is_due || epoch_left == 0;
-    epoch.is_whole = ends_epoch || epoch.is_final;
-    epoch.number = epoch_number;
+    // Where the stream was stopped in the middle of an epoch, whoever goes on from the checkpoint goes on with that.
+    epoch.is_whole = ends_epoch || boundary.is_at_end;
+    // A stream that ends where an epoch did, which is known late of a pipe, has no empty epoch behind it.
+    const bool is_last_again = boundary.is_at_end && !ends_epoch && updates_in_epoch == 0 && epoch_number > 1 &&
+                               (windows.empty() || !windows.front().is_open());
+    epoch.number = epoch_number - (is_last_again ? 1 : 0);
     boundary.wants_answer = ends_epoch || epoch.is_final || wanted == Command::answer;
     const bool with_each_epoch = !options.checkpoint_every.events && !options.checkpoint_every.time;
     boundary.wants_checkpoint = options.writes_checkpoints && (checkpoint_is_due || checkpoint_left == 0 ||
                                                                (with_each_epoch && ends_epoch) || epoch.is_final);
     for_each_state([&](State& each) { merge(communicator, each); });
-    for (std::size_t k = 0; k < windows.size(); ++k) {
+    for (std::size_t k = 0; k < windows.size() && !is_last_again; ++k) {
       State& delta = k == 0 ? *state : *exact;
       together(communicator, [&](mpi::FailureSignal&) {
         delta.updates = read;
@@ -650,7 +683,7 @@ void Session::Implementation::run_together(const EpochOptions& options,
     epoch.updates = sum.updates;
     epoch.all_updates = progressed.all_updates + covered;
     epoch.skipped = progressed.skipped + statistics.skipped;
-    epoch.window_epochs = windows.empty() ? epoch_number : windows.front().epochs();
+    epoch.window_epochs = windows.empty() ? epoch.number : windows.front().epochs();
     epoch.time = unix_time();
     epoch.merge_seconds = seconds.merge;
     epoch.ranks = progress_of_ranks();
@@ -661,9 +694,9 @@ void Session::Implementation::run_together(const EpochOptions& options,
     }
     if (boundary.wants_checkpoint) {
       checkpoint_start = Clock::now();
-      checkpoint_left = options.checkpoint_every.events.value_or(unlimited);
+      checkpoint_left = checkpoint_events;
     }
-    if (epoch.is_whole) {
+    if (epoch.is_whole && !is_last_again) {
       ++epoch_number;
       updates_in_epoch = 0;
     }
@@ -695,7 +728,16 @@ void Session::run(const EpochOptions& options, const std::function<void(const Ep
   const bool collective = own.is_collective();
   std::optional<CheckpointWriter> writer;  // on the root
   together(own.communicator, [&](mpi::FailureSignal&) {
-    if (!options.writes_checkpoints || !own.communicator.local_is_root()) return;
+    if (!options.writes_checkpoints) return;
+    for (const std::vector<std::string>* paths : {&own.sources.stream.paths, &own.sources.stream.arrays.paths})
+      for (const std::string& path : *paths) {
+        try {
+          std::ignore = to_text(Positions{.live = {{path, {}}}});
+        } catch (const std::exception&) {
+          throw UsageError(path + ": the name is not UTF-8, so that checkpoints cannot hold it; expected another name");
+        }
+      }
+    if (!own.communicator.local_is_root()) return;
     if (options.checkpoints == nullptr) throw UsageError("checkpoints are wanted, and there is no directory for them");
     writer.emplace(*options.checkpoints);
   });
@@ -705,7 +747,6 @@ void Session::run(const EpochOptions& options, const std::function<void(const Ep
   const auto warn = [&](const std::string& failure) {
     if (!failure.empty() && options.local_warn) options.local_warn(failure);
   };
-  bool is_owed = false;  // a checkpoint that was due while the one before it was being written
   const auto write_alone = [&](const Boundary& boundary) {
     if (!writer) return;
     const CheckpointInfo info = own.info_of(boundary, options);
@@ -719,7 +760,8 @@ void Session::run(const EpochOptions& options, const std::function<void(const Ep
         warn(error.what());
       }
     }
-    is_owed = !writer->write(info, window);
+    // Where the one before it is still being written, the next one has to do.
+    std::ignore = writer->write(info, window);
     if (boundary.epoch.is_final) writer->finish();
   };
   const auto write_with_others = [&](const Boundary& boundary) {
@@ -754,17 +796,13 @@ void Session::run(const EpochOptions& options, const std::function<void(const Ep
     if (boundary.wants_checkpoint && is_cut_among_ranks)
       write_with_others(boundary);
     else if (boundary.wants_checkpoint && !epoch.is_final)
-      write_alone(boundary);
+      together_where_collective([&] { write_alone(boundary); });
     epoch.checkpoint = written.number;
     epoch.checkpoint_time = written.time;
-    if (boundary.wants_answer) at_epoch(epoch);
+    if (boundary.wants_answer) own.call_together([&] { at_epoch(epoch); });
     // The last one comes after the answer: whoever waits for that need not wait for the disk.
-    if (boundary.wants_checkpoint && epoch.is_final && !is_cut_among_ranks) {
-      if (own.root_is_alone)
-        write_alone(boundary);
-      else
-        together(own.communicator, [&](mpi::FailureSignal&) { write_alone(boundary); });
-    }
+    if (boundary.wants_checkpoint && epoch.is_final && !is_cut_among_ranks)
+      together_where_collective([&] { write_alone(boundary); });
   };
   own.run_start = Clock::now();
   if (!own.stream) throw UsageError("nothing streams: there are no epochs");

@@ -76,6 +76,7 @@ struct Stream::Implementation {
       : communicator(the_communicator),
         delivery(the_delivery),
         progress(the_communicator, source.progress_seconds),
+        goes_on(source.start.has_value()),
         reading(the_communicator, source, std::move(shapes), default_operand, the_delivery) {
     files_ended = !reading.has_files() && !reading.own_are_live();
     live_ended = !reading.has_live();
@@ -108,8 +109,10 @@ struct Stream::Implementation {
     if (files_ended) return true;
     bool ended = false;
     together(communicator, [&](mpi::FailureSignal& signal) {
-      for (bool has_read = false; !signal.local_raised() && done < limit.events; has_read = true) {
+      for (bool has_read = false; !signal.local_raised() && done < limit.events;) {
         if (has_read && limit.reached(done)) break;
+        // The one event that own_at_end() has read is no batch.
+        has_read = has_read || !reading.is_ahead();
         if (!reading.next_own(batch, limit.events - done, limit.patience())) {
           ended = true;
           return;
@@ -168,7 +171,8 @@ struct Stream::Implementation {
   /// Collective: throws when there were lines and every one was bad.
   void require_some_good_line() {
     const std::uint64_t all_updates = communicator.all_sum(updates), all_skipped = communicator.all_sum(skipped());
-    if (all_updates > 0 || all_skipped == 0) return;
+    // What is left behind a checkpoint may well be bad lines only.
+    if (goes_on || all_updates > 0 || all_skipped == 0) return;
     const std::string first = reading.first_skipped();
     const std::vector<std::vector<std::byte>> reasons = communicator.gather(std::as_bytes(std::span(first)));
     together(communicator, [&](mpi::FailureSignal&) {
@@ -182,6 +186,7 @@ struct Stream::Implementation {
   const mpi::Communicator& communicator;
   Delivery delivery;
   Progress progress;
+  bool goes_on;  // from a checkpoint
   Reading reading;
   bool files_ended = false;  // of all ranks, and what they read in parts
   bool live_ended = false;

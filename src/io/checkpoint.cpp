@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
@@ -39,7 +40,10 @@ std::optional<std::uint64_t> number_in(std::string_view name, std::string_view p
   name = name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
   std::uint64_t number = 0;
   const auto [stop, status] = std::from_chars(name.data(), name.data() + name.size(), number);
-  return status == std::errc() && stop == name.data() + name.size() ? std::optional(number) : std::nullopt;
+  // As it is written, so that the number tells the name.
+  return status == std::errc() && stop == name.data() + name.size() && fmt::to_string(number) == name
+             ? std::optional(number)
+             : std::nullopt;
 }
 
 std::string manifest_name(std::uint64_t number) { return fmt::format("manifest-{}.json", number); }
@@ -70,13 +74,23 @@ Json to_json(const Part& part) {
 std::uint64_t checksum_of(const std::string& text) {
   std::uint64_t value = 0;
   const auto [stop, status] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  if (status != std::errc() || stop != text.data() + text.size() || text.size() != 16)
+  if (status != std::errc() || stop != text.data() + text.size() || fmt::format("{:016x}", value) != text)
     throw InputError(fmt::format("'{}' is no checksum", text));
   return value;
 }
 
+/// How far a text may be nested. Deeper ones would take more stack to write than there may be.
+constexpr int deepest = 64;
+
+/// get() would take -1 and 1e30 too.
+std::uint64_t whole_of(const Json& json, const char* name) {
+  const Json& number = json.at(name);
+  if (!number.is_number_unsigned()) throw InputError(fmt::format("'{}' is no whole number below 2^64", name));
+  return number.get<std::uint64_t>();
+}
+
 Part part_of(const Json& json) {
-  Part part{json.at("name").get<std::string>(), json.at("bytes").get<std::uint64_t>(),
+  Part part{json.at("name").get<std::string>(), whole_of(json, "bytes"),
             checksum_of(json.at("checksum").get<std::string>())};
   // A damaged name must not lead out of the directory.
   if (part.name.empty() || part.name.find('/') != std::string::npos || part.name.starts_with('.'))
@@ -113,9 +127,12 @@ std::string to_text(const Manifest& manifest) {
 }
 
 Manifest manifest_of(const std::string& text) {
-  Json json = Json::parse(text);
+  Json json = Json::parse(text, [](int depth, Json::parse_event_t, const Json&) {
+    if (depth > deepest) throw InputError(fmt::format("nested deeper than {}", deepest));
+    return true;
+  });
   if (json.at("format").get<std::string>() != format_name) throw InputError("it is no manifest of a checkpoint");
-  const auto version = json.at("version").get<std::uint32_t>();
+  const std::uint64_t version = whole_of(json, "version");
   if (version > checkpoint_version)
     throw UsageError(fmt::format("version {} is newer than version {}, the latest that this program reads", version,
                                  checkpoint_version));
@@ -125,19 +142,19 @@ Manifest manifest_of(const std::string& text) {
   if (XXH64(body.data(), body.size(), state_checksum_seed) != checksum) throw InputError("wrong checksum");
   Manifest manifest;
   CheckpointInfo& info = manifest.info;
-  json.at("number").get_to(info.number);
-  json.at("epoch").get_to(info.epoch);
-  json.at("updates_in_epoch").get_to(info.updates_in_epoch);
-  json.at("all_updates").get_to(info.all_updates);
-  json.at("skipped").get_to(info.skipped);
-  json.at("ranks").get_to(info.ranks);
+  info.number = whole_of(json, "number");
+  info.epoch = whole_of(json, "epoch");
+  info.updates_in_epoch = whole_of(json, "updates_in_epoch");
+  info.all_updates = whole_of(json, "all_updates");
+  info.skipped = whole_of(json, "skipped");
+  info.ranks = whole_of(json, "ranks");
   json.at("time").get_to(info.time);
   json.at("is_final").get_to(info.is_final);
   const Json& window = json.at("window");
-  if (window.contains("epochs")) info.window.epochs = window.at("epochs").get<std::uint64_t>();
+  if (window.contains("epochs")) info.window.epochs = whole_of(window, "epochs");
   window.at("tumbling").get_to(info.window.tumbling);
   window.at("decay").get_to(info.window.decay);
-  window.at("covers").get_to(info.window_epochs);
+  info.window_epochs = whole_of(window, "covers");
   window.at("is_open").get_to(info.window_is_open);
   if (const Json& positions = json.at("positions"); !positions.is_null()) info.positions = positions.dump();
   manifest.sum = part_of(json.at("sum"));
@@ -201,10 +218,22 @@ struct CheckpointDirectory::Implementation {
     }
     const std::vector<std::uint64_t> numbers = manifests_in(path);
     if (!numbers.empty()) last = numbers.front();
+    remove_unfinished();
   }
   ~Implementation() { ::close(lock); }
   Implementation(const Implementation&) = delete;
   Implementation& operator=(const Implementation&) = delete;
+
+  /// Removes what writers left that were ended while their file had a temporary name (OutputFile). Nobody else writes here.
+  void remove_unfinished() const {
+    std::error_code ignored;
+    std::vector<fs::path> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path, ignored)) names.push_back(entry.path());
+    for (const fs::path& file : names) {
+      const std::string name = file.filename().string();
+      if (name.starts_with("weir-") && name.ends_with(".tmp")) fs::remove(file, ignored);
+    }
+  }
 
   /// Removes all files of checkpoints but those that the newest `kept_checkpoints` need, and those of manifests that
   /// cannot be read.
@@ -214,6 +243,9 @@ struct CheckpointDirectory::Implementation {
     std::size_t whole = 0;
     for (const std::uint64_t number : numbers) {
       if (whole == kept_checkpoints) break;
+      // Its manifest may be whole while its state is not: kept in place of an older one, it would leave only one that is
+      // of use.
+      if (damaged.contains(number)) continue;
       const std::string name = manifest_name(number);
       try {
         const Manifest manifest = read_manifest(fs::path(path) / name);
@@ -240,8 +272,9 @@ struct CheckpointDirectory::Implementation {
 
   std::string path;
   int lock = -1;
-  std::uint64_t last = 0;          ///< Number of the newest checkpoint.
-  std::set<std::uint64_t> epochs;  ///< Whole ones that this process has written.
+  std::uint64_t last = 0;           ///< Number of the newest checkpoint.
+  std::set<std::uint64_t> epochs;   ///< Whole ones that this process has written.
+  std::set<std::uint64_t> damaged;  ///< Numbers of checkpoints that could not be loaded.
 };
 
 CheckpointDirectory::CheckpointDirectory(std::string path)
@@ -257,6 +290,8 @@ bool CheckpointDirectory::is_empty() const { return manifests_in(implementation_
 void CheckpointDirectory::write(CheckpointInfo info, const SaveState& sum, const std::vector<SaveState>& epochs) {
   Implementation& own = *implementation_;
   const fs::path directory = own.path;
+  if (own.last == std::numeric_limits<std::uint64_t>::max())
+    throw InputError(fmt::format("{}: there is a checkpoint of the largest number; give another directory", own.path));
   // A number that was begun is not used again: its files may be there.
   info.number = ++own.last;
   Manifest manifest;
@@ -301,6 +336,7 @@ std::optional<Checkpoint> CheckpointDirectory::load(const std::function<void(con
       const std::string what =
           fmt::format("checkpoint {} of {} is damaged: {}", number, directory.string(), error.what());
       if (newest.empty()) newest = what;
+      implementation_->damaged.insert(number);
       warn(what);
     } catch (const UsageError& error) {
       throw InputError(fmt::format("{}: {}", path.string(), error.what()));

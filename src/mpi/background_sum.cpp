@@ -104,7 +104,7 @@ void BackgroundSum::finish_after_failure(const Communicator& communicator, const
   // Not on our own communicator, on which ranks may have begun different numbers of reductions.
   const double most = communicator.all_max(static_cast<double>(local_started()));
   const auto finish = [&] {
-    for (PollPause pause; !local_progress();) pause.wait();
+    for (PollPause pause; !local_progress();) pause.wait_briefly();
   };
   finish();
   if (static_cast<double>(local_started()) < most) {

@@ -61,11 +61,11 @@ void Mail::local_post(int destination, std::uint8_t kind, std::vector<std::byte>
   implementation_->post(destination, kind, std::move(bytes));
 }
 
-std::optional<Letter> Mail::local_take() {
+std::optional<Letter> Mail::local_take(std::optional<std::uint8_t> kind) {
   Implementation& own = *implementation_;
   int arrived = 0;
   MPI_Status status;
-  check(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, own.handle.get(), &arrived, &status), "MPI_Iprobe");
+  check(MPI_Iprobe(MPI_ANY_SOURCE, kind ? int{*kind} : MPI_ANY_TAG, own.handle.get(), &arrived, &status), "MPI_Iprobe");
   if (arrived == 0) return std::nullopt;
   int length = 0;
   check(MPI_Get_count(&status, MPI_BYTE, &length), "MPI_Get_count");

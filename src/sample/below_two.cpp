@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "log_gamma.hpp"
 #include "sample/contradiction.hpp"
 #include "sample/error_bar.hpp"
 #include "sample/horvitz_thompson.hpp"
@@ -57,7 +58,7 @@ std::size_t kept_of_lane(const SketchConfig& config, std::size_t wanted) {
   constexpr double most_ghosts = 4096;
   const double rows = config.rows, majority = std::floor(rows / 2) + 1;
   const double part = static_cast<double>(wanted) / static_cast<double>(config.buckets);
-  const double choices = std::exp(std::lgamma(rows + 1) - std::lgamma(majority + 1) - std::lgamma(rows - majority + 1));
+  const double choices = std::exp(log_gamma(rows + 1) - log_gamma(majority + 1) - log_gamma(rows - majority + 1));
   const double ghosts = static_cast<double>(config.dimension) * choices * std::pow(part, majority) / 2;
   return 3 * wanted + 16 + static_cast<std::size_t>(std::min(2 * ghosts, most_ghosts));
 }

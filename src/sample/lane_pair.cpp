@@ -6,6 +6,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "log_gamma.hpp"
 #include "sample/error_bar.hpp"
 #include "sample/search.hpp"
 #include "weir/sketch/operator.hpp"
@@ -41,7 +42,7 @@ double variance_of_median(std::span<const double> sorted, std::uint32_t rows) {
 /// values of one sign that has probability 2 C(R, h) Q(t)^h, and Q(t) < exp(-t^2 / 2) / 2.
 double bars_of_large(double keys, std::uint32_t rows) {
   const double h = (rows + 1.0) / 2;  // rows is odd
-  const double log_choices = std::lgamma(rows + 1.0) - std::lgamma(h + 1) - std::lgamma(rows - h + 1);
+  const double log_choices = log_gamma(rows + 1.0) - log_gamma(h + 1) - log_gamma(rows - h + 1);
   const double deviations =
       std::sqrt(std::max(0.0, 2 * ((1 - h) * std::numbers::ln2 + log_choices + std::log(keys)) / h));
   double low = 0, high = 5;  // the bar of normal values

@@ -254,6 +254,7 @@ State as_vector(const State& state) {
   problem.sides["n"] = problem.sketch.dimension;
   problem.roles[Operand::y] = Role::streams;
   problem.precision = state.problem().precision;
+  problem.resolution = state.problem().resolution;
   std::vector<ArrayLayout> layout = VectorState::layout(problem.sketch);
   State vector(problem, std::move(layout), std::make_unique<VectorState>(std::move(*y), problem.precision));
   vector.updates = state.updates;

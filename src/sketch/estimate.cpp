@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "log_gamma.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
@@ -11,7 +12,7 @@ double median_deviations(std::size_t repetitions) {
   const auto all = static_cast<double>(repetitions);
   const std::size_t majority = (repetitions + 1) / 2;
   const auto half = static_cast<double>(majority);
-  const double log_ways = std::lgamma(all + 1) - std::lgamma(half + 1) - std::lgamma(all - half + 1);
+  const double log_ways = log_gamma(all + 1) - log_gamma(half + 1) - log_gamma(all - half + 1);
   return std::exp((log_ways - std::log(0.01)) / (2 * half));
 }
 

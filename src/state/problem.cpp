@@ -56,6 +56,7 @@ class Members {
     ++asked_;
     return *member;
   }
+  [[nodiscard]] bool has(const std::string& name) const { return object_->contains(name); }
   [[nodiscard]] const Parsed* find(const std::string& name) { return object_->contains(name) ? &at(name) : nullptr; }
   [[nodiscard]] std::uint64_t whole(const std::string& name, std::uint64_t most) {
     const Parsed& value = at(name);
@@ -201,6 +202,8 @@ std::string to_text(const Problem& problem) {
   json["gram"] = {{"buckets", problem.gram.buckets}, {"exact", problem.gram.exact}};
   if (problem.precision)
     json["precision"] = {{"epsilon", problem.precision->epsilon}, {"constant", problem.precision->constant}};
+  // Not where there is none: versions before know no such member.
+  if (problem.resolution != 0) json["resolution"] = problem.resolution;
   if (!problem.parameters.empty()) {
     json["parameters"] = Json::object();
     for (const auto& [name, value] : problem.parameters) json["parameters"][name] = value;
@@ -255,6 +258,15 @@ Problem problem_of_text(std::string_view text, const std::string& source) {
     problem.precision = PrecisionTarget{precision.real("epsilon"), precision.real("constant")};
     precision.finish();
   }
+  if (members.has("resolution")) {
+    problem.resolution = members.real("resolution");
+    try {
+      if (power_of_two_below(problem.resolution) != problem.resolution)
+        throw UsageError(fmt::format("'resolution' is {}, expected a power of two", problem.resolution));
+    } catch (const UsageError& error) {
+      throw InputError(fmt::format("{}: {}", source, error.what()));
+    }
+  }
   if (const Parsed* parameters = members.find("parameters")) {
     Members parameter_members(*parameters, "'parameters'", source);
     for (const auto& [name, value] : parameters->items()) problem.parameters[name] = parameter_members.text(name);
@@ -301,6 +313,13 @@ std::string describe_map_difference(const Map& a, const Map& b) {
 
 }  // namespace
 
+double power_of_two_below(double resolution) {
+  constexpr double least = 0x1p-200, most = 0x1p200;
+  if (!(resolution >= least && resolution <= most))
+    throw UsageError(fmt::format("a resolution of {}: expected {:.3g} to {:.3g}", resolution, least, most));
+  return std::exp2(std::ilogb(resolution));
+}
+
 std::string describe_difference(const Problem& a, const Problem& b) {
   if (a.setting != b.setting) return fmt::format("setting: {} against {}", a.setting, b.setting);
   if (a.keeps != b.keeps) return fmt::format("what is kept: {} against {}", to_string(a.keeps), to_string(b.keeps));
@@ -314,6 +333,7 @@ std::string describe_difference(const Problem& a, const Problem& b) {
   if (x.epsilon != y.epsilon)
     return fmt::format("epsilon of the sampler precision: {} against {}", x.epsilon, y.epsilon);
   if (x.constant != y.constant) return fmt::format("C of the sampler precision: {} against {}", x.constant, y.constant);
+  if (a.resolution != b.resolution) return fmt::format("resolution: {} against {}", a.resolution, b.resolution);
   for (const Problem* problem : {&a, &b})
     for (const auto& [operand, role] : problem->roles)
       if (a.role(operand) != b.role(operand))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "state/answers.hpp"
 #include "state/exact_product.hpp"
@@ -70,12 +71,12 @@ std::vector<ArrayLayout> ProductState::layout(const SketchConfig& config, std::u
 }
 
 std::vector<Numbers> ProductState::arrays() {
-  product_.reset();
+  forget_product();
   return {operands_.x, operands_.a.table()};
 }
 
 void ProductState::add(const EventBatch& batch) {
-  product_.reset();
+  forget_product();
   if (operands_.degree == 2) require_whole_rows(batch);
   const std::uint64_t d = operands_.x.size();
   if (batch.size() > 0) {
@@ -102,15 +103,26 @@ void ProductState::add(const EventBatch& batch) {
   }
 }
 
-const VectorSketch& ProductState::product() const {
-  if (!product_) product_ = operands_.y();
-  return *product_;
+std::unique_ptr<Kept> ProductState::clone() const {
+  const std::lock_guard lock(product_mutex_);
+  return std::make_unique<ProductState>(*this);
+}
+
+std::shared_ptr<const VectorSketch> ProductState::product() const {
+  const std::lock_guard lock(product_mutex_);
+  if (!product_) product_ = std::make_shared<const VectorSketch>(operands_.y());
+  return product_;
+}
+
+void ProductState::forget_product() {
+  const std::lock_guard lock(product_mutex_);
+  product_.reset();
 }
 
 std::string ProductState::describe_range_problem() const {
   for (std::size_t j = 0; j < operands_.x.size(); ++j)
     if (!std::isfinite(operands_.x[j])) return fmt::format("the sum of the changes of x[{}] overflows a double", j);
-  std::string problem = weir::describe_range_problem(product());
+  std::string problem = weir::describe_range_problem(*product());
   if (problem.empty() && operands_.degree == 2) problem = weir::describe_range_problem(operands_.squares());
   return problem;
 }
@@ -118,7 +130,7 @@ std::string ProductState::describe_range_problem() const {
 OperandSet ProductState::zero_operands() const {
   OperandSet zero;
   if (operands_.x_is_zero()) zero.insert(Operand::x);
-  if (product().is_zero()) zero.insert(Operand::y);
+  if (product()->is_zero()) zero.insert(Operand::y);
   return zero;
 }
 
@@ -128,7 +140,8 @@ Answer ProductState::answer(const Question& question, Parties& parties) const {
   Answer answer = answer_on_first(parties, [&] {
     std::optional<VectorSketch> squares;
     if (operands_.degree == 2) squares = operands_.squares();
-    return answer_from({.y = product(), .squares = squares ? &*squares : nullptr, .precision = precision_}, question);
+    const std::shared_ptr<const VectorSketch> y = product();
+    return answer_from({.y = *y, .squares = squares ? &*squares : nullptr, .precision = precision_}, question);
   });
   if (question.exact)
     answer_exactly(operands_.x, operands_.config().dimension, operands_.config().p * operands_.degree, *question.exact,

@@ -115,10 +115,13 @@ void State::clear() {
 }
 
 bool State::has_exact_sums() const {
-  constexpr double limit = 0x1p37, steps = 0x1p16;  // 53 bits in all
+  // 53 bits in all, from what the numbers are multiples of: that of an event, times a factor of each fixed operand.
+  const int factors = 1 + problem_.with_role(Role::fixed).size();
+  const double unit = problem_.resolution == 0 ? 1 : std::pow(problem_.resolution, factors);
+  const double limit = 0x1p37 * unit, steps = 0x1p16 / unit;
   return std::ranges::all_of(arrays(), [&](const StateArray& array) {
     if (is_fixed(*array.layout)) return true;
-    return !array.numbers.is_single() && std::ranges::all_of(array.numbers.doubles(), [](double number) {
+    return !array.numbers.is_single() && std::ranges::all_of(array.numbers.doubles(), [&](double number) {
       return std::abs(number) < limit && number * steps == std::trunc(number * steps);
     });
   });

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <mutex>
 #include <utility>
 
 #include "state/answers.hpp"
@@ -110,7 +111,13 @@ void StreamingState::add(const EventBatch& batch) {
 
 void StreamingState::finish_fixed() { is_fixed_complete_ = true; }
 
+std::unique_ptr<Kept> StreamingState::clone() const {
+  const std::lock_guard lock(multiplying_);
+  return std::make_unique<StreamingState>(*this);
+}
+
 void StreamingState::multiply() const {
+  const std::lock_guard lock(multiplying_);
   if (is_multiplied_) return;
   if (!is_fixed_complete_) throw UsageError("the fixed operands have to be complete before the other factor streams");
   factor_->set_core({shape_.d1, shape_.d2, x_});

@@ -21,8 +21,10 @@ std::uint64_t states_of(const WindowOptions& options) noexcept {
 }
 
 std::string describe_window_problem(const WindowOptions& options, const State& state) {
-  if (options.decay != 1) return describe_combine_problem(state, options.decay, true, true);
-  if (options.epochs && !options.tumbling) return describe_combine_problem(state, -1, false, false);
+  if (options.decay == 1) return {};
+  for (const ArrayLayout& layout : state.layout())
+    if (!layout.whole_rows_only.empty() && !state.is_fixed(layout))
+      return layout.whole_rows_only + " holds rows that come and go whole: expected no decay";
   return {};
 }
 
@@ -35,6 +37,18 @@ Window::Window(WindowOptions options, State sum, std::deque<State> epochs, bool 
       is_open_(is_open),
       covered_(parts_.size()) {}
 
+/// Takes away an epoch, whose events did not come then: counts of events are taken away too.
+void Window::subtract(const State& epoch) {
+  if (epoch.updates == 0) return;
+  sum_.add(epoch, -1);
+  const std::vector<StateArray> sums = sum_.arrays(), parts = epoch.arrays();
+  for (std::size_t k = 0; k < sums.size(); ++k) {
+    if (!sums[k].layout->is_count || sum_.is_fixed(*sums[k].layout)) continue;
+    for (std::size_t t = 0; t < sums[k].numbers.size(); ++t)
+      sums[k].numbers.doubles()[t] -= 2 * parts[k].numbers.doubles()[t];
+  }
+}
+
 void Window::begin_epoch() {
   is_open_ = true;
   if (options_.tumbling) {
@@ -45,14 +59,14 @@ void Window::begin_epoch() {
   } else if (options_.epochs) {
     if (parts_.size() == *options_.epochs) {
       const std::uint64_t left = sum_.updates - parts_.front().updates;
-      sum_.add(parts_.front(), -1);
+      subtract(parts_.front());
       sum_.updates = left;
       spare_ = std::move(parts_.front());
       spare_->clear();
       parts_.pop_front();
       --covered_;
     }
-  } else {
+  } else if (sum_.updates > 0) {
     sum_.scale(options_.decay);
   }
   ++covered_;
@@ -62,7 +76,9 @@ State Window::add(State delta, bool ends_epoch) {
   const bool begins = !is_open_;
   if (begins) begin_epoch();
   if (ends_epoch) is_open_ = false;
-  sum_.add(delta);
+  // A part of a stream without an event may be one that cannot be added: X that is the identity where none comes.
+  const bool has_events = delta.updates > 0;
+  if (has_events) sum_.add(delta);
   const bool keeps_parts = options_.epochs && !options_.tumbling;
   if (keeps_parts && begins) {
     State next = spare_ ? std::move(*spare_) : delta;
@@ -71,7 +87,7 @@ State Window::add(State delta, bool ends_epoch) {
     parts_.push_back(std::move(delta));
     return next;
   }
-  if (keeps_parts) parts_.back().add(delta);
+  if (keeps_parts && has_events) parts_.back().add(delta);
   delta.clear();
   return delta;
 }

@@ -251,8 +251,7 @@ class BinaryDecoder final : public Decoder {
     version_ = read_file_header(*input_);
     if (const auto size = input_->size()) {
       Index index = read_index(*input_, *size, part_);
-      if (index.tail.events == 0 && !part_.may_be_empty)
-        throw InputError(fmt::format("{}: contains no events", input_->name()));
+      if (index.tail.events == 0 && !part_.may_be_empty) throw NoEvents(input_->name());
       stretches_ = std::move(index.stretches);
       std::vector<FileRange> ranges;
       for (const Stretch& stretch : stretches_) ranges.push_back(stretch.events);
@@ -412,7 +411,7 @@ class BinaryDecoder final : public Decoder {
     std::byte more;
     if (input_->read(std::span(&more, 1)) > 0)
       fail(*input_, input_->offset() - 1, "expected the end of the file after the end mark");
-    if (expected_ == 0 && !part_.may_be_empty) throw InputError(fmt::format("{}: contains no events", input_->name()));
+    if (expected_ == 0 && !part_.may_be_empty) throw NoEvents(input_->name());
   }
 
   void decode(EventBatch& batch) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "io/input.hpp"
+#include "weir/error.hpp"
 #include "weir/event.hpp"
 #include "weir/io/npy.hpp"
 #include "weir/stream/reader.hpp"
@@ -73,6 +74,12 @@ struct SkippedLine {
   std::uint64_t line = 0;  ///< Its number, counted from 1 at offset `lines_from`; 0 where `reason` says all.
   std::uint64_t lines_from = 0;
   std::string reason;
+};
+
+/// Thrown at the end of text or binary records that hold no event: a fault of a file, but not of every message.
+class NoEvents : public InputError {
+ public:
+  explicit NoEvents(const std::string& name) : InputError(name + ": contains no events") {}
 };
 
 /// `ranges` in ascending order, without empty ones, and those that touch as one. Throws InputError when one ends before it

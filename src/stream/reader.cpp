@@ -31,6 +31,12 @@ constexpr std::size_t magic_length = 16;
 constexpr std::size_t byte_order_mark_length = 3;
 
 StreamFormat format_of(Input& input) {
+  // After its first short line a writer may be silent for long. What begins as no other format does is text.
+  constexpr std::string_view first_bytes = "\x1F\x89\x93%\xEF";
+  if (input.is_live())
+    if (const std::string_view first = input.peek(1);
+        !first.empty() && first_bytes.find(first[0]) == std::string_view::npos)
+      return StreamFormat::text;
   const std::string_view head = input.peek(magic_length);
   return stream::format_of_head(head.starts_with("\xEF\xBB\xBF") ? input.peek(magic_length + byte_order_mark_length)
                                                                  : head);

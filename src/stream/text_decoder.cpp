@@ -291,7 +291,7 @@ class TextDecoder final : public LineDecoder<TextGrammar> {
       // One party speaks for all; its own part may well be empty when the file is not.
       if (!part().begins_file() || count_entries(0, *size, true) > 0) return;
     }
-    throw InputError(fmt::format("{}: contains no events", input().name()));
+    throw NoEvents(input().name());
   }
 };
 

@@ -15,7 +15,7 @@ namespace weir::engine {
 enum class Command : std::uint8_t {
   none,
   answer,  ///< An answer now, in the middle of an epoch.
-  stop,    ///< The end of the stream is here.
+  stop,    ///< Read no more. A session that goes on from the last checkpoint goes on with the epoch in progress.
 };
 
 /// How a stream is cut into epochs.
@@ -31,8 +31,9 @@ struct EpochOptions {
   bool writes_checkpoints = false;
   /// Where they go, on the root. It must outlive the run.
   CheckpointDirectory* checkpoints = nullptr;
-  /// Called on the root when a checkpoint could not be written: the run goes on, and tries again at the next. May be empty.
-  /// The failure of the last one is an error of the run.
+  /// Called on any rank with a line for whoever runs the job: what live sources tell, and on the root that a checkpoint
+  /// could not be written; the run goes on then, and tries again at the next. (The failure of the last one is an error of
+  /// the run.) May be empty.
   std::function<void(const std::string&)> local_warn = {};
   /// All ranks take part in answers, which are then given while none of them reads.
   bool all_ranks_answer = false;
@@ -43,8 +44,9 @@ struct EpochOptions {
 /// The events up to a moment, all ranks together. Every event is in all of the answers, checkpoints and positions of the
 /// moment, or in none.
 struct Epoch {
-  std::uint64_t number = 1;   ///< Of the epoch that ends, or is in progress.
-  bool is_whole = true;       ///< It has come to its end.
+  /// Of the epoch that ends, or is in progress. A stream that ends where an epoch did tells of that a second time, as final.
+  std::uint64_t number = 1;
+  bool is_whole = true;       ///< It has come to its end. Not the last one of a stream that was stopped in the middle.
   bool is_final = false;      ///< The stream has come to its end, or was stopped.
   std::uint64_t updates = 0;  ///< Events that the answer is about: those of the window.
   std::uint64_t all_updates =

@@ -33,6 +33,7 @@ struct StreamSource {
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.
   /// Files that have the rows of the first operand that streams side by side. They are read before `paths`.
   SideBySide arrays = {};
+  double resolution = 0;                ///< Above 0: numbers are rounded to multiples of it, Problem::resolution.
   bool follow = false;                  ///< Files may grow, and directories are watched: there is no end.
   std::optional<Positions> start = {};  ///< Go on from here; otherwise from the beginning.
 };
@@ -90,6 +91,8 @@ class Stream {
   /// Collective: where the sources stand, after what was handed to consumers; on the root.
   [[nodiscard]] Positions positions() const;
   [[nodiscard]] RankProgress local_progress() const;
+  /// Lines about this rank's live sources for whoever runs the job: LiveSource::take_notices() and trouble().
+  [[nodiscard]] std::vector<std::string> local_take_notices();
   /// Collective: the stream is at its end here, whatever is left of it.
   void stop();
 

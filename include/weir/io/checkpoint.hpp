@@ -36,7 +36,7 @@ struct CheckpointInfo {
   std::uint64_t skipped = 0;           ///< Bad events that were left out.
   std::uint64_t ranks = 1;             ///< That have written it.
   double time = 0;                     ///< Unix time in seconds.
-  bool is_final = false;               ///< The stream had come to its end.
+  bool is_final = false;               ///< The job had come to its end: the stream had, or it was told to stop.
   WindowOptions window = {};
   std::uint64_t window_epochs = 0;  ///< Window::epochs().
   bool window_is_open = false;      ///< Window::is_open().

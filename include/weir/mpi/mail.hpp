@@ -32,8 +32,8 @@ class Mail {
   /// Sends a letter and returns at once; the bytes are kept until they have left. Throws UsageError for 2^31 bytes or
   /// more, and for a kind of 255.
   void local_post(int destination, std::uint8_t kind, std::vector<std::byte> bytes = {});
-  /// The next letter that has arrived; none where none has.
-  [[nodiscard]] std::optional<Letter> local_take();
+  /// The next letter that has arrived; none where none has. Of one kind, it may overtake those of others.
+  [[nodiscard]] std::optional<Letter> local_take(std::optional<std::uint8_t> kind = {});
   /// Letters of this rank that have not left yet.
   [[nodiscard]] std::size_t local_unsent();
 

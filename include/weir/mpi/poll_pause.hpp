@@ -19,6 +19,15 @@ class PollPause {
       pause_ = std::min(2 * pause_, longest);
     }
   }
+  /// The same for polls that move data themselves, as those of large messages do, some tens of KiB each: sleeps stay short.
+  void wait_briefly() {
+    if (polls_ < yields) {
+      ++polls_;
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(shortest);
+    }
+  }
   void reset() noexcept {
     polls_ = 0;
     pause_ = shortest;

@@ -53,6 +53,9 @@ struct Problem {
   SketchConfig sketch = {};  ///< Its dimension follows from the sides. An exact state uses only p and the seed.
   GramConfig gram = {};      ///< Used by the settings that keep Gram matrices.
   std::optional<PrecisionTarget> precision = {};  ///< Present if and only if the law of the scales is `uniform`.
+  /// A power of two: all numbers that are read, of streams and of fixed operands, are rounded to the nearest multiple of
+  /// it, an error of half of it at most. Sums are then exact, as those of whole numbers are. 0: nothing is rounded.
+  double resolution = 0;
   std::map<std::string, std::string, std::less<>> parameters = {};  ///< Values that only this setting knows.
 
   bool operator==(const Problem&) const = default;
@@ -65,6 +68,9 @@ struct Problem {
   /// The exponent of the law of the draws: p of the sketch times the degree.
   [[nodiscard]] double exponent() const noexcept { return sketch.p * degree; }
 };
+
+/// The largest power of two that is at most `resolution`. Throws UsageError unless that is 2^-200 to 2^200.
+[[nodiscard]] double power_of_two_below(double resolution);
 
 /// One JSON object, for state files and for messages between ranks: every field, names in place of numbers.
 [[nodiscard]] std::string to_text(const Problem& problem);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "weir/event.hpp"
 #include "weir/sketch/product_sketch.hpp"
+#include "weir/state/copyable_mutex.hpp"
 #include "weir/state/state.hpp"
 
 namespace weir {
@@ -41,6 +43,7 @@ class ProductState : public KeptAs<ProductState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(const SketchConfig& config, std::uint64_t d,
                                                        std::uint32_t degree);
 
+  [[nodiscard]] std::unique_ptr<Kept> clone() const override;
   [[nodiscard]] std::string_view holds() const override { return "A and x of a product"; }
   [[nodiscard]] std::vector<Numbers> arrays() override;
   /// Throws InputError for an index out of range, a row of another length, a number that is not finite, and a change of a
@@ -48,19 +51,21 @@ class ProductState : public KeptAs<ProductState> {
   void add(const EventBatch& batch) override;
   [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] OperandSet zero_operands() const override;
-  [[nodiscard]] std::optional<double> norm() const override { return norm_of(product().f2()).value; }
-  [[nodiscard]] std::optional<VectorSketch> sketch_of_y() const override { return product(); }
+  [[nodiscard]] std::optional<double> norm() const override { return norm_of(product()->f2()).value; }
+  [[nodiscard]] std::optional<VectorSketch> sketch_of_y() const override { return *product(); }
   [[nodiscard]] bool can_verify(const Parties& parties) const override;
   /// An exact question reads A once more: O(n d / P) time, and 8 n bytes where its file has entries, not whole rows.
   [[nodiscard]] Answer answer(const Question& question, Parties& parties) const override;
 
  private:
-  /// y, multiplied out once for all questions between two changes.
-  [[nodiscard]] const VectorSketch& product() const;
+  /// y, multiplied out once for all questions between two changes, of all threads.
+  [[nodiscard]] std::shared_ptr<const VectorSketch> product() const;
+  void forget_product();
 
   ProductSketch operands_;
   std::optional<PrecisionTarget> precision_;
-  mutable std::optional<VectorSketch> product_;  // dropped whenever the operands may change
+  mutable CopyableMutex product_mutex_;
+  mutable std::shared_ptr<const VectorSketch> product_;  // dropped whenever the operands may change
 
   ProductEntries entries_;      // scratch
   std::vector<double> lifted_;  // scratch: lifted rows of a batch

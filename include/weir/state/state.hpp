@@ -85,7 +85,8 @@ class Kept {
   /// True where an ExactQuestion can be answered, now, with the help of `parties`.
   [[nodiscard]] virtual bool can_verify(const Parties& parties) const;
   /// Collective. The answer is on the first party; elsewhere it is empty. Throws on all parties: UsageError for what
-  /// this kind does not answer, InputError for numbers that cannot be measured.
+  /// this kind does not answer, InputError for numbers that cannot be measured. This, clone(), and arrays() as long as
+  /// nothing is written to them, may be called by several threads at once: what they keep for later needs a lock.
   [[nodiscard]] virtual Answer answer(const Question& question, Parties& parties) const = 0;
 
   // A part that is no sum: a bounded list, say. By default there is none.
@@ -155,14 +156,16 @@ class State {
   /// *this *= coefficient, operand by operand, but for those that are fixed. Throws InputError.
   void scale(double coefficient);
   /// True when no number of an operand that streams shows that it was rounded: all are below 2^37 in magnitude, and
-  /// multiples of 2^-16, as are the sums of whole numbers times scales. Such sums do not depend on the order of the
+  /// multiples of 2^-16, as are the sums of whole numbers times scales; where there is a resolution, both times that (and
+  /// once more for each fixed operand). Such sums do not depend on the order of the
   /// events or on the number of parties. A number that left that range and came back is not noticed. O(size).
   [[nodiscard]] bool has_exact_sums() const;
   /// As if no event had come: only operands that are fixed stay.
   void clear();
   /// Throws InputError when the numbers are too large or too small to be measured. Of a merged state, on the first party.
   void require_range() const;
-  /// See Kept::answer. Throws as require_range() first, on all parties.
+  /// See Kept::answer. Throws as require_range() first, on all parties. Threads may ask one state at once, save it and copy
+  /// it, each with parties of its own (lone_party() serves them all), as long as none changes it.
   [[nodiscard]] Answer answer(const Question& question, Parties& parties = lone_party()) const;
   /// True when the operand of the array is fixed.
   [[nodiscard]] bool is_fixed(const ArrayLayout& layout) const { return problem_.role(layout.operand) == Role::fixed; }

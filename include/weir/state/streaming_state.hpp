@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "weir/sketch/kronecker_sketch.hpp"
 #include "weir/sketch/vector_sketch.hpp"
+#include "weir/state/copyable_mutex.hpp"
 #include "weir/state/state.hpp"
 #include "weir/state/streamed_factor.hpp"
 
@@ -33,6 +35,7 @@ class StreamingState : public KeptAs<StreamingState> {
   [[nodiscard]] static std::vector<ArrayLayout> layout(const KroneckerShape& shape, const StreamingOperands& operands,
                                                        const SketchConfig& config);
 
+  [[nodiscard]] std::unique_ptr<Kept> clone() const override;
   [[nodiscard]] std::string_view holds() const override { return "a matrix y"; }
   [[nodiscard]] std::vector<Numbers> arrays() override;
   void begin_fixed(Operand operand) override;
@@ -64,6 +67,7 @@ class StreamingState : public KeptAs<StreamingState> {
   mutable std::optional<StreamedFactor> factor_;  // where the fixed operands are held
   bool is_fixed_complete_ = false;
   mutable bool is_multiplied_ = false;
+  mutable CopyableMutex multiplying_;
   EventBatch part_;  // scratch
 };
 

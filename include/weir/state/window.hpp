@@ -38,7 +38,7 @@ class Window {
   /// Goes on from saved ones: the sum, and for the last K epochs each of them, the oldest first.
   Window(WindowOptions options, State sum, std::deque<State> epochs, bool is_open);
 
-  /// Adds a delta of the newest epoch, and ends that epoch where `ends_epoch`. Returns a state of no event whose memory
+  /// Adds a delta of the newest epoch, and ends that epoch where `ends_epoch`. A delta without updates adds nothing. Returns a state of no event whose memory
   /// may be used for the next delta. Throws InputError as State::add.
   [[nodiscard]] State add(State delta, bool ends_epoch);
 
@@ -55,6 +55,7 @@ class Window {
 
  private:
   void begin_epoch();
+  void subtract(const State& epoch);
 
   WindowOptions options_;
   State sum_;

@@ -51,6 +51,9 @@ class LiveSource {
   };
   [[nodiscard]] virtual std::optional<Lag> lag() const { return std::nullopt; }
 
+  /// What keeps it waiting though it should not, such as brokers that are down, for people to read; empty when all is well.
+  [[nodiscard]] virtual std::string trouble() const { return {}; }
+
  protected:
   LiveSource() = default;
 };
