@@ -32,6 +32,7 @@ enum Kind : std::uint8_t {
   finish,   ///< All segments are summed.
   request,  ///< A piece has been added: the rank would take another one.
   ended,    ///< The rank's own sources are at their end.
+  full,     ///< The rank has read its quota, and waits for the end of the segment.
   report,   ///< What a rank has done up to the end of a segment.
   command,  ///< Somebody wants something of this rank.
 };
@@ -170,6 +171,7 @@ struct BackgroundRun::Implementation {
       return true;
     }
     if (batch.empty()) return false;
+    last_event = Clock::now();
     add(batch);
     if (is_root()) stream.progress.advance(batch.events());
     if (left != unlimited) left -= std::min<std::uint64_t>(left, batch.events());
@@ -201,6 +203,12 @@ struct BackgroundRun::Implementation {
     }
     sum.local_start(summands(aside));
     is_flying = true;
+  }
+
+  /// True where this rank's own sources may go on for ever and have been silent for a while: others, who have read their
+  /// shares, do not wait for the rest of this rank's.
+  [[nodiscard]] bool is_silent() const {
+    return reading.own_are_live() && Clock::now() - last_event > std::chrono::milliseconds(200);
   }
 
   // Ranks other than the root.
@@ -239,8 +247,13 @@ struct BackgroundRun::Implementation {
         is_flying = false;
         busy = true;
       }
-      if (ending && !is_flying && (ending->now || own_ended || left == 0)) {
+      if (has_quota && left == 0 && !own_ended && !stopped && !ending && !has_told_full) {
+        mail.local_post(0, full);
+        has_told_full = true;
+      }
+      if (ending && !is_flying && (ending->now || own_ended || left == 0 || is_silent())) {
         end_segment();
+        has_told_full = false;
         if (!ending->keeps_quota) left = ending->next_quota;
         ending.reset();
         busy = true;
@@ -339,6 +352,7 @@ struct BackgroundRun::Implementation {
     const EpochOptions& options = run.options_;
     credits.assign(static_cast<std::size_t>(ranks), 2);
     credits[0] = 0;
+    rank_full.assign(static_cast<std::size_t>(ranks), false);
     epoch_start = checkpoint_start = Clock::now();
     last_answer = epoch_start - std::chrono::hours(1);
     epoch_number = run.start_.epoch;
@@ -361,7 +375,11 @@ struct BackgroundRun::Implementation {
         case ended:
           rank_ended[from] = true;
           break;
+        case full:
+          rank_full[from] = true;
+          break;
         case report:
+          rank_full[from] = false;
           reports[from] = report_of(letter->bytes);
           break;
         case command:
@@ -422,7 +440,8 @@ struct BackgroundRun::Implementation {
     const bool epoch_is_due = options.every.time && now - epoch_start >= *options.every.time;
     const bool checkpoint_is_due =
         with_positions && options.checkpoint_every.time && now - checkpoint_start >= *options.checkpoint_every.time;
-    const bool is_read = planned != unlimited && (left == 0 || (own_ended && live_ended));
+    const bool others_wait = is_silent() && std::ranges::any_of(rank_full, [](bool is) { return is; });
+    const bool is_read = planned != unlimited && (left == 0 || (own_ended && live_ended) || others_wait);
     Segment due;
     due.ends_now = epoch_is_due || checkpoint_is_due || answer_wanted || stop_wanted || all_ended();
     if (!is_read && !due.ends_now) return std::nullopt;
@@ -551,12 +570,15 @@ struct BackgroundRun::Implementation {
   EventBatch batch, received;
   mpi::PollPause pause;
   Clock::time_point last_notices;
+  Clock::time_point last_event;  ///< Of this rank's own sources.
+  bool has_told_full = false;
 
   // On the root.
   static constexpr std::size_t most_unsent = 64;  ///< Letters.
   std::vector<int> credits;                       ///< Pieces that a rank would take now.
   std::size_t last_served = 0;
   std::vector<bool> rank_ended;
+  std::vector<bool> rank_full;                 ///< The rank has read its quota of the segment that it is in.
   std::vector<std::optional<Report>> reports;  ///< On the segment that is being summed.
   std::uint64_t planned = unlimited;           ///< Events of the segment that is being read, of all ranks.
   std::uint64_t epoch_left = unlimited;        ///< Events that are not planned yet, to the end of the epoch
