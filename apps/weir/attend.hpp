@@ -181,8 +181,6 @@ class Outputs {
 /// epoch, or once, with null, where there are none.
 void read_tokens(const AttendOptions& options, engine::Session& session,
                  const std::function<void(const engine::Epoch*)>& answer);
-/// The moment of an epoch, for a report.
-[[nodiscard]] std::optional<EpochStamp> stamp_of(const engine::Epoch* epoch);
 
 /// Writes what is to be written, and prints the report. On the root.
 void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& report);

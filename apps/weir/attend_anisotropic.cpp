@@ -10,6 +10,7 @@
 #include "attend.hpp"
 #include "clock.hpp"
 #include "options.hpp"
+#include "run_options.hpp"
 #include "weir/attention/calibration.hpp"
 #include "weir/engine/session.hpp"
 #include "weir/engine/together.hpp"

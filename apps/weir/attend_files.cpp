@@ -408,17 +408,6 @@ void read_tokens(const AttendOptions& options, engine::Session& session,
               [&](const engine::Epoch& epoch) { answer(&epoch); });
 }
 
-std::optional<EpochStamp> stamp_of(const engine::Epoch* epoch) {
-  if (epoch == nullptr) return std::nullopt;
-  return EpochStamp{.number = epoch->number,
-                    .time = epoch->time,
-                    .is_final = epoch->is_final,
-                    .is_whole = epoch->is_whole,
-                    .window_epochs = epoch->window_epochs,
-                    .all_updates = epoch->all_updates,
-                    .checkpoint = epoch->checkpoint};
-}
-
 void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& report) {
   outputs.finish();
   if (!options.errors_path.empty()) {

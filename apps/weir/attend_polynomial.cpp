@@ -10,6 +10,7 @@
 #include "attend.hpp"
 #include "clock.hpp"
 #include "options.hpp"
+#include "run_options.hpp"
 #include "weir/attention/ams.hpp"
 #include "weir/attention/polynomial.hpp"
 #include "weir/attention/recovery.hpp"

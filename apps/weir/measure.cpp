@@ -342,14 +342,7 @@ Run run_of(engine::Session& session, const engine::Epoch* epoch) {
           .exact_sums = is_root_of_sketch ? std::optional(state.has_exact_sums()) : std::nullopt,
           .ingest_seconds = seconds.ingest,
           .merge_seconds = seconds.merge};
-  if (epoch != nullptr)
-    run.epoch = EpochStamp{.number = epoch->number,
-                           .time = epoch->time,
-                           .is_final = epoch->is_final,
-                           .is_whole = epoch->is_whole,
-                           .window_epochs = epoch->window_epochs,
-                           .all_updates = epoch->all_updates,
-                           .checkpoint = epoch->checkpoint};
+  run.epoch = stamp_of(epoch);
   return run;
 }
 

@@ -103,6 +103,17 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->group(group);
 }
 
+std::optional<EpochStamp> stamp_of(const engine::Epoch* epoch) {
+  if (epoch == nullptr) return std::nullopt;
+  return EpochStamp{.number = epoch->number,
+                    .time = epoch->time,
+                    .is_final = epoch->is_final,
+                    .is_whole = epoch->is_whole,
+                    .window_epochs = epoch->window_epochs,
+                    .all_updates = epoch->all_updates,
+                    .checkpoint = epoch->checkpoint};
+}
+
 void listen_to_signals() noexcept {
   struct sigaction action {};
   action.sa_handler = ask_to_stop;

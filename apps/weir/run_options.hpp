@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "report.hpp"
 #include "weir/engine/epochs.hpp"
 
 namespace weir::app {
@@ -31,6 +32,9 @@ void add_run_options(CLI::App& app, RunOptions& options);
 /// The number of events, or the time, that `text`, given for `option`, stands for: 1000, 5s, 200ms, 10m, 2h. Throws
 /// CLI::ValidationError.
 [[nodiscard]] engine::Until parse_until(const std::string& option, const std::string& text);
+
+/// The moment of an epoch, for a report; none for null.
+[[nodiscard]] std::optional<EpochStamp> stamp_of(const engine::Epoch* epoch);
 
 /// From now on TERM and INT ask for the end of the stream, and USR1 for an answer now. Call after MPI has been initialised,
 /// which may set handlers of its own.
