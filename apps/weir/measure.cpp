@@ -152,6 +152,19 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
            "appears when it is complete. A state of --sampler exact or softmax cannot be saved")
       ->type_name("FILE")
       ->group("State");
+  app.add_option_function<std::string>(
+         "--merge",
+         [&options](const std::string& name) {
+           options.merging = name == "root" ? engine::Session::Merging::root : engine::Session::Merging::distributed;
+         },
+         "root: the sums of all ranks go to rank 0, which answers while the others read on.\n"
+         "distributed: each rank keeps its share of the sums, and all look for the answer\n"
+         "together, while none of them reads. It is the same answer, for whole numbers and with\n"
+         "--resolution to the bit. It pays where a question takes long or epochs of a --window\n"
+         "do not fit into the memory of rank 0")
+      ->check(CLI::IsMember({"root", "distributed"}))
+      ->default_str("root")
+      ->group("State");
   add_sketch_options(app, options.sketch);
 }
 
@@ -225,7 +238,7 @@ Plan plan_of(const mpi::Communicator& communicator, const MeasureOptions& option
              const std::function<void(const Problem& problem, bool continues)>& examine) {
   Plan plan{.problem = {},
             .sources = {.stream = options.source, .files = options.model.files()},
-            .session = {.start = std::nullopt, .with_exact = options.with_exact}};
+            .session = {.start = std::nullopt, .with_exact = options.with_exact, .merging = options.merging}};
   plan.sources.stream.follow = options.run.follow;
   const std::string& known_from = options.known_from();
   const bool continues = !known_from.empty();

@@ -35,6 +35,7 @@ struct MeasureOptions {
   OutsideOptions outside;
   Keeps keeps = Keeps::sketch;
   bool with_exact = false;  ///< Exact values beside the sketch.
+  engine::Session::Merging merging = engine::Session::Merging::root;
   OutputOptions output = {};
 
   /// The saved state that says what is measured; empty where options do.

@@ -7,11 +7,14 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
+#include "weir/error.hpp"
 #include "weir/setting/setting.hpp"
+#include "weir/state/slice.hpp"
 
 namespace weir::engine {
 namespace {
@@ -40,15 +43,29 @@ void require_room(const mpi::Communicator& communicator, const Problem& problem,
     if (exact) bytes = add_saturated(bytes, bytes_of(*exact, last));
     answering = doubles_in_bytes(setting_of(problem).doubles_to_answer(problem));
     const std::uint64_t one = bytes;
-    for (std::uint64_t copy = 1; copy < copies.everywhere; ++copy) bytes = add_saturated(bytes, one);
+    const auto ranks = static_cast<std::uint64_t>(communicator.local_size());
+    bytes = multiply_saturated(one, copies.everywhere);
+    bytes = add_saturated(bytes, multiply_saturated(one / ranks + 1, copies.slices));
+    if (copies.all_answer) bytes = add_saturated(bytes, std::exchange(answering, 0));
     answering = add_saturated(answering, multiply_saturated(one, copies.more_on_root));
     what = setting_of(larger).describe_memory(larger);
-    if (copies.everywhere + copies.more_on_root > 1)
-      what = fmt::format("{} {} times, as epochs, windows and checkpoints need it,", what,
-                         copies.everywhere + copies.more_on_root);
+    if (const std::uint64_t times = copies.everywhere + copies.more_on_root + copies.slices; times > 1)
+      what = fmt::format("{} {} times, as epochs, windows and checkpoints need it,", what, times);
   });
   require_memory(communicator, bytes, answering, what);
 }
+
+namespace {
+
+void sum_by_share(const mpi::Communicator& communicator, const StateArray& array) {
+  const std::span<double> numbers = array.numbers.doubles();
+  const std::span<double> own = communicator.reduce_scatter_sum(numbers, array.layout->row_length);
+  const auto first = static_cast<std::size_t>(own.data() - numbers.data());
+  std::ranges::fill(numbers.first(first), 0.0);
+  std::ranges::fill(numbers.subspan(first + own.size()), 0.0);
+}
+
+}  // namespace
 
 void merge(const mpi::Communicator& communicator, State& state) {
   communicator.require_equal(fingerprint_of(state.problem()), "the problem that is measured");
@@ -59,14 +76,9 @@ void merge(const mpi::Communicator& communicator, State& state) {
         array.numbers.visit([&](auto numbers) { communicator.reduce_sum(numbers); });
         if (!root) std::ranges::fill(array.numbers.bytes(), std::byte{0});
         break;
-      case Gathering::by_share: {
-        const std::span<double> numbers = array.numbers.doubles();
-        const std::span<double> own = communicator.reduce_scatter_sum(numbers, array.layout->row_length);
-        const auto first = static_cast<std::size_t>(own.data() - numbers.data());
-        std::ranges::fill(numbers.first(first), 0.0);
-        std::ranges::fill(numbers.subspan(first + own.size()), 0.0);
+      case Gathering::by_share:
+        sum_by_share(communicator, array);
         break;
-      }
       case Gathering::in_slices:
       case Gathering::everywhere:
         break;
@@ -77,6 +89,23 @@ void merge(const mpi::Communicator& communicator, State& state) {
     for (std::size_t r = 1; r < others.size(); ++r) state.kept().merge_other_part(others[r], 1);
     if (!root) state.kept().clear_other_part();
   });
+}
+
+void merge_slices(const mpi::Communicator& communicator, State& state) {
+  communicator.require_equal(fingerprint_of(state.problem()), "the problem that is measured");
+  together(communicator, [&](mpi::FailureSignal&) {
+    if (const std::string reason = describe_slice_problem(state); !reason.empty())
+      throw InputError(reason + ": expected --merge root");
+  });
+  for (const StateArray& array : state.arrays())
+    if (array.layout->gathering == Gathering::on_first || array.layout->gathering == Gathering::by_share)
+      sum_by_share(communicator, array);
+}
+
+void share_slices(const mpi::Communicator& communicator, State& state) {
+  for (const StateArray& array : state.arrays())
+    if (array.layout->gathering == Gathering::on_first)
+      communicator.all_gather_shares(array.numbers.doubles(), array.layout->row_length);
 }
 
 }  // namespace weir::engine

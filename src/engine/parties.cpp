@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/shared_work.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
@@ -15,6 +16,13 @@ namespace weir::engine {
 
 void RankParties::together(const std::function<void()>& work) {
   engine::together(*communicator_, [&](mpi::FailureSignal&) { work(); });
+}
+
+void RankParties::work_out(const std::function<void()>& work) {
+  if (all_hold_all_) return share_work(*communicator_, work);
+  together([&] {
+    if (is_first()) work();
+  });
 }
 
 Parties::Share RankParties::sum_by_share(std::span<double> values) {

@@ -16,14 +16,17 @@ class RankParties : public Parties {
  public:
   /// `communicator` must outlive it. `problem` and the files of its operands may be left out: then nothing is read again.
   explicit RankParties(const mpi::Communicator& communicator) : communicator_(&communicator) {}
-  RankParties(const mpi::Communicator& communicator, const Problem& problem, std::map<Operand, std::string> files)
-      : communicator_(&communicator), problem_(&problem), files_(std::move(files)) {}
+  /// `all_hold_all`: every rank has the whole state, and asks it the same question.
+  RankParties(const mpi::Communicator& communicator, const Problem& problem, std::map<Operand, std::string> files,
+              bool all_hold_all = false)
+      : communicator_(&communicator), problem_(&problem), files_(std::move(files)), all_hold_all_(all_hold_all) {}
 
   [[nodiscard]] Party party() const override {
     return {static_cast<std::uint32_t>(communicator_->local_rank()),
             static_cast<std::uint32_t>(communicator_->local_size())};
   }
   void together(const std::function<void()>& work) override;
+  void work_out(const std::function<void()>& work) override;
   void sum_on_first(std::span<double> values) override { communicator_->reduce_sum(values); }
   [[nodiscard]] Share sum_by_share(std::span<double> values) override;
   void sum_everywhere(std::vector<double>& values) override { communicator_->all_sum(values); }
@@ -45,6 +48,7 @@ class RankParties : public Parties {
   const mpi::Communicator* communicator_;
   const Problem* problem_ = nullptr;
   std::map<Operand, std::string> files_;
+  bool all_hold_all_ = false;
 };
 
 }  // namespace weir::engine

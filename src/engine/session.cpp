@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
 #include <limits>
 #include <tuple>
@@ -20,6 +21,7 @@
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
 #include "weir/setting/selection.hpp"
+#include "weir/state/slice.hpp"
 
 namespace weir::engine {
 namespace {
@@ -113,6 +115,23 @@ void verify(const Answer& exact, Answer& answer) {
   fail_draws_of_zeros(answer.draws);
 }
 
+/// Collective: the question, as the root asks it. Only the root has read the file of a metric.
+Question with_metric_of_root(const mpi::Communicator& communicator, Question question) {
+  if (!question.draw) return question;
+  MetricChoice& metric = question.draw->metric;
+  metric.leverage = communicator.broadcast(bool{metric.leverage});
+  if (!communicator.broadcast(metric.given.has_value())) return question;
+  std::vector<double> values;
+  if (communicator.local_is_root()) values = metric.given->matrix().values;
+  communicator.broadcast(values);
+  together(communicator, [&](mpi::FailureSignal&) {
+    if (communicator.local_is_root()) return;
+    const auto side = static_cast<std::uint64_t>(std::lround(std::sqrt(static_cast<double>(values.size()))));
+    metric.given = Metric::of({side, side, std::move(values)}, "the metric");
+  });
+  return question;
+}
+
 }  // namespace
 
 struct Session::Implementation {
@@ -137,12 +156,18 @@ struct Session::Implementation {
   void continue_from(std::optional<State>& start);
   void open_stream();
 
-  /// What is asked: the sum of the window, where there is one.
-  [[nodiscard]] State& answering() { return windows.empty() ? *state : windows.front().sum(); }
+  /// What is asked: the sum of the window, where there is one. Where that is kept in slices, the state has them all.
+  [[nodiscard]] State& answering() { return windows.empty() || shares_out ? *state : windows.front().sum(); }
   [[nodiscard]] State* answering_exact() {
     if (!exact) return nullptr;
-    return windows.empty() ? &*exact : &windows.back().sum();
+    return windows.empty() || shares_out ? &*exact : &windows.back().sum();
   }
+  /// Sums what the ranks have read; what is asked then is complete where it has to be.
+  void merge_states();
+  /// Before ranks read on: what all of them have is kept once.
+  void before_reading();
+  /// Whether what is kept beside the states is cut among the ranks.
+  [[nodiscard]] bool has_slices() const { return shares_out && !windows.empty(); }
   /// Collective: `write` runs on the root, and is given what saves state k to a path.
   using Save = std::function<void(std::size_t k, const std::string& path)>;
   void save_together(const std::vector<const State*>& states, const std::function<void(const Save&)>& write);
@@ -156,6 +181,8 @@ struct Session::Implementation {
   [[nodiscard]] bool is_collective() const;
   [[nodiscard]] CheckpointInfo info_of(const Boundary& boundary, const EpochOptions& options) const;
   [[nodiscard]] std::vector<RankProgress> progress_of_ranks() const;
+  /// Adds what the ranks have read to windows that are kept in slices, and makes the states the sums of those.
+  void add_slices(std::uint64_t read, bool ends_epoch, bool is_last_again);
   void run_together(const EpochOptions& options, const std::function<void(const Boundary&)>& at_boundary);
   void run_in_background(const EpochOptions& options, const std::function<void(const Boundary&)>& at_boundary);
 
@@ -165,9 +192,11 @@ struct Session::Implementation {
   std::optional<State> state;
   std::optional<State> exact;  ///< Beside the sketch.
   std::optional<Stream> stream;
-  std::uint64_t updates_before = 0;  ///< Of the state that the stream continues; on the root.
+  std::uint64_t updates_before = 0;  ///< Of the state that the stream continues.
   /// Of an epoch that a run is in: on every rank where they come together for it, else on the root; the exact one last.
   std::vector<Window> windows;
+  bool shares_out = false;          ///< Merging is distributed; the same on all ranks.
+  bool is_everywhere = false;       ///< The states are whole on all ranks, until they read on.
   bool root_is_alone = false;       ///< It answers while the others read on.
   IngestStatistics on_root;         ///< As the root knows them then.
   Progressed progressed;            ///< Where the checkpoint stood, on all ranks.
@@ -189,7 +218,7 @@ void Session::Implementation::make_states(Options& options) {
   const Party party = party_of(communicator);
   const bool has_start = communicator.broadcast(options.start.has_value());
   together(communicator, [&](mpi::FailureSignal&) { setting_of(problem).check(problem); });
-  require_room(communicator, problem);
+  require_room(communicator, problem, std::nullopt, {.all_answer = shares_out});
 
   // What the root continues is used as it is, unless it has to be cut.
   bool goes_on_as_it_is = false;
@@ -202,6 +231,7 @@ void Session::Implementation::make_states(Options& options) {
     }
   });
   goes_on_as_it_is = communicator.broadcast(goes_on_as_it_is);
+  updates_before = communicator.broadcast(updates_before);
   together(communicator, [&](mpi::FailureSignal&) {
     if (goes_on_as_it_is && communicator.local_is_root()) {
       state = std::move(*options.start).as_part(party);
@@ -236,7 +266,7 @@ void Session::Implementation::make_exact_state(bool has_start) {
     of_exact = exact_problem(problem, Keeps::exact);
     setting_of(*of_exact).check(*of_exact);
   });
-  require_room(communicator, problem, of_exact);
+  require_room(communicator, problem, of_exact, {.all_answer = shares_out});
   together(communicator, [&](mpi::FailureSignal&) { exact.emplace(create_state(*of_exact, party_of(communicator))); });
 }
 
@@ -312,6 +342,8 @@ Session::Session(MPI_Comm parent, Problem problem, Sources sources, Options opti
   Implementation& own = *implementation_;
   std::optional<Checkpoint> checkpoint = std::move(options.checkpoint);
   if (checkpoint) options.start = std::move(checkpoint->sum);
+  own.shares_out =
+      own.communicator.broadcast(options.merging == Merging::distributed) && own.communicator.local_size() > 1;
   own.take_positions(checkpoint);
   own.make_states(options);
   own.read_fixed_operands();
@@ -335,6 +367,7 @@ bool Session::advance(const Until& until) {
   Implementation& own = *implementation_;
   if (!own.stream) return false;
   own.is_merged = false;
+  own.before_reading();
   return own.stream->read([&](const EventBatch& batch) { own.add(batch); }, until);
 }
 
@@ -342,7 +375,7 @@ const State& Session::snapshot() {
   Implementation& own = *implementation_;
   if (own.is_merged || own.root_is_alone) return own.answering();
   const auto start = Clock::now();
-  own.for_each_state([&](State& each) { merge(own.communicator, each); });
+  own.merge_states();
   own.state->updates = own.updates_before + statistics().updates;
   own.state->ranks = static_cast<std::uint64_t>(own.communicator.local_size());
   own.seconds.merge += own.communicator.all_max(seconds_since(start));
@@ -350,10 +383,29 @@ const State& Session::snapshot() {
   return *own.state;
 }
 
-Answer Session::answer(const Question& question) {
+void Session::Implementation::merge_states() {
+  for_each_state([&](State& each) {
+    if (!shares_out) return merge(communicator, each);
+    merge_slices(communicator, each);
+    share_slices(communicator, each);
+  });
+  is_everywhere = shares_out;
+}
+
+void Session::Implementation::before_reading() {
+  if (!is_everywhere) return;
+  for_each_state([&](State& each) {
+    if (has_slices()) each.clear();  // the window has it
+    keep_slice(each, party_of(communicator));
+  });
+  is_everywhere = false;
+}
+
+Answer Session::answer(const Question& asked) {
   Implementation& own = *implementation_;
   snapshot();
-  RankParties all_ranks(own.communicator, own.problem, own.sources.files);
+  RankParties all_ranks(own.communicator, own.problem, own.sources.files, own.is_everywhere);
+  const Question question = own.is_everywhere ? with_metric_of_root(own.communicator, asked) : asked;
   Parties& parties = own.root_is_alone ? lone_party() : all_ranks;
   parties.together([&] { setting_of(own.problem).check_question(own.problem, question); });
   const State& state = own.answering();
@@ -505,14 +557,18 @@ void Session::Implementation::take_epochs(std::optional<Checkpoint>& checkpoint)
       epoch->clear();
     });
     distribute(communicator, whole, none, *epoch);
-    if (whole) epoch->updates = whole->updates;
+    if (shares_out) {
+      merge_slices(communicator, *epoch);
+      together(communicator, [&](mpi::FailureSignal&) { epoch.emplace(slice_of(*epoch, party_of(communicator))); });
+    }
+    epoch->updates = communicator.broadcast(whole ? whole->updates : 0);
     start_epochs.push_back(std::move(*epoch));
   }
 }
 
 bool Session::Implementation::is_collective() const {
   const RankParties parties(communicator, problem, sources.files);
-  return all_ranks_answer || communicator.local_size() == 1 || !sources.stream.arrays.empty() ||
+  return all_ranks_answer || shares_out || communicator.local_size() == 1 || !sources.stream.arrays.empty() ||
          delivery() == Delivery::every_rank || !is_summed_on_root(*state) || (exact && !is_summed_on_root(*exact)) ||
          state->kept().can_verify(parties);
 }
@@ -536,23 +592,27 @@ void Session::Implementation::make_windows(const WindowOptions& options) {
   const std::uint64_t states = states_of(options);
   const std::optional<Problem> of_exact = exact ? std::optional(exact->problem()) : std::nullopt;
   require_room(communicator, problem, of_exact,
-               together_with_others ? StateCopies{.everywhere = 1 + states, .more_on_root = 1}
-                                    : StateCopies{.everywhere = 2, .more_on_root = states + 1});
+               shares_out             ? StateCopies{.everywhere = 1, .slices = states + 2, .all_answer = true}
+               : together_with_others ? StateCopies{.everywhere = 1 + states, .more_on_root = 1}
+                                      : StateCopies{.everywhere = 2, .more_on_root = states + 1});
   // All epochs on ranks that come together are the state itself, which is merged where it is.
   if (together_with_others && options.is_all()) return;
   // What is fixed is part of every epoch, so that it is merged first.
-  for_each_state([&](State& each) { merge(communicator, each); });
+  for_each_state([&](State& each) { shares_out ? merge_slices(communicator, each) : merge(communicator, each); });
   together(communicator, [&](mpi::FailureSignal&) {
     for (State* each : {&*state, exact ? &*exact : nullptr}) {
       if (each == nullptr) continue;
-      State zero = *each;
+      std::optional<State> slice;
+      if (shares_out) slice.emplace(slice_of(*each, party_of(communicator)));
+      State zero = slice ? std::move(*each) : *each;
       zero.clear();
       if (together_with_others || communicator.local_is_root()) {
         std::deque<State> epochs;
         if (each == &*state)
           for (State& epoch : start_epochs) epochs.push_back(std::move(epoch));
         // On the root; a state that was cut again has not been told.
-        Window& window = windows.emplace_back(options, std::move(*each), std::move(epochs), start_info.window_is_open);
+        Window& window = windows.emplace_back(options, slice ? std::move(*slice) : std::move(*each), std::move(epochs),
+                                              start_info.window_is_open);
         window.sum().updates = updates_before;
         window.set_covered(start_info.window_epochs);
       }
@@ -597,6 +657,23 @@ void Session::Implementation::run_in_background(const EpochOptions& options,
   give_back();
 }
 
+void Session::Implementation::add_slices(std::uint64_t read, bool ends_epoch, bool is_last_again) {
+  for (std::size_t k = 0; k < windows.size(); ++k) {
+    State& whole = k == 0 ? *state : *exact;
+    merge_slices(communicator, whole);
+    together(communicator, [&](mpi::FailureSignal&) {
+      if (!is_last_again) {
+        State delta = slice_of(whole, party_of(communicator));
+        delta.updates = read;
+        std::ignore = windows[k].add(std::move(delta), ends_epoch);
+      }
+      put_slice(windows[k].sum(), whole);
+    });
+    share_slices(communicator, whole);
+  }
+  is_everywhere = true;
+}
+
 void Session::Implementation::run_together(const EpochOptions& options,
                                            const std::function<void(const Boundary&)>& at_boundary) {
   constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
@@ -610,6 +687,7 @@ void Session::Implementation::run_together(const EpochOptions& options,
   auto epoch_start = Clock::now(), checkpoint_start = epoch_start;
   std::uint64_t covered = 0;
   for (bool more = true; more;) {
+    before_reading();
     // One segment of the stream, in rounds, after each of which the ranks listen to commands.
     std::uint64_t left = std::min(epoch_left, checkpoint_left);
     Command wanted = Command::none;
@@ -666,8 +744,11 @@ void Session::Implementation::run_together(const EpochOptions& options,
     const bool with_each_epoch = !options.checkpoint_every.events && !options.checkpoint_every.time;
     boundary.wants_checkpoint = options.writes_checkpoints && (checkpoint_is_due || checkpoint_left == 0 ||
                                                                (with_each_epoch && ends_epoch) || epoch.is_final);
-    for_each_state([&](State& each) { merge(communicator, each); });
-    for (std::size_t k = 0; k < windows.size() && !is_last_again; ++k) {
+    if (has_slices())
+      add_slices(read, epoch.is_whole, is_last_again);
+    else
+      merge_states();
+    for (std::size_t k = 0; k < windows.size() && !shares_out && !is_last_again; ++k) {
       State& delta = k == 0 ? *state : *exact;
       together(communicator, [&](mpi::FailureSignal&) {
         delta.updates = read;
@@ -677,7 +758,7 @@ void Session::Implementation::run_together(const EpochOptions& options,
     }
     State& sum = answering();
     sum.ranks = static_cast<std::uint64_t>(communicator.local_size());
-    if (windows.empty()) sum.updates = updates_before + covered;
+    sum.updates = windows.empty() ? updates_before + covered : windows.front().sum().updates;
     is_merged = true;
     seconds.merge += communicator.all_max(seconds_since(start));
     epoch.updates = sum.updates;
@@ -724,6 +805,7 @@ void Session::run(const EpochOptions& options, const std::function<void(const Ep
   if (own.has_run) throw UsageError("a session runs once: open another one for another stream");
   own.has_run = true;
   own.all_ranks_answer = options.all_ranks_answer;
+  own.before_reading();
   own.make_windows(options.window);
   const bool collective = own.is_collective();
   std::optional<CheckpointWriter> writer;  // on the root
@@ -742,7 +824,7 @@ void Session::run(const EpochOptions& options, const std::function<void(const Ep
     writer.emplace(*options.checkpoints);
   });
   // States that are cut are written while all ranks wait.
-  const bool is_cut_among_ranks = is_cut(*own.state) && own.communicator.local_size() > 1;
+  const bool is_cut_among_ranks = own.has_slices() || (is_cut(*own.state) && own.communicator.local_size() > 1);
   CheckpointWriter::Written written{own.start_info.number, 0};
   const auto warn = [&](const std::string& failure) {
     if (!failure.empty() && options.local_warn) options.local_warn(failure);

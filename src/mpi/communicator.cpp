@@ -28,20 +28,20 @@ void in_pieces(std::size_t total, std::size_t piece, Transfer transfer) {
   }
 }
 
-/// Sums `values` on the rank `root`.
 template <class Number>
-void reduce_into(int root, int rank, std::span<Number> values, MPI_Comm handle) {
+MPI_Datatype type_of() {
   static_assert(std::is_same_v<Number, double> || std::is_same_v<Number, float>);
-  const MPI_Datatype type = std::is_same_v<Number, double> ? MPI_DOUBLE : MPI_FLOAT;
-  // MPICH 4.0.2 crashes in an MPI_Reduce with MPI_IN_PLACE to a rank other than 0, so those ranks sum into a buffer.
-  const bool buffered = rank == root && root != 0;
-  std::vector<Number> sums(buffered ? std::min(values.size(), piece_doubles) : 0);
+  return std::is_same_v<Number, double> ? MPI_DOUBLE : MPI_FLOAT;
+}
+
+/// Sums `values` on rank 0.
+template <class Number>
+void reduce_on_root(std::span<Number> values, int rank, MPI_Comm handle) {
   in_pieces(values.size(), piece_doubles, [&](std::size_t first, int count) {
     Number* chunk = values.data() + first;
-    const bool in_place = rank == root && !buffered;
-    Number* target = in_place ? chunk : buffered ? sums.data() : nullptr;
-    check(MPI_Reduce(in_place ? MPI_IN_PLACE : chunk, target, count, type, MPI_SUM, root, handle), "MPI_Reduce");
-    if (buffered) std::copy_n(sums.data(), count, chunk);
+    check(MPI_Reduce(rank == 0 ? MPI_IN_PLACE : chunk, rank == 0 ? chunk : nullptr, count, type_of<Number>(), MPI_SUM,
+                     0, handle),
+          "MPI_Reduce");
   });
 }
 
@@ -181,27 +181,140 @@ void Communicator::require_equal_lengths(std::size_t length) const {
 
 void Communicator::reduce_sum(std::span<double> values) const {
   require_equal_lengths(values.size());
-  reduce_into(0, rank_, values, handle_);
+  reduce_on_root(values, rank_, handle_);
 }
 
 void Communicator::reduce_sum(std::span<float> values) const {
   require_equal_lengths(values.size());
-  reduce_into(0, rank_, values, handle_);
+  reduce_on_root(values, rank_, handle_);
 }
+
+namespace {
+
+/// The numbers of a vector that each rank has a share of: whole rows, in the order of the ranks.
+class Shares {
+ public:
+  /// Throws UsageError unless there are whole rows.
+  Shares(std::span<double> values, std::uint64_t row_length, int ranks) : values_(values) {
+    const std::uint64_t rows = row_length == 0 ? 0 : values.size() / row_length;
+    if (row_length == 0 || rows * row_length != values.size())
+      throw UsageError(fmt::format("{} doubles are no rows of {}", values.size(), row_length));
+    const auto size = static_cast<std::uint64_t>(ranks);
+    for (std::uint64_t rank = 0; rank <= size; ++rank)
+      starts_.push_back(static_cast<std::size_t>(share(rows, rank, size) * row_length));
+    for (std::size_t rank = 0; rank < size; ++rank) longest_ = std::max(longest_, starts_[rank + 1] - starts_[rank]);
+    piece_ =
+        std::clamp(piece_doubles / static_cast<std::size_t>(size), smallest_piece, std::max(longest_, smallest_piece));
+  }
+
+  [[nodiscard]] std::span<double> of(int rank) const {
+    const auto r = static_cast<std::size_t>(rank);
+    return values_.subspan(starts_[r], starts_[r + 1] - starts_[r]);
+  }
+  /// Calls work(pieces, counts, starts) for one piece of every share, then for the next one of each. In a buffer that holds one
+  /// piece after the other, piece r has counts[r] numbers and begins at starts[r].
+  template <class Work>
+  void in_pieces_of_each(const Work& work) const {
+    const std::size_t ranks = starts_.size() - 1;
+    std::vector<std::span<double>> pieces(ranks);
+    std::vector<int> counts(ranks), starts(ranks);
+    for (std::size_t done = 0; done < longest_; done += piece_) {
+      int total = 0;
+      for (std::size_t r = 0; r < ranks; ++r) {
+        const std::span<double> whole = of(static_cast<int>(r));
+        pieces[r] = whole.subspan(std::min(done, whole.size()));
+        pieces[r] = pieces[r].first(std::min(piece_, pieces[r].size()));
+        counts[r] = static_cast<int>(pieces[r].size());
+        starts[r] = total;
+        total += counts[r];
+      }
+      work(pieces, counts, starts);
+    }
+  }
+  /// How many numbers the pieces of all ranks have together, at most.
+  [[nodiscard]] std::size_t buffer_size() const { return std::min(values_.size(), piece_ * (starts_.size() - 1)); }
+  [[nodiscard]] std::size_t piece_size() const { return std::min(longest_, piece_); }
+
+ private:
+  /// Below it a message costs its latency.
+  static constexpr std::size_t smallest_piece = 512;
+
+  std::span<double> values_;
+  std::vector<std::size_t> starts_;
+  std::size_t longest_ = 0;
+  std::size_t piece_ = 0;
+};
+
+std::span<double> sum_by_share(std::span<double> values, std::uint64_t row_length, int rank, int size,
+                               MPI_Comm handle) {
+  const Shares shares(values, row_length, size);
+  if (size == 1) return values;
+  // What MPI_Reduce_scatter takes lies in one piece, in the order of the ranks.
+  std::vector<double> packed(shares.buffer_size()), sums(shares.piece_size());
+  shares.in_pieces_of_each([&](const auto& pieces, const std::vector<int>& counts, const std::vector<int>& starts) {
+    for (std::size_t r = 0; r < pieces.size(); ++r) std::ranges::copy(pieces[r], packed.begin() + starts[r]);
+    check(MPI_Reduce_scatter(packed.data(), sums.data(), counts.data(), MPI_DOUBLE, MPI_SUM, handle),
+          "MPI_Reduce_scatter");
+    const std::span<double> own = pieces[static_cast<std::size_t>(rank)];
+    std::copy_n(sums.begin(), own.size(), own.begin());
+  });
+  return shares.of(rank);
+}
+
+void gather_shares(std::span<double> values, std::uint64_t row_length, int rank, int size, MPI_Comm handle) {
+  const Shares shares(values, row_length, size);
+  if (size == 1) return;
+  std::vector<double> packed(shares.buffer_size());
+  shares.in_pieces_of_each([&](const auto& pieces, const std::vector<int>& counts, const std::vector<int>& starts) {
+    const std::span<double> own = pieces[static_cast<std::size_t>(rank)];
+    check(MPI_Allgatherv(own.data(), static_cast<int>(own.size()), MPI_DOUBLE, packed.data(), counts.data(),
+                         starts.data(), MPI_DOUBLE, handle),
+          "MPI_Allgatherv");
+    for (std::size_t r = 0; r < pieces.size(); ++r)
+      std::copy_n(packed.begin() + starts[r], counts[r], pieces[r].begin());
+  });
+}
+
+/// What each rank of `handle` gave, on all of them. `who` they are, for the message.
+std::vector<std::vector<std::byte>> gather_everywhere(std::span<const std::byte> bytes, MPI_Comm handle,
+                                                      const char* who) {
+  int ranks = 1;
+  check(MPI_Comm_size(handle, &ranks), "MPI_Comm_size");
+  const std::uint64_t own = bytes.size();
+  std::vector<std::uint64_t> lengths(static_cast<std::size_t>(ranks));
+  check(MPI_Allgather(&own, 1, MPI_UINT64_T, lengths.data(), 1, MPI_UINT64_T, handle), "MPI_Allgather");
+  std::vector<int> counts, starts;
+  std::uint64_t total = 0;
+  for (const std::uint64_t length : lengths) {
+    constexpr std::uint64_t most = std::numeric_limits<int>::max();  // MPI counts are int
+    if (length > most - total)
+      throw UsageError(fmt::format("{} give more than the 2147483647 bytes that can be gathered on each of them", who));
+    starts.push_back(static_cast<int>(total));
+    counts.push_back(static_cast<int>(length));
+    total += length;
+  }
+  std::vector<std::byte> joined(static_cast<std::size_t>(total));
+  check(MPI_Allgatherv(bytes.data(), static_cast<int>(own), MPI_BYTE, joined.data(), counts.data(), starts.data(),
+                       MPI_BYTE, handle),
+        "MPI_Allgatherv");
+  std::vector<std::vector<std::byte>> all;
+  for (std::size_t k = 0; k < counts.size(); ++k) {
+    const auto first = joined.begin() + starts[k];
+    all.emplace_back(first, first + counts[k]);
+  }
+  return all;
+}
+
+}  // namespace
 
 std::span<double> Communicator::reduce_scatter_sum(std::span<double> values, std::uint64_t row_length) const {
   require_equal_lengths(values.size());
-  const std::uint64_t rows = row_length == 0 ? 0 : values.size() / row_length;
-  if (row_length == 0 || rows * row_length != values.size())
-    throw UsageError(fmt::format("{} doubles are no rows of {}", values.size(), row_length));
-  const auto slice_of = [&](int rank) {
-    const auto size = static_cast<std::uint64_t>(size_);
-    const auto number = static_cast<std::uint64_t>(rank);
-    const std::uint64_t first = share(rows, number, size) * row_length;
-    return values.subspan(first, share(rows, number + 1, size) * row_length - first);
-  };
-  for (int owner = 0; owner < size_; ++owner) reduce_into(owner, rank_, slice_of(owner), handle_);
-  return slice_of(rank_);
+  return sum_by_share(values, row_length, rank_, size_, handle_);
+}
+
+void Communicator::all_gather_shares(std::span<double> values, std::uint64_t row_length) const {
+  require_equal_lengths(values.size());
+  gather_shares(values, row_length, rank_, size_, handle_);
 }
 
 std::uint64_t Communicator::all_sum(std::uint64_t value) const {
@@ -334,31 +447,11 @@ std::vector<std::vector<std::byte>> Communicator::all_gather_on_machine(std::spa
           "MPI_Comm_split_type");
     check(MPI_Comm_set_errhandler(machine.get(), MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
-  int ranks = 1;
-  check(MPI_Comm_size(machine.get(), &ranks), "MPI_Comm_size");
-  const std::uint64_t own = bytes.size();
-  std::vector<std::uint64_t> lengths(static_cast<std::size_t>(ranks));
-  check(MPI_Allgather(&own, 1, MPI_UINT64_T, lengths.data(), 1, MPI_UINT64_T, machine.get()), "MPI_Allgather");
-  std::vector<int> counts, starts;
-  std::uint64_t total = 0;
-  for (const std::uint64_t length : lengths) {
-    constexpr std::uint64_t most = std::numeric_limits<int>::max();  // MPI counts are int
-    if (length > most - total)
-      throw UsageError("the ranks of a machine give more than the 2147483647 bytes that can be gathered on it");
-    starts.push_back(static_cast<int>(total));
-    counts.push_back(static_cast<int>(length));
-    total += length;
-  }
-  std::vector<std::byte> joined(static_cast<std::size_t>(total));
-  check(MPI_Allgatherv(bytes.data(), static_cast<int>(own), MPI_BYTE, joined.data(), counts.data(), starts.data(),
-                       MPI_BYTE, machine.get()),
-        "MPI_Allgatherv");
-  std::vector<std::vector<std::byte>> all;
-  for (std::size_t k = 0; k < counts.size(); ++k) {
-    const auto first = joined.begin() + starts[k];
-    all.emplace_back(first, first + counts[k]);
-  }
-  return all;
+  return gather_everywhere(bytes, machine.get(), "the ranks of a machine");
+}
+
+std::vector<std::vector<std::byte>> Communicator::all_gather(std::span<const std::byte> bytes) const {
+  return gather_everywhere(bytes, handle_, "the ranks");
 }
 
 // gather_in_order and scatter_in_order: rank 0 knows all lengths, so both sides know how many messages follow if nothing

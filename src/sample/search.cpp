@@ -9,6 +9,8 @@
 #include <set>
 
 #include "weir/error.hpp"
+#include "weir/sample/scan_team.hpp"
+#include "weir/share.hpp"
 
 namespace weir {
 
@@ -61,6 +63,12 @@ class Best {
     if (lanes_[lane].size() > kept_) trim(lane);
     std::sort(lanes_[lane].begin(), lanes_[lane].end(), larger);
     return lanes_[lane];
+  }
+
+  /// Keeps no more than the best, and knows the least of them: what comes later is judged alike, however they came.
+  void settle() {
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
+      if (lanes_[lane].size() >= kept_) trim(lane);
   }
 
   /// Magnitude of the `rank`-th best of `lane` (from 1); 0 while there are fewer.
@@ -133,7 +141,36 @@ class Searcher {
     return floors;
   }
 
+  /// Long scans are shared with the team of the thread, where there is one. Keys come in ascending order in either case, so that
+  /// of equal ones the same are kept.
   void scan(std::uint32_t level, std::uint64_t first, std::uint64_t end, Best& best) {
+    const std::uint64_t count = end - first;
+    if (count < 2 * least_keys_of_member) return scan_alone(level, first, end, best);
+    if (ScanTeam* const team = SharedScans::team(); team == nullptr) {
+      scan_alone(level, first, end, best);
+    } else {
+      const std::uint64_t members = std::min<std::uint64_t>(team->size(), count / least_keys_of_member);
+      const std::uint64_t number = std::min<std::uint64_t>(team->number(), members);
+      Best own(best.thresholds(), search_.kept);
+      scan_alone(level, first + share(count, number, members),
+                 first + share(count, std::min(number + 1, members), members), own);
+      std::vector<ScanHit> found;
+      for (std::uint32_t lane = 0; lane < config_.lanes; ++lane) {
+        const std::vector<ScanHit>& of_lane = own.sorted(lane);
+        found.insert(found.end(), of_lane.begin(), of_lane.end());
+      }
+      for (const std::vector<ScanHit>& of_member : team->exchange(name_of_scan(level, first, end), found))
+        best.add(of_member);
+    }
+    best.settle();
+  }
+
+  /// A name for a scan, by which members notice that they have parted.
+  [[nodiscard]] std::uint64_t name_of_scan(std::uint32_t level, std::uint64_t first, std::uint64_t end) {
+    return ++scans_ * 0x9E37'79B9'7F4A'7C15U ^ first * 0xC2B2'AE3D'27D4'EB4FU ^ end << 3U ^ level;
+  }
+
+  void scan_alone(std::uint32_t level, std::uint64_t first, std::uint64_t end, Best& best) {
     for (std::uint64_t chunk = first_chunk; first < end; chunk = std::min(2 * chunk, largest_chunk)) {
       const std::uint64_t count = std::min(chunk, end - first);
       hits_.clear();
@@ -206,6 +243,7 @@ class Searcher {
   SketchOperator phi_;
   PhiColumns columns_;  // scratch
   std::vector<ScanHit> hits_;
+  std::uint64_t scans_ = 0;  // that were shared
 };
 
 }  // namespace

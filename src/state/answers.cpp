@@ -101,10 +101,8 @@ Answer answer_from(const SketchOfY& sketch, const Question& question) {
 
 Answer answer_on_first(Parties& parties, const std::function<Answer()>& answer) {
   Answer result;
-  parties.together([&] {
-    if (parties.is_first()) result = answer();
-  });
-  return result;
+  parties.work_out([&] { result = answer(); });
+  return parties.is_first() ? std::move(result) : Answer();
 }
 
 void require_draws_only(const Question& question, std::string_view holds) {

@@ -34,7 +34,7 @@ struct SketchOfY {
 /// the other state of an inner product has no sketch of y.
 [[nodiscard]] Answer answer_from(const SketchOfY& sketch, const Question& question);
 
-/// Collective: the answer of a state that is whole on the first party, which alone works it out.
+/// Collective: the answer of a state that is whole on the first party, which alone works it out, or else all do together.
 [[nodiscard]] Answer answer_on_first(Parties& parties, const std::function<Answer()>& answer);
 
 /// UsageError unless nothing but draws, the norm and exact entries is asked for; `holds` names the state.

@@ -1,6 +1,7 @@
 """Acceptance tests of the program weir: what a user types, what comes back. harness.py says what they need."""
 
 import gzip
+import json
 import os
 import random
 import struct
@@ -48,6 +49,17 @@ class Streams(Case):
         for ranks in (1, 2, 3, 4):
             with self.subTest(ranks=ranks):
                 self.assert_same(self.file, ranks=ranks)
+
+    def test_sums_on_all_ranks(self):
+        for ranks in (None, 3):
+            with self.subTest(ranks=ranks):
+                self.assert_same("--merge", "distributed", self.file, ranks=ranks)
+        query = ["query", "--n", self.N, "--seed", 9, "--every", 8000, "--top", 3, "--norm", self.file]
+        alone = [json.loads(line) for line in self.succeed(*query).out.splitlines()]
+        shared = [json.loads(line) for line in self.succeed(*query, "--merge", "distributed", ranks=2).out.splitlines()]
+        self.assertGreater(len(shared), 3)
+        self.assertEqual((shared[-1]["norm"], shared[-1]["top"]), (alone[-1]["norm"], alone[-1]["top"]))
+        self.fail_with(2, "sample", "--n", 5, "--merge", "everywhere", self.file, naming=["--merge", "distributed"])
 
     def test_any_order(self):
         shuffled = self.events[:]

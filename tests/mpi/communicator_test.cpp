@@ -8,6 +8,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "support/message_of.hpp"
@@ -71,6 +72,34 @@ TEST(Communicator, ReduceScatterLeavesEachRankItsSlice) {
     }
     EXPECT_EQ(wrong, 0U) << length;
   }
+}
+
+TEST(Communicator, SharesOfAllRanksMakeTheWhole) {
+  const Communicator world;
+  const auto rank = static_cast<std::uint64_t>(world.local_rank());
+  const auto size = static_cast<std::uint64_t>(world.local_size());
+  for (const std::uint64_t row_length : {std::uint64_t{1}, std::uint64_t{5}}) {
+    for (const std::uint64_t rows : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{3}, std::uint64_t{700'001}}) {
+      std::vector<double> values(rows * row_length, -1);
+      for (std::uint64_t k = rows * rank / size * row_length; k < rows * (rank + 1) / size * row_length; ++k)
+        values[k] = static_cast<double>(k);
+      world.all_gather_shares(values, row_length);
+      std::size_t wrong = 0;
+      for (std::size_t k = 0; k < values.size(); ++k) wrong += values[k] != static_cast<double>(k) ? 1U : 0U;
+      EXPECT_EQ(wrong, 0U) << rows << " of " << row_length;
+    }
+  }
+  std::vector<double> values(7);
+  expect_error<UsageError>([&] { world.all_gather_shares(values, 2); }, {"7 doubles are no rows of 2"});
+  expect_error<UsageError>([&] { std::ignore = world.reduce_scatter_sum(values, 0); }, {"7 doubles are no rows of 0"});
+}
+
+TEST(Communicator, AllGather) {
+  const Communicator world;
+  const std::vector<std::byte> own(static_cast<std::size_t>(3 * world.local_rank()), std::byte(world.local_rank()));
+  const std::vector<std::vector<std::byte>> all = world.all_gather(own);
+  ASSERT_EQ(all.size(), static_cast<std::size_t>(world.local_size()));
+  for (std::size_t r = 0; r < all.size(); ++r) EXPECT_EQ(all[r], std::vector<std::byte>(3 * r, std::byte(r)));
 }
 
 TEST(Communicator, LocationsOfMaxima) {

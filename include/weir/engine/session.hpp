@@ -62,6 +62,15 @@ struct PhaseSeconds {
 /// signal handlers.
 class Session {
  public:
+  /// Where sums of what the ranks have read are kept, and who answers.
+  enum class Merging : std::uint8_t {
+    root,  ///< The root has the sum and answers; the others read on.
+    /// Each rank keeps the sums of its share of the numbers. For an answer the shares are gathered on all ranks, which look for it
+    /// together (weir/sample/scan_team.hpp) and none of which reads meanwhile. The answer is the same, as far as sums are
+    /// (whole numbers, a resolution). Epochs of a window are kept in shares as well: in all they take the memory of one copy, not
+    /// that of the root.
+    distributed,
+  };
   struct Options {
     /// What the stream continues, on the root (others leave it empty): a merged state of the same problem, or one that
     /// lacks operands which `problem` has fixed. Where `sources` gives a fixed operand that it holds, that is compared.
@@ -71,6 +80,8 @@ class Session {
     /// Go on from this checkpoint, on the root (others leave it empty), in place of `start`: its states, and where its
     /// sources stood. The number of ranks may be another one.
     std::optional<Checkpoint> checkpoint = {};
+    /// The root's counts. States of attention are merged on the root only (InputError).
+    Merging merging = Merging::root;
   };
 
   /// Reads the fixed operands. `problem` is complete and the same on every rank (prepare()), `sources` likewise but for
@@ -95,14 +106,15 @@ class Session {
   /// background, at most one epoch (or part of one between checkpoints) behind, and `at_epoch` and what it calls are for
   /// the root alone. Otherwise all ranks come together at the end of an epoch, and `at_epoch` is called on all of them:
   /// where what is kept is cut among them, where draws are verified with files that all ranks read, where files are read
-  /// side by side, where options say so, and where there is one rank only.
+  /// side by side, where merging is distributed, where options say so, and where there is one rank only.
   ///
   /// Writes checkpoints where options say so; the root's `checkpoints` then. Memory: one more state on every rank, and on
   /// the root those of the window and a copy for the checkpoint. Throws UsageError for a window that states of the
   /// problem cannot have. After it the session is at the end of its stream; it can be called once.
   void run(const EpochOptions& options, const std::function<void(const Epoch&)>& at_epoch);
   /// Merges what the ranks have read so far. The root's state is then that of all events up to now, and the others go
-  /// on from zero. The state it returns is complete on the root; elsewhere it is this rank's part.
+  /// on from zero. The state it returns is complete on the root, and where merging is distributed on all ranks; elsewhere it
+  /// is this rank's part.
   const State& snapshot();
   /// Merges, then answers; the answer is on the root. A draw with `verify` or `show_exact` reads files of fixed operands
   /// again where the operands are not held. Throws UsageError for a question that the state cannot answer.

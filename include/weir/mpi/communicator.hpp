@@ -56,9 +56,12 @@ class Communicator {
   void reduce_sum(std::span<float> values) const;
   /// Element-wise sum, spread over the ranks: of values.size() = n elements rank r's become the sums in [share(n, r,
   /// P), share(n, r + 1, P)) (weir/share.hpp), and are returned; the others are left as they were. Where the
-  /// elements are rows of `row_length` each, whole rows are shared out. Takes 4 MiB more memory. Chunks and errors as
-  /// reduce_sum; UsageError on every rank unless n is a multiple of row_length.
+  /// elements are rows of `row_length` each, whole rows are shared out. Takes 4 MiB more memory, or 4 KiB for each rank
+  /// where that is more. Chunks and errors as reduce_sum; UsageError on every rank unless n is a multiple of row_length.
   std::span<double> reduce_scatter_sum(std::span<double> values, std::uint64_t row_length = 1) const;
+  /// Gives all ranks the share of each, as reduce_scatter_sum cuts them: afterwards `values` is the same everywhere.
+  /// Memory and errors are those of reduce_scatter_sum.
+  void all_gather_shares(std::span<double> values, std::uint64_t row_length = 1) const;
   /// Element-wise sum on every rank, the same bits on all. Otherwise as reduce_sum.
   void all_sum(std::span<double> values) const;
   [[nodiscard]] std::uint64_t all_sum(std::uint64_t value) const;
@@ -85,6 +88,9 @@ class Communicator {
   /// Rank 0 needs memory for all of it at once; gather_in_order does not. Throws InputError on every rank when rank 0
   /// has not enough.
   [[nodiscard]] std::vector<std::vector<std::byte>> gather(std::span<const std::byte> bytes) const;
+  /// What each rank gave, in the order of the ranks, on every rank. Throws UsageError on every rank where they give 2^31
+  /// bytes or more together.
+  [[nodiscard]] std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> bytes) const;
   /// What each rank on this machine (that can share memory with this rank) gave, in the order of the ranks, on each of
   /// them. The first call makes one more communicator. Throws UsageError on the ranks of a machine that together give
   /// 2^31 bytes or more.

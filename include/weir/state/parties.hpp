@@ -38,6 +38,9 @@ class Parties {
 
   /// Runs `work` on every party. When it throws on any of them, all throw the same error. `work` is not collective.
   virtual void together(const std::function<void()>& work) = 0;
+  /// Works out what is for the first party: `work` runs there. Where every party holds the whole state, it runs on all of them,
+  /// which share long scans (weir/sample/scan_team.hpp). An error is thrown on all parties. `work` calls no member.
+  virtual void work_out(const std::function<void()>& work) = 0;
   /// Element-wise sum, into the first party's values; the others' stay as they were.
   virtual void sum_on_first(std::span<double> values) = 0;
   /// Element-wise sum, shared out: party r's share(n, r, P) of the values become sums. Returns them; `first` of the
