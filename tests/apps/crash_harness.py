@@ -345,7 +345,9 @@ class Run:
     def start(self):
         ranks = ",".join(str(self.random.randint(1, 4)) for _ in range(5))
         every = "%dms" % self.random.randint(10, 50)
-        job = [PROGRAM, "query", *SKETCH, "--norm", "--json", *self.source.options, "--checkpoint", self.checkpoints,
+        # Where sums are kept is no matter of the state.
+        merge = self.random.choice(["root", "root", "distributed"])
+        job = [PROGRAM, "query", *SKETCH, "--norm", "--json", "--merge", merge, *self.source.options, "--checkpoint", self.checkpoints,
                "--checkpoint-every", every, "--save", self.saved, *self.source.names()]
         if os.path.exists(self.saved):
             os.unlink(self.saved)
