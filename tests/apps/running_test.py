@@ -322,5 +322,43 @@ class Served(Case):
             self.assertFalse(os.path.exists(address[len("unix:"):]))
 
 
+class Kafka(Case):
+    """Against librdkafka's mock of a cluster, in a process of its own."""
+
+    def setUp(self):
+        super().setUp()
+        self.cluster = subprocess.Popen([os.environ["WEIR_MOCK_CLUSTER"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(self.cluster.communicate)
+        self.addCleanup(self.cluster.kill)
+        self.brokers = self.cluster.stdout.readline().strip()
+
+    def test_ranks_with_silent_partitions_do_not_hold_up_the_others(self):
+        self.cluster.stdin.write("topic clicks 2\n")
+        self.cluster.stdin.flush()
+        self.assertEqual(self.cluster.stdout.readline().strip(), "ok")
+        count = 5000
+        events = self.write("events.csv", "".join("%d,1\n" % (t % 50) for t in range(count)))
+        # All of it goes to the first of the two partitions, and so to one of the two ranks.
+        subprocess.run([os.environ["WEIR_KAFKA_PRODUCE"], self.brokers, "clicks", "1", "300", "text", events], check=True,
+                       stdout=subprocess.DEVNULL, timeout=PATIENCE)
+        job = Job(self, "query", "--n", 50, "--buckets", 256, "--seed", 1, "--norm", "--every", 2000,
+                  "kafka://%s/clicks" % self.brokers, ranks=2)
+        # A rank's share of an epoch is half of it. The other half never comes.
+        told = job.wait_for(lambda: [line for line in job.lines() if line["all_updates"] >= 4000], "four epochs of a half")
+        lines = job.lines()
+        self.assertTrue(all(line["epoch"] == number + 1 for number, line in enumerate(lines)))
+        self.assertTrue(all(0 < b["all_updates"] - a["all_updates"] <= 2000 for a, b in zip(lines, lines[1:])))
+        self.assertGreaterEqual(len(lines), 4)
+        self.assertFalse(told[0]["final"])
+        # The launcher passes it on; its own exit code is another matter.
+        os.kill(job.process.pid, signal.SIGTERM)
+        job.finish()
+        last = job.lines()[-1]
+        self.assertTrue(last["final"])
+        self.assertEqual(last["all_updates"], count)
+        # Fifty entries of 100 each, in 256 buckets: within 5 standard deviations.
+        self.assertLess(abs(last["norm"] ** 2 / (50 * 100 ** 2) - 1), 5 * (2 / 256) ** 0.5)
+
+
 if __name__ == "__main__":
     unittest.main()
