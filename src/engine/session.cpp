@@ -162,6 +162,8 @@ struct Session::Implementation {
     if (!exact) return nullptr;
     return windows.empty() || shares_out ? &*exact : &windows.back().sum();
   }
+  /// Collective over `parties`. Of what is complete where it has to be; `question` is the same on all parties that hold it.
+  [[nodiscard]] Answer answer(const Question& question, Parties& parties);
   /// Sums what the ranks have read; what is asked then is complete where it has to be.
   void merge_states();
   /// Before ranks read on: what all of them have is kept once.
@@ -401,29 +403,32 @@ void Session::Implementation::before_reading() {
   is_everywhere = false;
 }
 
-Answer Session::answer(const Question& asked) {
+Answer Session::answer(const Question& question) {
   Implementation& own = *implementation_;
   snapshot();
   RankParties all_ranks(own.communicator, own.problem, own.sources.files, own.is_everywhere);
-  const Question question = own.is_everywhere ? with_metric_of_root(own.communicator, asked) : asked;
-  Parties& parties = own.root_is_alone ? lone_party() : all_ranks;
-  parties.together([&] { setting_of(own.problem).check_question(own.problem, question); });
-  const State& state = own.answering();
-  Answer answer = state.answer(question, parties);
+  if (own.is_everywhere) return own.answer(with_metric_of_root(own.communicator, question), all_ranks);
+  return own.answer(question, own.root_is_alone ? lone_party() : all_ranks);
+}
+
+Answer Session::Implementation::answer(const Question& question, Parties& parties) {
+  parties.together([&] { setting_of(problem).check_question(problem, question); });
+  const State& asked = answering();
+  Answer answer = asked.answer(question, parties);
   if (!question.draw || !(question.draw->verify || question.draw->show_exact)) return answer;
-  const State* const beside = own.answering_exact();
-  const State* const source = beside != nullptr ? beside : state.kept().can_verify(parties) ? &state : nullptr;
+  const State* const beside = answering_exact();
+  const State* const source = beside != nullptr ? beside : asked.kept().can_verify(parties) ? &asked : nullptr;
   // Exact draws need no verification, only their probabilities beside them where that is asked for.
-  if (source == nullptr || (own.problem.keeps != Keeps::sketch && !question.draw->show_exact)) return answer;
+  if (source == nullptr || (problem.keeps != Keeps::sketch && !question.draw->show_exact)) return answer;
   ExactQuestion about{.entries = {}, .metric = question.draw->metric};
   for (const Draw& draw : answer.draws.draws) about.entries.push_back(entry_of(draw));
-  Answer exact = source->answer({.exact = std::move(about)}, parties);
-  if (!own.communicator.local_is_root()) return answer;
-  answer.exact_norm = exact.exact_norm;
+  Answer exact_answer = source->answer({.exact = std::move(about)}, parties);
+  if (!communicator.local_is_root()) return answer;
+  answer.exact_norm = exact_answer.exact_norm;
   if (question.draw->show_exact) {
-    answer.exact = std::move(exact.exact);
+    answer.exact = std::move(exact_answer.exact);
   } else {
-    verify(exact, answer);
+    verify(exact_answer, answer);
   }
   return answer;
 }
