@@ -15,7 +15,7 @@ import steps  # noqa: E402
 from running import ROOT, Progress, Store, clock, is_finished, load_average, program_version, run_step  # noqa: E402
 
 PROGRAMS = ["weir", "apps/plot/weir_chart", *(f"apps/experiments/weir_{name}" for name in (
-    "attention", "attention_study", "audit", "calibration", "samplers", "worp"))]
+    "attention", "attention_study", "audit", "calibration", "messages", "samplers", "worp"))]
 
 
 def arguments(words):
@@ -27,7 +27,7 @@ def arguments(words):
         epilog="A step that has been run is not run again, and a run that was cut goes on where it stopped: numbers are kept in\n"
                "OUTPUT/steps. Exit codes: 0 done; 1 a step failed (the page says why); 2 wrong usage; 130 interrupted.\n\n"
                "Steps: " + " ".join(names))
-    parser.add_argument("--full", action="store_true", help="the full size: hours, on a quiet machine. The quick one takes about ten minutes")
+    parser.add_argument("--full", action="store_true", help="the full size: hours, on a quiet machine. The quick one takes about twelve minutes")
     parser.add_argument("--only", nargs="+", metavar="STEP", choices=names, help="run these steps; the page shows the others as they are stored")
     parser.add_argument("--again", nargs="*", metavar="STEP", choices=names, default=None,
                         help="run these steps again, or all that are run (without a name)")

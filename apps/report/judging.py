@@ -75,6 +75,12 @@ def slope(x, y):
     return math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(log_x, log_y)) / spread
 
 
+def ratio_of(times, others):
+    """(quotient of the least times, its uncertainty: how far the least but one is above the least)."""
+    ratio = times[0] / others[0]
+    return ratio, ratio * (times[1] / times[0] - 1 + others[1] / others[0] - 1)
+
+
 def digits(value, count=3):
     """A number with so many significant digits, as people write it."""
     if isinstance(value, int):

@@ -141,31 +141,36 @@ class Bench:
         self._save()
         return parts[key]
 
-    def run(self, command, ranks=None, watch=None):
-        """Runs a command and returns its standard output. `ranks`: under mpirun. `watch`: a folder where each rank leaves the peak
-        of its memory. Throws StepFailed for an exit code that is not 0."""
+    def run(self, command, ranks=None, watch=None, launcher=(), stdin=None):
+        """Runs a command and returns its standard output. `ranks`: under mpirun, with the options `launcher`. `watch`: a folder
+        where each rank leaves the peak of its memory. `stdin`: a file. Throws StepFailed for an exit code that is not 0."""
         command = [str(word) for word in command]
-        shown = (["mpirun", "-n", str(ranks)] if ranks else []) + command
-        self._note(shown)
+        options = [str(word) for word in launcher]
+        shown = (["mpirun", *options, "-n", str(ranks)] if ranks else []) + command
+        self._note(shown, stdin)
         watched = [sys.executable, "-I", "-S", str(ROOT / "apps/report/watch_rank.py"), str(watch)] if watch else []
-        launcher = ["mpirun", "--bind-to", "none", "-n", str(ranks)] if ranks else []
-        return execute(launcher + watched + command, shown, ALONE if not ranks else {})
+        before = ["mpirun", "--bind-to", "none", *options, "-n", str(ranks)] if ranks else []
+        return execute(before + watched + command, shown, ALONE if not ranks else {}, stdin)
 
-    def weir(self, *arguments, ranks=None, watch=None):
-        """The JSON object of a subcommand of weir that takes --json."""
-        return json.loads(self.run([self.program("weir"), *arguments, "--json"], ranks=ranks, watch=watch))
+    def weir(self, *arguments, **options):
+        """The JSON object of a subcommand of weir that takes --json. `options`: those of run()."""
+        return json.loads(self.run([self.program("weir"), *arguments, "--json"], **options))
 
-    def experiment(self, name, *arguments):
-        """What a program of apps/experiments writes with --json FILE."""
+    def epochs(self, *arguments, **options):
+        """The JSON objects of a subcommand of weir with --every, one for each epoch. `options`: those of run()."""
+        return [json.loads(line) for line in self.run([self.program("weir"), *arguments], **options).splitlines()]
+
+    def experiment(self, name, *arguments, **options):
+        """What a program of apps/experiments writes with --json FILE. `options`: those of run()."""
         path = self.scratch / f"{name}.json"
-        self.run([self.program(f"apps/experiments/{name}"), *arguments, "--json", path])
+        self.run([self.program(f"apps/experiments/{name}"), *arguments, "--json", path], **options)
         return json.loads(path.read_text(encoding="utf-8"))
 
     def program(self, name):
         return self.build / name
 
-    def _note(self, words):
-        text = displayed(words)
+    def _note(self, words, stdin=None):
+        text = displayed(words) + (f" < {displayed([str(stdin)])}" if stdin else "")
         if text not in self._document["commands"]:
             self._document["commands"].append(text)
 
@@ -176,10 +181,10 @@ def displayed(words):
     return shlex.join(word.replace(root, "") for word in words)
 
 
-def execute(command, shown, more_environment):
-    """Standard output of a command. It is ended when this program is interrupted."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+def execute(command, shown, more_environment, stdin=None):
+    """Standard output of a command, whose standard input is the file `stdin`. It is ended when this program is interrupted."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors, open(stdin or os.devnull, "rb") as source:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=source, stdout=subprocess.PIPE, stderr=errors,
                                    env=dict(os.environ, **more_environment), text=True, encoding="utf-8", errors="replace")
         try:
             output, _ = process.communicate()

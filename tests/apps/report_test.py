@@ -19,13 +19,15 @@ FOLDER = os.environ["WEIR_REPORT"]
 CHART = os.environ["WEIR_CHART"]
 sys.path.insert(0, FOLDER)
 
+import cost  # noqa: E402
 import figures  # noqa: E402
 import judging  # noqa: E402
+import monitoring  # noqa: E402
 import page  # noqa: E402
 import running  # noqa: E402
 from judging import Check, Verdict  # noqa: E402
 from running import Step, StepFailed, Store, run_step  # noqa: E402
-from steps import ALL, attention, calibration, lower_bounds, samplers, scaling, tensor, updates  # noqa: E402
+from steps import ALL, attention, calibration, cluster, lower_bounds, samplers, scaling, tensor, updates, windows  # noqa: E402
 
 HOSTILE = "<script>alert('x')</script>&\"\x07<b"
 
@@ -285,6 +287,12 @@ class Report(unittest.TestCase):
         root = str(running.ROOT)
         self.assertEqual(running.displayed(["mpirun", root + "/build/weir", "a b", f"A={root}/x"]), "mpirun build/weir 'a b' A=x")
 
+    def test_a_command_may_read_a_file(self):
+        path = self.folder / "three"
+        path.write_text("3\n", encoding="ascii")
+        document = self.run_step(a_step(measure=lambda bench: bench.part("number", lambda: int(bench.run(["cat"], stdin=path)))))
+        self.assertEqual((document["parts"], document["commands"]), ({"number": 3}, [f"cat < {path}"]))
+
     def test_the_command_line(self):
         def report(*words):
             return subprocess.run([sys.executable, "-B", FOLDER, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
@@ -373,6 +381,34 @@ class Judgements(unittest.TestCase):
         self.assertEqual(updates.judge(noisy)[1].verdict, Verdict.UNDECIDED)
         self.assertEqual(len(updates.show(parts())), 3)
 
+    def test_windows_compute_what_options_say(self):
+        # Two coordinates over three epochs: sums of the last four, of all, and of what decays by 0.7 an epoch.
+        changes = [(0, 1.0)] * windows.EPOCH + [(1, 2.0)] * windows.EPOCH + [(0, -1.0)] * 10
+        for mode, expected in (("window", {0: windows.EPOCH - 10, 1: 2 * windows.EPOCH}), ("all", {0: windows.EPOCH - 10, 1: 2 * windows.EPOCH}),
+                               ("decay", {0: 0.49 * windows.EPOCH - 10, 1: 1.4 * windows.EPOCH})):
+            last = windows.vectors(changes, mode)[-1]
+            for i, value in expected.items():
+                self.assertAlmostEqual(last[i], value, delta=1e-6)
+        five = [(k, 1.0) for k in range(5) for _ in range(windows.EPOCH)]
+        self.assertEqual(sorted(windows.vectors(five, "window")[-1]), [1, 2, 3, 4])
+        # 3 of a norm of 5, with bounds: the least and the largest share that are possible.
+        self.assertEqual(windows.share((3, 1), (5, 1)), ((2 / 6) ** 2, (3 / 5) ** 2, 1.0))
+
+    def test_windows(self):
+        def parts(outside, left, same, long, drift=0.9):
+            def epoch(share):
+                return {"events": 12000, "norm": [1.0, 0.01, 1.0], "points": [["a", share ** 0.5, 0.01, share ** 0.5]]}
+            runs = {f"drift/{mode}/1": {"mode": mode, "seed": 1, "values": 400, "outside": outside, "counted": 100, "counted outside": outside,
+                                        "epochs": [epoch(drift if mode == "window" else 0.2)]} for mode in windows.MODES}
+            row = {"begin": 0, "end": 48000, "norm": 1.0, "drawn": [["a", 3]], "of": 3, "sections": ["games"]}
+            draws = {"draws": 1000, "left": left, "same": same, "compared": 3, "mass": [0.1], "first": [row]}
+            seconds = {str(k): [1e-4, 1e-4] for k in windows.SLIDES}
+            seconds[str(max(windows.SLIDES))] = [long, long]
+            return {**runs, "draws/1": draws, "slides": {"table": 1000, "epochs": 200, "seconds": seconds, "peaks": {k: 10 ** 6 for k in seconds}}}
+        self.assert_verdicts(windows.judge(parts(1, 0, 3, 1e-4)), *["yes"] * 7)
+        self.assert_verdicts(windows.judge(parts(9, 1, 2, 1e-3, drift=0.2)), *["no"] * 7)
+        self.assertEqual(len(windows.show(parts(1, 0, 3, 1e-4))), 4)
+
     def test_tensor(self):
         def parts(bytes_each, power):
             return {str(n): {"n": n, "ranks": 1, "peak": 1e7 + bytes_each * n, "row": [1e-6 * n ** power] * 2} for n in (1024, 8192, 65536)}
@@ -449,6 +485,79 @@ class Judgements(unittest.TestCase):
         # Where two jobs at once get no faster, the machine has no two free cores.
         self.assert_verdicts(scaling.judge_ranks(parts(0.9, 0.9)), "yes", "yes", "not decided")
         self.assertIn("4 (oversubscribed)", scaling.show_ranks(parts(0.5, 0.5))[1].rows[2])
+
+
+    def test_what_sums_send(self):
+        # By hand, for a table of 8 in units of 8 bytes: ranks exchange halves, and the parts are gathered.
+        sent = cost.background_sum(4, 64)
+        self.assertEqual((sent.bytes, sent.messages, sent.bytes_to_root), (4 * 32 + 4 * 16 + 2 * 16 + 32, 4 + 4 + 2 + 1, 32 + 16 + 16 + 32))
+        # A third rank hands over a half, takes a half of the other, and gets the sum of it back.
+        sent = cost.background_sum(3, 64)
+        self.assertEqual((sent.bytes, sent.messages), (2 * 32 + 32 + 3 * 32, 2 + 1 + 3))
+        self.assertEqual(cost.background_sum(2, cost.CHUNK + 1).messages, cost.CHUNK // cost.PIECE + 1)
+        self.assertEqual((cost.background_sum(1, 64).bytes, cost.blocking_sum_bytes(5, 64)), (0, 256))
+        self.assertEqual((cost.search_ranks(4096, 1 << 20), cost.search_ranks(3, 1 << 20), cost.search_ranks(8, 5)), (64, 3, 1))
+        # With links that cost nothing only the additions of the root are left: in all those of one table.
+        free, node = cost.Network("", 0, 0, ""), cost.Node(1, 0, 0, 0, 1.0, 0, 0)
+        self.assertAlmostEqual(cost.background_sum_seconds(1024, 1 << 20, node, free), (1 << 20) * 1023 / 1024)
+        self.assertAlmostEqual(cost.distributed_sum_seconds(1024, 1 << 20, node, free), (1 << 20) * 1023 / 1024)
+        self.assertAlmostEqual(cost.blocking_sum_seconds(1024, 1 << 20, node, free), 10 * (1 << 20))
+        # And of links of one second a byte: all of the table comes to the root once or ten times.
+        slow, node = cost.Network("", 0, 1.0, ""), cost.Node(1, 0, 0, 0, 0, 0, 0)
+        self.assertAlmostEqual(cost.background_sum_seconds(1024, 1 << 20, node, slow), 2 * (1 << 20) * 1023 / 1024)
+        self.assertAlmostEqual(cost.blocking_sum_seconds(1024, 1 << 20, node, slow), 10 * (1 << 20))
+
+    def test_messages_that_open_mpi_counts(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "sent.0.prof").write_text("# POINT TO POINT\nE\t0\t1\t344 bytes\t24 msgs sent\t2,0,1\nI\t0\t1\t1721679 bytes\t111 msgs sent\n"
+                                                           "# COLLECTIVES\nC\t0\t1\t5 bytes\t1 msgs sent\n", encoding="ascii")
+            pathlib.Path(folder, "sent.1.prof").write_text("E\t1\t0\t7 bytes\t2 msgs sent\t2,0,1\n", encoding="ascii")
+            traffic = monitoring.read(folder)
+        self.assertEqual(monitoring.total(traffic, True), (1721679, 111))
+        self.assertEqual(monitoring.total(traffic, False), (351, 26))
+        self.assertEqual(monitoring.total(traffic, False, target=0), (7, 2))
+        self.assertEqual(monitoring.total(traffic, False, source=0), (344, 24))
+
+    def test_cluster(self):
+        def parts(more=0, letters=2, tables=8, slow=1.0, letter=1e-7, load=0.5, answer=0.01):
+            table = 5 * 8 * cluster.BUCKETS
+
+            def counts(ranks, epochs):
+                sent = cost.background_sum(ranks, table)
+                others = ranks - 1
+                return {"collective": [1000 + epochs * (sent.bytes + more), 10 + epochs * sent.messages], "to root": [500 + epochs * sent.bytes_to_root, 5],
+                        "out": [others * (8 + 16 * epochs), others * (3 + epochs)], "in": [others * 84 * epochs, others * (2 + letters * epochs)]}
+            out = {f"epochs/{ranks}": {"ranks": ranks, "table": table, "few": counts(ranks, 9), "many": counts(ranks, 21)} for ranks in (2, 3, 16)}
+            out["ends/4"] = {"ranks": 4, "tables": [100, 300], "counts": [{"collective": [50, 1]}, {"collective": [50 + 600 + more, 1]}]}
+            for ranks in (1, 4):
+                times = [[1e-3, 0.2], [2e-3, 0.1]]
+                out[f"distributed/{ranks}"] = {"ranks": ranks, "cores": 2, "same": more == 0, "root": times, "distributed": times, "tables": [300, 100],
+                                               "counts": [50 + 2 * (ranks - 1) * 200 + more, 50]}
+            out["positions"] = {"1": [[840, 5], [2440, 5]], "5": [[840, 5], [6440, 5]]}
+            for ranks, window in ((2, 2), (2, 10), (8, 2)):
+                out[f"memory/{ranks}/{window}"] = {"ranks": ranks, "window": window, "table": 10 ** 7, "root": 10 ** 8 + tables * 10 ** 7 * (window > 2), "others": 10 ** 8}
+            sizes = {"small": 80_000, "default": 240_000, "large": 40_000_000}
+            for name, size in sizes.items():
+                out[f"rate/{name}"] = {"bytes": size, "event": 1e-7, "answer": answer}
+            rows = []
+            for size in sizes.values():
+                rows.append({"bytes": size, "message_seconds_per_byte": 1e-10, "add_seconds_per_byte": 1e-11, "background": 0, "blocking": slow * size * 1.1e-10 + 1e-6})
+                rows[-1]["background"] = slow * (size / cost.PIECE * 1e-6 + size * 1e-11)
+            out["messages/1"] = out["messages/2"] = {"latency": 5e-7, "piece_seconds": 1e-6, "letter_seconds": letter, "report_seconds": letter, "positions_seconds": 1e-6, "tables": rows,
+                                                        "load": load, "cores": 2}
+            out["two ranks"] = {"files": 2e7, "live": 1e7}
+            return out
+        self.assert_verdicts(cluster.judge(parts()), *["yes"] * 8)
+        self.assert_verdicts(cluster.judge(parts(more=8, letters=3, tables=20, slow=5.0, letter=1e-4)), *["no"] * 8)
+        self.assertIn("0 of 3", cluster.judge(parts(more=8))[0].sentence)
+        # Where others keep the cores busy, a time that is too long refutes nothing.
+        self.assertEqual(cluster.judge(parts(slow=5.0, load=7))[6].verdict, Verdict.UNDECIDED)
+        shown = cluster.show(parts())
+        self.assertEqual(len(shown), 9)
+        # What takes longest is what breaks first: 4,095 reports of 100 files at a microsecond each, or an answer of nine seconds.
+        for seconds, expected in ((0.01, f"positions of {cluster.FILES} files"), (9, "answer")):
+            rows = {row[0]: row[1:] for row in cluster.first_to_break(parts(answer=seconds), cost.NETWORKS[0])}
+            self.assertEqual(rows["breaks first"], [expected] * 3)
 
 
 class Charts(unittest.TestCase):

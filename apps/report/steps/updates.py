@@ -1,8 +1,8 @@
 """Static against dynamic: what an event costs by what streams, and streaming against computing anew."""
 
-from figures import Figure, Table, axis, chart, grid, line, series
+from figures import Figure, Table, axis, chart, grid, series
 from inputs import write_lines, write_npy
-from judging import Check, Verdict, decide, digits, duration
+from judging import Check, Verdict, decide, digits, duration, ratio_of
 from running import Step
 
 # What streams: the theorem, and a name.
@@ -85,12 +85,6 @@ def measure(bench):
 
 def of_kind(parts, kind):
     return [part for key, part in parts.items() if key.startswith(kind + "/")]
-
-
-def ratio_of(times, others):
-    """(quotient of the least times, its uncertainty: how far the least but one is above the least)."""
-    ratio = times[0] / others[0]
-    return ratio, ratio * (times[1] / times[0] - 1 + others[1] / others[0] - 1)
 
 
 def judge_growth(parts, kind, along, claim):
