@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "help.hpp"
 #include "options.hpp"
 #include "run_options.hpp"
 #include "weir/attention/ams.hpp"
@@ -44,11 +44,7 @@ void AttendOptions::check() const {
   if (has_epochs() && (is_causal() || compare))
     throw UsageError(fmt::format("--every: {} needs all tokens, and answers once", compare ? "--compare" : "--causal"));
   if (!is_causal() && window) throw UsageError("--window belongs to --causal and --sliding");
-  std::set<std::string> written;
-  for (const std::string& path : {save_path, output_path, errors_path})
-    if (!path.empty() && !written.insert(path).second)
-      throw UsageError(
-          fmt::format("{} is to be written twice: expected other names for --save, -o and --errors", path));
+  require_other_files({save_path, output_path, errors_path, plot_path, print.file()}, all);
 }
 
 void AttendOptions::check_mode(bool is_of_outputs) const {
@@ -104,19 +100,6 @@ void AttendOptions::check_mode(bool is_of_outputs) const {
 
 namespace {
 
-std::uint64_t parse_bytes(const std::string& text) {
-  constexpr WholeRange range{64, std::uint64_t{1} << 40};
-  for (const auto& [suffix, factor] : {std::pair{std::string("KiB"), std::uint64_t{1} << 10},
-                                       {"MiB", std::uint64_t{1} << 20},
-                                       {"GiB", std::uint64_t{1} << 30}}) {
-    if (!text.ends_with(suffix)) continue;
-    const std::uint64_t count =
-        parse_whole("--budget", text.substr(0, text.size() - suffix.size()), {1, range.highest / factor});
-    return count * factor;
-  }
-  return parse_whole("--budget", text, range);
-}
-
 /// The modes that a saved state may go on in, the default first.
 std::vector<std::string_view> modes_of(const Problem& problem) {
   if (problem.setting == "attention") return {"anisotropic"};
@@ -133,6 +116,7 @@ AttendStart begin(const mpi::Communicator& communicator, AttendOptions& options)
     if (!communicator.local_is_root()) return;
     for (const std::string* path : {&options.save_path, &options.output_path, &options.errors_path, &options.plot_path})
       if (!path->empty()) require_creatable(*path);
+    options.printer = std::make_shared<Printer>(options.print, options.has_epochs() ? Reports::several : Reports::one);
     if (options.state_path.empty()) return;
     start.state = load_state(options.state_path);
     start.problem = start.state->problem();
@@ -216,29 +200,25 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
       "A line on standard error every so many seconds")
       ->type_name("SECONDS")
       ->group(output);
-  command
-      ->add_option_function<std::string>(
-          "--mode", [options](const std::string& mode) { options->chosen_mode = options->mode = mode; },
-          "anisotropic: a state of --budget bytes that is linear in the tokens, with features\n"
-          "chosen for the directions in which scores vary. exact: all keys and values on every\n"
-          "rank, in doubles. The others have all monomials up to --degree as features, r =\n"
-          "C(D + G, G) of them. paper: sketches of V, of K, then of Q, and the largest outputs\n"
-          "of each column, as in [Attention]. collapsed: keys with their values, then a sketch\n"
-          "of the outputs. paired, direct: keys with their values, and all outputs")
-      ->check(one_of({"anisotropic", "paper", "paired", "collapsed", "direct", "exact"}))
-      ->type_name("MODE")
+  add_choice(
+      *command, "--mode", {"anisotropic", "paper", "paired", "collapsed", "direct", "exact"},
+      [options](const std::string& mode) { options->chosen_mode = options->mode = mode; },
+      "anisotropic: a state of --budget bytes that is linear in the tokens, with features\n"
+      "chosen for the directions in which scores vary. exact: all keys and values on every\n"
+      "rank, in doubles. The others have all monomials up to --degree as features, r =\n"
+      "C(D + G, G) of them. paper: sketches of V, of K, then of Q, and the largest outputs\n"
+      "of each column, as in [Attention]. collapsed: keys with their values, then a sketch\n"
+      "of the outputs. paired, direct: keys with their values, and all outputs")
       ->default_str("anisotropic")
       ->group(method);
   command->add_option("--scale", options->scale, "Scores are scale q.k. sqrt: 1/sqrt(D). dim: 1/D. Or a number")
       ->type_name("sqrt|dim|NUMBER")
       ->capture_default_str()
       ->group(method);
-  command
-      ->add_option_function<std::string>(
-          "--budget", [options](const std::string& text) { options->budget = parse_bytes(text); },
-          "Bytes of the state, 4 a number: calibration, features and exact rows. Errors fall fast\n"
-          "with it. A sample of 256 rows, which errors are estimated from, comes on top")
-      ->type_name("BYTES")
+  add_bytes(
+      *command, "--budget", {64, std::uint64_t{1} << 40}, [options](std::uint64_t value) { options->budget = value; },
+      "Bytes of the state, 4 a number: calibration, features and exact rows. Errors fall fast\n"
+      "with it. A sample of 256 rows, which errors are estimated from, comes on top")
       ->default_str("64KiB")
       ->group(method);
   command
@@ -384,38 +364,39 @@ void add_attend_command(CLI::App& app, std::function<int()>& action) {
                   "Draw the estimated errors of the queries into this picture; with --compare the\n"
                   "true ones beside them, and those of what else could be kept at the same bytes. The\n"
                   "file appears when it is complete");
-  command->add_flag("--json", options->json, "Print one JSON object in place of a table; its fields are listed below")
-      ->group(output);
+  add_print_options(*command, options->print, "--report");
   // A saved state has its calibration, and all that follows from it.
   for (const char* name : {"--scale", "--budget", "--calibrate", "--auto", "--clusters", "--exact-rows", "--directions",
                            "--degree", "--seed", "--centre", "--m2", "--eps2", "--psi"})
     command->get_option(name)->excludes("--state");
-  command->footer(
-      "Examples:\n"
-      "  weir attend --q Q.npy --k K.npy --v V.npy -o Y.npy --compare\n"
-      "  mpirun -n 4 weir attend --q Q.npy --k K.npy --v V.npy --budget 256KiB --save S.weir\n"
-      "  weir attend --state S.weir --q MORE.npy -o Y.npy\n"
-      "  weir attend --mode paper --v V.csv --k K.csv --q Q.csv --degree 2 -o T.mtx\n"
-      "\n"
-      "The object of --json:\n"
+  set_help(
+      *command,
+      "The object of --format json:\n"
       "  mode, n, queries, d, dv, scale, ranks, updates, skipped, seed\n"
-      "  degree, features (of each cluster), exact_rows, clusters, directions, varied_directions (in which scores vary "
-      "by\n"
-      "    more than 0.1)\n"
+      "  degree, features (of each cluster), exact_rows, clusters, directions, varied_directions (in which scores "
+      "vary\n"
+      "    by more than 0.1)\n"
       "  calibration_bytes, state_bytes (with the calibration), peak_bytes (of a rank, at most, about), cache_bytes "
-      "(of all\n"
-      "    keys and values in fp32)\n"
-      "  seconds: features (the calibration), ingest, merge, answer (all queries), recover (that and the recovery of "
-      "sparse\n"
-      "    outputs), token and query (one each); with --compare exact_query\n"
+      "(of\n"
+      "    all keys and values in fp32)\n"
+      "  seconds: features (the calibration), ingest, merge, answer (all queries), recover (that and the recovery of\n"
+      "    sparse outputs), token and query (one each); with --compare exact_query\n"
       "  window, with --causal and --sliding; sparsity, m1, m2, where outputs are sparse\n"
       "  fallbacks: queries whose normaliser was replaced by a lower bound\n"
       "  estimated_error: median, p99, max over the queries, relative l2. Three times it covers the error of 99% of\n"
       "    queries\n"
-      "  with --compare: error {relative_frobenius, median, p99, max, mean_only, best_k where outputs are sparse}, and "
-      "peers {uniform, value_norm, "
-      "window,\n"
-      "    random_features, balance: the same errors, kept, bytes, seconds {token, query}}");
+      "  with --compare: error {relative_frobenius, median, p99, max, mean_only, best_k where outputs are sparse}, "
+      "and\n"
+      "    peers {uniform, value_norm, window, random_features, balance: the same errors, kept, bytes, seconds "
+      "{token,\n"
+      "    query}}\n"
+      "\n"
+      "The columns of --format csv, a line for each report:\n"
+      "  The fields of the object; a field of a field has both names: seconds.ingest, error.median",
+      {"weir attend --q Q.npy --k K.npy --v V.npy -o Y.npy --compare",
+       "mpirun -n 4 weir attend --q Q.npy --k K.npy --v V.npy --budget 256KiB --save S.weir",
+       "weir attend --state S.weir --q MORE.npy -o Y.npy --format csv --report errors.csv",
+       "weir attend --mode paper --v V.csv --k K.csv --q Q.csv --degree 2 -o T.mtx"});
   command->callback([options, &action] {
     action = [options] {
       options->check();

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "attend_report.hpp"
+#include "printer.hpp"
 #include "weir/attention/anisotropic.hpp"
 #include "weir/attention/causal.hpp"
 #include "weir/attention/recovery.hpp"
@@ -54,8 +56,9 @@ struct AttendOptions {
   std::string psi = "ams";
   bool estimate = true;
   bool compare = false;
-  bool json = false;
-  engine::Until every;  ///< Answer at the end of each epoch.
+  PrintOptions print = {};
+  std::shared_ptr<Printer> printer = {};  ///< On the root, when the run has begun.
+  engine::Until every;                    ///< Answer at the end of each epoch.
 
   [[nodiscard]] bool has_epochs() const { return every.events || every.time; }
   [[nodiscard]] bool is_exact() const { return mode == "exact"; }

@@ -57,8 +57,7 @@ void first_rows_of_streams(const AttendOptions& options, const Shapes& shapes, s
 /// --calibrate ROWS, or FILE: an array whose rows are [query, key] or [query, key, value].
 CalibrationRows calibration_rows(const AttendOptions& options, const Shapes& shapes, std::uint64_t& rows_to_fit) {
   CalibrationRows rows;
-  const bool is_number = std::ranges::all_of(options.calibrate, [](char c) { return c >= '0' && c <= '9'; });
-  if (is_number) {
+  if (is_number(options.calibrate)) {
     rows_to_fit = parse_whole("--calibrate", options.calibrate, {1, std::uint64_t{1} << 20});
     // As many again are there to judge choices by.
     const std::uint64_t count = 2 * rows_to_fit;

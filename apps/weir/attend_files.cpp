@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 #include <tuple>
 #include <utility>
 
@@ -418,7 +419,7 @@ void finish(const AttendOptions& options, Outputs& outputs, const AttendReport& 
     file.commit();
   }
   if (!options.plot_path.empty()) write_plot(options.plot_path, to_svg(report));
-  print_answer(options.json || options.has_epochs() ? to_json(report) + '\n' : to_table(report));
+  options.printer->print(printable(report, field_records));
 }
 
 void announce_memory(const mpi::Communicator& communicator, const AttendReport& report) {

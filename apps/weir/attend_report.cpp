@@ -41,7 +41,7 @@ EstimatedErrors estimated_errors(std::vector<double> each) {
   return {quantile(each, 0.5), quantile(each, 0.99), quantile(each, 1), std::move(each)};
 }
 
-std::string to_json(const AttendReport& report) {
+Json to_json(const AttendReport& report) {
   Json json;
   if (report.epoch) add_epoch(json, *report.epoch);
   json["mode"] = report.mode;
@@ -97,7 +97,7 @@ std::string to_json(const AttendReport& report) {
       json["peers"][name] = std::move(entry);
     }
   }
-  return json.dump(report.epoch ? -1 : 2, ' ', false, Json::error_handler_t::replace);
+  return json;
 }
 
 std::string to_table(const AttendReport& report) {

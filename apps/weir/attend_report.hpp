@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -76,8 +77,8 @@ struct AttendReport {
   [[nodiscard]] std::uint64_t cache_bytes() const noexcept { return 4 * n * (d + dv); }  ///< Keys and values in fp32.
 };
 
-/// One JSON object, indented, without a newline at the end.
-[[nodiscard]] std::string to_json(const AttendReport& report);
+/// The object that JSON and CSV are made of; null where a number is not finite.
+[[nodiscard]] nlohmann::ordered_json to_json(const AttendReport& report);
 /// For a terminal; ends with a newline.
 [[nodiscard]] std::string to_table(const AttendReport& report);
 

@@ -96,7 +96,7 @@ Reply ask(const std::string&, const std::string&, const httplib::Params&, const 
 #endif
 
 /// As a terminal may show it, whoever sent it.
-std::string printable(std::string text) {
+std::string without_controls(std::string text) {
   std::ranges::replace_if(
       text, [](char c) { return (static_cast<unsigned char>(c) < ' ' && c != '\n') || c == '\x7f'; }, '?');
   return text;
@@ -113,11 +113,20 @@ httplib::Params with_format(httplib::Params parameters, const std::string& forma
   return parameters;
 }
 
+using RecordsOf = Records (*)(const Json&);
+
+Asked as_json(Json json, RecordsOf records) {
+  return {.report = {.json = [json = std::move(json)] { return json; }, .table = {}, .records = records}};
+}
+Asked as_table(std::string text) {
+  return {.report = {.json = {}, .table = [text = std::move(text)] { return text; }}};
+}
+
 /// The answer as it is printed. Asks once more for the picture, which is of that moment.
 Reply ask_formatted(const std::string& address, const std::string& path, const httplib::Params& parameters,
                     const AskedOutput& output) {
   Reply reply = ask(address, path, with_format(parameters, output.json ? "json" : "table"));
-  if (!output.json) reply.body = printable(std::move(reply.body));
+  if (!output.json) reply.body = without_controls(std::move(reply.body));
   if (!output.plot_path.empty()) write_plot(output.plot_path, ask(address, path, with_format(parameters, "svg")).body);
   return reply;
 }
@@ -158,29 +167,24 @@ Asked query_at(const std::string& address, const Question& question, const std::
   if (!points.empty()) parameters.emplace("i", fmt::format("{}", fmt::join(points, ",")));
   if (!question.moments.empty()) parameters.emplace("p", fmt::format("{}", fmt::join(question.moments, ",")));
   std::string text = ask_formatted(address, "/v1/query", parameters, output).body;
-  if (!others.empty()) {
-    Json inner = Json::array();
-    for (const std::string& path : others) {
-      const std::string state = read_whole_file(InputFile(path));
-      const Json answer = parse(ask(address, "/v1/inner", {{"name", path}}, &state).body);
-      const Json& item = answer.at("inner").at(0);
-      if (output.json) {
-        inner.push_back(item);
-        // Of a question of its own, between which and the others the job may have gone on.
-        inner.back()["epoch"] = answer.at("epoch");
-      } else {
-        text += fmt::format("inner     {} with {}, epoch {}\n",
-                            with_bound({item.at("value").get<double>(), item.at("bound").get<double>()}), path,
-                            answer.at("epoch").get<std::uint64_t>());
-      }
-    }
-    if (output.json) {
-      Json json = parse(text);
-      json["inner"] = std::move(inner);
-      text = json.dump(2) + '\n';
+  Json inner = Json::array();
+  for (const std::string& path : others) {
+    const std::string state = read_whole_file(InputFile(path));
+    const Json answer = parse(ask(address, "/v1/inner", {{"name", path}}, &state).body);
+    const Json& item = answer.at("inner").at(0);
+    inner.push_back(item);
+    // Of a question of its own, between which and the others the job may have gone on.
+    inner.back()["epoch"] = answer.at("epoch");
+    if (!output.json) {
+      text += fmt::format("inner     {} with {}, epoch {}\n",
+                          with_bound({item.at("value").get<double>(), item.at("bound").get<double>()}), path,
+                          answer.at("epoch").get<std::uint64_t>());
     }
   }
-  return {.text = std::move(text)};
+  if (!output.json) return as_table(std::move(text));
+  Json json = parse(text);
+  if (!others.empty()) json["inner"] = std::move(inner);
+  return as_json(std::move(json), query_records);
 }
 
 Asked sample_at(const std::string& address, std::uint64_t samples, bool without_replacement,
@@ -189,15 +193,17 @@ Asked sample_at(const std::string& address, std::uint64_t samples, bool without_
   if (samples > 0) parameters.emplace("samples", fmt::to_string(samples));
   if (without_replacement) parameters.emplace("without_replacement", "1");
   Reply reply = ask_formatted(address, "/v1/sample", parameters, output);
-  return {.text = std::move(reply.body), .code = reply.has_draws ? done : nothing_drawn};
+  Asked asked = output.json ? as_json(parse(reply.body), sample_records) : as_table(std::move(reply.body));
+  asked.code = reply.has_draws ? done : nothing_drawn;
+  return asked;
 }
 
 Asked inspect_at(const std::string& address, const AskedOutput& output) {
-  std::string status = ask(address, "/v1/status", {}).body;
-  if (output.json) return {.text = std::move(status)};
-  const double age = parse(status).at("age_seconds").get<double>();
-  return {.text = printable(ask(address, "/v1/query", {{"format", "table"}}).body) +
-                  fmt::format("age       {:.1f} s\n", age)};
+  Json status = parse(ask(address, "/v1/status", {}).body);
+  if (output.json) return as_json(std::move(status), field_records);
+  const auto age = status.at("age_seconds").get<double>();
+  return as_table(without_controls(ask(address, "/v1/query", {{"format", "table"}}).body) +
+                  fmt::format("age       {:.1f} s\n", age));
 }
 
 }  // namespace weir::app

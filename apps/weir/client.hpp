@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "formats.hpp"
 #include "weir/state/question.hpp"
 
 namespace weir::app {
@@ -20,13 +21,13 @@ void require_only(const CLI::App& command, const std::set<std::string>& allowed)
 
 /// How an answer is shown.
 struct AskedOutput {
-  bool json = false;
+  bool json = false;           ///< As an object, which CSV is made of as well; otherwise as a table.
   std::string plot_path = {};  ///< Empty where no picture is wanted.
 };
 
-/// What a command prints, and its exit code.
+/// What a command prints, in the form that was asked for, and its exit code.
 struct Asked {
-  std::string text;
+  Printable report;
   ExitCode code = done;
 };
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "help.hpp"
 #include "options.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
@@ -139,26 +140,25 @@ void add_combine_command(CLI::App& app, std::function<int()>& action) {
                    "numbers")
       ->type_name("C FILE")
       ->group(group);
-  command
-      ->add_option_function<std::string>(
-          "--of", [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
-          "For states of --model product in which A and x both streamed. operands: A is added\n"
-          "to A and x to x, as is right for parts of one stream; --scaled C multiplies A and\n"
-          "x each, and so y by C^2. y: every state is multiplied out first, and the vectors y\n"
-          "= A x are combined, as is right for the results of several streams. States of rows\n"
-          "and of --method two-stage are always combined by operands. Operands that were\n"
-          "fixed must be the same in all states, and stay as they are; where one operand\n"
-          "alone streamed, the vectors y are combined either way")
-      ->check(one_of({"operands", "y"}))
-      ->default_str("operands")
-      ->type_name("WHAT");
-  command->footer(
-      "The states must agree in model, sides, sizes, law and seed; if not, the message names what differs.\n"
-      "States with --gram exact or --p 4 cannot be scaled, unless the rows in question were fixed.\n"
-      "\n"
-      "Example:\n"
-      "  weir combine -o change.weir --add tuesday.weir --subtract monday.weir\n"
-      "  weir sample --state change.weir              draws the entries that changed most");
+  add_choice(
+      *command, "--of", {"operands", "y"},
+      [options](const std::string& of) { options->of = of == "y" ? CombineOf::y : CombineOf::operands; },
+      "For states of --model product in which A and x both streamed. operands: A is added\n"
+      "to A and x to x, as is right for parts of one stream; --scaled C multiplies A and\n"
+      "x each, and so y by C^2. y: every state is multiplied out first, and the vectors y\n"
+      "= A x are combined, as is right for the results of several streams. States of rows\n"
+      "and of --method two-stage are always combined by operands. Operands that were\n"
+      "fixed must be the same in all states, and stay as they are; where one operand\n"
+      "alone streamed, the vectors y are combined either way")
+      ->default_str("operands");
+  set_help(*command,
+           "The states must agree in model, sides, sizes, law and seed; if not, the message names what differs. States "
+           "with\n"
+           "--gram exact or --p 4 cannot be scaled, unless the rows in question were fixed.",
+           {"weir sample --like monday.weir --save tuesday.weir tuesday.csv",
+            "weir combine -o change.weir --add tuesday.weir --subtract monday.weir",
+            "weir sample --state change.weir    # the entries that changed most",
+            "weir combine -o decayed.weir --add tuesday.weir --scaled 0.5 monday.weir"});
   command->callback([options, &action] {
     action = [options, terms = options->terms()] { return combine(terms, options->of, options->output); };
   });

@@ -24,5 +24,7 @@ void add_combine_command(CLI::App& app, std::function<int()>& action);
 void add_inspect_command(CLI::App& app, std::function<int()>& action);
 /// Games of two parties, one on each of two ranks.
 void add_protocol_command(CLI::App& app, std::function<int()>& action);
+/// What is made of the other commands, which are there already: help, completion, and documents, which help does not list.
+void add_document_commands(CLI::App& app, std::function<int()>& action);
 
 }  // namespace weir::app

@@ -1,14 +1,13 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "commands.hpp"
+#include "help.hpp"
 #include "model_options.hpp"
 #include "options.hpp"
 #include "weir/error.hpp"
@@ -57,9 +56,9 @@ int convert(const ConvertOptions& options) {
   return done;
 }
 
-std::set<std::string> operand_names() {
-  std::set<std::string> names;
-  for (const Operand operand : known_operands()) names.emplace(to_string(operand));
+std::vector<std::string> operand_names() {
+  std::vector<std::string> names;
+  for (const Operand operand : known_operands()) names.emplace_back(to_string(operand));
   return names;
 }
 
@@ -78,39 +77,29 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
       ->required()
       ->type_name("FILE");
   add_format_option(command, options->format);
-  command
-      .add_option_function<std::string>(
-          "--operand", [options](const std::string& name) { options->operand = find_operand(name); },
-          "The operand that Matrix Market and .npy files hold, and lines i,delta if it is a\n"
-          "vector (y; with --model product and rows A, with kronecker A1)")
-      ->check(one_of(operand_names()))
-      ->type_name("NAME");
-  const std::vector<std::string> names = model_names();
-  const std::set<std::string> models(names.begin(), names.end());
+  add_choice(
+      command, "--operand", operand_names(),
+      [options](const std::string& name) { options->operand = find_operand(name); },
+      "The operand that Matrix Market and .npy files hold, and lines i,delta if it is a\n"
+      "vector (y; with --model product and rows A, with kronecker A1)");
   const std::string group = "Checks (without --model: any operand, any index below 2^63)";
-  command
-      .add_option_function<std::string>(
-          "--model", [options](const std::string& model) { options->model.model = model; },
-          "Accept only events of the operands of this model, with indices below its sides")
-      ->check(one_of(models))
-      ->type_name(fmt::format("{}", fmt::join(model_names(), "|")))
+  add_choice(
+      command, "--model", model_names(), [options](const std::string& model) { options->model.model = model; },
+      "Accept only events of the operands of this model, with indices below its sides")
       ->group(group);
   add_side_options(command, group,
                    [options](const std::string& name, std::uint64_t length) { options->model.sides[name] = length; });
-  command
-      .add_option_function<std::string>(
-          "--on-error",
-          [options](const std::string& what) { options->on_error = what == "skip" ? OnError::skip : OnError::stop; },
-          "At a bad line stop and write nothing, or skip the line and count it (stop)")
-      ->check(CLI::IsMember({"stop", "skip"}))
-      ->type_name("stop|skip")
+  add_choice(
+      command, "--on-error", {"stop", "skip"},
+      [options](const std::string& what) { options->on_error = what == "skip" ? OnError::skip : OnError::stop; },
+      "At a bad line stop and write nothing, or skip the line and count it (stop)")
       ->group(group);
-  command.footer(
+  set_help(
+      command,
       "Binary files are read fastest, and by all ranks at once. They have no whole rows: a row A,i,*,v0,v1,... is "
       "written as\n"
-      "one event for each of its non-zero entries. The number of events that were written is told on standard error.\n"
-      "\n"
-      "Example: weir convert events.csv.gz -o events.bin --model vector --n 1000000");
+      "one event for each of its non-zero entries. The number of events that were written is told on standard error.",
+      {"weir convert events.csv.gz -o events.bin --model vector --n 1e6", "weir convert events.bin -o - --to text"});
   command.callback([options, &action] { action = [options] { return convert(*options); }; });
 }
 

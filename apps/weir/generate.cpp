@@ -8,8 +8,10 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "commands.hpp"
+#include "help.hpp"
 #include "options.hpp"
 #include "weir/error.hpp"
 #include "weir/stream/writer.hpp"
@@ -64,16 +66,13 @@ int generate(GenerateOptions options) {
 }
 
 template <class Value>
-CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value,
-                        const std::map<std::string, Value>& choices, const std::string& description) {
+CLI::Option* add_choice_of(CLI::App& command, const std::string& name, Value& value,
+                           const std::map<std::string, Value>& choices, const std::string& description) {
   std::vector<std::string> names;
   names.reserve(choices.size());
   for (const auto& choice : choices) names.push_back(choice.first);
-  return command
-      .add_option_function<std::string>(
-          name, [&value, choices](const std::string& chosen) { value = choices.at(chosen); }, description)
-      ->check(CLI::IsMember(names))
-      ->type_name("NAME");
+  return add_choice(
+      command, name, names, [&value, choices](const std::string& chosen) { value = choices.at(chosen); }, description);
 }
 
 }  // namespace
@@ -83,16 +82,16 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
       *app.add_subcommand("generate", "Write an artificial stream of events, to try weir and to test it");
   const auto options = std::make_shared<GenerateOptions>();
   GeneratorOptions& generator = options->generator;
-  add_choice<StreamKind>(command, "KIND", generator.kind,
-                         {{"flat", StreamKind::flat},
-                          {"zipf", StreamKind::zipf},
-                          {"planted", StreamKind::planted},
-                          {"insert-delete", StreamKind::insert_delete},
-                          {"structured", StreamKind::structured}},
-                         "What the indices look like. flat: uniform. zipf: index k has a probability in\n"
-                         "proportion to (k+1)^-exponent. planted: a few heavy indices over a flat\n"
-                         "background. insert-delete: nearly all that is inserted is deleted again.\n"
-                         "structured: regular indices, one after the other")
+  add_choice_of<StreamKind>(command, "KIND", generator.kind,
+                            {{"flat", StreamKind::flat},
+                             {"zipf", StreamKind::zipf},
+                             {"planted", StreamKind::planted},
+                             {"insert-delete", StreamKind::insert_delete},
+                             {"structured", StreamKind::structured}},
+                            "What the indices look like. flat: uniform. zipf: index k has a probability in\n"
+                            "proportion to (k+1)^-exponent. planted: a few heavy indices over a flat\n"
+                            "background. insert-delete: nearly all that is inserted is deleted again.\n"
+                            "structured: regular indices, one after the other")
       ->required();
   add_whole(
       command, "--n", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t n) { generator.n = n; },
@@ -111,19 +110,19 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
       ->required()
       ->type_name("FILE");
   add_format_option(command, options->format);
-  add_choice<DeltaLaw>(command, "--delta", generator.deltas,
-                       {{"one", DeltaLaw::one}, {"sign", DeltaLaw::sign}, {"real", DeltaLaw::real}},
-                       "The change of an event. one: 1. sign: -1 or 1, evenly. real: uniform on [-1, 1).\n"
-                       "insert-delete has changes of its own (one)");
+  add_choice_of<DeltaLaw>(command, "--delta", generator.deltas,
+                          {{"one", DeltaLaw::one}, {"sign", DeltaLaw::sign}, {"real", DeltaLaw::real}},
+                          "The change of an event. one: 1. sign: -1 or 1, evenly. real: uniform on [-1, 1).\n"
+                          "insert-delete has changes of its own (one)");
   const std::string operand_group = "Another operand than y";
-  add_choice<Operand>(command, "--operand", generator.operand,
-                      {{"y", Operand::y},
-                       {"x", Operand::x},
-                       {"A", Operand::A},
-                       {"A1", Operand::A1},
-                       {"A2", Operand::A2},
-                       {"X", Operand::X}},
-                      "The operand that the events change (y)")
+  add_choice_of<Operand>(command, "--operand", generator.operand,
+                         {{"y", Operand::y},
+                          {"x", Operand::x},
+                          {"A", Operand::A},
+                          {"A1", Operand::A1},
+                          {"A2", Operand::A2},
+                          {"X", Operand::X}},
+                         "The operand that the events change (y)")
       ->group(operand_group);
   add_whole(
       command, "--d", {1, std::uint64_t{1} << 63}, [&generator](std::uint64_t d) { generator.columns = d; },
@@ -158,23 +157,22 @@ void add_generate_command(CLI::App& app, std::function<int()>& action) {
                   "insert-delete: also write what is left at the end to this file, as events")
       ->type_name("FILE")
       ->group(group);
-  add_choice<IndexPattern>(command, "--pattern", generator.pattern,
-                           {{"sequential", IndexPattern::sequential},
-                            {"stride", IndexPattern::stride},
-                            {"powers", IndexPattern::powers},
-                            {"high", IndexPattern::high}},
-                           "structured: 0, 1, 2, ... or multiples of --stride, powers of two, multiples of\n"
-                           "2^32 (sequential)")
+  add_choice_of<IndexPattern>(command, "--pattern", generator.pattern,
+                              {{"sequential", IndexPattern::sequential},
+                               {"stride", IndexPattern::stride},
+                               {"powers", IndexPattern::powers},
+                               {"high", IndexPattern::high}},
+                              "structured: 0, 1, 2, ... or multiples of --stride, powers of two, multiples of\n"
+                              "2^32 (sequential)")
       ->group(group);
   add_whole(
       command, "--stride", {1, std::uint64_t{1} << 63},
       [&generator](std::uint64_t stride) { generator.stride = stride; },
       "structured with the pattern stride: distance of two indices (4096)")
       ->group(group);
-  command.footer(
-      "Examples:\n"
-      "  weir generate zipf --n 1000000 --events 5000000 --seed 1 -o zipf.bin\n"
-      "  weir generate flat --operand A1 --n 1000 --d 16 --whole-rows --events 1000 -o queries.csv");
+  set_help(command, "",
+           {"weir generate zipf --n 1e6 --events 5e6 --seed 1 -o zipf.bin",
+            "weir generate flat --operand A1 --n 1000 --d 16 --whole-rows --events 1000 -o queries.csv"});
   command.callback([options, &action] { action = [options] { return generate(*options); }; });
 }
 

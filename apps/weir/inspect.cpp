@@ -17,7 +17,9 @@
 
 #include "address.hpp"
 #include "client.hpp"
+#include "help.hpp"
 #include "options.hpp"
+#include "printer.hpp"
 #include "report.hpp"
 #include "weir/io/checkpoint.hpp"
 #include "weir/io/file.hpp"
@@ -35,7 +37,7 @@ using Json = nlohmann::ordered_json;
 struct InspectOptions {
   std::string path;
   OnError on_error = OnError::stop;
-  bool json = false;
+  PrintOptions print = {};
 };
 
 Json names_of(OperandSet operands) {
@@ -222,19 +224,18 @@ Json describe_checkpoints(const std::string& directory) {
 }
 
 int inspect(const InspectOptions& options) {
+  Printer printer(options.print);
   if (looks_like_address(options.path)) {
-    print_answer(inspect_at(options.path, {.json = options.json}).text);
+    printer.print(inspect_at(options.path, {.json = !printer.prints_tables()}).report);
     return done;
   }
-  if (std::filesystem::is_directory(options.path)) {
-    const Json json = describe_checkpoints(options.path);
-    print_answer(options.json ? json.dump(2) + '\n' : lines(json));
-    return done;
-  }
-  const InputFile file(options.path);
-  const Json json = looks_like_state(options.path) ? describe_state(options.path, file.size())
-                                                   : describe_events(options, file.size());
-  print_answer(options.json ? json.dump(2) + '\n' : lines(json));
+  const auto describe = [&] {
+    if (std::filesystem::is_directory(options.path)) return describe_checkpoints(options.path);
+    const InputFile file(options.path);
+    return looks_like_state(options.path) ? describe_state(options.path, file.size())
+                                          : describe_events(options, file.size());
+  };
+  printer.print({.json = describe, .table = [&] { return lines(describe()); }});
   return done;
 }
 
@@ -253,19 +254,27 @@ void add_inspect_command(CLI::App& app, std::function<int()>& action) {
       ->required()
       ->type_name("");
   add_on_error_option(*command, options->on_error);
-  command->add_flag("--json", options->json, "Print one JSON object in place of lines");
-  command->footer(
-      "A damaged file is an error that names the byte or the line; the exit code is 1.\n"
-      "\n"
-      "Of a state: version of the format, bytes, model, method, sides, updates, ranks that it was merged from, sizes "
-      "of the\n"
-      "sketch (rows, buckets, lanes, levels, columns), law, p, randomness, seed, fingerprint (two states with the same "
-      "one\n"
-      "have the same random functions), fixed and streamed operands, which operands are zero, and the norm of y.\n"
-      "Of events: format, bytes, events, bad lines skipped, and for each operand its events, the range of its indices, "
-      "and\n"
-      "whether all changes are whole numbers, so that sums are exact to the bit.\n"
-      "Of a running job: what it measures, updates, ranks, the last epoch and its age.");
+  add_print_options(*command, options->print);
+  set_help(*command,
+           "A damaged file is an error that names the byte or the line; the exit code is 1.\n"
+           "\n"
+           "What is printed:\n"
+           "  Of a state: version of the format, bytes, model, method, sides, updates, ranks that it was merged from, "
+           "sizes of\n"
+           "    the sketch (rows, buckets, lanes, levels, columns), law, p, randomness, seed, fingerprint (two states "
+           "with the\n"
+           "    same one have the same random functions), fixed and streamed operands, which operands are zero, and "
+           "the norm\n"
+           "    of y.\n"
+           "  Of events: format, bytes, events, bad lines skipped, and for each operand its events, the range of its "
+           "indices,\n"
+           "    and whether all changes are whole numbers, so that sums are exact to the bit.\n"
+           "  Of a directory of checkpoints: the newest one, its epoch and updates, and the positions of its sources.\n"
+           "  Of a running job: what it measures, updates, ranks, the last epoch and its age.\n"
+           "  The columns of --format csv are the fields of the object of --format json; those of lists are numbered "
+           "from 0:\n"
+           "    shape.0, operands.0.events.",
+           {"weir inspect events.csv", "weir inspect --format json monday.weir"});
   command->callback([options, &action] { action = [options] { return inspect(*options); }; });
 }
 

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <string>
 
+#include "help.hpp"
 #include "options.hpp"
 #include "process.hpp"
 #include "weir/error.hpp"
@@ -46,13 +47,11 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "weir " WEIR_VERSION);
   app.get_formatter()->column_width(38);
-  app.footer(
-      "Run \"weir COMMAND --help\" for the options of a command.\n\n"
-      "Example: draw from y, whose events are lines i,delta (add delta to y[i])\n"
-      "  printf '%s\\n' 7,2 300,5 7,1 >events.csv\n"
-      "  weir sample --n 1000 events.csv\n\n"
-      "Results go to standard output, everything else to standard error.\n"
-      "Exit codes: 0 done; 1 bad input or a failure at run time; 2 wrong usage; 3 nothing could be drawn.");
+  set_help(app,
+           "\"weir help COMMAND\" explains the options of a command. Results go to standard output, everything else to "
+           "standard\nerror. An event is a line i,delta: add delta to y[i].",
+           {"printf '%s\\n' 7,2 300,5 7,1 >events.csv", "weir sample --n 1000 events.csv",
+            "weir query --n 1000 --norm --top 3 events.csv"});
 
   std::function<int()> action;
   add_sample_command(app, action);
@@ -63,6 +62,7 @@ int run(int argc, char** argv) {
   add_inspect_command(app, action);
   add_combine_command(app, action);
   add_protocol_command(app, action);
+  add_document_commands(app, action);
 
   const auto command = [&app] {
     const auto parsed = app.get_subcommands();
@@ -71,14 +71,15 @@ int run(int argc, char** argv) {
   try {
     if (argc > 1 && argv[1][0] != '-' &&
         app.get_subcommands([&](CLI::App* known) { return known->check_name(argv[1]); }).empty())
-      throw UsageError(fmt::format("unknown command '{}'", argv[1]));
+      throw UsageError(unknown_command(app, argv[1]));
     app.parse(argc, argv);
     // These are the work of one process; under a launcher the others have nothing to do.
     const auto asks_elsewhere = [&app](const char* name) {
       return app.got_subcommand(name) && app.get_subcommand(name)->count("--at") > 0;
     };
-    const bool alone = asks_elsewhere("sample") || asks_elsewhere("query") || app.got_subcommand("convert") ||
-                       app.got_subcommand("generate") || app.got_subcommand("inspect") || app.got_subcommand("combine");
+    bool alone = asks_elsewhere("sample") || asks_elsewhere("query");
+    for (const char* name : {"convert", "generate", "inspect", "combine", "help", "completion", "documents"})
+      alone = alone || app.got_subcommand(name);
     const int code = alone && !first_process() ? static_cast<int>(done) : action();
     if (code == usage_error) say(help_hint(command()));
     return code;
@@ -88,6 +89,12 @@ int run(int argc, char** argv) {
     if (first_process()) print_answer(text.str());
     return code;
   } catch (const CLI::ParseError& error) {
+    // A misspelt option explains all else that is wrong: what it should have given is missing.
+    for (const std::string& rest : app.remaining(true))
+      if (rest.size() > 1 && rest.front() == '-') {
+        const auto parsed = app.get_subcommands();
+        return usage_failure(unknown_option(app, parsed.empty() ? nullptr : parsed.front(), rest), command());
+      }
     return usage_failure(error.what(), command());
   } catch (const UsageError& error) {
     return usage_failure(error.what(), command());

@@ -77,6 +77,7 @@ void MeasureOptions::settle_streams() {
 void MeasureOptions::check(const SizeRequest& request) const {
   run.check();
   outside.check();
+  require_other_files({save_path, output.plot_path, output.print.file()}, source.paths);
   if (has_epochs() && source.paths.empty() && model.files().empty())
     throw UsageError("--every, --checkpoint, --follow, --serve and --metrics are about a stream, and none is given");
   const bool streams = !source.paths.empty();
@@ -288,6 +289,7 @@ int measure(const mpi::Communicator& communicator, const MeasureOptions& options
             const std::function<OutsideView()>& view) {
   std::optional<CheckpointDirectory> directory;  // on the root, as is
   std::optional<Checkpoint> checkpoint;
+  std::optional<Printer> printer;  // on the root
   engine::together(communicator, [&](mpi::FailureSignal&) {
     const RunOptions& run = options.run;
     if (!communicator.local_is_root() || run.checkpoint_directory.empty()) return;
@@ -304,12 +306,22 @@ int measure(const mpi::Communicator& communicator, const MeasureOptions& options
                       run.checkpoint_directory));
     }
   });
+  engine::together(communicator, [&](mpi::FailureSignal&) {
+    if (!communicator.local_is_root()) return;
+    const Reports reports = !options.has_epochs() ? Reports::one : checkpoint ? Reports::more : Reports::several;
+    printer.emplace(options.output.print, reports, options.run.prints_lines());
+  });
   Plan plan = plan_of(communicator, options, std::move(request), std::move(checkpoint), examine);
   engine::Session session(communicator.local_handle(), std::move(plan.problem), plan.sources, std::move(plan.session));
+  const auto print = [&](const engine::Epoch* epoch) {
+    const Answered answered = answer(session, plan.sources, epoch);
+    if (printer) printer->print(answered.report);
+    return answered.code;
+  };
   if (!options.has_epochs()) {
     session.advance();
     if (!options.save_path.empty()) session.save(options.save_path);
-    return answer(session, plan.sources, nullptr);
+    return print(nullptr);
   }
   engine::EpochOptions epochs{.every = options.run.every,
                               .window = options.run.window,
@@ -339,7 +351,7 @@ int measure(const mpi::Communicator& communicator, const MeasureOptions& options
       if (watched) watched->show(epoch, run, state);
     }
     // Without --every nobody waits for lines: the answer is the last one, or one that a signal asked for.
-    if (options.run.prints_lines() || epoch.is_final || !epoch.is_whole) code = answer(session, plan.sources, &epoch);
+    if (options.run.prints_lines() || epoch.is_final || !epoch.is_whole) code = print(&epoch);
   });
   if (!options.save_path.empty()) session.save(options.save_path);
   return static_cast<int>(communicator.broadcast(static_cast<std::uint64_t>(code)));
@@ -359,11 +371,6 @@ Run run_of(engine::Session& session, const engine::Epoch* epoch) {
   return run;
 }
 
-void print(const MeasureOptions& options, const std::function<std::string()>& json,
-           const std::function<std::string()>& table) {
-  print_answer(options.output.json || options.run.prints_lines() ? json() + '\n' : table());
-}
-
 void add_output_options(CLI::App& app, OutputOptions& options, const std::string& plotted) {
   const std::string group = "Output";
   add_path(app, "--labels", options.labels_path,
@@ -376,8 +383,7 @@ void add_output_options(CLI::App& app, OutputOptions& options, const std::string
            "both")
       ->type_name("FILE")
       ->group(group);
-  app.add_flag("--json", options.json, "Print one JSON object in place of a table; its fields are listed below")
-      ->group(group);
+  add_print_options(app, options.print);
   add_plot_option(app, options.plot_path, plotted);
 }
 

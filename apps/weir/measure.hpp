@@ -8,6 +8,7 @@
 
 #include "model_options.hpp"
 #include "outside.hpp"
+#include "printer.hpp"
 #include "report.hpp"
 #include "run_options.hpp"
 #include "weir/engine/session.hpp"
@@ -19,7 +20,7 @@ namespace weir::app {
 struct OutputOptions {
   std::string labels_path;
   std::string column_labels_path;
-  bool json = false;
+  PrintOptions print = {};
   std::string plot_path = {};
 };
 
@@ -50,10 +51,15 @@ struct MeasureOptions {
 /// STREAM..., --model and its sides, --state, --save, and the options of the sketch.
 void add_measure_options(CLI::App& app, MeasureOptions& options);
 
-/// Answers from what a session has read, and returns an ExitCode. `epoch` is null where the stream has been read to its end
-/// in one go. Collective, unless it is called in a run whose root answers alone (engine::Session::run).
+/// An answer, on the root.
+struct Answered {
+  Printable report = {};
+  ExitCode code = done;
+};
+/// Answers from what a session has read. `epoch` is null where the stream has been read to its end in one go. Collective,
+/// unless it is called in a run whose root answers alone (engine::Session::run).
 using AnswerFrom =
-    std::function<int(engine::Session& session, const engine::Sources& sources, const engine::Epoch* epoch)>;
+    std::function<Answered(engine::Session& session, const engine::Sources& sources, const engine::Epoch* epoch)>;
 
 /// What those who look at a running job are shown besides its state.
 struct OutsideView {
@@ -62,7 +68,7 @@ struct OutsideView {
 };
 
 /// Collective: opens a session for the options, reads its stream to the end, calls `answer` there or at the end of every
-/// epoch, and saves the state where that was asked for. `view` is called on the root before the stream is read. Returns what `answer` returned last. `request` sizes a new
+/// epoch, prints the answers, and saves the state where that was asked for. `view` is called on the root before the stream is read. Returns the code of the last answer. `request` sizes a new
 /// sketch. `examine` is called on the root with the whole problem before anything is read, to refuse what could not be
 /// answered; `continues` says whether it is that of a saved state. Throws the same error on all ranks.
 int measure(const mpi::Communicator& communicator, const MeasureOptions& options, SizeRequest request,
@@ -72,11 +78,7 @@ int measure(const mpi::Communicator& communicator, const MeasureOptions& options
 /// What was done, for a report. Collective as AnswerFrom is.
 [[nodiscard]] Run run_of(engine::Session& session, const engine::Epoch* epoch);
 
-/// Prints an answer: `json` where it is asked for, which is one line where answers come epoch by epoch.
-void print(const MeasureOptions& options, const std::function<std::string()>& json,
-           const std::function<std::string()>& table);
-
-/// --labels, --labels2, --json, --plot; `plotted` says what a picture shows.
+/// --labels, --labels2, --plot, and how answers are printed; `plotted` says what a picture shows.
 void add_output_options(CLI::App& app, OutputOptions& options, const std::string& plotted);
 
 /// The names of indices, where there are any.

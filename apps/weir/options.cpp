@@ -1,6 +1,7 @@
 #include "options.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,8 +10,12 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <new>
+#include <optional>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "process.hpp"
 #include "weir/engine/ingest.hpp"
@@ -19,15 +24,117 @@
 
 namespace weir::app {
 
-std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range) {
-  const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
-  const std::string_view digits = std::string_view(text).substr(hexadecimal ? 2 : 0);
+namespace {
+
+/// The digits of `text` without underscores; none unless there is a digit at both ends, and on both sides of each
+/// underscore.
+std::optional<std::string> digits_of(std::string_view text) {
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::string digits;
+  for (std::size_t k = 0; k < text.size(); ++k) {
+    if (is_digit(text[k])) {
+      digits += text[k];
+    } else if (text[k] != '_' || k == 0 || k + 1 == text.size() || !is_digit(text[k - 1]) || !is_digit(text[k + 1])) {
+      return std::nullopt;
+    }
+  }
+  return digits.empty() ? std::nullopt : std::optional(digits);
+}
+
+/// The number of all of `digits`; none where there are other characters, or where it is 2^64 or more.
+std::optional<std::uint64_t> number_of(std::string_view digits, int base = 10) {
   std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, hexadecimal ? 16 : 10);
-  if (error != std::errc() || end != digits.data() + digits.size() || value < range.lowest || value > range.highest)
-    throw CLI::ValidationError(
-        option, fmt::format("'{}' given, expected a whole number from {} to {}", text, range.lowest, range.highest));
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
   return value;
+}
+
+/// What a text stands for.
+struct Whole {
+  bool is_number = false;                   ///< It has one of the forms that numbers have.
+  bool is_whole = false;                    ///< And that number is whole,
+  std::optional<std::uint64_t> value = {};  ///< and below 2^64.
+};
+
+/// 12.5e3: digits, a point, and a power of ten, without rounding.
+Whole scientific(std::string_view text) {
+  const std::size_t e = std::min(text.find_first_of("eE"), text.size());
+  const std::string_view mantissa = text.substr(0, e);
+  const std::size_t point = std::min(mantissa.find('.'), mantissa.size());
+  const std::optional<std::string> before = digits_of(mantissa.substr(0, point));
+  const std::optional<std::string> behind =
+      point == mantissa.size() ? std::optional(std::string()) : digits_of(mantissa.substr(point + 1));
+  std::string_view exponent_text = e == text.size() ? "0" : text.substr(e + 1);
+  if (exponent_text.starts_with('+')) exponent_text.remove_prefix(1);
+  const bool is_negative = exponent_text.starts_with('-');
+  if (is_negative) exponent_text.remove_prefix(1);
+  const std::optional<std::string> exponent_digits = digits_of(exponent_text);
+  if (!before || !behind || !exponent_digits) return {};
+  std::string digits = *before + *behind;
+  if (digits.find_first_not_of('0') == std::string::npos) return {true, true, 0};
+  // Where the exponent is larger than this, so is the number than 2^64, or smaller than 1.
+  constexpr std::uint64_t longest = 1000000;
+  const auto exponent = static_cast<std::int64_t>(std::min(number_of(*exponent_digits).value_or(longest), longest));
+  const std::int64_t shift = (is_negative ? -exponent : exponent) - static_cast<std::int64_t>(behind->size());
+  if (shift < 0) {
+    const auto cut = static_cast<std::size_t>(-shift);
+    const std::string_view fraction = std::string_view(digits).substr(digits.size() - std::min(cut, digits.size()));
+    if (cut > digits.size() || fraction.find_first_not_of('0') != std::string_view::npos) return {true, false, {}};
+    digits.resize(digits.size() - cut);
+    if (digits.empty()) digits = "0";
+  } else {
+    constexpr std::int64_t most_digits = 20;
+    digits.append(static_cast<std::size_t>(std::min(shift, most_digits + 1)), '0');
+  }
+  return {true, true, number_of(digits)};
+}
+
+Whole whole_of(const std::string& text) {
+  if (text.starts_with("0x") || text.starts_with("0X")) {
+    const std::string_view digits = std::string_view(text).substr(2);
+    const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+    return {is_number, is_number, is_number ? number_of(digits, 16) : std::nullopt};
+  }
+  if (const std::size_t hat = text.find('^'); hat != std::string::npos) {
+    const auto base = number_of(std::string_view(text).substr(0, hat));
+    const auto exponent = number_of(std::string_view(text).substr(hat + 1));
+    if (!base || !exponent) return {};
+    Whole power{true, true, 1};
+    // After 64 steps the power is 0, 1, or too large.
+    for (std::uint64_t k = 0; k < std::min<std::uint64_t>(*exponent, 64) && power.value; ++k)
+      power.value =
+          *base != 0 && *power.value > UINT64_MAX / *base ? std::nullopt : std::optional(*power.value * *base);
+    return power;
+  }
+  for (const auto& [unit, shift] : {std::pair("Ki", 10U), {"Mi", 20U}, {"Gi", 30U}, {"Ti", 40U}}) {
+    if (!text.ends_with(unit)) continue;
+    Whole whole = scientific(std::string_view(text).substr(0, text.size() - 2));
+    if (whole.value)
+      whole.value = *whole.value > UINT64_MAX >> shift ? std::nullopt : std::optional(*whole.value << shift);
+    return whole;
+  }
+  return scientific(text);
+}
+
+}  // namespace
+
+std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range) {
+  const Whole whole = whole_of(text);
+  if (whole.value && *whole.value >= range.lowest && *whole.value <= range.highest) return *whole.value;
+  std::string hint;
+  if (whole.is_number && !whole.is_whole) {
+    hint = "; it is not whole";
+  } else if (!whole.is_number && !text.empty() && text.front() >= '0' && text.front() <= '9') {
+    hint = ", such as 1000000, 1e6, 1_000_000, 2^20 or 64Ki";
+  }
+  throw CLI::ValidationError(option, fmt::format("'{}' given, expected a whole number from {} to {}{}", text,
+                                                 range.lowest, range.highest, hint));
+}
+
+bool is_number(const std::string& text) { return whole_of(text).is_number; }
+
+std::uint64_t parse_bytes(const std::string& option, const std::string& text, WholeRange range) {
+  return parse_whole(option, text.ends_with("iB") ? text.substr(0, text.size() - 1) : text, range);
 }
 
 double parse_real(const std::string& option, const std::string& text, RealRange range) {
@@ -54,6 +161,14 @@ CLI::Option* add_whole(CLI::App& app, const std::string& name, WholeRange range,
       .add_option_function<std::string>(
           name, [=](const std::string& text) { assign(parse_whole(name, text, range)); }, description)
       ->type_name("N");
+}
+
+CLI::Option* add_bytes(CLI::App& app, const std::string& name, WholeRange range,
+                       const std::function<void(std::uint64_t)>& assign, const std::string& description) {
+  return app
+      .add_option_function<std::string>(
+          name, [=](const std::string& text) { assign(parse_bytes(name, text, range)); }, description)
+      ->type_name("BYTES");
 }
 
 CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
@@ -84,6 +199,25 @@ CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::
   return app.add_option(name, paths, description)->check(not_empty());
 }
 
+void require_other_files(const std::vector<std::string>& written, const std::vector<std::string>& read) {
+  const auto is_same = [](const std::string& one, const std::string& other) {
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::status(one, error);
+    // A device takes all that comes.
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return false;
+    return one == other || std::filesystem::equivalent(one, other, error);
+  };
+  for (std::size_t k = 0; k < written.size(); ++k) {
+    if (written[k].empty()) continue;
+    for (std::size_t other = 0; other < k; ++other)
+      if (is_same(written[k], written[other]))
+        throw UsageError(fmt::format("{} is to be written twice: expected another file for each option", written[k]));
+    for (const std::string& path : read)
+      if (is_same(written[k], path))
+        throw UsageError(fmt::format("{} is read and is to be written as well: expected another name", written[k]));
+  }
+}
+
 CLI::Option* add_plot_option(CLI::App& app, std::string& path, const std::string& description) {
   const auto is_svg = [](const std::string& text) {
     return text.ends_with(".svg") ? std::string() : fmt::format("'{}' given, expected a name that ends in .svg", text);
@@ -92,6 +226,13 @@ CLI::Option* add_plot_option(CLI::App& app, std::string& path, const std::string
       ->check(CLI::Validator(is_svg, ""))
       ->type_name("FILE.svg")
       ->group("Output");
+}
+
+CLI::Option* add_choice(CLI::App& app, const std::string& name, const std::vector<std::string>& names,
+                        const std::function<void(const std::string&)>& assign, const std::string& description) {
+  return app.add_option_function<std::string>(name, assign, description)
+      ->check(one_of({names.begin(), names.end()}))
+      ->type_name(fmt::format("{}", fmt::join(names, "|")));
 }
 
 CLI::Validator one_of(const std::set<std::string>& names) {
@@ -140,7 +281,8 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
   add_on_error_option(app, source.on_error);
   add_real(
       app, "--progress", {0, 1e6, true, false}, [&source](double value) { source.progress_seconds = value; },
-      "Write a line to standard error every so many seconds. Without it there is none")
+      "Write a line to standard error every so many seconds: updates, rate, and of files the\n"
+      "share that rank 0 has read and how long the rest takes. Without it there is none")
       ->type_name("SECONDS")
       ->group("Stream");
 }

@@ -35,17 +35,24 @@ struct RealRange {
   bool without_highest = false;
 };
 
-/// An option that takes a whole number, decimal or hexadecimal with 0x, and hands it to `assign`. Anything else is a
-/// usage error.
+/// An option that takes a whole number and hands it to `assign`, as parse_whole() reads it.
 CLI::Option* add_whole(CLI::App& app, const std::string& name, WholeRange range,
+                       const std::function<void(std::uint64_t)>& assign, const std::string& description);
+/// The same for a number of bytes, as parse_bytes() reads it.
+CLI::Option* add_bytes(CLI::App& app, const std::string& name, WholeRange range,
                        const std::function<void(std::uint64_t)>& assign, const std::string& description);
 /// The same for a real number. Neither infinities nor NaN lie in any range.
 CLI::Option* add_real(CLI::App& app, const std::string& name, RealRange range,
                       const std::function<void(double)>& assign, const std::string& description);
 /// The number that `text`, given for `option`, stands for. Throws CLI::ValidationError.
 double parse_real(const std::string& option, const std::string& text, RealRange range);
-/// The same for a whole number.
+/// The same for a whole number: 1000000, 1_000_000, 1e6, 2^20, 64Ki (also Mi, Gi and Ti), 0xFF. It is exact: 1.5e3 is 1500,
+/// and 1.5e0 is no whole number.
 std::uint64_t parse_whole(const std::string& option, const std::string& text, WholeRange range);
+/// True where parse_whole() takes `text` for a number, be it one that is not whole or out of range.
+[[nodiscard]] bool is_number(const std::string& text);
+/// The same for a number of bytes: 65536 or 64KiB.
+std::uint64_t parse_bytes(const std::string& option, const std::string& text, WholeRange range);
 /// What --scale, `text`, multiplies dot products of `d` numbers with: sqrt is 1 / sqrt(d), dim is 1 / d, and anything else
 /// a number. Throws CLI::ValidationError.
 [[nodiscard]] double scale_of(const std::string& text, std::uint64_t d);
@@ -68,9 +75,15 @@ CLI::Option* add_path(CLI::App& app, const std::string& name, std::string& path,
 /// The same for any number of files, in one go or in several.
 CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::string>& paths,
                        const std::string& description);
+/// Throws UsageError where two of the files in `written` are the same, or one of them is one of those in `read`. Empty names
+/// are none.
+void require_other_files(const std::vector<std::string>& written, const std::vector<std::string>& read);
 /// --plot: where a picture goes, a name that ends in .svg. `description` says what is drawn.
 CLI::Option* add_plot_option(CLI::App& app, std::string& path, const std::string& description);
 
+/// An option that takes one of `names`, which are its type in the help, and hands it to `assign`.
+CLI::Option* add_choice(CLI::App& app, const std::string& name, const std::vector<std::string>& names,
+                        const std::function<void(const std::string&)>& assign, const std::string& description);
 /// Accepts the given names only, and lists them in its message. The help does not repeat them after the type name.
 CLI::Validator one_of(const std::set<std::string>& names);
 

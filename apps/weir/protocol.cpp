@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "help.hpp"
 #include "options.hpp"
+#include "printer.hpp"
 #include "weir/engine/hand_over.hpp"
 #include "weir/engine/memory.hpp"
 #include "weir/engine/together.hpp"
@@ -37,7 +39,7 @@ struct ProtocolOptions {
   double constant = 2;
   std::uint32_t power = 2;
   std::uint64_t seed = 0;
-  bool json = false;
+  PrintOptions print = {};
 };
 
 /// An instance of the problem. Both ranks make it from the same random numbers; Alice's and Bob's parts are for them alone.
@@ -359,53 +361,70 @@ ProtocolReport play(const mpi::Communicator& communicator, const Protocol& proto
   return report;
 }
 
-void print(const ProtocolOptions& options, const Protocol& protocol, const ProtocolReport& report) {
-  const auto trials = static_cast<double>(options.trials);
-  const double success = static_cast<double>(report.successes) / trials;
-  // Of a binomial law; not 0 where all trials ended alike.
-  const double smoothed = (static_cast<double>(report.successes) + 1) / (trials + 2);
-  const double deviation = std::sqrt(smoothed * (1 - smoothed) / trials);
-  if (options.json) {
-    nlohmann::ordered_json json{{"protocol", options.protocol},
-                                {"method", protocol.method},
-                                {"n", options.n},
-                                {"trials", options.trials},
-                                {"seed", options.seed},
-                                {"input_bits", options.n},
-                                {"kept", protocol.kept},
-                                {"message_bytes", report.message_bytes},
-                                {"reply_bytes", report.questions * sizeof(std::uint64_t) / options.trials},
-                                {"success", success},
-                                {"standard_error", deviation},
-                                {"chance", 0.5}};
-    if (options.protocol == "tensor-index") json["power"] = options.power;
-    print_answer(json.dump(2) + '\n');
-    return;
+/// What came out.
+struct Outcome {
+  const ProtocolOptions& options;
+  const Protocol& protocol;
+  const ProtocolReport& report;
+
+  [[nodiscard]] double success() const {
+    return static_cast<double>(report.successes) / static_cast<double>(options.trials);
   }
-  print_answer(
-      fmt::format("{}, {}: n = {}, {} instances\n"
-                  "message    {} bytes, {} times the bits of Alice's input\n"
-                  "success    {:.4f} +- {:.4f}; a coin has 0.5, and the lower bound speaks of 0.75\n",
-                  options.protocol, protocol.method, options.n, options.trials, report.message_bytes,
-                  fmt::format("{:.3g}", 8 * static_cast<double>(report.message_bytes) / static_cast<double>(options.n)),
-                  success, deviation));
+  /// Of a binomial law; not 0 where all trials ended alike.
+  [[nodiscard]] double deviation() const {
+    const auto trials = static_cast<double>(options.trials);
+    const double smoothed = (static_cast<double>(report.successes) + 1) / (trials + 2);
+    return std::sqrt(smoothed * (1 - smoothed) / trials);
+  }
+};
+
+nlohmann::ordered_json to_json(const Outcome& outcome) {
+  const auto& [options, protocol, report] = outcome;
+  nlohmann::ordered_json json{{"protocol", options.protocol},
+                              {"method", protocol.method},
+                              {"n", options.n},
+                              {"trials", options.trials},
+                              {"seed", options.seed},
+                              {"input_bits", options.n},
+                              {"kept", protocol.kept},
+                              {"message_bytes", report.message_bytes},
+                              {"reply_bytes", report.questions * sizeof(std::uint64_t) / options.trials},
+                              {"success", outcome.success()},
+                              {"standard_error", outcome.deviation()},
+                              {"chance", 0.5}};
+  if (options.protocol == "tensor-index") json["power"] = options.power;
+  return json;
+}
+
+std::string to_table(const Outcome& outcome) {
+  const auto& [options, protocol, report] = outcome;
+  return fmt::format(
+      "{}, {}: n = {}, {} instances\n"
+      "message    {} bytes, {} times the bits of Alice's input\n"
+      "success    {:.4f} +- {:.4f}; a coin has 0.5, and the lower bound speaks of 0.75\n",
+      options.protocol, protocol.method, options.n, options.trials, report.message_bytes,
+      fmt::format("{:.3g}", 8 * static_cast<double>(report.message_bytes) / static_cast<double>(options.n)),
+      outcome.success(), outcome.deviation());
 }
 
 int run_protocol(const mpi::Communicator& communicator, const ProtocolOptions& options) {
   std::optional<Protocol> protocol;
+  std::optional<Printer> printer;  // on the root
   engine::together(communicator, [&](mpi::FailureSignal&) {
     if (communicator.local_size() != 2)
       throw UsageError(fmt::format(
           "a protocol has two parties, Alice and Bob, and there {}: expected mpirun -n 2 weir protocol ...",
           communicator.local_size() == 1 ? "is 1 rank" : fmt::format("are {} ranks", communicator.local_size())));
     protocol = protocol_of(options);
+    if (communicator.local_is_root()) printer.emplace(options.print);
   });
   // A state and its message on each side, and the events.
   const std::uint64_t doubles = doubles_of(setting_of(protocol->problem).layout(protocol->problem), {});
   engine::require_memory(communicator, engine::doubles_in_bytes(doubles, 3), 0,
                          fmt::format("a state of n = {}", options.n));
   const ProtocolReport report = play(communicator, *protocol, options);
-  if (communicator.local_is_root()) print(options, *protocol, report);
+  const Outcome outcome{options, *protocol, report};
+  if (printer) printer->print({.json = [&] { return to_json(outcome); }, .table = [&] { return to_table(outcome); }});
   return done;
 }
 
@@ -431,7 +450,7 @@ void add_protocol_command(CLI::App& app, std::function<int()>& action) {
       *command, "--trials", {1, 1000000}, [options](std::uint64_t value) { options->trials = value; },
       "Instances, half of them of each answer")
       ->default_str("100");
-  add_whole(
+  add_bytes(
       *command, "--bytes", {8, std::uint64_t{1} << 40}, [options](std::uint64_t value) { options->bytes = value; },
       "Bytes that the numbers of the state may have. By default as many as the protocol needs");
   command
@@ -440,7 +459,7 @@ void add_protocol_command(CLI::App& app, std::function<int()>& action) {
                    "l2, a sketch of 16 lanes that draws by y^2; heavy-hitters, a sketch that finds the\n"
                    "largest entries. Of the others: truncate, the first columns of A; fold (index),\n"
                    "all columns, added up in as many as there is room for")
-      ->type_name("METHOD");
+      ->type_name("exponential|l2|heavy-hitters|truncate|fold");
   add_real(
       *command, "--constant", {0, 1e6, true}, [options](double value) { options->constant = value; },
       "C of set-disjointness: an element of a set counts C ln(n) in y")
@@ -453,19 +472,17 @@ void add_protocol_command(CLI::App& app, std::function<int()>& action) {
       *command, "--seed", {0, (std::uint64_t{1} << 53) - 1}, [options](std::uint64_t value) { options->seed = value; },
       "Same seed, same instances and answers")
       ->default_str("0");
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->footer(
-      "Examples:\n"
-      "  mpirun -n 2 weir protocol set-disjointness --n 1000 --trials 200\n"
-      "  mpirun -n 2 weir protocol set-disjointness --n 1000 --trials 200 --bytes 2000\n"
-      "  mpirun -n 2 weir protocol index --n 64 --trials 200 --bytes 100000 --json\n"
-      "\n"
-      "The object of --json: protocol, method, n, trials, seed, input_bits (of Alice), kept\n"
-      "  (coordinates, or columns), message_bytes (what she "
-      "sends),\n"
-      "  reply_bytes (what Bob asks her afterwards, on average), success (the share of right answers), "
-      "standard_error,\n"
-      "  chance (what a coin has), power (of tensor-index)");
+  add_print_options(*command, options->print);
+  set_help(
+      *command,
+      "The object of --format json, and the columns of --format csv:\n"
+      "  protocol, method, n, trials, seed, input_bits (of Alice), kept (coordinates, or columns), message_bytes "
+      "(what\n"
+      "    she sends), reply_bytes (what Bob asks her afterwards, on average), success (the share of right answers),\n"
+      "    standard_error, chance (what a coin has), power (of tensor-index)",
+      {"mpirun -n 2 weir protocol set-disjointness --n 1000 --trials 200",
+       "mpirun -n 2 weir protocol set-disjointness --n 1000 --trials 200 --bytes 2000",
+       "mpirun -n 2 weir protocol index --n 64 --trials 200 --bytes 100Ki --json"});
   command->callback([options, &action] {
     const bool is_disjointness = options->protocol == "set-disjointness";
     const std::vector<std::string> methods =

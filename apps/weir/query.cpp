@@ -2,12 +2,14 @@
 
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "client.hpp"
+#include "help.hpp"
 #include "measure.hpp"
 #include "plots.hpp"
 #include "weir/engine/together.hpp"
@@ -90,15 +92,13 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
     const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.run = run_of(session, epoch);
     report.run.query_seconds = query_seconds;
-    if (!communicator.local_is_root()) return done;
+    if (!communicator.local_is_root()) return Answered{};
     std::vector<EntryIndex> entries = options.points;
     if (report.answer.top)
       for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
     report.labels = labels.find(entries);
     if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
-    print(
-        options.measure, [&] { return to_json(report); }, [&] { return to_table(report); });
-    return done;
+    return Answered{printable(std::move(report), query_records), done};
   };
   return measure(communicator, options.measure, options.size_request(), examine, answer, [&] {
     return OutsideView{[&labels](const std::vector<EntryIndex>& entries) { return labels.find(entries); },
@@ -171,38 +171,47 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       ->group("Accuracy");
   add_at_option(*command, options->at);
   add_measure_options(*command, options->measure);
-  command->footer(
-      "Examples:\n"
-      "  weir query --n 1000000 --norm --top 10 events.csv\n"
-      "  weir query --state S.weir --point 3,17 --inner OTHER.weir\n"
-      "\"weir sample --help\" explains rows, buckets, lanes and levels of a sketch. In a state that was made to draw "
-      "from all\n"
-      "lanes together estimate an entry.\n"
-      "\n"
-      "The object of --json:\n"
-      "  epoch, time, final, ... with --every: as for \"weir sample\"\n"
-      "  model, method (kronecker), n or shape [N1, N2], d or d1 and d2, ranks, updates, skipped, seed, randomness, "
-      "law, p,\n"
-      "    sketch, gram, seconds: as for \"weir sample\"\n"
-      "  norm and norm_bound; top and points [{index, label, value, bound}]; inner [{state, value, bound}];\n"
-      "    moments [{p, value, bound, or no_bound where the draws support none}]: what was asked for\n"
-      "\n"
-      "A bound is exceeded with probability 0.01 at most; the table prints it after \"+-\".");
+  set_help(*command,
+           "\"weir sample --help\" explains rows, buckets, lanes and levels of a sketch. In a state that was made to "
+           "draw from, all\n"
+           "lanes together estimate an entry. A bound is exceeded with probability 0.01 at most; the table prints it "
+           "after \"+-\".\n"
+           "\n"
+           "The object of --format json:\n"
+           "  epoch, time, final, ... with --every: as for \"weir sample\"\n"
+           "  model, method (kronecker), n or shape [N1, N2], d or d1 and d2, ranks, updates, skipped, seed, "
+           "randomness, law,\n"
+           "    p, sketch, gram, seconds: as for \"weir sample\"\n"
+           "  norm and norm_bound; top and points [{index, label, value, bound}]; inner [{state, value, bound}];\n"
+           "    moments [{p, value, bound, or no_bound where the draws support none}]: what was asked for\n"
+           "\n"
+           "The columns of --format csv, a line for each answer:\n"
+           "  epoch, time, updates, final: only where answers come one after the other\n"
+           "  question: norm, top, point, moment or inner\n"
+           "  index, label: of an entry; of kronecker i1, i2, label1, label2 in place of them\n"
+           "  p: of a moment; state: of an inner product\n"
+           "  value, bound",
+           {"weir query --n 1e6 --norm --top 10 events.csv",
+            "weir query --n 1e6 --top 10 --every 1e5 --format csv events.csv",
+            "weir query --state S.weir --point 3,17 --inner OTHER.weir"});
   command->callback([options, command, &action] {
     if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty() &&
         options->moments.empty())
       options->norm = true;
     if (!options->at.empty()) {
-      require_only(*command, {"--norm", "--top", "--point", "--inner", "--moment", "--json", "--plot"});
+      require_only(*command,
+                   {"--norm", "--top", "--point", "--inner", "--moment", "--format", "--json", "--output", "--plot"});
       action = [options] {
+        const OutputOptions& output = options->measure.output;
+        Printer printer(output.print);
         const Asked asked =
             query_at(options->at,
                      {.norm = options->norm,
                       .top = static_cast<std::size_t>(options->top),
                       .points = options->points,
                       .moments = options->moments},
-                     options->others, {options->measure.output.json, options->measure.output.plot_path});
-        print_answer(asked.text);
+                     options->others, {.json = !printer.prints_tables(), .plot_path = output.plot_path});
+        printer.print(asked.report);
         return asked.code;
       };
       return;

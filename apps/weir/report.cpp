@@ -120,10 +120,6 @@ constexpr std::string_view no_bound_reason =
     "without a bound: the draws of this sketch miss what the sum is made of; ask a state of weir sample --p P, with P "
     "nearer to the exponent";
 
-std::string dump(const Json& json, const Run& run) {
-  return json.dump(run.epoch ? -1 : 2, ' ', false, Json::error_handler_t::replace);
-}
-
 // -----------------------------------------------------------------------------------------------------------------
 // table
 
@@ -503,7 +499,7 @@ std::uint64_t sketch_bytes(const Problem& problem) {
   return numbers * sizeof(double);
 }
 
-std::string to_json(const SampleReport& report) {
+Json to_json(const SampleReport& report) {
   const Answer& answer = report.answer;
   const SampleResult& result = answer.draws;
   Json json = run_json(report.problem, report.run);
@@ -551,10 +547,10 @@ std::string to_json(const SampleReport& report) {
   for (const FailedLane& lane : result.failed) {
     json["failed"].push_back({{"lane", lane.lane}, {"reason", to_string(lane.reason)}});
   }
-  return dump(json, report.run);
+  return json;
 }
 
-std::string to_json(const QueryReport& report) {
+Json to_json(const QueryReport& report) {
   const Answer& answer = report.answer;
   Json json = run_json(report.problem, report.run);
   if (answer.norm) {
@@ -579,7 +575,7 @@ std::string to_json(const QueryReport& report) {
     }
     json["moments"].push_back(std::move(item));
   }
-  return dump(json, report.run);
+  return json;
 }
 
 std::string to_table(const SampleReport& report, std::size_t width) {

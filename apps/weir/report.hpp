@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -89,13 +90,12 @@ struct QueryReport {
   LabelMaps labels = {};
 };
 
-/// One JSON object, indented, or in one line where it is the answer of an epoch, without a newline at the end. The index of an entry of a matrix is [i1, i2], and so is its
+/// The object that JSON and CSV are made of (json_text(), csv_text()). The index of an entry of a matrix is [i1, i2], and so is its
 /// label, with null where there is none. 64-bit integers are exact; those of 2^53 or more, which many readers of JSON round,
-/// stand as text beside them ("index_text", "seed_text"); bytes of labels that are not UTF-8 become U+FFFD; a
-/// negative zero is written as 0. Throws InputError naming the field when a number is not finite (entries so large that
+/// stand as text beside them ("index_text", "seed_text"); a negative zero is 0. Throws InputError naming the field when a number is not finite (entries so large that
 /// their squares overflow).
-[[nodiscard]] std::string to_json(const SampleReport& report);
-[[nodiscard]] std::string to_json(const QueryReport& report);
+[[nodiscard]] nlohmann::ordered_json to_json(const SampleReport& report);
+[[nodiscard]] nlohmann::ordered_json to_json(const QueryReport& report);
 
 /// A heading and an aligned table for a terminal of `width` columns (80 or more). Labels are cut to fit, and of drawn rows
 /// as many entries are shown as fit; indices and numbers are not cut. Ends with a newline.

@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <charconv>
-#include <cmath>
 #include <string_view>
 #include <utility>
 
@@ -27,25 +26,23 @@ extern "C" void ask_for_answer(int) { answer_wanted.store(true); }
 
 engine::Until parse_until(const std::string& option, const std::string& text) {
   constexpr std::array<std::pair<std::string_view, double>, 4> units{{{"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}}};
-  const auto fail = [&] {
-    return CLI::ValidationError(
-        option, fmt::format("'{}' given, expected a number of updates (1000) or a time (5s, 200ms, 10m, 2h)", text));
-  };
   double number = 0;
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  if (status != std::errc() || !std::isfinite(number) || number <= 0) throw fail();
-  if (unit.empty()) {
-    if (number != std::trunc(number) || number > 0x1p53) throw fail();
-    return {.events = static_cast<std::uint64_t>(number)};
-  }
   for (const auto& [name, seconds] : units) {
-    if (unit != name) continue;
+    if (status != std::errc() || unit != name) continue;
     const double nanoseconds = number * seconds * 1e9;
-    if (nanoseconds < 1e6 || nanoseconds > 1e18) throw fail();
-    return {.time = std::chrono::nanoseconds(static_cast<std::int64_t>(nanoseconds))};
+    if (nanoseconds >= 1e6 && nanoseconds <= 1e18)
+      return {.time = std::chrono::nanoseconds(static_cast<std::int64_t>(nanoseconds))};
+    throw CLI::ValidationError(option, fmt::format("'{}' given, expected a time from 1ms to 30 years", text));
   }
-  throw fail();
+  try {
+    return {.events = parse_whole(option, text, {1, std::uint64_t{1} << 53U})};
+  } catch (const CLI::ValidationError&) {
+    throw CLI::ValidationError(
+        option,
+        fmt::format("'{}' given, expected a whole number of updates (1000, 1e6) or a time (5s, 200ms, 10m, 2h)", text));
+  }
 }
 
 void RunOptions::check() const {
@@ -61,9 +58,9 @@ void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_option_function<std::string>(
          "--every", [&options](const std::string& text) { options.every = parse_until("--every", text); },
          "Answer at the end of every epoch: after so many updates of all ranks together (1000),\n"
-         "or so much time (5s, 200ms, 10m, 2h). Each answer is a line with one JSON object. It\n"
-         "covers all events up to its moment and none that came later. USR1 asks for an answer\n"
-         "now, TERM and INT for the last one")
+         "or so much time (5s, 200ms, 10m, 2h). Each answer is a line with one JSON object, or\n"
+         "what --format says. It covers all events up to its moment and none that came later.\n"
+         "USR1 asks for an answer now, TERM and INT for the last one")
       ->type_name("N|TIME")
       ->group(group);
   add_whole(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "client.hpp"
+#include "help.hpp"
 #include "measure.hpp"
 #include "plots.hpp"
 #include "weir/engine/second_pass.hpp"
@@ -173,14 +175,13 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
     report.run = run_of(session, epoch);
     report.run.query_seconds = query_seconds;
     report.run.metric = metric;
-    if (!communicator.local_is_root()) return done;
+    if (!communicator.local_is_root()) return Answered{};
     std::vector<EntryIndex> entries;
     for (const Draw& item : report.answer.draws.draws) entries.push_back(entry_of(item));
     report.labels = labels.find(entries);
     if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
-    print(
-        options.measure, [&] { return to_json(report); }, [&] { return to_table(report); });
-    return report.answer.draws.draws.empty() ? nothing_drawn : done;
+    const ExitCode code = report.answer.draws.draws.empty() ? nothing_drawn : done;
+    return Answered{printable(std::move(report), sample_records), code};
   };
   return measure(communicator, options.measure, request, examine, answer, [&] {
     return OutsideView{[&labels](const std::vector<EntryIndex>& entries) { return labels.find(entries); },
@@ -340,77 +341,73 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
                      "when nothing could be drawn");
   add_at_option(*command, options->at);
   add_measure_options(*command, options->measure);
-  command->footer(
-      "Examples:\n"
-      "  weir sample --n 1000000 events.csv\n"
-      "  mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json "
-      "edges.csv.gz\n"
-      "  weir sample --model product --fixed A=keys.npy query.csv\n"
-      "  weir sample --model kronecker --sampler softmax --scale sqrt --per-row --fixed A2=keys.npy queries.npy\n"
-      "  weir sample --n 1000000 --save monday.weir monday.csv\n"
-      "  weir sample --n 1000000 --every 5s --window 12 --checkpoint state/ --resume tcp://127.0.0.1:7000\n"
-      "  weir sample --state monday.weir tuesday.csv              (a saved state knows its model, its sides and its "
-      "sizes)\n"
-      "\n"
+  set_help(
+      *command,
       "Words:\n"
       "  sketch   A table of sums that is linear in the stream: tables of several ranks, or of several days, are "
       "added.\n"
       "  row      Of the sketch: one of an odd number of independent repetitions, over which estimates take medians.\n"
       "           (A row of A is a row of the matrix A.)\n"
       "  bucket   A cell of a row of the sketch. Each entry of y is hashed to one bucket of every row of the sketch.\n"
-      "  lane     A bucket holds one number for each lane. Lane 0 holds sums of y itself and gives norms and values. "
-      "In every\n"
-      "           other lane each entry of y is multiplied by a random factor of its own; the entry that is then the "
-      "largest\n"
-      "           is the draw of that lane. It is rejected when it does not stand out (--threshold).\n"
-      "  level    Above level 1 further tables hold sums of groups of neighbouring indices. A query then looks at "
-      "groups\n"
-      "           first, in place of all N indices.\n"
+      "  lane     A bucket holds one number for each lane. Lane 0 holds sums of y itself and gives norms and values.\n"
+      "           In every other lane each entry of y is multiplied by a random factor of its own; the entry that is\n"
+      "           then the largest is the draw of that lane. It is rejected when it does not stand out (--threshold).\n"
+      "  level    Above level 1 further tables hold sums of groups of neighbouring indices. A query then looks at\n"
+      "           groups first, in place of all N indices.\n"
       "\n"
-      "The object of --json, field by field:\n"
+      "The object of --format json, field by field:\n"
       "  model, method (kronecker), metric (rows), n or shape [N1, N2], d or d1 and d2\n"
-      "  with --every, --serve: epoch, time (Unix seconds), time_text, final (the last one), whole (the epoch is at "
-      "its "
-      "end),\n"
-      "    window_epochs (that the answer is about), all_updates (since the stream began), checkpoint (the last on "
-      "disk)\n"
+      "  with --every, --serve: epoch, time (Unix seconds), time_text, final (the last one), whole (the epoch is at\n"
+      "    its end), window_epochs (that the answer is about), all_updates (since the stream began), checkpoint (the\n"
+      "    last on disk)\n"
       "  ranks, updates (events that the answer is about, of all ranks), skipped (bad lines left out), seed\n"
-      "  exact_sums: false when sums were rounded, so that the last digits may depend on ranks and on the order of "
-      "events\n"
+      "  exact_sums: false when sums were rounded, so that the last digits may depend on ranks and on the order of\n"
+      "    events\n"
       "  wanted, shortfall: how many samples were asked for, and why fewer came\n"
       "  index_text, seed_text: numbers of 2^53 or more as text, beside index and seed\n"
-      "  law, scale: of --sampler softmax: what is normalised together, entries or pairs, or with --per-row the rows "
-      "each;\n"
-      "    what y is multiplied by\n"
-      "  randomness, law (of the random factors), p, sketch {rows, buckets, lanes, levels, columns, bytes}: where "
-      "there is a\n"
-      "    sketch; gram {buckets, exact}: rows and --method two-stage\n"
+      "  law, scale: of --sampler softmax: what is normalised together, entries or pairs, or with --per-row the rows\n"
+      "    each; what y is multiplied by\n"
+      "  randomness, law (of the random factors), p, sketch {rows, buckets, lanes, levels, columns, bytes}: where\n"
+      "    there is a sketch; gram {buckets, exact}: rows and --method two-stage\n"
       "  seconds {ingest, merge, query}: of the slowest rank\n"
       "  norm, norm_bound: ||y||_2, for --model rows the root of the sum of all a^T M a\n"
       "  norm_p, norm_p_bound: (sum |y_i|^p)^(1/p) for p other than 2\n"
       "  norm_tensor {value, bound}: a second estimate of the norm, for --method streaming\n"
       "  exact_norm: with --exact-check, --fixed A=FILE, or --method streaming\n"
       "  verified: true when the values and probabilities of the samples are exact\n"
-      "  samples [{lane, index, value, value_bound, probability, probability_bound}]: a bound is exceeded with "
-      "probability\n"
-      "    0.01, and 0 where there is no error; of kronecker index and label are pairs [i1, i2]; besides: label "
-      "(with\n"
-      "    --labels), inclusion (without replacement), row (of --model rows), exact {value, probability} (with "
-      "--exact-check)\n"
-      "  failed [{lane, reason}]: lanes without a draw. below_threshold: nothing stood out; no_candidate: no entry was "
-      "found;\n"
-      "    second_stage: i1 was drawn but no i2 (two-stage); heavy_tail: --sampler precision\n"
+      "  samples [{lane, index, value, value_bound, probability, probability_bound}]: a bound is exceeded with\n"
+      "    probability 0.01, and 0 where there is no error; of kronecker index and label are pairs [i1, i2]; besides:\n"
+      "    label (with --labels), inclusion (without replacement), row (of --model rows), exact {value, probability}\n"
+      "    (with --exact-check)\n"
+      "  failed [{lane, reason}]: lanes without a draw. below_threshold: nothing stood out; no_candidate: no entry "
+      "was\n"
+      "    found; second_stage: i1 was drawn but no i2 (two-stage); heavy_tail: --sampler precision\n"
       "  reason and, if y is zero, zero_vector (true): when samples is empty\n"
       "\n"
-      "Exit codes: 0 done; 1 bad input or a failure at run time; 2 wrong usage; 3 nothing could be drawn.");
+      "The columns of --format csv, a line for each sample:\n"
+      "  epoch, time, updates, final: only where answers come one after the other\n"
+      "  lane, index, label; of kronecker i1, i2, label1, label2 in place of index and label\n"
+      "  value, value_bound, probability, probability_bound, inclusion, exact_value, exact_probability\n"
+      "  row: the entries of a drawn row, separated by blanks\n"
+      "  A field is empty where there is no such value. What is not of one sample, as the norm, is in the object "
+      "alone.",
+      {"weir sample --n 1e6 events.csv", "weir sample --n 1e6 --samples 100 --format csv -o draws.csv events.csv",
+       "mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json edges.csv.gz",
+       "weir sample --model product --fixed A=keys.npy query.csv",
+       "weir sample --model kronecker --sampler softmax --scale sqrt --per-row --fixed A2=keys.npy queries.npy",
+       "weir sample --n 1e6 --save monday.weir monday.csv",
+       "weir sample --state monday.weir tuesday.csv    # a saved state knows its model, its sides and its sizes",
+       "weir sample --n 1e6 --every 1e6 --window 12 --checkpoint state/ --resume events.csv"});
   command->callback([options, command, &action] {
     if (!options->at.empty()) {
-      require_only(*command, {"--samples", "--without-replacement", "--json", "--plot"});
+      require_only(*command, {"--samples", "--without-replacement", "--format", "--json", "--output", "--plot"});
       const std::uint64_t samples = command->count("--samples") > 0 ? options->measure.sketch.samples : 0;
       action = [options, samples] {
+        const OutputOptions& output = options->measure.output;
+        Printer printer(output.print);
         const Asked asked = sample_at(options->at, samples, options->measure.sketch.without_replacement,
-                                      {options->measure.output.json, options->measure.output.plot_path});
-        print_answer(asked.text);
+                                      {.json = !printer.prints_tables(), .plot_path = output.plot_path});
+        printer.print(asked.report);
         return asked.code;
       };
       return;

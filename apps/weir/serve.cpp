@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "formats.hpp"
 #include "page.hpp"
 #include "plots.hpp"
 #include "weir/error.hpp"
@@ -191,12 +192,15 @@ class Answers {
   }
 
   template <class Report>
-  static HttpReply formatted(const Parameters& parameters, const Report& report) {
+  static HttpReply formatted(const Parameters& parameters, const Report& report,
+                             Records (*records)(const nlohmann::ordered_json&)) {
     const std::string* format = parameters.find("format");
-    if (format == nullptr || *format == "json") return {.body = to_json(report) + '\n'};
+    if (format == nullptr || *format == "json") return {.body = json_text(to_json(report), Format::ndjson) + '\n'};
+    if (*format == "csv")
+      return {.content_type = "text/csv; charset=utf-8", .body = csv_text(records(to_json(report)), true)};
     if (*format == "table") return {.content_type = "text/plain; charset=utf-8", .body = to_table(report)};
     if (*format == "svg") return {.content_type = "image/svg+xml", .body = to_svg(report)};
-    throw Refusal{400, fmt::format("format: '{}' given, expected json, table or svg", format->substr(0, 100))};
+    throw Refusal{400, fmt::format("format: '{}' given, expected json, csv, table or svg", format->substr(0, 100))};
   }
 
   [[nodiscard]] HttpReply answer(const Parameters& parameters, const Question& question) const {
@@ -211,7 +215,7 @@ class Answers {
     if (report.answer.top)
       for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
     report.labels = labels_of(entries);
-    return formatted(parameters, report);
+    return formatted(parameters, report, query_records);
   }
 
   [[nodiscard]] HttpReply norm(const HttpRequest& request) const {
@@ -262,7 +266,7 @@ class Answers {
     QueryReport report{.problem = state.problem(), .run = run_of(*now), .answer = {}};
     report.run.query_seconds = seconds_since(start);
     if (answer.inner) report.inner.push_back({name == nullptr ? "the body" : *name, *answer.inner});
-    return formatted(parameters, report);
+    return formatted(parameters, report, query_records);
   }
 
   [[nodiscard]] HttpReply sample(const HttpRequest& request) const {
@@ -288,7 +292,7 @@ class Answers {
     std::vector<EntryIndex> entries;
     for (const Draw& draw : report.answer.draws.draws) entries.push_back(entry_of(draw));
     report.labels = labels_of(entries);
-    HttpReply reply = formatted(parameters, report);
+    HttpReply reply = formatted(parameters, report, sample_records);
     reply.headers.emplace("X-Weir-Draws", fmt::to_string(report.answer.draws.draws.size()));
     return reply;
   }
@@ -309,7 +313,7 @@ class Answers {
     (void)Parameters(request, {});
     const auto now = epoch();
     const Problem& problem = now->state->problem();
-    Json json = Json::parse(to_json(QueryReport{.problem = problem, .run = run_of(*now), .answer = {}}));
+    Json json = to_json(QueryReport{.problem = problem, .run = run_of(*now), .answer = {}});
     json["age_seconds"] = std::max(0.0, unix_time() - now->stamp.time);
     json["version"] = WEIR_VERSION;
     json["problem"] = Json::parse(to_text(problem));

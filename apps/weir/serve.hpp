@@ -43,7 +43,7 @@ struct Service {
 ///   GET  /metrics                                Prometheus text format
 ///   GET  /                                       a page for people, which draws samples and refreshes itself
 ///
-/// query, sample and their parts take format=json, table or svg. Errors are {"error": "..."}: 400 for parameters and for
+/// query, sample and their parts take format=json, csv, table or svg. Errors are {"error": "..."}: 400 for parameters and for
 /// questions that this state does not answer, 404 and 405 for other paths and methods, 411 to 431 for requests that are too
 /// large or framed in other ways, 503 before the first epoch. Whoever may connect may ask: there is no password.
 class Server {

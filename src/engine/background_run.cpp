@@ -173,7 +173,7 @@ struct BackgroundRun::Implementation {
     if (batch.empty()) return false;
     last_event = Clock::now();
     add(batch);
-    if (is_root()) stream.progress.advance(batch.events());
+    if (is_root()) stream.progress.advance(batch.events(), reading);
     if (left != unlimited) left -= std::min<std::uint64_t>(left, batch.events());
     return true;
   }
@@ -409,7 +409,7 @@ struct BackgroundRun::Implementation {
       return true;
     }
     if (batch.empty()) return false;
-    stream.progress.advance(batch.events());
+    stream.progress.advance(batch.events(), reading);
     if (left != unlimited) left -= std::min<std::uint64_t>(left, batch.events());
     std::size_t target = 0;
     const std::size_t size = credits.size();

@@ -167,11 +167,13 @@ bool Reading::read_own(EventBatch& batch, std::uint64_t most, std::chrono::milli
     if (arrays_->next(batch, limit)) return rounded(true, batch);
     note_skipped(arrays_->skipped(), arrays_->first_skipped());
     rows_passed_ = arrays_->passed();
+    bytes_read_ += arrays_->bytes_read();
     arrays_.reset();
   }
   if (files_) {
     if (files_->next(batch, limit)) return rounded(true, batch);
     note_skipped(files_->skipped(), files_->first_skipped());
+    bytes_read_ += files_->bytes_read().value_or(BytesRead());
     files_.reset();
   }
   return rounded(read_from(own_live_, own_turn_, batch, most, patience), batch);
@@ -197,6 +199,23 @@ bool Reading::own_at_end() {
 
 bool Reading::next_live(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience) {
   return rounded(read_from(root_live_, root_turn_, batch, most, patience), batch);
+}
+
+std::optional<BytesRead> Reading::bytes_read() const {
+  if (has_live_ || own_are_live_) return std::nullopt;
+  BytesRead sum = bytes_read_;
+  try {
+    if (arrays_) sum += arrays_->bytes_read();
+    if (files_) {
+      const auto files = files_->bytes_read();
+      if (!files) return std::nullopt;
+      sum += *files;
+    }
+  } catch (const Error&) {
+    // It is reported when its turn comes.
+    return std::nullopt;
+  }
+  return sum;
 }
 
 std::uint64_t Reading::rows_passed() const { return arrays_ ? arrays_->passed() : rows_passed_; }

@@ -44,6 +44,10 @@ class Reading {
   /// On the root: the next events of its live sources, one after the other; false at the end of them all.
   bool next_live(EventBatch& batch, std::uint64_t most, std::chrono::milliseconds patience);
 
+  /// Bytes of files that this rank has read, and reads in all. None where there are live sources, whose end is not known, and
+  /// while a file that comes later cannot be looked at.
+  [[nodiscard]] std::optional<BytesRead> bytes_read() const;
+
   /// Rows of files side by side that this rank will not deliver any more.
   [[nodiscard]] std::uint64_t rows_passed() const;
   /// What this rank has not read. Of what the root reads alone, on the root. `rows_passed_by_all` is the largest
@@ -98,6 +102,7 @@ class Reading {
   };
   std::optional<Before> before_ahead_;
   // Of sources that are closed.
+  BytesRead bytes_read_;
   std::uint64_t skipped_ = 0;
   std::string first_skipped_;
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -34,6 +35,13 @@ inline double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// "45 s", "12 min", "3.5 h".
+inline std::string duration_text(double seconds) {
+  if (seconds < 100) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 6000) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
 /// Lines on stderr of rank 0. It counts what rank 0 has read, from files its own slices, of pipes the whole:
 /// to know more it would have to ask the other ranks.
 class Progress {
@@ -44,13 +52,15 @@ class Progress {
         start_(Clock::now()),
         last_(start_) {}
 
-  void advance(std::uint64_t read) {
+  /// `reading` has read so many events more.
+  void advance(std::uint64_t read, const Reading& reading) {
     read_ += read;
     if (interval_ <= 0 || seconds_since(last_) < interval_) return;
     last_ = Clock::now();
     const double seconds = seconds_since(start_);
-    print(fmt::format("weir: {:.1f} s: {} updates read by rank 0, {:.4g} a second, {} rank{}\n", seconds, read_,
-                      static_cast<double>(read_) / seconds, ranks_, ranks_ == 1 ? "" : "s"));
+    print(fmt::format("weir: {:.1f} s: {} updates read by rank 0, {:.4g} a second, {} rank{}{}\n", seconds, read_,
+                      static_cast<double>(read_) / seconds, ranks_, ranks_ == 1 ? "" : "s",
+                      share_text(reading.bytes_read(), seconds)));
   }
   void finish(const IngestStatistics& total) const {
     if (interval_ <= 0) return;
@@ -60,6 +70,13 @@ class Progress {
   }
 
  private:
+  /// The share of its bytes that rank 0 has read, and how long the rest takes at that rate; empty where that is not known.
+  static std::string share_text(const std::optional<BytesRead>& bytes, double seconds) {
+    if (!bytes || bytes->read == 0 || bytes->all < bytes->read) return {};
+    const auto read = static_cast<double>(bytes->read), all = static_cast<double>(bytes->all);
+    return fmt::format(", {:.0f} % of its bytes, about {} left", std::floor(100 * read / all),
+                       duration_text(seconds * (all - read) / read));
+  }
   /// One call, so that a launcher that mixes the output of ranks does not cut the line.
   static void print(const std::string& line) { std::fwrite(line.data(), 1, line.size(), stderr); }
 
@@ -120,7 +137,7 @@ struct Stream::Implementation {
         consume(batch);
         done += batch.events();
         if (counts()) updates += batch.events();
-        progress.advance(batch.events());
+        progress.advance(batch.events(), reading);
       }
       ended = reading.own_at_end();
     });
@@ -145,7 +162,7 @@ struct Stream::Implementation {
         }
         if (!batch.empty()) pack(batch, piece);
         done += batch.events();
-        progress.advance(batch.events());
+        progress.advance(batch.events(), reading);
         return true;
       };
       const auto take = [&](std::span<const std::byte> piece) {

@@ -35,6 +35,15 @@ auto retry_interrupted(Call call) {
   return result;
 }
 
+void write_all(int descriptor, const std::string& path, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const std::size_t wanted = std::min(bytes.size(), largest_transfer);
+    const ssize_t count = retry_interrupted([&] { return ::write(descriptor, bytes.data(), wanted); });
+    if (count < 0) fail(path, "write", errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
 std::string_view kind_of(mode_t mode) noexcept {
   if (S_ISDIR(mode)) return "a directory";
   if (S_ISFIFO(mode)) return "a pipe";
@@ -253,14 +262,7 @@ OutputFile::~OutputFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-void OutputFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const std::size_t wanted = std::min(bytes.size(), largest_transfer);
-    const ssize_t count = retry_interrupted([&] { return ::write(descriptor_, bytes.data(), wanted); });
-    if (count < 0) fail(path_, "write", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-  }
-}
+void OutputFile::write(std::span<const std::byte> bytes) { write_all(descriptor_, path_, bytes); }
 
 void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
@@ -299,6 +301,57 @@ void OutputFile::commit() {
     ::fsync(handle);
     ::close(handle);
   }
+}
+
+namespace {
+
+/// Where the last line of a file of `size` bytes ends; 0 where none does.
+std::uint64_t end_of_lines(int descriptor, const std::string& path, std::uint64_t size) {
+  std::array<char, 65536> piece{};
+  for (std::uint64_t end = size; end > 0;) {
+    const std::uint64_t begin = end - std::min<std::uint64_t>(end, piece.size());
+    const auto length = static_cast<std::size_t>(end - begin);
+    const ssize_t count =
+        retry_interrupted([&] { return ::pread(descriptor, piece.data(), length, static_cast<off_t>(begin)); });
+    if (count < 0 || static_cast<std::size_t>(count) < length) fail(path, "read", count < 0 ? errno : EIO);
+    const std::size_t newline = std::string_view(piece.data(), length).rfind('\n');
+    if (newline != std::string_view::npos) return begin + newline + 1;
+    end = begin;
+  }
+  return 0;
+}
+
+}  // namespace
+
+GrowingFile::GrowingFile(std::string path, bool goes_on) : path_(std::move(path)) {
+  struct stat status {};
+  const bool is_there = ::stat(path_.c_str(), &status) == 0;
+  if (is_there && S_ISDIR(status.st_mode)) throw InputError(fmt::format("{}: cannot write: it is a directory", path_));
+  const bool is_direct = is_there && !S_ISREG(status.st_mode);
+  const int flags =
+      O_CREAT | O_APPEND | O_CLOEXEC | (goes_on && !is_direct ? O_RDWR : O_WRONLY) | (goes_on ? 0 : O_TRUNC);
+  descriptor_ = retry_interrupted([&] { return ::open(path_.c_str(), flags, 0666); });
+  if (descriptor_ < 0) fail(path_, "write", errno);
+  try {
+    if (::fstat(descriptor_, &status) != 0) fail(path_, "write", errno);
+    if (!goes_on || !S_ISREG(status.st_mode)) return;
+    const std::uint64_t end = end_of_lines(descriptor_, path_, static_cast<std::uint64_t>(status.st_size));
+    if (retry_interrupted([&] { return ::ftruncate(descriptor_, static_cast<off_t>(end)); }) != 0)
+      fail(path_, "write", errno);
+    is_empty_ = end == 0;
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
+}
+
+GrowingFile::~GrowingFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void GrowingFile::write(std::string_view text) {
+  is_empty_ = is_empty_ && text.empty();
+  write_all(descriptor_, path_, std::as_bytes(std::span(text)));
 }
 
 }  // namespace weir

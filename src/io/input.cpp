@@ -28,6 +28,11 @@ constexpr std::size_t gzip_magic_length = 3;
 
 std::string Input::at_byte(std::uint64_t offset) const { return fmt::format("{}: byte {}", name_, offset); }
 
+std::optional<BytesRead> Input::bytes_read() const noexcept {
+  const auto all = size();
+  return all ? std::optional(BytesRead{offset_, *all}) : std::nullopt;
+}
+
 std::size_t Input::read(std::span<std::byte> out) {
   std::size_t count = 0;
   if (offset_ < peeked_.size()) {
@@ -200,6 +205,12 @@ class GzipInput final : public Input {
   ~GzipInput() override { inflateEnd(&inflater_); }
 
   bool is_live() const noexcept override { return compressed_->is_live(); }
+  std::optional<BytesRead> bytes_read() const noexcept override {
+    auto bytes = compressed_->bytes_read();
+    // What has been read ahead does not count.
+    if (bytes) bytes->read -= std::min<std::uint64_t>(bytes->read, inflater_.avail_in);
+    return bytes;
+  }
   std::string at_byte(std::uint64_t offset) const override {
     return fmt::format("{}: byte {} of the decompressed data", name(), offset);
   }

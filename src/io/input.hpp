@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "weir/io/bytes_read.hpp"
+
 namespace weir {
 
 /// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what gzip makes of another
@@ -24,6 +26,8 @@ class Input {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// Bytes in all, for an Input that can seek.
   [[nodiscard]] virtual std::optional<std::uint64_t> size() const noexcept { return std::nullopt; }
+  /// Bytes up to offset() of one that can seek, and compressed bytes of one that is decompressed. None of a pipe.
+  [[nodiscard]] virtual std::optional<BytesRead> bytes_read() const noexcept;
   /// True when bytes arrive as somebody writes them, so that a consumer should not wait for a full batch.
   [[nodiscard]] virtual bool is_live() const noexcept { return false; }
   /// "NAME: byte OFFSET", for messages.

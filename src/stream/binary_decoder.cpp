@@ -252,6 +252,7 @@ class BinaryDecoder final : public Decoder {
     if (const auto size = input_->size()) {
       Index index = read_index(*input_, *size, part_);
       if (index.tail.events == 0 && !part_.may_be_empty) throw NoEvents(input_->name());
+      bytes_of_event_ = static_cast<double>(*size) / static_cast<double>(std::max<std::uint64_t>(index.tail.events, 1));
       stretches_ = std::move(index.stretches);
       std::vector<FileRange> ranges;
       for (const Stretch& stretch : stretches_) ranges.push_back(stretch.events);
@@ -279,6 +280,14 @@ class BinaryDecoder final : public Decoder {
   }
 
   [[nodiscard]] std::vector<FileRange> unread() const override { return progress_.rest(); }
+  [[nodiscard]] std::optional<BytesRead> bytes_read() const noexcept override {
+    if (!input_->size()) return input_->bytes_read();
+    const BytesRead events = progress_.units();
+    const auto bytes = [&](std::uint64_t count) {
+      return static_cast<std::uint64_t>(static_cast<double>(count) * bytes_of_event_);
+    };
+    return BytesRead{bytes(events.read), bytes(events.all)};
+  }
 
  private:
   /// Goes on to the next block, or range, of an input that can seek; false at the end.
@@ -472,6 +481,7 @@ class BinaryDecoder final : public Decoder {
   std::vector<Stretch> stretches_;  ///< Of an input that can seek.
   std::size_t stretch_ = 0;
   Progress progress_;
+  double bytes_of_event_ = 0;   ///< On average, where the input can seek.
   std::uint64_t expected_ = 0;  ///< Number of the first event of the next block.
   BlockHead head_{};
   BlockLayout layout_;

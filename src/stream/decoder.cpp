@@ -93,7 +93,15 @@ std::string Part::too_short_complaint(std::uint64_t begin, std::uint64_t events)
   return fmt::format("{}: the range from {} on begins behind the end, which is at {}", name, begin, events);
 }
 
-Progress::Progress(std::vector<FileRange> ranges) : ranges_(std::move(ranges)) {}
+Progress::Progress(std::vector<FileRange> ranges) : ranges_(std::move(ranges)) {
+  for (const FileRange& range : ranges_) all_ += range.end - range.begin;
+}
+
+BytesRead Progress::units() const noexcept {
+  std::uint64_t left = 0;
+  for (std::size_t range = at_; range < ranges_.size(); ++range) left += ranges_[range].end - ranges_[range].begin;
+  return {all_ - left, all_};
+}
 
 std::vector<FileRange> Progress::rest() const {
   std::vector<FileRange> rest(ranges_.begin() + static_cast<std::ptrdiff_t>(at_), ranges_.end());

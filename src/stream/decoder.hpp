@@ -130,10 +130,13 @@ class Progress {
   void finish() noexcept { at_ = ranges_.size(); }
   /// What is left, without empty ranges.
   [[nodiscard]] std::vector<FileRange> rest() const;
+  /// Units of the ranges, which have ends; `read` of them have been passed.
+  [[nodiscard]] BytesRead units() const noexcept;
 
  private:
   std::vector<FileRange> ranges_;
   std::size_t at_ = 0;
+  std::uint64_t all_ = 0;
 };
 
 /// Reads the events of one file in one format, or of a part of it.
@@ -144,6 +147,8 @@ class Decoder {
   virtual bool next(EventBatch& batch, std::size_t most) = 0;
   /// As EventReader::unread, of this file.
   [[nodiscard]] virtual std::vector<FileRange> unread() const = 0;
+  /// As EventReader::bytes_read, of this file.
+  [[nodiscard]] virtual std::optional<BytesRead> bytes_read() const noexcept = 0;
   /// Lines skipped so far.
   [[nodiscard]] virtual std::uint64_t skipped() const noexcept { return 0; }
   /// The first of them; null where there is none.

@@ -84,6 +84,9 @@ class LineDecoder : public Decoder {
     return rest;
   }
 
+  [[nodiscard]] std::optional<BytesRead> bytes_read() const noexcept override {
+    return input_->size() ? progress_.units() : input_->bytes_read();
+  }
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
   [[nodiscard]] const SkippedLine* first_skipped() const noexcept override {
     return first_skipped_ ? &*first_skipped_ : nullptr;

@@ -64,6 +64,11 @@ class NpyDecoder final : public Decoder {
     return rest;
   }
 
+  [[nodiscard]] std::optional<BytesRead> bytes_read() const noexcept override {
+    if (!input_->size()) return input_->bytes_read();
+    const BytesRead rows = progress_.units();
+    return BytesRead{rows.read * row_bytes_, rows.all * row_bytes_};
+  }
   [[nodiscard]] std::uint64_t skipped() const noexcept override { return skipped_; }
   [[nodiscard]] const SkippedLine* first_skipped() const noexcept override {
     return skipped_ > 0 ? &first_skipped_ : nullptr;

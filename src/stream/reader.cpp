@@ -232,6 +232,7 @@ struct EventReader::Implementation {
       const bool delivered = decoder->next(batch, most);
       if (delivered) return true;
       skipped_before += decoder->skipped();
+      if (const auto bytes = decoder->bytes_read()) bytes_before += bytes->all;
       if (const stream::SkippedLine* line = decoder->first_skipped(); line != nullptr && !first_skipped) {
         first_skipped = *line;
         first_skipped_file = current;
@@ -247,6 +248,26 @@ struct EventReader::Implementation {
     for (std::size_t file = current; file < paths.size(); ++file)
       all[file] = file == current && decoder ? decoder->unread() : unread_of(file);
     return all;
+  }
+
+  std::optional<BytesRead> bytes_read() {
+    BytesRead sum{bytes_before, bytes_before};
+    for (std::size_t file = current; file < paths.size(); ++file) {
+      if (!memory && is_pipe(paths[file])) return std::nullopt;
+      if (file == current && decoder) {
+        const auto bytes = decoder->bytes_read();
+        if (!bytes) return std::nullopt;
+        sum += *bytes;
+        continue;
+      }
+      if (bytes_to_come.empty()) bytes_to_come.resize(paths.size());
+      if (!bytes_to_come[file]) {
+        const std::unique_ptr<stream::Decoder> opened = open(file);
+        bytes_to_come[file] = opened ? opened->bytes_read().value_or(BytesRead()).all : 0;
+      }
+      sum.all += *bytes_to_come[file];
+    }
+    return sum;
   }
 
   /// Of a file that has not been opened yet.
@@ -304,6 +325,8 @@ struct EventReader::Implementation {
   std::size_t current = 0;                                          ///< That is being read, or opened next.
   std::unique_ptr<stream::Decoder> decoder;                         ///< Of that file, once it is open.
   std::vector<std::optional<std::vector<FileRange>>> known_unread;  ///< Of files that unread() has looked at.
+  std::uint64_t bytes_before = 0;                                   ///< Of files that are done.
+  std::vector<std::optional<std::uint64_t>> bytes_to_come;          ///< Of files that bytes_read() has looked at.
   std::uint64_t skipped_before = 0;                                 ///< Lines skipped in files that are done.
   std::optional<stream::SkippedLine> first_skipped;                 ///< In a file that is done.
   std::size_t first_skipped_file = 0;
@@ -331,6 +354,8 @@ EventReader::~EventReader() = default;
 bool EventReader::next(EventBatch& batch, std::size_t most) { return implementation_->next(batch, most); }
 
 std::vector<std::vector<FileRange>> EventReader::unread() const { return implementation_->unread(); }
+
+std::optional<BytesRead> EventReader::bytes_read() const { return implementation_->bytes_read(); }
 
 std::uint64_t EventReader::skipped() const noexcept {
   return implementation_->skipped_before + (implementation_->decoder ? implementation_->decoder->skipped() : 0);

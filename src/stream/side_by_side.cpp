@@ -253,6 +253,13 @@ bool SideBySideReader::next(EventBatch& batch, std::size_t most) {
   return !batch.empty();
 }
 
+BytesRead SideBySideReader::bytes_read() const {
+  BytesRead sum;
+  for (const Implementation::File& file : implementation_->files)
+    sum += file.reader.bytes_read().value_or(BytesRead());  // none of them is a pipe
+  return sum;
+}
+
 std::uint64_t SideBySideReader::passed() const noexcept { return implementation_->delivered; }
 
 std::vector<FileRange> SideBySideReader::unread(std::uint64_t horizon) const {

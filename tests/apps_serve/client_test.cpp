@@ -17,13 +17,16 @@ using testing_support::contents_of;
 using testing_support::expect_error;
 using testing_support::TemporaryDirectory;
 
+json json_of(const Asked& asked) { return json::parse(json_text(asked.report.json())); }
+std::string table_of(const Asked& asked) { return asked.report.table(); }
+
 TEST(Client, PrintsWhatALocalQueryWould) {
   const RunningJob job;
   const std::string at = "unix:" + job.path;
   const Question question{.norm = true, .top = 1, .points = {{7}, {8}}, .moments = {1, 0.5}};
   const Asked as_json = query_at(at, question, {}, {.json = true});
   EXPECT_EQ(as_json.code, done);
-  const json object = json::parse(as_json.text);
+  const json object = json_of(as_json);
   EXPECT_EQ(object["epoch"], 1);
   EXPECT_EQ(object["norm"], 5.0);
   EXPECT_EQ(object["top"][0]["index"], 7);
@@ -39,7 +42,7 @@ TEST(Client, PrintsWhatALocalQueryWould) {
     const std::size_t line = text.find("time ");
     return text.erase(line, text.find('\n', line) - line);
   };
-  EXPECT_EQ(without_time_line(table.text), without_time_line(expected));
+  EXPECT_EQ(without_time_line(table_of(table)), without_time_line(expected));
 }
 
 TEST(Client, AsksForPairs) {
@@ -48,21 +51,21 @@ TEST(Client, AsksForPairs) {
                                                       {{"n1", 20}, {"n2", 9}, {"d1", 2}, {"d2", 3}}, {}, served_sketch);
   job.published.publish(epoch_of(testing_support::state_of(problem, 3)));
   const Asked asked = query_at("unix:" + job.path, {.points = {{3, 4}}}, {}, {.json = true});
-  EXPECT_EQ(json::parse(asked.text)["points"][0]["index"], (json{3, 4}));
+  EXPECT_EQ(json_of(asked)["points"][0]["index"], (json{3, 4}));
 }
 
 TEST(Client, SamplesAndWritesAPicture) {
   RunningJob job({}, {.draw = {.samples = 3}});
   const std::string at = "unix:" + job.path, picture = job.folder / "plot.svg";
-  EXPECT_EQ(json::parse(sample_at(at, 0, false, {.json = true}).text)["wanted"], 3);
+  EXPECT_EQ(json_of(sample_at(at, 0, false, {.json = true}))["wanted"], 3);
   const Asked asked = sample_at(at, 2, true, {.json = true, .plot_path = picture});
-  EXPECT_EQ(json::parse(asked.text)["wanted"], 2);
+  EXPECT_EQ(json_of(asked)["wanted"], 2);
   EXPECT_EQ(asked.code, done);
   EXPECT_TRUE(contents_of(picture).starts_with("<svg"));
   job.published.publish(epoch_of(spike(0), 2));
   const Asked nothing = sample_at(at, 0, false, {});
   EXPECT_EQ(nothing.code, nothing_drawn);
-  EXPECT_NE(nothing.text.find("zero vector"), std::string::npos);
+  EXPECT_NE(table_of(nothing).find("zero vector"), std::string::npos);
 }
 
 TEST(Client, SendsStatesForInnerProducts) {
@@ -70,7 +73,7 @@ TEST(Client, SendsStatesForInnerProducts) {
   const std::string at = "unix:" + job.path, path = job.folder / "z.weir", other = job.folder / "other.weir";
   save_state(path, spike(-3));
   save_state(other, spike(1, 8));
-  const json inner = json::parse(query_at(at, {}, {path, path}, {.json = true}).text)["inner"];
+  const json inner = json_of(query_at(at, {}, {path, path}, {.json = true}))["inner"];
   ASSERT_EQ(inner.size(), 2U);
   EXPECT_EQ(inner[0], inner[1]);
   EXPECT_EQ(inner[0]["state"], path);
@@ -78,8 +81,8 @@ TEST(Client, SendsStatesForInnerProducts) {
   EXPECT_EQ(inner[0]["epoch"], 1);
   EXPECT_GT(inner[0]["bound"], 0.0);
   const Asked table = query_at(at, {}, {path}, {});
-  EXPECT_NE(table.text.find("\ninner     -15 +- "), std::string::npos) << table.text;
-  EXPECT_TRUE(table.text.ends_with(" with " + path + ", epoch 1\n")) << table.text;
+  EXPECT_NE(table_of(table).find("\ninner     -15 +- "), std::string::npos) << table_of(table);
+  EXPECT_TRUE(table_of(table).ends_with(" with " + path + ", epoch 1\n")) << table_of(table);
   expect_error<UsageError>([&] { (void)query_at(at, {}, {other}, {}); }, {at, "seed"});
   expect_error([&] { (void)query_at(at, {}, {job.folder / "none"}, {}); }, {"none: cannot open: No such file"});
 }
@@ -87,10 +90,10 @@ TEST(Client, SendsStatesForInnerProducts) {
 TEST(Client, InspectsARunningJob) {
   const RunningJob job;
   const std::string at = "unix:" + job.path;
-  const std::string table = inspect_at(at, {}).text;
+  const std::string table = table_of(inspect_at(at, {}));
   for (const std::string part : {"vector model, 1,000 entries", "epoch     1, 2026-11-29T13:42:37.250Z", "\nage "})
     EXPECT_NE(table.find(part), std::string::npos) << table;
-  EXPECT_EQ(json::parse(inspect_at(at, {.json = true}).text)["problem"]["setting"], "vector");
+  EXPECT_EQ(json_of(inspect_at(at, {.json = true}))["problem"]["setting"], "vector");
 }
 
 TEST(Client, SaysWhyThereIsNoAnswer) {
@@ -135,7 +138,8 @@ TEST(Client, ShowsNoControlCharacters) {
                          return LabelMaps{.rows = {{7, "a\x1b[31mb\x07"}}};
                        }});
   for (const bool as_json : {false, true}) {
-    const std::string text = query_at("unix:" + job.path, {.points = {{7}}}, {}, {.json = as_json}).text;
+    const Asked asked = query_at("unix:" + job.path, {.points = {{7}}}, {}, {.json = as_json});
+    const std::string text = as_json ? json_text(asked.report.json()) : table_of(asked);
     EXPECT_EQ(text.find_first_of("\x1b\x07"), std::string::npos);
   }
 }
@@ -167,7 +171,7 @@ TEST(Outside, ServesTheJobAndItsMetrics) {
   EXPECT_EQ(outside.addresses(), std::vector<std::string>{"unix:" + path});
   outside.publish(epoch_of(spike(5)));
   outside.set({.ranks = {{.updates = 17}}, .epoch = 1});
-  EXPECT_EQ(json::parse(query_at("unix:" + path, {.norm = true}, {}, {.json = true}).text)["norm"], 5.0);
+  EXPECT_EQ(json_of(query_at("unix:" + path, {.norm = true}, {}, {.json = true}))["norm"], 5.0);
   EXPECT_NE(contents_of(file).find("\nweir_updates_total 17\n"), std::string::npos);
   httplib::Client client(path);
   client.set_address_family(AF_UNIX);

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <utility>
 
+#include "formats.hpp"
 #include "log.hpp"
 #include "serve.hpp"
 #include "state/every_kind.hpp"

@@ -57,7 +57,7 @@ TEST(Serve, EverySettingAnswersWhatItsStateAnswers) {
         return;
       }
       const QueryReport report{.problem = problem, .run = run, .answer = state.answer(question)};
-      EXPECT_EQ(without_times(job.get(target)), without_times(json::parse(to_json(report)))) << target;
+      EXPECT_EQ(without_times(job.get(target)), without_times(json::parse(json_text(to_json(report))))) << target;
     };
     if (problem.keeps == Keeps::sketch) expect_query("/v1/norm", {.norm = true});
     expect_query("/v1/top?k=4", {.top = 4});
@@ -77,7 +77,7 @@ TEST(Serve, EverySettingAnswersWhatItsStateAnswers) {
                                 .answer = state.answer(question),
                                 .wanted = 3,
                                 .without_replacement = distinct};
-      EXPECT_EQ(without_times(job.get(target)), without_times(json::parse(to_json(report))));
+      EXPECT_EQ(without_times(job.get(target)), without_times(json::parse(json_text(to_json(report)))));
     }
     const json status = job.get("/v1/status");
     EXPECT_EQ(status["epoch"], 9);
@@ -118,36 +118,38 @@ TEST(Serve, TablesAndPicturesAreThoseOfTheProgram) {
   EXPECT_NE(text("/v1/sample?format=table").find("seven"), std::string::npos);
   EXPECT_EQ(job.get("/v1/sample")["samples"][0]["label"], "seven");
   EXPECT_EQ(job.get("/v1/top?k=1")["top"][0]["label"], "seven");
+  EXPECT_TRUE(text("/v1/sample?format=csv").starts_with("epoch,time,updates,final,lane,index,label,value,"));
+  EXPECT_NE(text("/v1/query?i=7&format=csv").find(",point,7,seven,,,"), std::string::npos);
   EXPECT_TRUE(text("/v1/sample?format=svg").starts_with("<svg"));
   EXPECT_TRUE(text("/v1/top?format=svg").starts_with("<svg"));
 }
 
 TEST(Serve, RequestsThatCannotBeAnsweredSayWhy) {
   const RunningJob job;
-  for (const auto& [target, part] :
-       std::map<std::string, std::string>{{"/v1/top?k=0", "k: '0' given, expected a whole number from 1 to 10000"},
-                                          {"/v1/top?k=10001", "from 1 to 10000"},
-                                          {"/v1/top?k=", "k: '' given"},
-                                          {"/v1/top?k=64", "64 buckets"},
-                                          {"/v1/top?k=3&k=4", "k: given twice"},
-                                          {"/v1/top?n=3", "unknown parameter 'n': expected format, k"},
-                                          {"/v1/point", "expected i=I"},
-                                          {"/v1/point?i=", "i: '' given"},
-                                          {"/v1/point?i=3,", "i: '' given"},
-                                          {"/v1/point?i=-1", "i: '-1' given, expected a whole number from 0"},
-                                          {"/v1/point?i=9223372036854775808", "from 0 to 9223372036854775807"},
-                                          {"/v1/point?i=1000", "outside y of length 1000"},
-                                          {"/v1/point?i=1:2", "y is a vector"},
-                                          {"/v1/point?i=1:", "i: '' given"},
-                                          {"/v1/moment", "expected p=P"},
-                                          {"/v1/moment?p=0", "p: '0' given, expected a number above 0 and up to 16"},
-                                          {"/v1/moment?p=nan", "p: 'nan' given"},
-                                          {"/v1/moment?p=17", "up to 16"},
-                                          {"/v1/sample?samples=x", "samples: 'x' given"},
-                                          {"/v1/sample?samples=10001", "from 1 to 10000"},
-                                          {"/v1/sample?without_replacement=yes", "expected 0 or 1"},
-                                          {"/v1/norm?format=xml", "format: 'xml' given, expected json, table or svg"},
-                                          {"/v1/status?x=1", "unknown parameter 'x': expected none"}}) {
+  for (const auto& [target, part] : std::map<std::string, std::string>{
+           {"/v1/top?k=0", "k: '0' given, expected a whole number from 1 to 10000"},
+           {"/v1/top?k=10001", "from 1 to 10000"},
+           {"/v1/top?k=", "k: '' given"},
+           {"/v1/top?k=64", "64 buckets"},
+           {"/v1/top?k=3&k=4", "k: given twice"},
+           {"/v1/top?n=3", "unknown parameter 'n': expected format, k"},
+           {"/v1/point", "expected i=I"},
+           {"/v1/point?i=", "i: '' given"},
+           {"/v1/point?i=3,", "i: '' given"},
+           {"/v1/point?i=-1", "i: '-1' given, expected a whole number from 0"},
+           {"/v1/point?i=9223372036854775808", "from 0 to 9223372036854775807"},
+           {"/v1/point?i=1000", "outside y of length 1000"},
+           {"/v1/point?i=1:2", "y is a vector"},
+           {"/v1/point?i=1:", "i: '' given"},
+           {"/v1/moment", "expected p=P"},
+           {"/v1/moment?p=0", "p: '0' given, expected a number above 0 and up to 16"},
+           {"/v1/moment?p=nan", "p: 'nan' given"},
+           {"/v1/moment?p=17", "up to 16"},
+           {"/v1/sample?samples=x", "samples: 'x' given"},
+           {"/v1/sample?samples=10001", "from 1 to 10000"},
+           {"/v1/sample?without_replacement=yes", "expected 0 or 1"},
+           {"/v1/norm?format=xml", "format: 'xml' given, expected json, csv, table or svg"},
+           {"/v1/status?x=1", "unknown parameter 'x': expected none"}}) {
     const std::string error = job.get(target, 400)["error"];
     EXPECT_NE(error.find(part), std::string::npos) << target << ": " << error;
   }

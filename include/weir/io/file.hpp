@@ -90,4 +90,27 @@ class OutputFile {
   std::unique_ptr<TemporaryName> temporary_;  ///< Null while the file has no name.
 };
 
+/// Writes a file that grows in place, for readers that follow it. A symbolic link is followed; a device or a pipe is written
+/// to directly, and opening a pipe waits for its reader.
+class GrowingFile {
+ public:
+  /// Begins the file anew, unless `goes_on`: then what is there stays, but for a last line without its end, which a process
+  /// that was killed had begun. Throws InputError "PATH: reason" for a directory, and where it cannot be opened.
+  GrowingFile(std::string path, bool goes_on);
+  ~GrowingFile();
+  GrowingFile(const GrowingFile&) = delete;
+  GrowingFile& operator=(const GrowingFile&) = delete;
+
+  /// True where nothing has been written, now or before.
+  [[nodiscard]] bool is_empty() const noexcept { return is_empty_; }
+  /// Appends. Other processes read the bytes when this returns; they survive the end of this process, but not that of the
+  /// machine. Throws InputError: no space left on the device.
+  void write(std::string_view text);
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+  bool is_empty_ = true;
+};
+
 }  // namespace weir

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "weir/event.hpp"
+#include "weir/io/bytes_read.hpp"
 #include "weir/io/cancelled.hpp"
 
 namespace weir {
@@ -148,6 +149,11 @@ class EventReader {
   /// range that begins at the end. O(paths and ranges), but the first call opens, and closes, the files that this reader
   /// has a slice of (of several) and has not opened yet. Throws what next() will throw when it opens them.
   [[nodiscard]] std::vector<std::vector<FileRange>> unread() const;
+
+  /// Bytes of this reader's slices that have been read, about, and those that it reads in all; of compressed files,
+  /// compressed bytes. None where a pipe is among the files. The first call opens, and closes, the files that have not been
+  /// opened yet, and throws what next() will throw when it opens them.
+  [[nodiscard]] std::optional<BytesRead> bytes_read() const;
 
   /// Bad lines skipped so far (OnError::skip).
   [[nodiscard]] std::uint64_t skipped() const noexcept;

@@ -54,6 +54,8 @@ class SideBySideReader {
   /// block of this slice between passed() and the horizon. Throws UsageError for a horizon below passed().
   [[nodiscard]] std::vector<FileRange> unread(std::uint64_t horizon) const;
 
+  /// See EventReader::bytes_read; of all files.
+  [[nodiscard]] BytesRead bytes_read() const;
   /// Bad rows so far, of all files.
   [[nodiscard]] std::uint64_t skipped() const noexcept;
   /// See EventReader::first_skipped.
