@@ -26,11 +26,13 @@ struct ConvertOptions {
   ModelOptions model;
   std::optional<Operand> operand;
   OnError on_error = OnError::stop;
+  Edges edges = Edges::unsaid;
 };
 
 ReadOptions reading(const ConvertOptions& options) {
   ReadOptions read;
   read.on_error = options.on_error;
+  read.edges = options.edges;
   Operand first = Operand::y;
   if (options.model.model) {
     Problem problem = options.model.problem(Keeps::sketch);
@@ -69,7 +71,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
   const auto options = std::make_shared<ConvertOptions>();
   command
       .add_option("IN", options->inputs,
-                  "Files of events: text, binary, Matrix Market, .npy or .gz of these, told apart by\n"
+                  "Files of events: text, binary, Matrix Market, .npy or .gz or .zst of these, told apart by\n"
                   "their content; - is standard input. Several are written one after the other")
       ->required();
   command
@@ -82,6 +84,7 @@ void add_convert_command(CLI::App& app, std::function<int()>& action) {
       [options](const std::string& name) { options->operand = find_operand(name); },
       "The operand that Matrix Market and .npy files hold, and lines i,delta if it is a\n"
       "vector (y; with --model product and rows A, with kronecker A1)");
+  add_edges_option(command, options->edges);
   const std::string group = "Checks (without --model: any operand, any index below 2^63)";
   add_choice(
       command, "--model", model_names(), [options](const std::string& model) { options->model.model = model; },

@@ -37,6 +37,7 @@ using Json = nlohmann::ordered_json;
 struct InspectOptions {
   std::string path;
   OnError on_error = OnError::stop;
+  Edges edges = Edges::unsaid;
   PrintOptions print = {};
 };
 
@@ -142,13 +143,17 @@ Json describe_events(const InspectOptions& options, std::uint64_t bytes) {
   const StreamFormat content = content_format(options.path);
   Json json = {{"kind", "events"}, {"format", to_string(format)}, {"bytes", bytes}};
   if (content != format) json["content"] = to_string(content);
-  if (const auto shape = stated_shape(options.path)) json["shape"] = *shape;
+  if (const auto shape = stated_shape(options.path, options.edges)) json["shape"] = *shape;
   if (format == StreamFormat::binary) json["version"] = summarise_binary(options.path).version;
 
   std::array<OperandSummary, most_operands> summaries;
   ReadOptions reading;
   reading.on_error = options.on_error;
-  if (content == StreamFormat::matrix_market || content == StreamFormat::npy) reading.default_operand = Operand::A;
+  reading.edges = options.edges;
+  const bool has_edges = options.edges != Edges::unsaid && options.edges != Edges::none;
+  if (content == StreamFormat::matrix_market || content == StreamFormat::npy ||
+      (content == StreamFormat::text && has_edges))
+    reading.default_operand = Operand::A;
   EventReader reader({options.path}, reading);
   std::uint64_t events = 0;
   for (EventBatch batch; reader.next(batch);) {
@@ -254,6 +259,7 @@ void add_inspect_command(CLI::App& app, std::function<int()>& action) {
       ->required()
       ->type_name("");
   add_on_error_option(*command, options->on_error);
+  add_edges_option(*command, options->edges);
   add_print_options(*command, options->print);
   set_help(*command,
            "A damaged file is an error that names the byte or the line; the exit code is 1.\n"

@@ -255,6 +255,24 @@ void add_on_error_option(CLI::App& app, OnError& on_error) {
       ->group("Stream");
 }
 
+void add_edges_option(CLI::App& app, Edges& edges) {
+  app.add_option_function<std::string>(
+         "--edges",
+         [&edges](const std::string& text) {
+           edges = text == "out" ? Edges::out : text == "in" ? Edges::in : text == "both" ? Edges::both : Edges::none;
+         },
+         "Lines of two or three numbers are edges of a graph, from node i to node j, with a\n"
+         "weight in the third column, or of weight 1, as SNAP and KONECT have them (cut off\n"
+         "times). out adds the weight to A[i,j], in to A[j,i], both to A[i,j] and A[j,i]; where\n"
+         "y is a vector, to y[i], y[j] or both, which counts degrees. Nodes are the indices\n"
+         "that the file has, also where they count from 1. none: two numbers are i,delta.\n"
+         "Without it two whole numbers between which there is no comma are refused, as they\n"
+         "may be either")
+      ->check(one_of({"none", "out", "in", "both"}))
+      ->type_name("none|out|in|both")
+      ->group("Stream");
+}
+
 void add_format_option(CLI::App& app, std::optional<EventFormat>& format) {
   app.add_option_function<std::string>(
          "--to", [&format](const std::string& to) { format = to == "text" ? EventFormat::text : EventFormat::binary; },
@@ -268,8 +286,10 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
   app.add_option("STREAM", source.paths,
                  "Files of events, in any number; - is standard input. They may be text (.csv, .tsv,\n"
                  ".txt), binary records (weir convert), Matrix Market, .npy (row k of the array is\n"
-                 "added to row k of A, or entry k to y[k]), or .gz of these; the content tells them\n"
-                 "apart. A line of text is i,delta (add delta to y[i]), x,j,delta, A,i,j,delta, or a\n"
+                 "added to row k of A, or entry k to y[k]), or .gz or .zst of these; the content tells\n"
+                 "them apart. FILE.npz[NAME] is an array of an archive, FILE.npy[K] part K of an array\n"
+                 "of three dimensions, FILE.npy[bfloat16] one of upper halves of floats. A line of text is i,delta "
+                 "(add delta to y[i]), x,j,delta, A,i,j,delta, or a\n"
                  "whole row of A: A,i,*,v0,v1,... adds it, A,i,-*,v0,v1,... takes it away; A1, A2\n"
                  "and X likewise. Indices count from 0. A matrix whose rows come whole has at most\n"
                  "2^20 columns. A whole number beyond 2^53 that a double cannot hold is refused, and\n"
@@ -279,6 +299,7 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
                  "with librdkafka, kafka://HOST:PORT[,HOST:PORT]/TOPIC[?until=end]")
       ->type_name("");
   add_on_error_option(app, source.on_error);
+  add_edges_option(app, source.edges);
   add_real(
       app, "--progress", {0, 1e6, true, false}, [&source](double value) { source.progress_seconds = value; },
       "Write a line to standard error every so many seconds: updates, rate, and of files the\n"

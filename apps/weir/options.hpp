@@ -89,9 +89,11 @@ CLI::Validator one_of(const std::set<std::string>& names);
 
 /// --on-error.
 void add_on_error_option(CLI::App& app, OnError& on_error);
+/// --edges.
+void add_edges_option(CLI::App& app, Edges& edges);
 /// --to: the format of the events to write.
 void add_format_option(CLI::App& app, std::optional<EventFormat>& format);
-/// STREAM..., --on-error, --progress.
+/// STREAM..., --on-error, --edges, --progress.
 void add_stream_options(CLI::App& app, engine::StreamSource& source);
 
 /// The options that shape the operator Phi; what is not given is chosen from epsilon and failure.

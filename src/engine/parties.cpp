@@ -59,7 +59,8 @@ void RankParties::read_again(Operand operand, const std::function<void(const Eve
     throw UsageError(fmt::format("there is no file of {} to be read again", to_string(operand)));
   const std::vector<OperandShape> shapes = shapes_of(*problem_, {problem_->role(operand)});
   const auto shape = std::ranges::find(shapes, operand, &OperandShape::operand);
-  ingest(*communicator_, {.paths = {file->second}, .resolution = problem_->resolution}, {*shape}, operand, consume);
+  ingest(*communicator_, {.paths = {file->second}, .edges = edges_, .resolution = problem_->resolution}, {*shape},
+         operand, consume);
 }
 
 }  // namespace weir::engine

@@ -15,11 +15,16 @@ namespace weir::engine {
 class RankParties : public Parties {
  public:
   /// `communicator` must outlive it. `problem` and the files of its operands may be left out: then nothing is read again.
+  /// `edges` is how their lines are read.
   explicit RankParties(const mpi::Communicator& communicator) : communicator_(&communicator) {}
   /// `all_hold_all`: every rank has the whole state, and asks it the same question.
   RankParties(const mpi::Communicator& communicator, const Problem& problem, std::map<Operand, std::string> files,
-              bool all_hold_all = false)
-      : communicator_(&communicator), problem_(&problem), files_(std::move(files)), all_hold_all_(all_hold_all) {}
+              Edges edges, bool all_hold_all = false)
+      : communicator_(&communicator),
+        problem_(&problem),
+        files_(std::move(files)),
+        edges_(edges),
+        all_hold_all_(all_hold_all) {}
 
   [[nodiscard]] Party party() const override {
     return {static_cast<std::uint32_t>(communicator_->local_rank()),
@@ -48,6 +53,7 @@ class RankParties : public Parties {
   const mpi::Communicator* communicator_;
   const Problem* problem_ = nullptr;
   std::map<Operand, std::string> files_;
+  Edges edges_ = Edges::unsaid;
   bool all_hold_all_ = false;
 };
 

@@ -29,11 +29,11 @@ void take_vector(const OperandUse& use, const std::string& path, Problem& proble
 }
 
 /// The sides of a fixed operand, as its file states them. False for a file of events, which does not.
-bool take_stated_shape(const OperandUse& use, const std::string& path, Problem& problem) {
+bool take_stated_shape(const OperandUse& use, const std::string& path, Edges edges, Problem& problem) {
   if (is_pipe(path))
     throw UsageError(fmt::format("--fixed: {} is read by slices and more than once: {} is a pipe, expected a file",
                                  to_string(use.operand), path));
-  const auto stated = stated_shape(path);
+  const auto stated = stated_shape(path, edges);
   if (!stated) return false;
   const auto [rows, columns] = *stated;
   if (rows == 0 || columns == 0)
@@ -57,7 +57,7 @@ void take_shapes(const Setting& setting, Problem& problem, Sources& sources) {
   for (const OperandUse& use : setting.traits().operands) {
     const auto file = sources.files.find(use.operand);
     if (file == sources.files.end() || use.columns.empty()) continue;
-    if (!take_stated_shape(use, file->second, problem)) without_shape.push_back(&use);
+    if (!take_stated_shape(use, file->second, sources.stream.edges, problem)) without_shape.push_back(&use);
   }
   for (const OperandUse& use : setting.traits().operands)
     if (const auto file = sources.files.find(use.operand); file != sources.files.end() && use.columns.empty())
@@ -74,7 +74,7 @@ void take_shapes(const Setting& setting, Problem& problem, Sources& sources) {
 }
 
 /// The sides of the operand that the stream is of, as its files state them, where each of them does.
-void take_shapes_of_stream(const Setting& setting, Problem& problem, const Sources& sources) {
+void take_shapes_of_stream(const Setting& setting, Problem& problem, Sources& sources) {
   const auto use = std::ranges::find_if(setting.traits().operands, [&](const OperandUse& each) {
     const auto role = problem.roles.find(each.operand);
     return role == problem.roles.end() || role->second == Role::streams;
@@ -83,17 +83,25 @@ void take_shapes_of_stream(const Setting& setting, Problem& problem, const Sourc
   const bool is_matrix = !use->columns.empty();
   if (problem.sides.contains(use->rows) && (!is_matrix || problem.sides.contains(use->columns))) return;
   std::uint64_t rows = 0, columns = 0;
+  std::string note;
   for (const std::string& path : sources.stream.paths) {
     if (live_kind(path, sources.stream.follow) != LiveKind::none) return;
-    const auto stated = stated_shape(path);
+    if (look_at(path).size == 0) continue;
+    const auto stated = stated_shape(path, sources.stream.edges);
     if (!stated) return;
-    const auto [r, c] = *stated;
+    auto [r, c] = *stated;
+    if (content_format(path) == StreamFormat::text) {
+      note = fmt::format("{0} states {1} nodes in its comments; --{2} says otherwise where there are larger numbers",
+                         path, std::max(r, c), use->rows);
+      if (!is_matrix) c = 1;
+    }
     if (!is_matrix && r != 1 && c != 1) return;  // the reader says what is wrong
     rows = std::max(rows, is_matrix ? r : r * c);
     columns = std::max(columns, c);
   }
   if (rows > 0) problem.sides.try_emplace(use->rows, rows);
   if (columns > 0 && is_matrix) problem.sides.try_emplace(use->columns, columns);
+  if (!note.empty()) sources.stream.shape_note = note;
 }
 
 /// The sides whose indices have names, where nothing else says how long they are.

@@ -63,6 +63,7 @@ Reading::Reading(const mpi::Communicator& communicator, const StreamSource& sour
   const bool to_all = delivery == Delivery::every_rank;
   ReadOptions options;
   options.on_error = source.on_error;
+  options.edges = source.edges;
   options.advice = source.advice;
   options.shape_note = source.shape_note;
   options.shapes = std::move(shapes);

@@ -61,8 +61,9 @@ void give_fixed_operands(const Session& session, const State& whole, const Sourc
   const mpi::Communicator& communicator = session.communicator();
   for (const OperandShape& shape : shapes_of(session.problem(), {Role::fixed})) {
     if (const auto file = sources.files.find(shape.operand); file != sources.files.end()) {
-      ingest(communicator, {.paths = {file->second}, .resolution = session.problem().resolution}, {shape},
-             shape.operand, [&](const EventBatch& batch) { state.add(selection.select(batch)); });
+      ingest(communicator,
+             {.paths = {file->second}, .edges = sources.stream.edges, .resolution = session.problem().resolution},
+             {shape}, shape.operand, [&](const EventBatch& batch) { state.add(selection.select(batch)); });
       continue;
     }
     const auto given = sources.values.find(shape.operand);

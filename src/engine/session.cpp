@@ -257,7 +257,7 @@ void Session::Implementation::make_states(Options& options) {
 
 void Session::Implementation::make_exact_state(bool has_start) {
   // Some states have what it takes to verify draws, or can read it again.
-  const RankParties parties(communicator, problem, sources.files);
+  const RankParties parties(communicator, problem, sources.files, sources.stream.edges);
   if (problem.keeps != Keeps::sketch || state->kept().can_verify(parties)) return;
   std::optional<Problem> of_exact;
   together(communicator, [&](mpi::FailureSignal&) {
@@ -285,7 +285,8 @@ void Session::Implementation::read_fixed_operands() {
       });
       // An exact state that reads the file again, when it answers, does not want it now.
       ingest(
-          communicator, {.paths = {file->second}, .resolution = problem.resolution}, {shape}, shape.operand,
+          communicator, {.paths = {file->second}, .edges = sources.stream.edges, .resolution = problem.resolution},
+          {shape}, shape.operand,
           [&](const EventBatch& batch) {
             for_each_state([&](State& each) {
               if (each.kept().takes_fixed(shape.operand)) each.add(batch);
@@ -406,7 +407,8 @@ void Session::Implementation::before_reading() {
 Answer Session::answer(const Question& question) {
   Implementation& own = *implementation_;
   snapshot();
-  RankParties all_ranks(own.communicator, own.problem, own.sources.files, own.is_everywhere);
+  RankParties all_ranks(own.communicator, own.problem, own.sources.files, own.sources.stream.edges,
+                        own.is_everywhere);
   if (own.is_everywhere) return own.answer(with_metric_of_root(own.communicator, question), all_ranks);
   return own.answer(question, own.root_is_alone ? lone_party() : all_ranks);
 }
@@ -572,7 +574,7 @@ void Session::Implementation::take_epochs(std::optional<Checkpoint>& checkpoint)
 }
 
 bool Session::Implementation::is_collective() const {
-  const RankParties parties(communicator, problem, sources.files);
+  const RankParties parties(communicator, problem, sources.files, sources.stream.edges);
   return all_ranks_answer || shares_out || communicator.local_size() == 1 || !sources.stream.arrays.empty() ||
          delivery() == Delivery::every_rank || !is_summed_on_root(*state) || (exact && !is_summed_on_root(*exact)) ||
          state->kept().can_verify(parties);

@@ -6,25 +6,19 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <limits>
 
+#include "io/pick.hpp"
+#include "io/zip.hpp"
 #include "weir/error.hpp"
 #include "weir/io/cancelled.hpp"
 #include "weir/io/file.hpp"
 
 namespace weir {
-
-namespace {
-
-constexpr std::size_t gzip_magic_length = 3;
-
-}  // namespace
 
 std::string Input::at_byte(std::uint64_t offset) const { return fmt::format("{}: byte {}", name_, offset); }
 
@@ -75,8 +69,9 @@ namespace {
 
 class FileInput final : public Input {
  public:
-  FileInput(const std::string& path, const std::optional<FileIdentity>& agreed)
-      : Input(path), file_(path), size_(file_.size()) {
+  /// `name` is what it is called in messages.
+  FileInput(const std::string& path, const std::string& name, const std::optional<FileIdentity>& agreed)
+      : Input(name), file_(path), size_(file_.size()) {
     if (!agreed) return;
     size_ = agreed->size;
     struct stat status {};
@@ -182,6 +177,8 @@ class PipeInput final : public Input {
 class MemoryInput final : public Input {
  public:
   MemoryInput(std::span<const std::byte> bytes, std::string name) : Input(std::move(name)), bytes_(bytes) {}
+  MemoryInput(std::vector<std::byte> bytes, std::string name)
+      : Input(std::move(name)), owned_(std::move(bytes)), bytes_(owned_) {}
   std::optional<std::uint64_t> size() const noexcept override { return bytes_.size(); }
 
  private:
@@ -192,67 +189,40 @@ class MemoryInput final : public Input {
     return count;
   }
 
+  std::vector<std::byte> owned_;
   std::span<const std::byte> bytes_;
 };
 
-class GzipInput final : public Input {
+/// A part of an input that can seek.
+class PartInput final : public Input {
  public:
-  explicit GzipInput(std::unique_ptr<Input> compressed)
-      : Input(compressed->name()), compressed_(std::move(compressed)), buffer_(std::size_t{1} << 17) {
-    // 15: the largest window; + 16: gzip framing, whose CRC-32 and length zlib verifies.
-    if (inflateInit2(&inflater_, 15 + 16) != Z_OK) throw InputError(name() + ": cannot initialise zlib");
-  }
-  ~GzipInput() override { inflateEnd(&inflater_); }
-
-  bool is_live() const noexcept override { return compressed_->is_live(); }
-  std::optional<BytesRead> bytes_read() const noexcept override {
-    auto bytes = compressed_->bytes_read();
-    // What has been read ahead does not count.
-    if (bytes) bytes->read -= std::min<std::uint64_t>(bytes->read, inflater_.avail_in);
-    return bytes;
-  }
-  std::string at_byte(std::uint64_t offset) const override {
-    return fmt::format("{}: byte {} of the decompressed data", name(), offset);
-  }
+  PartInput(std::unique_ptr<Input> whole, std::uint64_t begin, std::uint64_t size)
+      : Input(whole->name()), whole_(std::move(whole)), begin_(begin), size_(size) {}
+  std::optional<std::uint64_t> size() const noexcept override { return size_; }
 
  private:
-  std::size_t read_at(std::uint64_t, std::span<std::byte> out) override {
-    const std::size_t wanted = std::min<std::size_t>(out.size(), std::numeric_limits<uInt>::max());
-    inflater_.next_out = reinterpret_cast<Bytef*>(out.data());
-    inflater_.avail_out = static_cast<uInt>(wanted);
-    while (inflater_.avail_out == wanted) {
-      if (inflater_.avail_in == 0) {
-        const std::size_t count = compressed_->read(buffer_);
-        if (count == 0) {
-          if (between_members_) return 0;
-          fail("the file ends in the middle of the compressed data; it is truncated");
-        }
-        inflater_.next_in = reinterpret_cast<Bytef*>(buffer_.data());
-        inflater_.avail_in = static_cast<uInt>(count);
-      }
-      if (between_members_) {
-        inflateReset(&inflater_);
-        between_members_ = false;
-      }
-      const int status = inflate(&inflater_, Z_NO_FLUSH);
-      if (status == Z_STREAM_END) {
-        between_members_ = true;
-      } else if (status != Z_OK && status != Z_BUF_ERROR) {
-        fail(fmt::format("not valid gzip ({})", inflater_.msg != nullptr ? inflater_.msg : zError(status)));
-      }
-    }
-    return wanted - inflater_.avail_out;
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> out) override {
+    const std::uint64_t left = size_ - std::min(size_, offset);
+    if (left == 0) return 0;
+    whole_->seek(begin_ + offset);
+    return whole_->read(out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), left))));
   }
 
-  [[noreturn]] void fail(const std::string& what) const {
-    throw InputError(fmt::format("{}: byte {} of the compressed data: {}", name(),
-                                 compressed_->offset() - inflater_.avail_in, what));
-  }
+  std::unique_ptr<Input> whole_;
+  std::uint64_t begin_, size_;
+};
 
-  std::unique_ptr<Input> compressed_;
-  std::vector<std::byte> buffer_;
-  z_stream inflater_{};
-  bool between_members_ = false;
+class UncutInput final : public Input {
+ public:
+  explicit UncutInput(std::unique_ptr<Input> input) : Input(input->name()), input_(std::move(input)) {}
+  bool is_live() const noexcept override { return input_->is_live(); }
+  std::optional<BytesRead> bytes_read() const noexcept override { return input_->bytes_read(); }
+  std::string at_byte(std::uint64_t offset) const override { return input_->at_byte(offset); }
+
+ private:
+  std::size_t read_at(std::uint64_t, std::span<std::byte> out) override { return input_->read(out); }
+
+  std::unique_ptr<Input> input_;
 };
 
 }  // namespace
@@ -271,12 +241,15 @@ void require_standard_input() {
 std::unique_ptr<Input> open_input(const std::string& path, const std::stop_token& stop,
                                   const std::optional<FileIdentity>& agreed) {
   if (path == "-") return std::make_unique<PipeInput>(stop);
+  if (const auto picked = picked_of(path))
+    return pick(std::make_unique<FileInput>(picked->file, path, agreed), picked->picks);
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) {
     if (agreed) throw InputError(fmt::format("{}: a pipe has taken the name since the stream was begun", path));
     return std::make_unique<PipeInput>(path, stop);
   }
-  return std::make_unique<FileInput>(path, agreed);
+  auto file = std::make_unique<FileInput>(path, path, agreed);
+  return is_zip_archive(*file) ? pick(std::move(file), {}) : std::move(file);
 }
 
 std::unique_ptr<Input> memory_input(std::span<const std::byte> bytes, std::string name) {
@@ -294,15 +267,39 @@ bool is_gzip(std::string_view head) noexcept {
   return resembles(head, "\x1f\x8b\x08", 2);
 }
 
-std::unique_ptr<Input> decompress(std::unique_ptr<Input> compressed) {
-  auto input = std::make_unique<GzipInput>(std::move(compressed));
-  if (is_gzip(input->peek(gzip_magic_length)))
-    throw InputError(input->name() + ": compressed twice; expected the content after one decompression");
-  return input;
+std::unique_ptr<Input> part_of(std::unique_ptr<Input> whole, std::uint64_t begin, std::uint64_t size) {
+  return std::make_unique<PartInput>(std::move(whole), begin, size);
 }
 
-std::unique_ptr<Input> content_of(std::unique_ptr<Input> input) {
-  return is_gzip(input->peek(gzip_magic_length)) ? decompress(std::move(input)) : std::move(input);
+std::unique_ptr<Input> uncut(std::unique_ptr<Input> input) { return std::make_unique<UncutInput>(std::move(input)); }
+
+std::unique_ptr<Input> seekable(std::unique_ptr<Input> input, std::uint64_t most) {
+  if (input->size()) return input;
+  std::vector<std::byte> bytes(std::size_t{1} << 16);
+  std::size_t filled = 0;
+  while (filled < most) {
+    if (filled == bytes.size()) bytes.resize(2 * bytes.size());
+    const std::size_t room = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size() - filled, most - filled));
+    const std::size_t count = input->read(std::span(bytes).subspan(filled, room));
+    if (count == 0) break;
+    filled += count;
+  }
+  bytes.resize(filled);
+  bytes.shrink_to_fit();
+  return std::make_unique<MemoryInput>(std::move(bytes), input->name());
+}
+
+std::string read_all(Input& input) {
+  std::string text;
+  std::size_t filled = 0;
+  std::size_t count = 0;
+  do {
+    filled += count;
+    if (filled == text.size()) text.resize(std::max<std::size_t>(2 * text.size(), std::size_t{1} << 16));
+    count = input.read(std::as_writable_bytes(std::span(text)).subspan(filled));
+  } while (count > 0);
+  text.resize(filled);
+  return text;
 }
 
 }  // namespace weir

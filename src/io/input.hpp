@@ -14,8 +14,8 @@
 
 namespace weir {
 
-/// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what gzip makes of another
-/// Input. Those with a size() can also be read from any offset.
+/// A sequence of bytes that is read once from front to back: a file, a pipe, memory, or what decompression (compression.hpp)
+/// or picking (pick.hpp) makes of another Input. Those with a size() can also be read from any offset.
 class Input {
  public:
   explicit Input(std::string name) : name_(std::move(name)) {}
@@ -61,7 +61,8 @@ struct FileIdentity {
   std::uint64_t inode = 0;
 };
 
-/// A regular file, a pipe or a device by name; "-" is standard input. Opening does not wait for the writer of a pipe.
+/// A regular file, what is picked out of one ("heads.npz[q][3]", see pick.hpp), a pipe or a device by name; "-" is standard
+/// input. Opening does not wait for the writer of a pipe.
 /// When `stop` is requested, opening and reading a pipe throw Cancelled at once, also while they wait. `agreed` is for
 /// regular files: exactly agreed->size bytes are read, and InputError is thrown when there are fewer, or another file
 /// has taken the name. Throws InputError.
@@ -77,10 +78,13 @@ void require_standard_input();
 [[nodiscard]] bool resembles(std::string_view head, std::string_view magic, std::size_t enough) noexcept;
 /// Whether a file that begins with `head`, three bytes or more, is compressed.
 [[nodiscard]] bool is_gzip(std::string_view head) noexcept;
-/// The decompressed bytes of `compressed` (RFC 1952, any number of members). Throws InputError when these are compressed
-/// again.
-[[nodiscard]] std::unique_ptr<Input> decompress(std::unique_ptr<Input> compressed);
-/// The bytes of `input`, decompressed if they are compressed, whatever its name is.
-[[nodiscard]] std::unique_ptr<Input> content_of(std::unique_ptr<Input> input);
+/// `size` bytes of an input that can seek, from `begin` on.
+[[nodiscard]] std::unique_ptr<Input> part_of(std::unique_ptr<Input> whole, std::uint64_t begin, std::uint64_t size);
+/// The same bytes without a size(), so that nobody cuts them.
+[[nodiscard]] std::unique_ptr<Input> uncut(std::unique_ptr<Input> input);
+/// An input that can seek: `input` itself, or else its first `most` bytes, in memory.
+[[nodiscard]] std::unique_ptr<Input> seekable(std::unique_ptr<Input> input, std::uint64_t most);
+/// All that is left of it.
+[[nodiscard]] std::string read_all(Input& input);
 
 }  // namespace weir

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/compression.hpp"
 #include "io/input.hpp"
 #include "weir/io/file.hpp"
 

@@ -8,20 +8,22 @@
 #include <utility>
 #include <vector>
 
+#include "io/compression.hpp"
 #include "io/fields.hpp"
+#include "io/input.hpp"
 #include "io/matrix_market_lines.hpp"
+#include "io/pick.hpp"
 #include "weir/error.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/text.hpp"
 
 namespace weir {
+
+using namespace std::string_view_literals;
+
 namespace {
 
-constexpr std::string_view magic = "%%MatrixMarket";
-
-std::string_view without_byte_order_mark(std::string_view text) noexcept {
-  return text.starts_with("\xEF\xBB\xBF") ? text.substr(3) : text;
-}
+constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
@@ -33,58 +35,104 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
   return true;
 }
 
+/// How far a text goes along with the beginning of a banner.
+struct Banner {
+  bool is_whole = false;  ///< There is all of "%%MatrixMarket", and `end` is the byte after it.
+  bool is_cut = false;    ///< The text ended within it.
+  std::size_t end = 0;
+};
+
+Banner find_banner(std::string_view text) noexcept {
+  constexpr std::string_view word = "MatrixMarket";
+  std::size_t at = 0;
+  if (text.starts_with(byte_order_mark)) {
+    at = byte_order_mark.size();
+  } else if (byte_order_mark.starts_with(text)) {
+    return {.is_cut = true};
+  }
+  const auto skip = [&](std::string_view characters) {
+    at = std::min(text.find_first_not_of(characters, at), text.size());
+  };
+  skip(" \t\r\n");
+  const std::size_t marks = at;
+  while (at < text.size() && at < marks + 2 && text[at] == '%') ++at;
+  if (at == text.size()) return {.is_cut = true};
+  if (at == marks) return {};
+  skip(" \t");
+  const std::string_view found = text.substr(at, word.size());
+  if (!equal_ignoring_case(found, word.substr(0, found.size()))) return {};
+  return {.is_whole = found.size() == word.size(), .is_cut = found.size() < word.size(), .end = at + found.size()};
+}
+
 template <class Value, std::size_t Count>
 Value choose(std::string_view word, const std::array<std::pair<std::string_view, Value>, Count>& choices,
-             std::string_view what, const std::string& name) {
+             std::string_view what, const std::string& place) {
   std::vector<std::string_view> known;
   for (const auto& [text, value] : choices) {
     if (equal_ignoring_case(word, text)) return value;
     known.push_back(text);
   }
-  throw InputError(fmt::format("{}:1: expected the Matrix Market {} {}, found {}", name, what, fmt::join(known, ", "),
+  throw InputError(fmt::format("{}: expected the Matrix Market {} {}, found {}", place, what, fmt::join(known, ", "),
                                quoted_excerpt(word)));
 }
 
 }  // namespace
 
 bool looks_like_matrix_market(std::string_view text) noexcept {
-  return equal_ignoring_case(without_byte_order_mark(text).substr(0, magic.size()), magic);
+  return find_banner(text.substr(0, matrix_market_banner_start)).is_whole;
+}
+
+bool may_become_matrix_market(std::string_view text) noexcept {
+  return text.size() < matrix_market_banner_start && find_banner(text).is_cut;
 }
 
 MatrixMarketHeader parse_matrix_market_header(std::string_view text, const std::string& name) {
   TextLines lines(text);
-  std::string_view banner = without_byte_order_mark(lines.next().value_or(""));
-  if (!equal_ignoring_case(take_word(banner), magic)) {
-    throw InputError(fmt::format("{}:1: expected '%%MatrixMarket matrix ...'", name));
+  const Banner found = find_banner(text.substr(0, matrix_market_banner_start));
+  std::string_view banner = lines.next().value_or("");
+  // Lines before the banner are blank.
+  while (found.is_whole && lines.offset() < found.end) banner = lines.next().value_or("");
+  const std::uint64_t number = std::max<std::uint64_t>(lines.number(), 1);
+  const std::size_t begin = lines.offset() - banner.size() - (text.substr(0, lines.offset()).ends_with('\n') ? 1 : 0);
+  if (!found.is_whole || found.end > begin + banner.size() ||
+      (found.end < begin + banner.size() &&
+       std::string_view(" \t\r").find(text[found.end]) == std::string_view::npos)) {
+    throw InputError(fmt::format("{}:{}: expected '%%MatrixMarket matrix ...'", name, number));
   }
-  choose<int, 1>(take_word(banner), {{{"matrix", 0}}}, "object", name);
+  if (const std::string reason = return_complaint(banner); !reason.empty())
+    throw InputError(fmt::format("{}:{}: {}", name, number, reason));
+  banner.remove_prefix(found.end - begin);
+  const auto choose = [&]<class Value, std::size_t Count>(
+                          const std::array<std::pair<std::string_view, Value>, Count>& choices, std::string_view what) {
+    return weir::choose(take_word(banner), choices, what, fmt::format("{}:{}", name, number));
+  };
+  choose(std::array{std::pair{"matrix"sv, 0}}, "object");
 
   MatrixMarketHeader header;
-  header.format = choose<MatrixMarketFormat, 2>(
-      take_word(banner), {{{"array", MatrixMarketFormat::array}, {"coordinate", MatrixMarketFormat::coordinate}}},
-      "format", name);
-  header.field = choose<MatrixMarketField, 4>(take_word(banner),
-                                              {{{"real", MatrixMarketField::real},
-                                                {"double", MatrixMarketField::real},
-                                                {"integer", MatrixMarketField::integer},
-                                                {"pattern", MatrixMarketField::pattern}}},
-                                              "field", name);
-  header.symmetry = choose<MatrixMarketSymmetry, 3>(take_word(banner),
-                                                    {{{"general", MatrixMarketSymmetry::general},
-                                                      {"symmetric", MatrixMarketSymmetry::symmetric},
-                                                      {"skew-symmetric", MatrixMarketSymmetry::skew_symmetric}}},
-                                                    "symmetry", name);
+  header.format = choose(std::array{std::pair{"array"sv, MatrixMarketFormat::array},
+                                    std::pair{"coordinate"sv, MatrixMarketFormat::coordinate}},
+                         "format");
+  header.field =
+      choose(std::array{std::pair{"real"sv, MatrixMarketField::real}, std::pair{"double"sv, MatrixMarketField::real},
+                        std::pair{"integer"sv, MatrixMarketField::integer},
+                        std::pair{"unsigned-integer"sv, MatrixMarketField::integer},
+                        std::pair{"pattern"sv, MatrixMarketField::pattern}},
+             "field");
+  header.symmetry = choose(std::array{std::pair{"general"sv, MatrixMarketSymmetry::general},
+                                      std::pair{"symmetric"sv, MatrixMarketSymmetry::symmetric},
+                                      std::pair{"skew-symmetric"sv, MatrixMarketSymmetry::skew_symmetric},
+                                      std::pair{"hermitian"sv, MatrixMarketSymmetry::symmetric}},
+                           "symmetry");
   if (const std::string_view extra = take_word(banner); !extra.empty()) {
-    throw InputError(
-        fmt::format("{}:1: expected the end of the line after the symmetry, found {}", name, quoted_excerpt(extra)));
+    throw InputError(fmt::format("{}:{}: expected the end of the line after the symmetry, found {}", name, number,
+                                 quoted_excerpt(extra)));
   }
   const bool is_array = header.format == MatrixMarketFormat::array;
   if (is_array && header.field == MatrixMarketField::pattern) {
-    throw InputError(fmt::format("{}:1: a pattern matrix must be in coordinate format", name));
+    throw InputError(fmt::format("{}:{}: a pattern matrix must be in coordinate format", name, number));
   }
 
   std::string_view size_line;
-  bool is_blank = false;
   do {
     const auto line = lines.next();
     // Where a part of the file is given, its last line may be cut.
@@ -96,8 +144,9 @@ MatrixMarketHeader parse_matrix_market_header(std::string_view text, const std::
               : fmt::format("{}: expected the size line within the first {} bytes", name, matrix_market_header_limit));
     }
     size_line = *line;
-    is_blank = std::string_view(size_line).find_first_not_of(" \t\r") == std::string_view::npos;
-  } while (is_blank || size_line.starts_with('%'));
+    if (const std::string reason = return_complaint(size_line); !reason.empty())
+      throw InputError(fmt::format("{}:{}: {}", name, lines.number(), reason));
+  } while (MatrixMarketLines::is_nothing(size_line));
   header.size_line = lines.number();
   header.data_offset = lines.offset();
 
@@ -124,12 +173,13 @@ MatrixMarketHeader parse_matrix_market_header(std::string_view text, const std::
                                  header.rows, header.columns));
   }
 
-  // Entries that the shape allows: all, or the lower triangle with or without its diagonal.
+  // Entries that the shape allows: all, or one triangle. Of a skew-symmetric array the diagonal is left out.
   using Wide = unsigned __int128;
   const Wide rows = header.rows;
-  const Wide most = header.symmetry == MatrixMarketSymmetry::general     ? rows * header.columns
-                    : header.symmetry == MatrixMarketSymmetry::symmetric ? rows * (rows + 1) / 2
-                                                                         : rows * (rows - (rows > 0 ? 1 : 0)) / 2;
+  const Wide most = header.symmetry == MatrixMarketSymmetry::general ? rows * header.columns
+                    : is_array && header.symmetry == MatrixMarketSymmetry::skew_symmetric
+                        ? rows * (rows - (rows > 0 ? 1 : 0)) / 2
+                        : rows * (rows + 1) / 2;
   if (is_array) {
     if (most >> 63 != 0) {
       throw InputError(fmt::format("{}:{}: {} x {} entries are more than 2^63 - 1", name, lines.number(), header.rows,
@@ -147,13 +197,12 @@ MatrixMarketHeader parse_matrix_market_header(std::string_view text, const std::
 }
 
 DenseMatrix load_matrix_market(const std::string& path) {
-  const InputFile file(path);
-  const std::string text = read_whole_file(file);
+  const InputFile file(file_of(path));  // refuses what is no file
+  const std::unique_ptr<Input> input = content_of(open_input(path));
+  const std::string text = read_all(*input);
   const MatrixMarketHeader header =
       parse_matrix_market_header(std::string_view(text).substr(0, matrix_market_header_limit), path);
   const bool is_array = header.format == MatrixMarketFormat::array;
-  const bool is_skew = header.symmetry == MatrixMarketSymmetry::skew_symmetric;
-  const bool is_general = header.symmetry == MatrixMarketSymmetry::general;
 
   // An entry takes at least one digit and a newline, which only the last one may lack.
   const std::uint64_t fitting = (text.size() - header.data_offset + 1) / 2;
@@ -167,31 +216,22 @@ DenseMatrix load_matrix_market(const std::string& path) {
   }
   DenseMatrix matrix{header.rows, header.columns,
                      std::vector<double>(static_cast<std::size_t>(header.rows * header.columns))};
-  const MatrixMarketLines rules(header);
+  MatrixMarketLines rules(header);
   MatrixMarketLines::Entry entry;
   std::uint64_t found = 0;
-  std::uint64_t array_row = is_skew ? 1 : 0;  // of the next entry of an array, which is stored by columns
-  std::uint64_t array_column = 0;
   TextLines lines(std::string_view(text).substr(header.data_offset));
   while (const auto line = lines.next()) {
     std::string reason;
     if (line->size() > MatrixMarketLines::longest) {
-      reason = overlong_complaint(MatrixMarketLines::longest);
+      if (MatrixMarketLines::is_comment(*line)) continue;
+      reason = overlong_complaint(MatrixMarketLines::longest, *line);
     } else if (MatrixMarketLines::is_nothing(*line)) {
       continue;
-    } else if (reason = nul_complaint(*line); reason.empty()) {
-      (void)rules.parse(*line, entry, reason);
+    } else if (reason = nul_complaint(*line); reason.empty() && found < header.entries) {
+      (void)rules.parse(*line, found, entry, reason);
     }
     if (!reason.empty()) throw InputError(fmt::format("{}:{}: {}", path, header.size_line + lines.number(), reason));
     if (++found > header.entries) continue;  // counted for the message
-    if (is_array) {
-      entry.row = array_row;
-      entry.column = array_column;
-      if (++array_row == header.rows) {
-        ++array_column;
-        array_row = is_general ? 0 : array_column + (is_skew ? 1 : 0);
-      }
-    }
     matrix.values[static_cast<std::size_t>(entry.row * header.columns + entry.column)] += entry.value;
     if (rules.is_mirrored(entry.row, entry.column)) {
       matrix.values[static_cast<std::size_t>(entry.column * header.columns + entry.row)] += rules.mirrored(entry.value);

@@ -15,6 +15,10 @@
 #include <string_view>
 #include <type_traits>
 
+#include "io/compression.hpp"
+#include "io/input.hpp"
+#include "io/npy_dictionary.hpp"
+#include "io/pick.hpp"
 #include "weir/error.hpp"
 #include "weir/io/file.hpp"
 #include "weir/io/text.hpp"
@@ -24,31 +28,26 @@ namespace {
 
 constexpr std::size_t longest_header = std::size_t{1} << 16;
 
-/// The three entries of the dictionary in the header.
-struct Dictionary {
-  std::optional<std::string> descr;
-  std::optional<bool> fortran_order;
-  std::optional<std::vector<std::uint64_t>> shape;
-};
-
 /// Parser of the Python literal {'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }.
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, std::size_t first_byte, const std::string& name)
       : text_(text), first_byte_(first_byte), name_(name) {}
 
-  Dictionary parse() {
-    Dictionary header;
+  NpyDictionary parse() {
+    std::optional<std::string> descr;
+    std::optional<bool> fortran_order;
+    std::optional<std::vector<std::uint64_t>> shape;
     expect('{');
     while (!accept('}')) {
       const std::string key = string();
       expect(':');
-      if (key == "descr" && !header.descr) {
-        header.descr = string();
-      } else if (key == "fortran_order" && !header.fortran_order) {
-        header.fortran_order = boolean();
-      } else if (key == "shape" && !header.shape) {
-        header.shape = tuple();
+      if (key == "descr" && !descr) {
+        descr = string();
+      } else if (key == "fortran_order" && !fortran_order) {
+        fortran_order = boolean();
+      } else if (key == "shape" && !shape) {
+        shape = tuple();
       } else {
         fail("each of 'descr', 'fortran_order' and 'shape' once");
       }
@@ -59,8 +58,8 @@ class HeaderParser {
     }
     skip_blanks();
     if (position_ != text_.size()) fail("the end of the header");
-    if (!header.descr || !header.fortran_order || !header.shape) fail("'descr', 'fortran_order' and 'shape'");
-    return header;
+    if (!descr || !fortran_order || !shape) fail("'descr', 'fortran_order' and 'shape'");
+    return {.descr = *descr, .is_fortran_order = *fortran_order, .shape = *shape};
   }
 
  private:
@@ -146,6 +145,22 @@ struct Half {
   }
 };
 
+/// bfloat16: the upper half of a float.
+struct UpperHalf {
+  std::uint16_t bits;
+
+  explicit operator double() const noexcept {
+    return static_cast<double>(std::bit_cast<float>(std::uint32_t{bits} << 16));
+  }
+};
+
+/// NumPy's bool.
+struct Truth {
+  std::uint8_t bits;
+
+  explicit operator double() const noexcept { return bits != 0 ? 1 : 0; }
+};
+
 template <class Value>
 void convert(const std::byte* elements, bool is_big_endian, std::span<double> out) {
   const bool is_foreign = is_big_endian != (std::endian::native == std::endian::big);
@@ -168,7 +183,9 @@ struct ElementType {
   void (*convert)(const std::byte*, bool, std::span<double>);
 };
 
-constexpr std::array<ElementType, 11> element_types{{{"f2", 2, &convert<Half>},
+constexpr std::array<ElementType, 13> element_types{{{"f2", 2, &convert<Half>},
+                                                     {npy_bfloat16.substr(1), 2, &convert<UpperHalf>},
+                                                     {"b1", 1, &convert<Truth>},
                                                      {"f4", 4, &convert<float>},
                                                      {"f8", 8, &convert<double>},
                                                      {"i1", 1, &convert<std::int8_t>},
@@ -187,8 +204,9 @@ const ElementType& find_element_type(const std::string& descr, const std::string
                                   [&](const ElementType& candidate) { return candidate.code == code; });
   if (!has_order || type == element_types.end() || (descr.front() == '|' && type->size > 1)) {
     throw InputError(
-        fmt::format("{}: expected dtype f2, f4, f8, i1 to i8 or u1 to u8 with byte order '<' or '>', found {}", name,
-                    quoted_excerpt(descr)));
+        fmt::format("{}: expected dtype f2, f4, f8, b1, i1 to i8 or u1 to u8 with byte order '<' or '>', found {}{}",
+                    name, quoted_excerpt(descr),
+                    code == "V2" ? "; if it is bfloat16, write [bfloat16] behind the name of the file" : ""));
   }
   return *type;
 }
@@ -230,26 +248,39 @@ std::size_t npy_header_length(std::string_view prefix, const std::string& name) 
   return 8 + length_size + length;
 }
 
-NpyHeader parse_npy_header(std::string_view header, const std::string& name) {
+NpyDictionary parse_npy_dictionary(std::string_view header, const std::string& name) {
   const std::size_t length = npy_header_length(header.substr(0, npy_prefix), name);
   if (header.size() < length) {
     throw InputError(
         fmt::format("{}: expected a header of {} bytes, but the file ends at byte {}", name, length, header.size()));
   }
   const std::size_t first = header[6] == 1 ? 10 : 12;
-  const Dictionary dictionary = HeaderParser(header.substr(first, length - first), first, name).parse();
-  const ElementType& type = find_element_type(*dictionary.descr, name);
-  const std::vector<std::uint64_t>& shape = *dictionary.shape;
+  NpyDictionary dictionary = HeaderParser(header.substr(first, length - first), first, name).parse();
+  dictionary.length = length;
+  return dictionary;
+}
+
+std::size_t npy_element_size(const std::string& descr, const std::string& name) {
+  return find_element_type(descr, name).size;
+}
+
+NpyHeader parse_npy_header(std::string_view header, const std::string& name) {
+  const NpyDictionary dictionary = parse_npy_dictionary(header, name);
+  const ElementType& type = find_element_type(dictionary.descr, name);
+  const std::vector<std::uint64_t>& shape = dictionary.shape;
   if (shape.size() > 2) {
-    throw InputError(fmt::format("{}: expected an array of at most 2 dimensions, found {}", name, shape.size()));
+    throw InputError(fmt::format(
+        "{0}: expected an array of at most 2 dimensions, found {1} ({2}): indices in brackets behind the name of the "
+        "file, as in [0{3}], pick a part",
+        name, shape.size(), fmt::join(shape, " x "), shape.size() == 3 ? "" : ",0"));
   }
   return {.rows = shape.empty() ? 1 : shape[0],
           .columns = shape.size() < 2 ? 1 : shape[1],
-          .is_fortran_order = *dictionary.fortran_order,
-          .is_big_endian = dictionary.descr->front() == '>',
-          .is_integer = type.code.front() != 'f',
+          .is_fortran_order = dictionary.is_fortran_order,
+          .is_big_endian = dictionary.descr.front() == '>',
+          .is_integer = type.code.front() == 'i' || type.code.front() == 'u',
           .element_size = type.size,
-          .data_offset = length,
+          .data_offset = dictionary.length,
           .convert = type.convert};
 }
 
@@ -270,20 +301,28 @@ std::string npy_entry_complaint(const NpyHeader& header, const std::string& name
                      value, i, j, header.offset_of(i, j));
 }
 
-NpyFile::NpyFile(const std::string& path) : file_(path) {
-  std::string text(npy_prefix, '\0');
-  text.resize(file_.read_some_at(0, std::as_writable_bytes(std::span(text))));
-  text.resize(npy_header_length(text, path));
-  text.resize(file_.read_some_at(0, std::as_writable_bytes(std::span(text))));
-  header_ = parse_npy_header(text, path);
-  const std::uint64_t present = file_.size() - std::min(file_.size(), header_.data_offset);
-  if (!header_.fits(present)) throw InputError(npy_size_complaint(header_, path, fmt::to_string(present)));
+NpyFile::NpyFile(const std::string& path) {
+  const InputFile file(file_of(path));  // refuses what is no file
+  input_ = content_of(open_input(path));
+  const std::size_t length = npy_header_length(input_->peek(npy_prefix), path);
+  header_ = parse_npy_header(input_->peek(length), path);
+  // What is compressed is held in memory, and of it no more than belongs to the array, and one byte.
+  const unsigned __int128 promised = static_cast<unsigned __int128>(header_.rows) * header_.columns;
+  constexpr std::uint64_t most = std::uint64_t{1} << 58;
+  const std::uint64_t entries = promised > most ? most : static_cast<std::uint64_t>(promised);
+  input_ = seekable(std::move(input_), length + entries * header_.element_size + 1);
+  const std::uint64_t found = *input_->size() - length;
+  if (!header_.fits(found)) throw InputError(npy_size_complaint(header_, path, fmt::to_string(found)));
 }
+
+NpyFile::NpyFile(NpyFile&&) noexcept = default;
+NpyFile& NpyFile::operator=(NpyFile&&) noexcept = default;
+NpyFile::~NpyFile() = default;
 
 DenseMatrix NpyFile::rows(std::uint64_t first, std::uint64_t count) const {
   if (first > header_.rows || count > header_.rows - first)
-    throw UsageError(fmt::format("{}: rows {} to {} of an array of {} do not exist", file_.path(), first, first + count,
-                                 header_.rows));
+    throw UsageError(fmt::format("{}: rows {} to {} of an array of {} do not exist", input_->name(), first,
+                                 first + count, header_.rows));
   DenseMatrix matrix{count, header_.columns, {}};
   const std::uint64_t entries = count * header_.columns;  // no more than the file has
   if (entries == 0) return matrix;
@@ -300,12 +339,14 @@ DenseMatrix NpyFile::rows(std::uint64_t first, std::uint64_t count) const {
       const auto values =
           std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(length - done, piece.size())));
       const auto of_values = std::span(bytes).first(values.size() * header_.element_size);
-      file_.read_exactly_at(start + done * header_.element_size, of_values);
+      input_->seek(start + done * header_.element_size);
+      if (input_->read_fully(of_values) < of_values.size())
+        throw InputError(input_->at_byte(input_->offset()) + ": the file ends here");
       header_.decode(of_values.data(), values);
       for (const double value : values) {
         const std::uint64_t i = header_.is_fortran_order ? done : done / header_.columns;
         const std::uint64_t j = header_.is_fortran_order ? run : done % header_.columns;
-        if (!std::isfinite(value)) throw InputError(npy_entry_complaint(header_, file_.path(), first + i, j, value));
+        if (!std::isfinite(value)) throw InputError(npy_entry_complaint(header_, input_->name(), first + i, j, value));
         matrix.values[static_cast<std::size_t>(i * header_.columns + j)] = value;
         ++done;
       }
@@ -319,17 +360,23 @@ DenseMatrix load_npy(const std::string& path) {
   return file.rows(0, file.header().rows);
 }
 
-std::string npy_header(std::uint64_t rows, std::uint64_t columns) {
-  static_assert(std::endian::native == std::endian::little);
+std::string npy_header(const NpyDictionary& array) {
   constexpr std::size_t alignment = 64, before_dictionary = 10;
-  std::string dictionary =
-      fmt::format("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
+  // A tuple of one has a comma.
+  std::string dictionary = fmt::format("{{'descr': '{}', 'fortran_order': {}, 'shape': ({}{}), }}", array.descr,
+                                       array.is_fortran_order ? "True" : "False", fmt::join(array.shape, ", "),
+                                       array.shape.size() == 1 ? "," : "");
   const std::size_t unpadded = before_dictionary + dictionary.size() + 1;
   dictionary.append((unpadded + alignment - 1) / alignment * alignment - unpadded, ' ');
   dictionary += '\n';
   std::string header(npy_magic);
   header += {'\1', '\0', static_cast<char>(dictionary.size() & 0xff), static_cast<char>(dictionary.size() >> 8)};
   return header + dictionary;
+}
+
+std::string npy_header(std::uint64_t rows, std::uint64_t columns) {
+  static_assert(std::endian::native == std::endian::little);
+  return npy_header(NpyDictionary{.descr = "<f8", .shape = {rows, columns}});
 }
 
 }  // namespace weir

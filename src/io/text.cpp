@@ -38,6 +38,8 @@ std::optional<double> parse_finite(std::string_view word) noexcept {
   if (word.starts_with('+') && !word.starts_with("+-")) word.remove_prefix(1);
   double value = 0;
   const auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (status == std::errc::result_out_of_range && end == word.data() + word.size() && is_too_small(word))
+    return word.starts_with('-') ? -0.0 : 0.0;
   if (status != std::errc() || end != word.data() + word.size() || !std::isfinite(value)) return std::nullopt;
   if (is_rounded_whole(word, value)) return std::nullopt;
   return value;

@@ -76,10 +76,12 @@ struct SkippedLine {
   std::string reason;
 };
 
-/// Thrown at the end of text or binary records that hold no event: a fault of a file, but not of every message.
+/// Thrown where text or binary records end without an event, and for a matrix or array without entries: a fault of a file
+/// that is the only one, but not of every message, nor of one file of many.
 class NoEvents : public InputError {
  public:
-  explicit NoEvents(const std::string& name) : InputError(name + ": contains no events") {}
+  explicit NoEvents(const std::string& place, const std::string& reason = {})
+      : InputError(place + ": contains no events" + reason) {}
 };
 
 /// `ranges` in ascending order, without empty ones, and those that touch as one. Throws InputError when one ends before it
@@ -157,6 +159,8 @@ class Decoder {
 
 /// What begins with `head`: 16 bytes, 19 after a byte order mark, fewer only if there are no more.
 [[nodiscard]] StreamFormat format_of_head(std::string_view head) noexcept;
+/// Whether a line of text that begins so is a comment, which may be of any length.
+[[nodiscard]] bool is_text_comment(std::string_view beginning) noexcept;
 /// Bytes in the longest line, without its end, that text_decoder() takes.
 [[nodiscard]] std::size_t longest_text_line(const Limits& limits) noexcept;
 
@@ -165,6 +169,9 @@ class Decoder {
                                                     const Limits& limits, Part part);
 [[nodiscard]] std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                              const Limits& limits, Part part);
+/// Whether the Matrix Market file that begins with the first byte of `input`, which stands there, is in array format: its
+/// entries do not say where they stand, so that it cannot be cut. Throws InputError.
+[[nodiscard]] bool is_matrix_market_array(Input& input);
 [[nodiscard]] std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                    const Limits& limits, Part part);
 /// The header of the array that begins with the first byte of `input`, which stands there. Throws InputError.

@@ -268,14 +268,18 @@ class GrowingFile final : public LiveSource {
       if (length == 0) {
         log_->drop();
       } else {
-        note_bad(1,
-                 fmt::format("{}:{}: {}", path_, log_->lines_before() + 1, overlong_complaint(runs_.longest_line())));
+        if (!in_comment_)
+          note_bad(1, fmt::format("{}:{}: {}", path_, log_->lines_before() + 1,
+                                  overlong_complaint(runs_.longest_line(), {})));
         log_->pass(log_->ahead().find('\n') + 1);
       }
       return true;
     }
     if (length == 0) {
-      if (log_->ahead().size() > runs_.longest_line()) log_->drop();
+      if (log_->ahead().size() > runs_.longest_line()) {
+        in_comment_ = is_text_comment(log_->ahead());
+        log_->drop();
+      }
       return true;
     }
     const std::string_view lines = log_->ahead().substr(0, length);
@@ -343,7 +347,8 @@ class GrowingFile final : public LiveSource {
   std::stop_token stop_;
   TextRuns runs_;
   Notices notices_;
-  std::optional<Log> log_;  ///< The file under that name, or the one that had it before.
+  std::optional<Log> log_;   ///< The file under that name, or the one that had it before.
+  bool in_comment_ = false;  ///< The line that is too long, and is being dropped, is a comment.
   std::uint64_t skipped_ = 0;
   std::string first_skipped_;
 };

@@ -29,8 +29,10 @@ enum class Line : std::uint8_t { bad, entry, row };
 ///       likewise for a whole row, which it appends (only where `has_rows`); false to leave the line to parse();
 ///   bool is_nothing(std::string_view line)
 ///       true for blank lines and comments;
+///   bool is_comment(std::string_view beginning)
+///       true for a comment, of which a beginning is enough to tell, so that it may be of any length;
 ///   Line parse(std::string_view line, Event&, RowBatch&, std::string& reason)
-///       any other line, without its end; the reason when it is bad;
+///       any other line, without its end; the reason when it is bad; event.i comes as the number of such lines before it;
 ///   std::optional<Event> mirror(const Event&)
 ///       a second event that the same line stands for (only where `mirrors`).
 template <class Grammar>
@@ -198,7 +200,7 @@ class LineDecoder : public Decoder {
 
   /// Whether a line is an event, be it a bad one.
   [[nodiscard]] bool is_entry(std::string_view line) const {
-    return line.size() > lines_.longest_line() || !grammar_.is_nothing(line);
+    return line.size() > lines_.longest_line() ? !grammar_.is_comment(line) : !grammar_.is_nothing(line);
   }
 
   bool advance() {
@@ -231,10 +233,12 @@ class LineDecoder : public Decoder {
     std::string reason;
     Line kind = Line::bad;
     if (too_long) {
-      reason = overlong_complaint(lines_.longest_line());
+      if (grammar_.is_comment(line)) return Line::bad;
+      reason = overlong_complaint(lines_.longest_line(), line);
     } else if (grammar_.is_nothing(line)) {
       return Line::bad;
     } else if (reason = nul_complaint(line); reason.empty()) {
+      event.i = entries_;
       kind = grammar_.parse(line, event, rows, reason);
     }
     ++entries_;

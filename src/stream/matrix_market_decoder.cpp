@@ -15,10 +15,11 @@ class MatrixMarketGrammar {
   static constexpr bool mirrors = true;
   static constexpr bool has_rows = false;
 
-  MatrixMarketGrammar(const MatrixMarketHeader& header, Operand operand)
-      : rules_(header), header_(header), operand_(operand) {}
+  MatrixMarketGrammar(const MatrixMarketLines& rules, Operand operand)
+      : rules_(rules), header_(rules.header()), operand_(operand) {}
 
   const char* parse_plain(const char* p, Event& event) const noexcept {
+    if (header_.format == MatrixMarketFormat::array) return nullptr;
     const unsigned first = scan_digits(p, event.i);
     if (first == 0 || p[first] != ' ') return nullptr;
     p += first + 1;
@@ -39,10 +40,11 @@ class MatrixMarketGrammar {
   }
 
   static bool is_nothing(std::string_view line) noexcept { return MatrixMarketLines::is_nothing(line); }
+  static bool is_comment(std::string_view line) noexcept { return MatrixMarketLines::is_comment(line); }
 
-  Line parse(std::string_view line, Event& event, RowBatch&, std::string& reason) const {
+  Line parse(std::string_view line, Event& event, RowBatch&, std::string& reason) {
     MatrixMarketLines::Entry entry;
-    if (!rules_.parse(line, entry, reason)) return Line::bad;
+    if (!rules_.parse(line, event.i, entry, reason)) return Line::bad;
     event = {operand_, entry.row, entry.column, entry.value};
     return Line::entry;
   }
@@ -63,9 +65,9 @@ class MatrixMarketGrammar {
 class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
  public:
   MatrixMarketDecoder(std::unique_ptr<Input> input, const ReadOptions& options, Part part,
-                      const MatrixMarketHeader& header)
-      : LineDecoder(std::move(input), options, std::move(part), MatrixMarketGrammar(header, options.default_operand),
-                    MatrixMarketLines::longest, header.data_offset, header.size_line) {}
+                      const MatrixMarketLines& rules)
+      : LineDecoder(std::move(input), options, std::move(part), MatrixMarketGrammar(rules, options.default_operand),
+                    MatrixMarketLines::longest, rules.header().data_offset, rules.header().size_line) {}
 
  private:
   bool ends_file() const noexcept override {
@@ -89,7 +91,37 @@ class MatrixMarketDecoder final : public LineDecoder<MatrixMarketGrammar> {
   }
 };
 
+/// Finds out which triangle of a symmetric matrix a file lists, so that all slices of it ask for the same one. Of an input
+/// that cannot seek, which has no slices, only what has been peeked at is looked at. The input stands anywhere afterwards if
+/// it can seek.
+void find_triangle(Input& input, MatrixMarketLines& rules) {
+  const MatrixMarketHeader& header = rules.header();
+  if (header.symmetry == MatrixMarketSymmetry::general || header.format == MatrixMarketFormat::array) return;
+  const auto look_into = [&](std::string_view text) {
+    TextLines lines(text);
+    MatrixMarketLines::Entry entry;
+    std::string reason;
+    // The last line may be cut.
+    while (const auto line = lines.next()) {
+      if (rules.triangle() || (lines.offset() == text.size() && !text.ends_with('\n'))) return;
+      if (line->size() <= MatrixMarketLines::longest && !MatrixMarketLines::is_nothing(*line))
+        (void)rules.parse(*line, 0, entry, reason);
+    }
+  };
+  look_into(input.peek(matrix_market_header_limit).substr(header.data_offset));
+  if (rules.triangle() || !input.size()) return;
+  LineBuffer lines(input, MatrixMarketLines::longest);
+  lines.restrict_to(header.data_offset, *input.size());
+  for (std::string_view run = lines.next_run(); !run.empty() && !rules.triangle(); run = lines.next_run())
+    look_into(run);
+}
+
 }  // namespace
+
+bool is_matrix_market_array(Input& input) {
+  return parse_matrix_market_header(input.peek(matrix_market_header_limit), input.name()).format ==
+         MatrixMarketFormat::array;
+}
 
 std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, const ReadOptions& options,
                                                const Limits& limits, Part part) {
@@ -98,9 +130,6 @@ std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, con
   const auto refuse = [&](const std::string& reason) {
     throw InputError(fmt::format("{}:{}: {}", input->name(), header.size_line, reason));
   };
-  if (header.format != MatrixMarketFormat::coordinate) {
-    throw InputError(fmt::format("{}:1: the format is 'array', expected 'coordinate'", input->name()));
-  }
   if (!limits.takes(operand)) refuse(limits.complaint(operand));
   if (header.rows > limits.rows(operand) || header.columns > limits.columns(operand)) {
     refuse(has_column(operand) ? fmt::format("the matrix is {} x {}, but {} is {} x {}", header.rows, header.columns,
@@ -108,12 +137,15 @@ std::unique_ptr<Decoder> matrix_market_decoder(std::unique_ptr<Input> input, con
                                : fmt::format("the matrix is {} x {}, but {} is a vector of {} entries", header.rows,
                                              header.columns, to_string(operand), limits.rows(operand)));
   }
-  if (header.entries == 0) refuse("contains no events: the matrix has no entries");
+  if (header.entries == 0)
+    throw NoEvents(fmt::format("{}:{}", input->name(), header.size_line), ": the matrix has no entries");
+  MatrixMarketLines rules(header);
+  find_triangle(*input, rules);
   if (!input->size()) {
     std::vector<std::byte> skipped(header.data_offset);
     input->read_fully(skipped);
   }
-  return std::make_unique<MatrixMarketDecoder>(std::move(input), options, std::move(part), header);
+  return std::make_unique<MatrixMarketDecoder>(std::move(input), options, std::move(part), rules);
 }
 
 }  // namespace weir::stream

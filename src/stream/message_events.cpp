@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "io/compression.hpp"
 #include "weir/error.hpp"
 #include "weir/stream/binary.hpp"
 
@@ -81,8 +82,9 @@ void MessageEvents::open(std::span<const std::byte> payload, std::string name, s
   if (payload.empty()) return;
   const std::string_view text = text_of(payload);
   try {
-    if (is_gzip(text.substr(0, 3)) && text.size() >= 3)
-      throw InputError(name_ + ": is compressed by gzip; expected lines of text events or a binary event stream");
+    if (const Compression* compression = compression_of(text); compression != nullptr && text.size() >= 3)
+      throw InputError(fmt::format("{}: is compressed by {}; expected lines of text events or a binary event stream",
+                                   name_, compression->name));
     const bool binary = is_binary(text);
     // Damage must not show when half of a message has been added, so that what is left out is left out whole.
     if (binary && options_.on_error == OnError::skip) {
@@ -182,7 +184,8 @@ bool MessageEvents::is_plain_text(std::span<const std::byte> payload) noexcept {
 
 bool MessageEvents::append_lines(std::span<const std::byte> lines, std::size_t most, EventBatch& batch) {
   ReadOptions& options = options_;
-  const auto batch_before = std::exchange(options.batch, std::max<std::size_t>(most, 1));
+  const std::size_t events_a_line = options.edges == Edges::both ? 2 : 1;
+  const auto batch_before = std::exchange(options.batch, std::max<std::size_t>(events_a_line * most, 1));
   const auto on_error_before = std::exchange(options.on_error, OnError::stop);
   bool good = true;
   try {

@@ -201,7 +201,7 @@ std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOpt
     throw InputError(npy_size_complaint(header, input->name(), fmt::to_string(*size - header.data_offset)));
   if (!limits.takes(operand)) refuse(limits.complaint(operand));
   if (header.rows == 0 || header.columns == 0)
-    refuse(fmt::format("contains no events: the array is {} x {}", header.rows, header.columns));
+    throw NoEvents(input->name(), fmt::format(": the array is {} x {}", header.rows, header.columns));
   if (has_column(operand)) {
     const auto [least, most] = limits.row_length(operand);
     if (header.rows > limits.rows(operand) || header.columns > limits.columns(operand) || header.columns < least) {

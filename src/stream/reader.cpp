@@ -14,7 +14,10 @@
 #include <span>
 
 #include "decoder.hpp"
+#include "edge_list.hpp"
+#include "io/compression.hpp"
 #include "io/input.hpp"
+#include "io/pick.hpp"
 #include "line_buffer.hpp"
 #include "weir/error.hpp"
 #include "weir/io/file.hpp"
@@ -26,31 +29,36 @@ namespace weir {
 
 namespace {
 
-/// Bytes that tell the formats apart.
+/// Bytes that tell the formats apart; the banner of a Matrix Market file may come later.
 constexpr std::size_t magic_length = 16;
-constexpr std::size_t byte_order_mark_length = 3;
 
+/// Throws InputError for a compression that is not read.
 StreamFormat format_of(Input& input) {
   // After its first short line a writer may be silent for long. What begins as no other format does is text.
-  constexpr std::string_view first_bytes = "\x1F\x89\x93%\xEF";
-  if (input.is_live())
-    if (const std::string_view first = input.peek(1);
-        !first.empty() && first_bytes.find(first[0]) == std::string_view::npos)
-      return StreamFormat::text;
-  const std::string_view head = input.peek(magic_length);
-  return stream::format_of_head(head.starts_with("\xEF\xBB\xBF") ? input.peek(magic_length + byte_order_mark_length)
-                                                                 : head);
+  constexpr std::string_view first_bytes = "\x1F\x89\x93(\xFD]\x04\x02\xFFLBP";
+  std::string_view head = input.peek(1);
+  if (!input.is_live() || head.empty() || first_bytes.find(head[0]) != std::string_view::npos)
+    head = input.peek(magic_length);
+  while (may_become_matrix_market(head)) {
+    const std::size_t known = head.size();
+    head = input.peek(input.is_live() ? known + 1 : matrix_market_banner_start);
+    if (head.size() == known) break;
+  }
+  const StreamFormat format = stream::format_of_head(head);
+  if (format == StreamFormat::compressed) refuse_compression(input.name(), *compression_of(head));
+  return format;
 }
 
 /// Returns what stat() says of it.
 struct stat require_readable(const std::string& path) {
   struct stat status {};
   int error = 0;
-  if (::stat(path.c_str(), &status) != 0) {
+  const std::string file = file_of(path);
+  if (::stat(file.c_str(), &status) != 0) {
     error = errno;
   } else if (S_ISDIR(status.st_mode)) {
     error = EISDIR;
-  } else if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
+  } else if (::faccessat(AT_FDCWD, file.c_str(), R_OK, AT_EACCESS) != 0) {
     error = errno;
   }
   if (error != 0) throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(error)));
@@ -96,7 +104,11 @@ std::unique_ptr<Input> open_content(const std::string& path) {
 }  // namespace
 
 StreamFormat stream::format_of_head(std::string_view head) noexcept {
-  if (is_gzip(head)) return StreamFormat::gzip;
+  if (const Compression* compression = compression_of(head)) {
+    return compression->kind == CompressionKind::gzip                 ? StreamFormat::gzip
+           : compression->kind == CompressionKind::zstd && reads_zstd ? StreamFormat::zstd
+                                                                      : StreamFormat::compressed;
+  }
   if (resembles(head, binary_magic, 5)) return StreamFormat::binary;
   if (resembles(head, npy_magic, 4)) return StreamFormat::npy;
   return looks_like_matrix_market(head) ? StreamFormat::matrix_market : StreamFormat::text;
@@ -112,6 +124,10 @@ std::string_view to_string(StreamFormat format) noexcept {
       return "Matrix Market";
     case StreamFormat::npy:
       return ".npy";
+    case StreamFormat::zstd:
+      return "zstd";
+    case StreamFormat::compressed:
+      return "compressed";
     case StreamFormat::gzip:
       break;
   }
@@ -120,12 +136,14 @@ std::string_view to_string(StreamFormat format) noexcept {
 
 StreamFormat stream_format(const std::string& path) {
   require_readable(path);
-  return format_of(*open_input(path));
+  const std::unique_ptr<Input> input = open_input(path);
+  // A member of an archive that is deflated.
+  return input->size() || is_pipe(path) ? format_of(*input) : StreamFormat::compressed;
 }
 
 StreamFormat content_format(const std::string& path) { return format_of(*open_content(path)); }
 
-std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path) {
+std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path, Edges edges) {
   const std::unique_ptr<Input> input = open_content(path);
   const StreamFormat format = format_of(*input);
   if (format == StreamFormat::npy) {
@@ -137,6 +155,8 @@ std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path
         parse_matrix_market_header(input->peek(matrix_market_header_limit), input->name());
     return std::array{header.rows, header.columns};
   }
+  if (format == StreamFormat::text && edges != Edges::unsaid && edges != Edges::none)
+    return stream::shape_of_edges(input->peek(stream::edge_header_limit), edges);
   return std::nullopt;
 }
 
@@ -153,7 +173,7 @@ SourceInfo look_at(const std::string& path) {
   }
   struct stat status = require_readable(path);
   if (S_ISREG(status.st_mode)) {
-    const InputFile file(path);
+    const InputFile file(file_of(path));
     if (::fstat(file.descriptor(), &status) != 0)
       throw InputError(fmt::format("{}: cannot open: {}", path, std::strerror(errno)));
     info.size = file.size();
@@ -202,11 +222,17 @@ struct EventReader::Implementation {
     std::unique_ptr<Input> input =
         memory ? memory_input(*memory, path)
                : open_input(path, options.stop, identities.empty() ? std::nullopt : identities[file]);
+    // A deflated member of an archive cannot be cut either.
+    if (others && !input->size()) return nullptr;
     StreamFormat format = format_of(*input);
-    if (format == StreamFormat::gzip) {
+    if (format == StreamFormat::gzip || format == StreamFormat::zstd) {
       if (others) return nullptr;
-      input = decompress(std::move(input));
+      input = content_of(std::move(input));
       format = format_of(*input);
+    }
+    if (format == StreamFormat::matrix_market && input->size() && stream::is_matrix_market_array(*input)) {
+      if (others) return nullptr;
+      input = uncut(std::move(input));
     }
     stream::Part part = part_of(file);
     if (!input->size()) {
@@ -222,15 +248,48 @@ struct EventReader::Implementation {
     return stream::text_decoder(std::move(input), options, limits, std::move(part));
   }
 
+  /// As open(), and null for a file without events that may be one.
+  std::unique_ptr<stream::Decoder> open_or_pass(std::size_t file) const {
+    try {
+      return open(file);
+    } catch (const stream::NoEvents&) {
+      if (!has_events_elsewhere(file)) throw;
+    }
+    return nullptr;
+  }
+
+  /// Whether there is an event, good or bad, in another file than `file`, which has none: one part of many may be empty, but
+  /// not all of them. A pipe is not looked into, and may have some.
+  bool has_events_elsewhere(std::size_t file) const {
+    if (memory) return false;
+    for (std::size_t other = 0; other < paths.size(); ++other) {
+      if (other == file) continue;
+      if (is_pipe(paths[other])) return true;
+      try {
+        Implementation alone({paths[other]}, {.on_error = OnError::stop, .edges = options.edges, .batch = 1});
+        EventBatch batch;
+        if (alone.next(batch, 1)) return true;
+      } catch (const stream::NoEvents&) {
+      } catch (const InputError&) {
+        return true;  // who reads it says what is wrong
+      }
+    }
+    return false;
+  }
+
   bool next(EventBatch& batch, std::size_t most) {
     if (most == 0) throw UsageError("a reader cannot be asked for no events");
     batch.rows.clear();
     if (options.stop.stop_requested()) throw Cancelled();
     for (; current < paths.size(); ++current) {
-      if (!decoder) decoder = open(current);
+      if (!decoder) decoder = open_or_pass(current);
       if (!decoder) continue;
-      const bool delivered = decoder->next(batch, most);
-      if (delivered) return true;
+      try {
+        if (decoder->next(batch, most)) return true;
+      } catch (const stream::NoEvents&) {
+        batch.clear();
+        if (!has_events_elsewhere(current)) throw;
+      }
       skipped_before += decoder->skipped();
       if (const auto bytes = decoder->bytes_read()) bytes_before += bytes->all;
       if (const stream::SkippedLine* line = decoder->first_skipped(); line != nullptr && !first_skipped) {
@@ -262,7 +321,7 @@ struct EventReader::Implementation {
       }
       if (bytes_to_come.empty()) bytes_to_come.resize(paths.size());
       if (!bytes_to_come[file]) {
-        const std::unique_ptr<stream::Decoder> opened = open(file);
+        const std::unique_ptr<stream::Decoder> opened = open_or_pass(file);
         bytes_to_come[file] = opened ? opened->bytes_read().value_or(BytesRead()).all : 0;
       }
       sum.all += *bytes_to_come[file];
@@ -279,7 +338,7 @@ struct EventReader::Implementation {
         const bool is_mine = paths[file] == "-" || file % options.slice_count == options.slice;
         known_unread[file] = is_mine ? part.uncut() : std::vector<FileRange>();
       } else {
-        const std::unique_ptr<stream::Decoder> opened = open(file);
+        const std::unique_ptr<stream::Decoder> opened = open_or_pass(file);
         known_unread[file] = opened ? opened->unread() : std::vector<FileRange>();
       }
     }

@@ -15,6 +15,10 @@ std::string_view without_line_end(std::string_view line) noexcept {
   return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
 }
 
+bool is_digits(std::string_view field) noexcept {
+  return !field.empty() && field.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 /// Takes the fields of a line one by one. Commas separate where there is one, else tabs, else runs of blanks.
 class FieldCursor {
  public:
@@ -63,7 +67,8 @@ class TextGrammar {
   static constexpr bool mirrors = false;
   static constexpr bool has_rows = true;
 
-  TextGrammar(const Limits& limits, Operand default_operand) : limits_(limits), default_(default_operand) {}
+  TextGrammar(const Limits& limits, const ReadOptions& options)
+      : limits_(limits), default_(options.default_operand), edges_unsaid_(options.edges == Edges::unsaid) {}
 
   const char* parse_plain(const char* p, Event& event) const noexcept {
     Operand operand = default_;
@@ -75,8 +80,9 @@ class TextGrammar {
     } else if (has_column(default_)) {
       return nullptr;
     }
+    const bool is_named = separator != 0;
     p = scan_first_index(p, separator, event.i);
-    if (p == nullptr) return nullptr;
+    if (p == nullptr || (!is_named && separator != ',' && edges_unsaid_)) return nullptr;
     if (has_column(operand)) {
       const unsigned second = scan_digits(p, event.j);
       if (second == 0 || p[second] != separator) return nullptr;
@@ -118,11 +124,29 @@ class TextGrammar {
 
   static bool is_nothing(std::string_view line) noexcept {
     line = trim(without_line_end(without_byte_order_mark(line)));
-    return line.empty() || line[0] == '#';
+    return line.empty() || (is_comment(line) && return_complaint(line).empty());
+  }
+  static bool is_comment(std::string_view line) noexcept {
+    line = trim(without_byte_order_mark(line));
+    return !line.empty() && (line[0] == '#' || line[0] == '%');
   }
 
   Line parse(std::string_view line, Event& event, RowBatch& rows, std::string& reason) const {
     line = trim(without_line_end(without_byte_order_mark(line)));
+    reason = return_complaint(line);
+    if (!reason.empty()) return Line::bad;
+    const Line kind = parse_fields(line, event, rows, reason);
+    if (kind == Line::bad && line.find(';') != std::string_view::npos)
+      reason = fmt::format("{} has semicolons: expected commas, tabs or blanks between fields, and points in numbers",
+                           quoted_excerpt(line));
+    return kind;
+  }
+
+  [[nodiscard]] Operand default_operand() const noexcept { return default_; }
+  [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
+
+ private:
+  Line parse_fields(std::string_view line, Event& event, RowBatch& rows, std::string& reason) const {
     const Fields fields(line);
     const std::string_view first = fields.field[0];
     const auto named = find_operand(first);
@@ -132,7 +156,9 @@ class TextGrammar {
       return Line::bad;
     }
     if (!named && has_column(default_)) {
-      reason = fmt::format("the line names no operand: expected {}", expected());
+      reason = fmt::format(
+          "the line names no operand: expected {}{}", expected(),
+          fields.count == 2 || fields.count == 3 ? "; --edges out|in|both reads edges i,j and i,j,weight" : "");
       return Line::bad;
     }
     event.operand = named.value_or(default_);
@@ -142,10 +168,23 @@ class TextGrammar {
     }
     if (named && fields.count > 2 && row_weight(fields.field[2]) != 0)
       return parse_row(line, *named, rows, reason) ? Line::row : Line::bad;
-    return parse_entry(fields, named.has_value(), event, reason) ? Line::entry : Line::bad;
+    if (!named && edges_unsaid_ && fields.count == 2 && line.find(',') == std::string_view::npos &&
+        is_digits(fields.field[0]) && is_digits(fields.field[1])) {
+      reason = fmt::format(
+          "{} may be the event i,delta or an edge from i to j: expected --edges none for events, --edges out|in|both "
+          "for "
+          "edges, or a comma between i and delta",
+          quoted_excerpt(line));
+      return Line::bad;
+    }
+    if (!parse_entry(fields, named.has_value(), event, reason)) {
+      if (!named && edges_unsaid_ && fields.count == 3 && is_digits(fields.field[1]))
+        reason += "; --edges out|in|both reads edges i,j,weight";
+      return Line::bad;
+    }
+    return Line::entry;
   }
 
- private:
   /// The name of an operand; the byte after it, or nullptr. Of a name that only begins like a listed one, "x2", the rest
   /// is left, which no separator begins: such lines are parse()'s.
   static const char* scan_operand(const char* p, Operand& operand) noexcept {
@@ -272,26 +311,119 @@ class TextGrammar {
 
   Limits limits_;
   Operand default_;
+  bool edges_unsaid_;
+};
+
+/// Lines of edges, which name no operand, among lines of events that do. See Edges.
+class EdgeGrammar {
+ public:
+  static constexpr bool mirrors = true;
+  static constexpr bool has_rows = true;
+
+  EdgeGrammar(const Limits& limits, const ReadOptions& options)
+      : events_(limits, options), edges_(options.edges), is_degree_(!has_column(options.default_operand)) {}
+
+  const char* parse_plain(const char* p, Event& event) {
+    second_.reset();
+    if (static_cast<unsigned char>(*p - '0') > 9) return events_.parse_plain(p, event);
+    std::uint64_t i, j;
+    const unsigned first = scan_digits(p, i);
+    const char separator = p[first];
+    if (first == 0 || (separator != '\t' && separator != ' ' && separator != ',')) return nullptr;
+    p += first + 1;
+    const unsigned second = scan_digits(p, j);
+    if (second == 0) return nullptr;
+    p += second;
+    event.delta = 1;
+    if (*p == separator) {
+      p = scan_number(p + 1, '\n', event.delta);
+      if (p == nullptr) return nullptr;
+    }
+    const char* after = scan_line_end(p);
+    return after != nullptr && place(i, j, event) ? after : nullptr;
+  }
+
+  bool parse_plain_row(const char* p, RowBatch& rows) const { return events_.parse_plain_row(p, rows); }
+  static bool is_nothing(std::string_view line) noexcept { return TextGrammar::is_nothing(line); }
+  static bool is_comment(std::string_view line) noexcept { return TextGrammar::is_comment(line); }
+
+  Line parse(std::string_view line, Event& event, RowBatch& rows, std::string& reason) {
+    second_.reset();
+    const std::string_view content = trim(without_line_end(without_byte_order_mark(line)));
+    const Fields fields(content);
+    if (find_operand(fields.field[0]) || !return_complaint(content).empty() ||
+        content.find(';') != std::string_view::npos)
+      return events_.parse(line, event, rows, reason);
+    if (fields.count < 2 || fields.count > 3) {
+      reason = fmt::format("{} field: found {}, expected 2 or 3 as in the edges i,j and i,j,weight",
+                           fields.count < 2 ? "missing" : "extra", fields.count);
+      return Line::bad;
+    }
+    std::uint64_t i = 0, j = 0;
+    if (!parse_index(fields.field[0], "i", i, reason) || !parse_index(fields.field[1], "j", j, reason))
+      return Line::bad;
+    event.delta = 1;
+    if (fields.count == 3 && !parse_number(fields.field[2], "the weight", event.delta, reason)) return Line::bad;
+    if (place(i, j, event)) return Line::entry;
+    reason = complaint(i, j);
+    return Line::bad;
+  }
+
+  std::optional<Event> mirror(const Event&) const noexcept { return second_; }
+
+ private:
+  [[nodiscard]] Event entry(std::uint64_t i, std::uint64_t j, double delta) const noexcept {
+    return {events_.default_operand(), i, is_degree_ ? 0 : j, delta};
+  }
+  [[nodiscard]] bool contains(std::uint64_t i, std::uint64_t j) const noexcept {
+    return events_.limits().contain(events_.default_operand(), i, is_degree_ ? 0 : j);
+  }
+
+  /// Makes the edge of weight event.delta an event, or two; false where an index is too large.
+  bool place(std::uint64_t i, std::uint64_t j, Event& event) noexcept {
+    if (edges_ == Edges::in) std::swap(i, j);
+    if (!contains(i, j)) return false;
+    if (edges_ == Edges::both && (i != j || is_degree_)) {
+      if (!contains(j, i)) return false;
+      second_ = entry(j, i, event.delta);
+    }
+    event = entry(i, j, event.delta);
+    return true;
+  }
+
+  /// Why place() is false.
+  [[nodiscard]] std::string complaint(std::uint64_t i, std::uint64_t j) const {
+    if (edges_ == Edges::in) std::swap(i, j);
+    if (contains(i, j)) std::swap(i, j);
+    return events_.limits().complaint(events_.default_operand(), i, is_degree_ ? 0 : j);
+  }
+
+  TextGrammar events_;
+  Edges edges_;
+  bool is_degree_;  ///< The default operand is a vector.
+  std::optional<Event> second_;
 };
 
 /// A value of a row takes at most this many bytes on average, its separator included: the longest that a double's
 /// shortest spelling takes is 24.
 constexpr std::size_t longest_value = 32;
 
-class TextDecoder final : public LineDecoder<TextGrammar> {
+template <class Grammar>
+class TextDecoder final : public LineDecoder<Grammar> {
+  using Base = LineDecoder<Grammar>;
+
  public:
   TextDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits, Part part)
-      : LineDecoder(std::move(input), options, std::move(part), TextGrammar(limits, options.default_operand),
-                    longest_text_line(limits), 0, 0) {}
+      : Base(std::move(input), options, std::move(part), Grammar(limits, options), longest_text_line(limits), 0, 0) {}
 
  private:
   void finish() override {
-    if (entries() > 0 || part().may_be_empty) return;
-    if (const auto size = input().size()) {
+    if (Base::entries() > 0 || Base::part().may_be_empty) return;
+    if (const auto size = Base::input().size()) {
       // One party speaks for all; its own part may well be empty when the file is not.
-      if (!part().begins_file() || count_entries(0, *size, true) > 0) return;
+      if (!Base::part().begins_file() || Base::count_entries(0, *size, true) > 0) return;
     }
-    throw NoEvents(input().name());
+    throw NoEvents(Base::input().name());
   }
 };
 
@@ -299,8 +431,12 @@ class TextDecoder final : public LineDecoder<TextGrammar> {
 
 std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
                                       Part part) {
-  return std::make_unique<TextDecoder>(std::move(input), options, limits, std::move(part));
+  if (options.edges != Edges::unsaid && options.edges != Edges::none)
+    return std::make_unique<TextDecoder<EdgeGrammar>>(std::move(input), options, limits, std::move(part));
+  return std::make_unique<TextDecoder<TextGrammar>>(std::move(input), options, limits, std::move(part));
 }
+
+bool is_text_comment(std::string_view beginning) noexcept { return TextGrammar::is_comment(beginning); }
 
 std::size_t longest_text_line(const Limits& limits) noexcept {
   std::uint64_t columns = 0;

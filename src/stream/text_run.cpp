@@ -8,6 +8,7 @@ namespace weir::stream {
 
 TextRuns::TextRuns(const ReadOptions& options) : limits_(options), longest_line_(longest_text_line(limits_)) {
   options_.default_operand = options.default_operand;
+  options_.edges = options.edges;
   options_.on_error = OnError::skip;
   options_.row_values = std::numeric_limits<std::size_t>::max();
 }
@@ -18,7 +19,8 @@ TextRuns::Outcome TextRuns::decode(std::string_view lines, EventBatch& batch) co
   outcome.lines = static_cast<std::uint64_t>(std::count(lines.begin(), lines.end(), '\n'));
   if (outcome.lines == 0) return outcome;
   ReadOptions options = options_;
-  options.batch = static_cast<std::size_t>(outcome.lines);  // so that one call delivers all of them
+  // So that one call delivers all of them. An edge may be two events.
+  options.batch = (options.edges == Edges::both ? 2 : 1) * static_cast<std::size_t>(outcome.lines);
   const auto decoder = text_decoder(memory_input(std::as_bytes(std::span(lines)), {}), options, limits_,
                                     Part{.name = {}, .may_be_empty = true});
   (void)decoder->next(batch, options.batch);

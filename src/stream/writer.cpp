@@ -74,7 +74,8 @@ class TextEncoder final : public Encoder {
     for (std::size_t t = 0; t < batch.size(); ++t) {
       require_room(sink);
       const Operand operand = batch.operands[t];
-      if (operand != Operand::y) append(to_string(operand), separator_);
+      // Two numbers between which there is a tab could be an edge.
+      if (operand != Operand::y || separator_ == '\t') append(to_string(operand), separator_);
       append(batch.i[t], separator_);
       if (has_column(operand)) append(batch.j[t], separator_);
       append(batch.delta[t], '\n');

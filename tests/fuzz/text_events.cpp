@@ -14,6 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     ReadOptions options{.on_error = OnError::skip, .shapes = shapes, .batch = 16};
     if (!shapes.empty()) options.default_operand = shapes[0].operand;
     fuzz::require_slices_agree(bytes, options);
+    options.edges = size % 3 == 0 ? Edges::both : size % 3 == 1 ? Edges::in : Edges::none;
+    fuzz::require_slices_agree(bytes, options);
   }
   return 0;
 }

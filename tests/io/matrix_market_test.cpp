@@ -12,6 +12,7 @@ namespace weir {
 namespace {
 
 using testing_support::expect_error;
+using testing_support::gzip;
 using testing_support::TemporaryDirectory;
 
 const std::string banner = "%%MatrixMarket matrix ";
@@ -50,7 +51,9 @@ TEST(MatrixMarketHeader, MalformedOnesAreRefused) {
   refuse_header("%%MatrixMarket vector array real general\n", {"object matrix", "'vector'"});
   refuse_header(banner + "sparse real general\n", {"format array, coordinate", "'sparse'"});
   refuse_header(banner + "coordinate complex general\n", {"field", "'complex'"});
-  refuse_header(banner + "coordinate real hermitian\n", {"symmetry", "'hermitian'"});
+  refuse_header(banner + "coordinate complex hermitian\n", {"field", "'complex'"});
+  refuse_header("%%%MatrixMarket matrix array real general\n1 1\n", {":1: ", "%%MatrixMarket"});
+  refuse_header("\n1 %%MatrixMarket matrix array real general\n1 1\n", {":1: ", "%%MatrixMarket"});
   refuse_header(banner + "coordinate real\n", {"symmetry", "''"});
   refuse_header(banner + "coordinate real general x\n", {":1: ", "end of the line", "'x'"});
   refuse_header(banner + "array pattern general\n2 2\n", {"pattern"});
@@ -95,6 +98,22 @@ TEST_F(MatrixMarket, ArrayIsStoredByColumns) {
   EXPECT_EQ(load("array real general\n2 3\n1\n2\n3\n4\n5\n6\n"), (DenseMatrix{2, 3, {1, 3, 5, 2, 4, 6}}));
   EXPECT_EQ(load("array real symmetric\n3 3\n1\n2\n3\n4\n5\n6\n"), (DenseMatrix{3, 3, {1, 2, 3, 2, 4, 5, 3, 5, 6}}));
   EXPECT_EQ(load("array real skew-symmetric\n3 3\n1\n2\n3\n"), (DenseMatrix{3, 3, {0, -1, -2, 1, 0, -3, 2, 3, 0}}));
+}
+
+TEST_F(MatrixMarket, EitherTriangle) {
+  const DenseMatrix expected{2, 2, {1, 7, 7, 0}};
+  EXPECT_EQ(load("coordinate real symmetric\n2 2 2\n1 1 1\n1 2 7\n"), expected);
+  EXPECT_EQ(load("coordinate real hermitian\n2 2 2\n1 1 1\n2 1 7\n"), expected);
+  EXPECT_EQ(load("array real hermitian\n2 2\n1\n7\n0\n"), expected);
+  EXPECT_EQ(load("coordinate real skew-symmetric\n2 2 3\n1 1 0\n1 2 7\n2 2 0\n"), (DenseMatrix{2, 2, {0, 7, -7, 0}}));
+  refuse("coordinate real symmetric\n3 3 2\n1 2 1\n3 1 1\n",
+         {":4: ", "(3, 1) is in the lower triangle", "one triangle"});
+  refuse("coordinate real skew-symmetric\n2 2 1\n1 1 2\n", {":3: ", "on the diagonal"});
+}
+
+TEST_F(MatrixMarket, CompressedOnesAreRead) {
+  EXPECT_EQ(load_matrix_market(directory_.write("m.mtx.gz", gzip(banner + "array real general\n2 1\n3\n4\n"))),
+            (DenseMatrix{2, 1, {3, 4}}));
 }
 
 TEST_F(MatrixMarket, MalformedEntriesAreNamed) {

@@ -115,7 +115,8 @@ TEST_F(Npy, TruncationAtEveryByteAndTrailingBytesAreRefused) {
 
 TEST_F(Npy, HostileHeadersAreRefused) {
   const std::string data = raw<double>({1, 2});
-  refuse("PK\x03\x04 and so on", {"not a .npy file"});
+  refuse("PK\x03\x04 and so on", {"not a whole ZIP archive"});
+  refuse("1,2\n", {"not a .npy file"});
   refuse(npy(dictionary("<f8", "False", "(2,)"), data, 4), {"format version 4.0"});
   for (const std::string descr : {"<c16", "|O", "<U8", "f8", "", "|f8", "=f8", "<i3"}) {
     refuse(npy(dictionary(descr, "False", "(2,)"), data), {"expected dtype"});

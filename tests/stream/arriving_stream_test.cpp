@@ -192,5 +192,20 @@ TEST(ArrivingStreams, RefuseOtherFormats) {
   }
 }
 
+TEST(ArrivingStream, EdgesAndLongComments) {
+  const std::string text = "% sym unweighted\n# " + std::string(10000, 'x') + "\n1 2\n3 3\ny,5,7\n";
+  const Arrived edges = arrive_anyhow(text, {.edges = Edges::both});
+  EXPECT_EQ(edges.entries, (std::vector<Event>{{Operand::y, 1, 0, 1},
+                                               {Operand::y, 2, 0, 1},
+                                               {Operand::y, 3, 0, 1},
+                                               {Operand::y, 3, 0, 1},
+                                               {Operand::y, 5, 0, 7}}));
+  EXPECT_EQ(edges.skipped, 0u);
+  const Arrived unsaid = arrive_anyhow(text);
+  EXPECT_EQ(unsaid.entries, (std::vector<Event>{{Operand::y, 5, 0, 7}}));
+  EXPECT_EQ(unsaid.skipped, 2u);
+  EXPECT_NE(unsaid.first_skipped.find("s: line 3: '1 2' may be"), std::string::npos) << unsaid.first_skipped;
+}
+
 }  // namespace
 }  // namespace weir

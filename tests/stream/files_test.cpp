@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <utility>
 
 #include "stream_testing.hpp"
@@ -147,6 +148,93 @@ TEST(EventFiles, ALiveFeedIsDeliveredAsItComes) {
   ::close(ends[1]);
   EXPECT_FALSE(reader.next(batch));
   ::close(ends[0]);
+}
+
+TEST(EventFiles, OnePartOfManyMayBeEmpty) {
+  const TemporaryDirectory directory;
+  const std::string full = directory.write("part-1", "1,2\n");
+  const std::string shape_alone = "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1), }";
+  for (const std::string& content : {std::string(), std::string("# SUCCESS\n\n"), gzip(""), gzip("% none\n"),
+                                     std::string("%%MatrixMarket matrix coordinate real general\n4 1 0\n"),
+                                     "\x93NUMPY\x01" + std::string(1, '\0') + static_cast<char>(shape_alone.size()) +
+                                         std::string(1, '\0') + shape_alone}) {
+    const std::string empty = directory.write("part-0", content), other = directory.write("part-2", content);
+    for (const auto& paths :
+         {std::vector{empty, full, other}, std::vector{full, empty}, std::vector{empty, other, full}}) {
+      for (std::uint32_t slices = 1; slices <= 4; ++slices) {
+        std::vector<Event> all;
+        for (std::uint32_t slice = 0; slice < slices; ++slice) {
+          EventReader reader(paths, {.slice = slice, .slice_count = slices});
+          (void)reader.unread();
+          for (const Event& event : drain(reader)) all.push_back(event);
+        }
+        EXPECT_EQ(all, (std::vector<Event>{{Operand::y, 1, 0, 2}})) << content;
+      }
+    }
+    // But not all of them.
+    for (const auto& paths : {std::vector{empty, other}, std::vector{empty}}) {
+      for (std::uint32_t slices = 1; slices <= 3; ++slices) {
+        const std::string message = input_error([&] {
+          for (std::uint32_t slice = 0; slice < slices; ++slice) {
+            EventReader reader(paths, {.slice = slice, .slice_count = slices});
+            (void)drain(reader);
+          }
+        });
+        EXPECT_NE(message.find("contains no events"), std::string::npos) << message;
+      }
+    }
+  }
+}
+
+TEST(EventFiles, ZerosBehindGzipArePadding) {
+  const TemporaryDirectory directory;
+  for (const std::size_t zeros : {1u, 511u, 1000000u}) {
+    for (const std::string& bytes : {gzip(text), gzip("1,2\n3,") + gzip("4\n5,6\n")}) {
+      const std::string padding(zeros, '\0');
+      EXPECT_EQ(read_file(directory.write("e.gz", bytes + padding)), events);
+      const std::string path = directory.write("f.gz", bytes + padding + gzip("7,8\n"));
+      EXPECT_EQ(
+          input_error([&] { (void)read_file(path); }),
+          fmt::format("{}: byte {} of the compressed data: not valid gzip (zeros, and then something else, behind "
+                      "its end)",
+                      path, bytes.size() + zeros));
+    }
+  }
+  EXPECT_NE(input_error([&] { (void)read_file(directory.write("g.gz", gzip(text) + "more")); }), "");
+}
+
+TEST(EventFiles, OtherCompressionsAreNamedWithTheirCommands) {
+  const TemporaryDirectory directory;
+  const std::string rest(100, 'x');
+  for (const auto& [magic, name, command] :
+       std::vector<std::array<std::string, 3>>{{"BZh91AY&SY", "bzip2", "bzip2 -dc"},
+                                               {std::string("\xFD"
+                                                            "7zXZ\0",
+                                                            6),
+                                                "xz", "xz -dc"},
+                                               {std::string("\x5D\0\0", 3), "lzma", "xz -dc --format=lzma"},
+                                               {"LZIP\x01", "lzip", "lzip -dc"},
+                                               {"\x04\x22\x4D\x18", "lz4", "lz4 -dc"},
+                                               {"\x02\x21\x4C\x18", "lz4", "lz4 -dc"},
+                                               {std::string("\x89LZO\0", 5), "lzop", "lzop -dc"},
+                                               {"\x1F\x9D", "compress", "gzip -dc"},
+                                               {std::string("\xFF\x06\0\0sNaPpY", 10), "snappy", "snzip -dc"},
+                                               {"7z\xBC\xAF\x27\x1C", "7-Zip", "7z x -so"}}) {
+    const std::string path = directory.write("e.csv", magic + rest);
+    const std::string expected = fmt::format(
+        "compressed by {}, which this weir does not read: expected it decompressed, as by "
+        "{}",
+        name, command);
+    EXPECT_EQ(input_error([&] { (void)read_file(path); }), path + ": " + expected + " " + path + " | weir ... -");
+    EXPECT_EQ(input_error([&] { (void)stream_format(path); }), path + ": " + expected + " " + path + " | weir ... -");
+    // A pipe is not waited for where its first byte may be that of a short line.
+    if (name != "7-Zip")
+      EXPECT_EQ((StandardInput(path), input_error([&] { (void)read_file("-"); })),
+                "standard input: " + expected + " | weir ... -");
+    const std::string twice = directory.write("e.gz", gzip(magic + rest));
+    EXPECT_EQ(input_error([&] { (void)read_file(twice); }),
+              twice + ": compressed twice; expected the content after one decompression");
+  }
 }
 
 }  // namespace

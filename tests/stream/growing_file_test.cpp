@@ -125,6 +125,14 @@ TEST(GrowingFiles, LeaveOutLongLines) {
   const auto strict = follow(path, {.shapes = options.shapes}, inside);
   EventBatch batch;
   expect_error([&] { read_on(*strict); }, {path + ":2: "});
+  // A comment may be long.
+  append(path, "# " + std::string(1'000'000, 'x'));
+  const auto last = follow(path, {.shapes = options.shapes}, source->position());
+  EXPECT_EQ(take(*last, 1), (Indices{3}));
+  EXPECT_EQ(take(*last, 0), Indices{});
+  append(path, "\n4,1\n");
+  EXPECT_EQ(take(*last, 1), (Indices{4}));
+  EXPECT_EQ(last->skipped(), 0u);
 }
 
 TEST(GrowingFiles, GoOnWithTheNewFileAfterARotation) {

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "io/npy_bytes.hpp"
+#include "io/zip_bytes.hpp"
 #include "stream_testing.hpp"
 
 namespace weir {
@@ -305,6 +306,48 @@ TEST(NpyEvents, IntegersAreNeverRounded) {
   delivered.add(reader);
   EXPECT_EQ(delivered.rows.i, (std::vector<std::uint64_t>{0, 2}));
   EXPECT_EQ(reader.first_skipped(), message);
+}
+
+TEST(NpyEvents, PicksAreReadAsFilesOfTheirOwn) {
+  const TemporaryDirectory directory;
+  const std::string heads = npy(dictionary("<f4", "False", "(2, 5, 2)"),
+                                raw<float>({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19}));
+  const std::string plain = directory.write("h.npy", heads);
+  const std::string archive = directory.write("h.npz", zip({{"s.npy", heads}, {"d.npy", heads, true}}));
+  for (const std::string& name : {plain + "[1]", archive + "[s][1]", archive + "[d][1]"}) {
+    EXPECT_EQ(stated_shape(name), (std::array<std::uint64_t, 2>{5, 2}));
+    EXPECT_EQ(content_format(name), StreamFormat::npy);
+    for (std::uint32_t slices = 1; slices <= 6; ++slices) {
+      Delivered all;
+      for (std::uint32_t slice = 0; slice < slices; ++slice) {
+        EventReader reader({name}, {.slice = slice, .slice_count = slices, .default_operand = Operand::A});
+        all.add(reader);
+      }
+      EXPECT_EQ(all.rows.i, (std::vector<std::uint64_t>{0, 1, 2, 3, 4})) << name;
+      EXPECT_EQ(all.rows.values, (std::vector<double>{10, 11, 12, 13, 14, 15, 16, 17, 18, 19})) << name;
+    }
+    // Looked at once, and read up to somewhere.
+    ReadOptions agreed{.default_operand = Operand::A, .sources = {look_at(name)}};
+    EventReader reader({name}, agreed);
+    EventBatch batch;
+    ASSERT_TRUE(reader.next(batch, 2));
+    agreed.ranges = reader.unread();
+    EventReader later({name}, agreed);
+    Delivered rest;
+    rest.add(later);
+    EXPECT_EQ(rest.rows.i, (std::vector<std::uint64_t>{2, 3, 4})) << name;
+  }
+  EXPECT_EQ(stream_format(plain + "[1]"), StreamFormat::npy);
+  EXPECT_EQ(stream_format(archive + "[s][1]"), StreamFormat::npy);
+  EXPECT_EQ(stream_format(archive + "[d]"), StreamFormat::compressed);
+  const std::string missing = plain + "x[1]";
+  EXPECT_EQ(input_error([&] { EventReader({missing}, {}); }), missing + ": cannot open: No such file or directory");
+  EXPECT_NE(input_error([&] {
+              EventReader reader({plain}, {.default_operand = Operand::A});
+              Delivered none;
+              none.add(reader);
+            }).find("found 3 (2 x 5 x 2)"),
+            std::string::npos);
 }
 
 }  // namespace

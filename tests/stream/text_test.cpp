@@ -21,7 +21,9 @@ TEST(TextEvents, AllForms) {
                                        {Operand::X, 2, 3, 4}};
   EXPECT_EQ(read_text("1,2\ny,3,-4\nx,5,0.5\nA,6,7,-1.25\nA1,8,9,1e20\nA2,0,1,3\nX,2,3,4\n"), expected);
   EXPECT_EQ(
-      read_text("1\t2\ny\t3\t-4\nx 5 0.5\nA  6   7 -1.25\nA1, 8, 9, +1E20\n  A2,0,1,3  \r\n# note\n\n \t\r\nX,2,3,4"),
+      read_text(
+          "1\t2\ny\t3\t-4\nx 5 0.5\nA  6   7 -1.25\nA1, 8, 9, +1E20\n  A2,0,1,3  \r\n# note\n\n% note\n \t\r\nX,2,3,4",
+          {.edges = Edges::none}),
       expected);
   EXPECT_EQ(read_text("\xEF\xBB\xBF"
                       "1,2\n"),
@@ -36,6 +38,24 @@ TEST(TextEvents, NumbersAreTheNearestDoubles) {
     ASSERT_EQ(events.size(), 1u) << number;
     EXPECT_EQ(events[0].delta, std::strtod(number, nullptr)) << number;
   }
+  // Below half of the smallest double.
+  for (const std::string& number :
+       std::vector<std::string>{"1e-400", "0.0001e-399", "1e-99999999999999999999", "2e-324", "-1e-400",
+                                "0." + std::string(400, '0') + "1", "123456789e-350"}) {
+    for (const std::string& line : {"7," + number, "y 7  " + number + "\r"}) {
+      const auto events = read_text(line + "\n");
+      ASSERT_EQ(events.size(), 1u) << line;
+      EXPECT_EQ(events[0].delta, 0) << line;
+      EXPECT_EQ(std::signbit(events[0].delta), number[0] == '-') << line;
+    }
+    EXPECT_EQ(deliver("A,0,*,1," + number + ",+" + number.substr(number[0] == '-' ? 1 : 0) + "\n").rows.values,
+              (std::vector<double>{1, 0, 0}));
+  }
+  for (const std::string& number :
+       std::vector<std::string>{"1e400", "-1e99999999999999999999", "1" + std::string(400, '0'), "0.001e320"})
+    EXPECT_EQ(input_error([&] { (void)read_text("7," + number + "\n"); }),
+              fmt::format("events:1: delta = '{}'{} is outside the range of a double", number.substr(0, 40),
+                          number.size() > 40 ? "..." : ""));
   EXPECT_EQ(read_text("9223372036854775807,1\n")[0].i, 9223372036854775807u);
   EXPECT_EQ(read_text("12345678,1\n")[0].i, 12345678u);
   EXPECT_EQ(read_text("123456781234567,1\n")[0].i, 123456781234567u);
@@ -83,12 +103,23 @@ struct BadLine {
 };
 
 TEST(TextEvents, BadLinesAreNamed) {
+  const std::string of_return =
+      "a carriage return in the middle of the line: expected lines that end with \\n or \\r\\n (tr '\\r' '\\n' changes "
+      "lines that end with \\r)";
+  const auto may_be_edge = [](const std::string& line) {
+    return "'" + line +
+           "' may be the event i,delta or an edge from i to j: expected --edges none for events, --edges out|in|both "
+           "for "
+           "edges, or a comma between i and delta";
+  };
   const std::vector<BadLine> cases = {
       {"5", "missing field: found 1, expected 2 as in i,delta or y,i,delta"},
       {"y,5", "missing field: found 2, expected 3 as in y,i,delta"},
       {"5,", "missing field: field 2 is empty"},
       {",5", "missing field: field 1 is empty"},
-      {"1,2,3", "extra field: found 3, expected 2 as in i,delta or y,i,delta"},
+      {"1,2,3",
+       "extra field: found 3, expected 2 as in i,delta or y,i,delta; --edges out|in|both reads edges i,j,weight"},
+      {"1,x,3", "extra field: found 3, expected 2 as in i,delta or y,i,delta"},
       {"y,1,2,3,4,5", "extra field: found 6, expected 3 as in y,i,delta"},
       {"i,delta", "'i' is not an index: expected a whole number for i"},
       {"1.5,2", "'1.5' is not an index: expected a whole number for i"},
@@ -108,21 +139,36 @@ TEST(TextEvents, BadLinesAreNamed) {
       {"A,1,2,3", "A is not an operand of this model, which takes y"},
       {"1," + std::string(4095, '0'), "the line is longer than 4096 bytes"},
       {std::string(4097, '1'), "the line is longer than 4096 bytes"},
-      {std::string(1000000, '#'), "the line is longer than 4096 bytes"},
       {std::string("1,\0 2", 5), "the line contains a NUL byte; expected text"},
-      {"1;2", "missing field: found 1, expected 2 as in i,delta or y,i,delta"},
+      {"1;2", "'1;2' has semicolons: expected commas, tabs or blanks between fields, and points in numbers"},
+      {"1;2,5", "'1;2,5' has semicolons: expected commas, tabs or blanks between fields, and points in numbers"},
+      {"y;1;2", "'y;1;2' has semicolons: expected commas, tabs or blanks between fields, and points in numbers"},
+      {"1,2\r3,4\r5,6", of_return},
+      {"# note\r1,2\r3,4", of_return},
+      {"% note\r1,2", of_return},
+      {"#" + std::string(5000, 'x') + "\n1,1\r2,2", of_return},
+      {"1,1\r" + std::string(5000, '1'), of_return},
+      {"1 2", may_be_edge("1 2")},
+      {"1\t2", may_be_edge("1\\x092")},
+      {" 1   2 ", may_be_edge("1   2")},
+      {"1 2 3",
+       "extra field: found 3, expected 2 as in i,delta or y,i,delta; --edges out|in|both reads edges i,j,weight"},
   };
   for (const auto& [line, reason] : cases) {
     const std::string text = "1,1\n# comment\n" + line + "\n2,2\n";
-    EXPECT_EQ(input_error([&] { (void)read_text(text, vector_of_ten); }), "events:3: " + reason) << line.substr(0, 50);
+    const std::string number = line.find('\n') == std::string::npos ? "3" : "4";
+    EXPECT_EQ(input_error([&] { (void)read_text(text, vector_of_ten); }), "events:" + number + ": " + reason)
+        << line.substr(0, 50);
     ReadOptions skip = vector_of_ten;
     skip.on_error = OnError::skip;
     EventReader reader(as_bytes(text), "events", skip);
     EXPECT_EQ(drain(reader), (std::vector<Event>{{Operand::y, 1, 0, 1}, {Operand::y, 2, 0, 2}}));
     EXPECT_EQ(reader.skipped(), 1u);
   }
-  EXPECT_EQ(input_error([] { (void)read_text("3,4,1\n", product); }),
-            "events:1: the line names no operand: expected x,j,delta or A,i,j,delta");
+  EXPECT_EQ(
+      input_error([] { (void)read_text("3,4,1\n", product); }),
+      "events:1: the line names no operand: expected x,j,delta or A,i,j,delta; --edges out|in|both reads edges i,j "
+      "and i,j,weight");
   EXPECT_EQ(input_error([] { (void)read_text("x,4,1\n", product); }),
             "events:1: j = 4 is too large: x has 4 entries, counted from 0");
   EXPECT_EQ(input_error([] { (void)read_text("A,9,4,1", product); }),
@@ -141,6 +187,27 @@ TEST(TextEvents, TheLongestLineIsRead) {
       "1,1\n" + std::string(300000, 'a') + "\n" + std::string(4097, 'b') + "\n2,2\n" + std::string(600000, 'c');
   ReadOptions skip{.on_error = OnError::skip};
   for (std::uint32_t slices = 1; slices <= 5; ++slices) EXPECT_EQ(read_slices(text, skip, slices).size(), 2u) << slices;
+}
+
+TEST(TextEvents, CommentsMayBeOfAnyLength) {
+  const std::string text =
+      "1,1\n#" + std::string(300000, 'a') + "\n % " + std::string(5000, 'b') + "\n2,2\n#" + std::string(600000, 'c');
+  for (std::uint32_t slices = 1; slices <= 5; ++slices)
+    EXPECT_EQ(read_slices(text, vector_of_ten, slices).size(), 2u) << slices;
+  const TemporaryDirectory directory;
+  EXPECT_EQ(read_file(directory.write("e.gz", gzip(text)), vector_of_ten).size(), 2u);
+  // Blanks are no comment: what follows them may be an event.
+  EXPECT_EQ(input_error([] { (void)read_text("1,1\n" + std::string(5000, ' ') + "2,2\n", vector_of_ten); }),
+            "events:2: the line is longer than 4096 bytes");
+}
+
+TEST(TextEvents, TwoNumbersWithoutACommaAreEventsWhereTheyCannotBeEdges) {
+  EXPECT_EQ(read_text("1 -2\n3\t0.5\n4 +7\n5 1e3\ny 6 1\n7,8\n"), (std::vector<Event>{{Operand::y, 1, 0, -2},
+                                                                                      {Operand::y, 3, 0, 0.5},
+                                                                                      {Operand::y, 4, 0, 7},
+                                                                                      {Operand::y, 5, 0, 1000},
+                                                                                      {Operand::y, 6, 0, 1},
+                                                                                      {Operand::y, 7, 0, 8}}));
 }
 
 TEST(TextEvents, NoEventsIsAnError) {

@@ -28,6 +28,7 @@ struct StreamSource {
   /// among them, read by the root, which hands out what arrives, after the files, or by every rank in parts.
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
+  Edges edges = Edges::unsaid;  ///< What lines of two or three numbers mean.
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
   std::string shape_note = {};  ///< The same about an index that is too large.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.

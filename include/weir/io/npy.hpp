@@ -2,18 +2,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "weir/dense_matrix.hpp"
-#include "weir/io/file.hpp"
 
 namespace weir {
 
 /// What the header of a NumPy .npy file says: format version 1.0, 2.0 or 3.0 (numpy.lib.format), floats of 2, 4 or 8
-/// bytes, signed and unsigned integers of 1 to 8 bytes, little- or big-endian, C or Fortran order. A 0-d array is
-/// 1 x 1, a 1-d array has one column, 2-d as it is.
+/// bytes, signed and unsigned integers of 1 to 8 bytes, bool (0 and 1), little- or big-endian, C or Fortran order. A 0-d array
+/// is 1 x 1, a 1-d array has one column, 2-d as it is.
 struct NpyHeader {
   std::uint64_t rows = 0;     ///< Below 2^63.
   std::uint64_t columns = 0;  ///< Below 2^63.
@@ -53,11 +53,20 @@ inline constexpr std::size_t npy_prefix = 12;
 [[nodiscard]] std::string npy_entry_complaint(const NpyHeader& header, const std::string& name, std::uint64_t i,
                                               std::uint64_t j, double value);
 
-/// A .npy file that is read row by row, wherever they lie.
+class Input;
+
+/// An array that is read row by row, wherever they lie. Its name is that of a .npy file, which may be compressed, or picks an
+/// array: "FILE.npz[NAME]" is a member of an archive; "FILE.npy[K]" part K of an array of three dimensions, counted from 0;
+/// "FILE.npy[K,L]" part L of part K; "FILE.npy[bfloat16]" has elements u2 or V2 that are the upper halves of floats. A file
+/// that has the whole name comes first.
 class NpyFile {
  public:
-  /// Throws InputError naming the file and the byte: no file, a header as above, a size other than it promises.
+  /// Throws InputError naming the file and the byte: no file, a header as above, a size other than it promises. What is
+  /// compressed is decompressed into memory.
   explicit NpyFile(const std::string& path);
+  NpyFile(NpyFile&&) noexcept;
+  NpyFile& operator=(NpyFile&&) noexcept;
+  ~NpyFile();
 
   [[nodiscard]] const NpyHeader& header() const noexcept { return header_; }
   /// Rows first .. first + count - 1. Throws InputError naming the entry that is not finite, or an integer that a double
@@ -65,13 +74,13 @@ class NpyFile {
   [[nodiscard]] DenseMatrix rows(std::uint64_t first, std::uint64_t count) const;
 
  private:
-  InputFile file_;
+  std::unique_ptr<Input> input_;
   NpyHeader header_;
 };
 
-/// Reads a whole .npy file. Throws InputError naming the file and the byte or the entry: a header as above, a size
+/// Reads a whole array, named as NpyFile is. Throws InputError naming the file and the byte or the entry: a header as above, a size
 /// other than it promises, an entry that is not finite, or an integer that a double does not hold exactly. Allocates no
-/// more than eight times the size of the file.
+/// more than eight times the size of the file, decompressed.
 [[nodiscard]] DenseMatrix load_npy(const std::string& path);
 
 /// Bytes before the data of an array of doubles in C order, little-endian, in format version 1.0: the file is these, then

@@ -17,7 +17,7 @@ namespace weir {
 [[nodiscard]] std::string_view take_word(std::string_view& line) noexcept;
 
 /// The whole of `word` as a finite double, with an optional sign; none when it is anything else: nan, inf, a number out
-/// of range, a whole number beyond 2^53 that no double equals. Other numbers are rounded to the nearest double.
+/// of range, a whole number beyond 2^53 that no double equals. Other numbers are rounded to the nearest double: 1e-400 to 0.
 [[nodiscard]] std::optional<double> parse_finite(std::string_view word) noexcept;
 
 /// Goes through the lines of a text.

@@ -20,18 +20,34 @@ namespace weir {
 
 enum class OnError : std::uint8_t { stop, skip };
 
-/// What a file of events can be.
-enum class StreamFormat : std::uint8_t { text, binary, matrix_market, npy, gzip };
+/// What lines of text mean that hold two or three numbers and name no operand: an edge from node i to node j, with a weight
+/// in the third column, or of weight 1. Nodes are the indices that the file has.
+enum class Edges : std::uint8_t {
+  unsaid,  ///< They are events i,delta. But two whole numbers that a tab or blanks separate may be an edge as well: such a
+           ///< line is bad.
+  none,  ///< They are events i,delta.
+  out,   ///< Adds the weight to A[i,j]; where the default operand is a vector, to y[i], the out-degree of i.
+  in,    ///< Adds the weight to A[j,i]; to y[j].
+  both,  ///< Of a graph without directions: adds the weight to A[i,j] and A[j,i], once where i = j; to y[i] and y[j],
+         ///< twice where i = j.
+};
 
-/// "text", "binary", "Matrix Market", ".npy", "gzip".
+/// What a file of events can be.
+enum class StreamFormat : std::uint8_t { text, binary, matrix_market, npy, gzip, zstd, compressed };
+
+/// "text", "binary", "Matrix Market", ".npy", "gzip", "zstd", "compressed".
 [[nodiscard]] std::string_view to_string(StreamFormat format) noexcept;
-/// The format of a file, told by its first bytes. Throws InputError when it cannot be read.
+/// The format of a file, told by its first bytes: `compressed` is a deflated member of an archive. Throws InputError when it
+/// cannot be read, also because it is compressed in a way that is not read.
 [[nodiscard]] StreamFormat stream_format(const std::string& path);
 /// The same of what a compressed file decompresses to. Throws InputError also when that is compressed again.
 [[nodiscard]] StreamFormat content_format(const std::string& path);
 /// Rows and columns that the header of an .npy or Matrix Market file states, or of what a file decompresses to; none
-/// for files of events. Throws InputError.
-[[nodiscard]] std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path);
+/// for files of events. Where `edges` says that text is edges, those of the matrix that its comments tell: "# Nodes: N" as in
+/// files of SNAP, where larger indices may come all the same, or a line "% M N1 N2" of KONECT, whose nodes count from 1 so
+/// that there are N1 + 1 indices. Throws InputError.
+[[nodiscard]] std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path,
+                                                                       Edges edges = Edges::unsaid);
 /// True for standard input ("-") and for whatever else is neither a file nor a directory: it can be read only once, by
 /// one party, and opening and reading it may block.
 [[nodiscard]] bool is_pipe(const std::string& path) noexcept;
@@ -55,7 +71,7 @@ struct SourceInfo {
 
 /// A part of a file, [begin, end). The unit is bytes of text and Matrix Market files, of which the lines that begin there are
 /// meant; events of binary files; rows of .npy files, zeros of vectors and bad rows included; and of compressed text and
-/// Matrix Market files, which cannot be cut, lines that are events, bad ones included. `end` may lie beyond the end of the
+/// Matrix Market files, and of Matrix Market arrays, which cannot be cut, lines that are events, bad ones included. `end` may lie beyond the end of the
 /// file.
 struct FileRange {
   std::uint64_t begin = 0;
@@ -68,7 +84,7 @@ struct FileRange {
 inline constexpr std::size_t longest_row = std::size_t{1} << 20;
 
 /// How a stream is read. A slice is the part of every file that one of `slice_count` parties reads; the slices of a
-/// file partition its events for any slice_count. A compressed file or a named pipe cannot be cut: it belongs whole to
+/// file partition its events for any slice_count. A compressed file, a Matrix Market array or a named pipe cannot be cut: it belongs whole to
 /// party (file number) mod slice_count.
 struct ReadOptions {
   std::uint32_t slice = 0;
@@ -78,6 +94,7 @@ struct ReadOptions {
                                           ///< operand is bad input. None: every operand, any index below 2^63.
   Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
                                           ///< vector.
+  Edges edges = Edges::unsaid;            ///< Of lines of text.
   std::string advice = {};                ///< Ends the complaint about an event of another operand; may be empty.
   std::string shape_note = {};            ///< The same about an index that is too large.
   std::size_t batch = 8192;               ///< Events a batch, at most; see EventReader::next.
@@ -112,18 +129,20 @@ struct ReadOptions {
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
 /// `X,j,k,delta`, with fields separated by commas, tabs or blanks; or a whole row of a matrix operand that comes,
 /// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
-/// longest_row where no shapes are given. Blank lines and lines that begin with # are skipped, \r\n ends a line too,
-/// and no line is longer than 4096 bytes and 32 more for each column of the widest matrix operand. A Matrix Market file
-/// must be in coordinate format; each of its entries is an insertion. The binary format is in binary.hpp. Damage to a
-/// binary or compressed file, and a wrong number of entries in a Matrix Market file, always ends the reading.
+/// longest_row where no shapes are given; or an edge, where options.edges says so. Blank lines and lines that begin with #
+/// or % are skipped, \r\n ends a line too, and no other line is longer than 4096 bytes and 32 more for each column of the
+/// widest matrix operand. Each entry of a
+/// Matrix Market file is an insertion, zeros too. The binary format is in binary.hpp. Damage to a binary or compressed file, and
+/// a wrong number of entries in a Matrix Market file, always ends the reading. So does a file without events, unless another
+/// one has some.
 ///
-/// A .npy file, as in io/npy.hpp, is a stream of the rows of an array: row k is the event that row k of the default
+/// A .npy file, named and made as io/npy.hpp says, is a stream of the rows of an array: row k is the event that row k of the default
 /// operand comes. Where that is a vector the array must be 1-d or have one row or column, and each of its entries but
 /// the zeros is an insertion. Arrays in Fortran order can be read from plain files only. A row that is not finite, or
 /// has an integer that a double does not hold exactly, counts as a bad line; an array of another shape than the
 /// operand's, or than the file has data for, ends the reading.
 ///
-/// Reads events from files (text, binary records, Matrix Market, .npy, gzip of them; told apart by content) or from
+/// Reads events from files (text, binary records, Matrix Market, .npy, gzip or zstd of them; told apart by content) or from
 /// standard input ("-", whole, whatever the slice). One pass, bounded memory.
 class EventReader {
  public:
@@ -138,7 +157,7 @@ class EventReader {
   ~EventReader();
 
   /// Replaces the contents of `batch` with the next events, at most `most` of them, and at most options.batch (one more where
-  /// a line of a symmetric Matrix Market file stands for two); fewer do not mean that there are no more. False, with an empty
+  /// a line stands for two: of a symmetric Matrix Market file, or an edge of Edges::both); fewer do not mean that there are no more. False, with an empty
   /// batch, at the end of the last file. Throws InputError that names file, line (text) or byte (binary), and what was
   /// expected, also for ranges that begin behind the end of a file; Cancelled; UsageError when `most` is 0.
   bool next(EventBatch& batch, std::size_t most = std::numeric_limits<std::size_t>::max());

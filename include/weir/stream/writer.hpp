@@ -14,8 +14,8 @@ enum class EventFormat : std::uint8_t { text, binary };
 [[nodiscard]] EventFormat format_of_name(const std::string& path);
 
 /// Writes events as text (one a line: `i,delta` for y, else the operand first, as in `A,i,j,delta`, or
-/// `A,i,*,v0,v1,...` for a whole row; the shortest digits that read back as the same number; tabs instead of commas
-/// when the name ends in .tsv) or in the binary format of binary.hpp, where a whole row becomes an event for each of
+/// `A,i,*,v0,v1,...` for a whole row; the shortest digits that read back as the same number; when the name ends in .tsv,
+/// with tabs instead of commas, and with the operand first for y, too) or in the binary format of binary.hpp, where a whole row becomes an event for each of
 /// its non-zero entries. The file appears under its name, whole, when close() returns; "-" is standard output.
 class EventWriter {
  public:

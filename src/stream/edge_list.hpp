@@ -1,0 +1,19 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "weir/stream/reader.hpp"
+
+namespace weir::stream {
+
+/// Comments before the first edge are looked at up to here.
+inline constexpr std::size_t edge_header_limit = std::size_t{1} << 16;
+/// Rows and columns of the matrix that `edges` makes of a list of edges which begins with `text`, as its comments state them:
+/// "# Nodes: N Edges: M" (SNAP) or a line "% M N1 N2" (KONECT). None where they do not.
+[[nodiscard]] std::optional<std::array<std::uint64_t, 2>> shape_of_edges(std::string_view text, Edges edges);
+
+}  // namespace weir::stream
