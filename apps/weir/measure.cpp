@@ -48,9 +48,6 @@ void require_goes_on(const Problem& problem, const std::string& path) {
                                  list(problem.with_role(Role::fixed))));
 }
 
-/// The number of rows where nobody has counted them: what the hash functions tell apart.
-std::uint64_t most_keys(const SizeRequest& request) { return std::min(max_dimension, key_limit(request.randomness)); }
-
 /// The files of names by the sides whose indices they name.
 std::map<std::string, std::string> names_of(const OutputOptions& output, const Setting& setting) {
   std::map<std::string, std::string> names;

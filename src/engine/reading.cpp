@@ -13,6 +13,7 @@
 #include "engine/agreed_sources.hpp"
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
+#include "weir/state/problem.hpp"
 
 namespace weir::engine {
 namespace {
@@ -46,13 +47,6 @@ std::vector<std::vector<FileRange>> ranges_of(const std::vector<SourceInfo>& see
 }
 
 }  // namespace
-
-void round_to(double resolution, std::span<double> numbers) noexcept {
-  if (resolution == 0) return;
-  // Both are exact: the resolution is a power of two.
-  const double steps = 1 / resolution;
-  for (double& number : numbers) number = std::nearbyint(number * steps) * resolution;
-}
 
 Reading::Reading(const mpi::Communicator& communicator, const StreamSource& source, std::vector<OperandShape> shapes,
                  Operand default_operand, Delivery delivery)

@@ -15,10 +15,6 @@
 
 namespace weir::engine {
 
-/// Rounds numbers to the nearest multiples of a power of two, ties to even ones; leaves them as they are where that is 0.
-/// O(numbers).
-void round_to(double resolution, std::span<double> numbers) noexcept;
-
 /// What one rank reads of a stream. Every rank has sources of its own: its parts of files, which come first, and of live
 /// sources that are read in parts. The root has live sources besides, whose events it hands out.
 class Reading {

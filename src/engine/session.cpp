@@ -99,22 +99,6 @@ void require_same(Problem start, const Problem& problem) {
                    describe_difference(start, problem));
 }
 
-/// Puts exact values, and probabilities where they are known, in the place of estimates.
-void verify(const Answer& exact, Answer& answer) {
-  answer.verified = answer.has_exact_values = true;
-  for (Draw& draw : answer.draws.draws) {
-    const ExactEntry& entry = exact.exact.at(entry_of(draw));
-    draw.value = entry.value;
-    draw.value_bound = 0;
-    if (entry.probability) {
-      draw.probability = *entry.probability;
-      draw.probability_bound = 0;
-    }
-    answer.verified = answer.verified && entry.probability.has_value();
-  }
-  fail_draws_of_zeros(answer.draws);
-}
-
 /// Collective: the question, as the root asks it. Only the root has read the file of a metric.
 Question with_metric_of_root(const mpi::Communicator& communicator, Question question) {
   if (!question.draw) return question;
@@ -415,24 +399,7 @@ Answer Session::answer(const Question& question) {
 
 Answer Session::Implementation::answer(const Question& question, Parties& parties) {
   parties.together([&] { setting_of(problem).check_question(problem, question); });
-  const State& asked = answering();
-  Answer answer = asked.answer(question, parties);
-  if (!question.draw || !(question.draw->verify || question.draw->show_exact)) return answer;
-  const State* const beside = answering_exact();
-  const State* const source = beside != nullptr ? beside : asked.kept().can_verify(parties) ? &asked : nullptr;
-  // Exact draws need no verification, only their probabilities beside them where that is asked for.
-  if (source == nullptr || (problem.keeps != Keeps::sketch && !question.draw->show_exact)) return answer;
-  ExactQuestion about{.entries = {}, .metric = question.draw->metric};
-  for (const Draw& draw : answer.draws.draws) about.entries.push_back(entry_of(draw));
-  Answer exact_answer = source->answer({.exact = std::move(about)}, parties);
-  if (!communicator.local_is_root()) return answer;
-  answer.exact_norm = exact_answer.exact_norm;
-  if (question.draw->show_exact) {
-    answer.exact = std::move(exact_answer.exact);
-  } else {
-    verify(exact_answer, answer);
-  }
-  return answer;
+  return answer_with_exact(answering(), answering_exact(), question, parties);
 }
 
 void Session::Implementation::save_together(const std::vector<const State*>& states,

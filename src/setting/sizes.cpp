@@ -99,6 +99,10 @@ SizeRequest for_answers(SizeRequest request, const Suggest& suggest) {
 
 }  // namespace
 
+std::uint64_t most_keys(const SizeRequest& request) noexcept {
+  return std::min(std::uint64_t{1} << 63, key_limit(request.randomness));
+}
+
 SketchConfig vector_config(SizeRequest request, std::uint64_t dimension) {
   if (request.for_answers)
     request = for_answers(request, [&](const SizeRequest& with) { return for_draws(with, dimension); });

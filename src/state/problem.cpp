@@ -320,6 +320,13 @@ double power_of_two_below(double resolution) {
   return std::exp2(std::ilogb(resolution));
 }
 
+void round_to(double resolution, std::span<double> numbers) noexcept {
+  if (resolution == 0) return;
+  // Both are exact: the resolution is a power of two.
+  const double steps = 1 / resolution;
+  for (double& number : numbers) number = std::nearbyint(number * steps) * resolution;
+}
+
 std::string describe_difference(const Problem& a, const Problem& b) {
   if (a.setting != b.setting) return fmt::format("setting: {} against {}", a.setting, b.setting);
   if (a.keeps != b.keeps) return fmt::format("what is kept: {} against {}", to_string(a.keeps), to_string(b.keeps));

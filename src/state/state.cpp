@@ -7,6 +7,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "state/operand_events.hpp"
 #include "weir/error.hpp"
 #include "weir/share.hpp"
 
@@ -20,6 +21,30 @@ Estimate norm_of(const Estimate& f2) {
 
 void Kept::set_fixed(Operand operand, const DenseMatrix&) {
   throw UsageError(fmt::format("{} cannot be given as an array to a state of {}", to_string(operand), holds()));
+}
+
+void Kept::add_entries(const OperandShape& shape, std::span<const std::uint64_t> i, std::span<const std::uint64_t> j,
+                       std::span<const double> delta) {
+  const bool is_matrix = !j.empty();
+  for (std::size_t t = 0; t < delta.size(); ++t) {
+    if (i[t] < shape.rows && (!is_matrix || j[t] < shape.columns) && std::isfinite(delta[t])) continue;
+    const Event event{shape.operand, i[t], is_matrix ? j[t] : 0, delta[t]};
+    throw InputError(std::isfinite(delta[t])
+                         ? fmt::format("update {} of the batch, {}: {} is {} x {}", t, describe(event),
+                                       to_string(shape.operand), shape.rows, shape.columns)
+                         : fmt::format("update {} of the batch, {}: delta is {}", t, describe(event), delta[t]));
+  }
+  constexpr std::size_t most = 8192;
+  EventBatch batch;
+  for (std::size_t first = 0; first < delta.size(); first += batch.size()) {
+    const std::size_t count = std::min(most, delta.size() - first);
+    batch.operands.assign(count, shape.operand);
+    batch.i.assign(i.data() + first, i.data() + first + count);
+    batch.j.assign(count, 0);
+    if (is_matrix) std::ranges::copy(j.subspan(first, count), batch.j.begin());
+    batch.delta.assign(delta.data() + first, delta.data() + first + count);
+    add(batch);
+  }
 }
 
 std::string Kept::describe_combine_problem(const Problem&, double, bool) const { return {}; }
@@ -74,6 +99,15 @@ std::span<double> State::array(std::string_view name) const {
   for (const StateArray& array : arrays())
     if (array.layout->name == name) return array.numbers.doubles();
   throw UsageError(fmt::format("a state of {} has no array '{}'", kept_->holds(), name));
+}
+
+void State::add_entries(const OperandShape& shape, std::span<const std::uint64_t> i, std::span<const std::uint64_t> j,
+                        std::span<const double> delta) {
+  const std::size_t columns = has_column(shape.operand) ? delta.size() : 0;
+  if (i.size() != delta.size() || j.size() != columns)
+    throw UsageError(fmt::format("{} and {} indices for {} changes of {}: expected {} and {}", i.size(), j.size(),
+                                 delta.size(), to_string(shape.operand), delta.size(), columns));
+  kept_->add_entries(shape, i, j, delta);
 }
 
 void State::add(const State& other, double coefficient) {
@@ -139,6 +173,45 @@ Answer State::answer(const Question& question, Parties& parties) const {
     if (parties.is_first()) require_range();
   });
   return kept_->answer(question, parties);
+}
+
+namespace {
+
+/// Puts exact values, and probabilities where they are known, in the place of estimates.
+void verify(const Answer& exact, Answer& answer) {
+  answer.verified = answer.has_exact_values = true;
+  for (Draw& draw : answer.draws.draws) {
+    const ExactEntry& entry = exact.exact.at(entry_of(draw));
+    draw.value = entry.value;
+    draw.value_bound = 0;
+    if (entry.probability) {
+      draw.probability = *entry.probability;
+      draw.probability_bound = 0;
+    }
+    answer.verified = answer.verified && entry.probability.has_value();
+  }
+  fail_draws_of_zeros(answer.draws);
+}
+
+}  // namespace
+
+Answer answer_with_exact(const State& state, const State* exact, const Question& question, Parties& parties) {
+  Answer answer = state.answer(question, parties);
+  if (!question.draw || !(question.draw->verify || question.draw->show_exact)) return answer;
+  const State* const source = exact != nullptr ? exact : state.kept().can_verify(parties) ? &state : nullptr;
+  // Exact draws need no verification, only their probabilities beside them where that is asked for.
+  if (source == nullptr || (state.problem().keeps != Keeps::sketch && !question.draw->show_exact)) return answer;
+  ExactQuestion about{.entries = {}, .metric = question.draw->metric};
+  for (const Draw& draw : answer.draws.draws) about.entries.push_back(entry_of(draw));
+  Answer truth = source->answer({.exact = std::move(about)}, parties);
+  if (!parties.is_first()) return answer;
+  answer.exact_norm = truth.exact_norm;
+  if (question.draw->show_exact) {
+    answer.exact = std::move(truth.exact);
+  } else {
+    verify(truth, answer);
+  }
+  return answer;
 }
 
 ArrayShare share_of(const ArrayLayout& layout, Party party) noexcept {

@@ -120,6 +120,11 @@ void VectorState::add(const EventBatch& batch) {
   y_.update(updates.keys, updates.deltas);
 }
 
+void VectorState::add_entries(const OperandShape&, std::span<const std::uint64_t> i, std::span<const std::uint64_t>,
+                              std::span<const double> delta) {
+  y_.update(i, delta);
+}
+
 std::string VectorState::describe_range_problem() const { return weir::describe_range_problem(y_); }
 
 OperandSet VectorState::zero_operands() const { return y_.is_zero() ? OperandSet{Operand::y} : OperandSet(); }

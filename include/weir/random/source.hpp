@@ -29,6 +29,7 @@ enum class Purpose : std::uint32_t {
   scale = 2,    ///< Scales; `number` = lane.
   draw = 3,     ///< Draws from the exact references; `number` = 0 inversion, 1 + s the noise of draw s of the softmax.
   operand = 4,  ///< Seeds of the sketches of several operands under one seed; `number` = the operand, from 0.
+  key = 5,      ///< The seed of the hash of keys that are text (weir/random/key_hash.hpp); `number` = 0.
 };
 
 // The construction, to the bit. All arithmetic is modulo 2^64; >> is logical; constants are hexadecimal; golden vectors

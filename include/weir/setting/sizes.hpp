@@ -40,6 +40,9 @@ struct SizeRequest {
   [[nodiscard]] std::uint32_t degree() const noexcept { return p == 4.0 ? 2 : 1; }
 };
 
+/// The number of rows where nobody has counted them: as many as the hash functions tell apart, 2^63 at most.
+[[nodiscard]] std::uint64_t most_keys(const SizeRequest& request) noexcept;
+
 /// A sketch of a y of length `dimension`. Throws UsageError when it is impossible.
 [[nodiscard]] SketchConfig vector_config(SizeRequest request, std::uint64_t dimension);
 /// The same for a y seen as a matrix of `rows` rows of `columns` entries, whose groups are its rows.

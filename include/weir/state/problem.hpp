@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -71,6 +72,9 @@ struct Problem {
 
 /// The largest power of two that is at most `resolution`. Throws UsageError unless that is 2^-200 to 2^200.
 [[nodiscard]] double power_of_two_below(double resolution);
+/// Rounds numbers to the nearest multiples of Problem::resolution, ties to even ones; leaves them as they are where that
+/// is 0. O(numbers).
+void round_to(double resolution, std::span<double> numbers) noexcept;
 
 /// One JSON object, for state files and for messages between ranks: every field, names in place of numbers.
 [[nodiscard]] std::string to_text(const Problem& problem);

@@ -98,6 +98,11 @@ class Kept {
   /// Empties it, after another party has got it.
   virtual void clear_other_part() {}
 
+  // Entries in columns. By default they are checked, and copied into batches.
+  /// See State::add_entries.
+  virtual void add_entries(const OperandShape& shape, std::span<const std::uint64_t> i,
+                           std::span<const std::uint64_t> j, std::span<const double> delta);
+
  protected:
   Kept() = default;
   Kept(const Kept&) = default;
@@ -148,6 +153,13 @@ class State {
 
   /// Adds events; see Kept::add.
   void add(const EventBatch& batch) { kept_->add(batch); }
+  /// Adds changes of one operand that streams, given as columns: operand[i[t]] += delta[t], or operand[i[t]][j[t]] where it
+  /// is a matrix; `j` is empty otherwise. `shape` is that of the operand (shapes_of() of weir/setting/setting.hpp). A state
+  /// of a vector reads them where they are; others copy some thousands at a time. Throws UsageError when the columns are
+  /// not equally long, InputError for an entry outside of the operand and for a delta that is not finite: nothing is added
+  /// then, but for the rounding of VectorSketch::update. Throws as add() for what the kind of state does not take.
+  void add_entries(const OperandShape& shape, std::span<const std::uint64_t> i, std::span<const std::uint64_t> j,
+                   std::span<const double> delta);
   /// This state as the part that one of several parties holds. Throws std::logic_error when an array is cut among them.
   [[nodiscard]] State as_part(Party party) &&;
   /// *this += coefficient * other, operands that are fixed kept once; their updates are counted. Throws InputError that
@@ -185,6 +197,12 @@ struct ArrayShare {
 [[nodiscard]] ArrayShare share_of(const ArrayLayout& layout, Party party) noexcept;
 /// Doubles of all arrays of one party, at most, two floats being one; the largest number when they do not fit into one.
 [[nodiscard]] std::uint64_t doubles_of(const std::vector<ArrayLayout>& layout, Party party) noexcept;
+
+/// state.answer(question). Where the question has a draw that asks to verify or to show exact values, and `exact`, a state
+/// of the same events that keeps them exactly, or without one `state` itself can tell them, these are put in the place
+/// of estimates, or beside them. Collective, and throws, as State::answer().
+[[nodiscard]] Answer answer_with_exact(const State& state, const State* exact, const Question& question,
+                                       Parties& parties = lone_party());
 
 /// Says in what two states differ first that must be equal for them to be added: what they hold, their problems, and
 /// operands that are fixed, number by number. Empty when they can be added.

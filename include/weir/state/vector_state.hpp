@@ -64,6 +64,8 @@ class VectorState : public KeptAs<VectorState> {
   [[nodiscard]] std::string_view holds() const override { return "a vector"; }
   [[nodiscard]] std::vector<Numbers> arrays() override { return {y_.table()}; }
   void add(const EventBatch& batch) override;
+  void add_entries(const OperandShape& shape, std::span<const std::uint64_t> i, std::span<const std::uint64_t> j,
+                   std::span<const double> delta) override;
   [[nodiscard]] std::string describe_range_problem() const override;
   [[nodiscard]] OperandSet zero_operands() const override;
   [[nodiscard]] std::optional<double> norm() const override;

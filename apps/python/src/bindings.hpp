@@ -1,0 +1,102 @@
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/dense_matrix.hpp"
+#include "weir/setting/setting.hpp"
+#include "weir/state/state.hpp"
+
+namespace weir::python {
+
+namespace py = pybind11;
+
+/// A state that several threads of Python may use at once: those who ask share it, those who change it do not. Locks are
+/// taken without the GIL, as whoever holds one may wait for the GIL.
+struct SharedState {
+  explicit SharedState(State of) : state(std::move(of)) {}
+
+  State state;
+  mutable std::shared_mutex mutex = {};
+};
+using StatePointer = std::shared_ptr<SharedState>;
+
+/// work(state) without the GIL, while no other thread changes the state.
+template <class Work>
+auto asking(const SharedState& shared, const Work& work) {
+  const py::gil_scoped_release released;
+  const std::shared_lock lock(shared.mutex);
+  return work(shared.state);
+}
+
+/// work(state) without the GIL, while no other thread uses the state.
+template <class Work>
+auto changing(SharedState& shared, const Work& work) {
+  const py::gil_scoped_release released;
+  const std::unique_lock lock(shared.mutex);
+  return work(shared.state);
+}
+
+/// work(a, b) likewise, where a changes and b, which may be the same, does not.
+template <class Work>
+void changing(SharedState& a, const SharedState& b, const Work& work) {
+  const py::gil_scoped_release released;
+  if (&a == &b) {
+    const std::unique_lock lock(a.mutex);
+    return work(a.state, b.state);
+  }
+  std::unique_lock own(a.mutex, std::defer_lock);
+  std::shared_lock other(b.mutex, std::defer_lock);
+  std::lock(own, other);
+  work(a.state, b.state);
+}
+
+// Arrays as they lie in memory; Python converts what is given to them (weir/_arrays.py).
+using Keys = py::array_t<std::uint64_t, py::array::c_style>;
+using Reals = py::array_t<double, py::array::c_style>;
+
+template <class Number>
+[[nodiscard]] std::span<const Number> span_of(const py::array_t<Number, py::array::c_style>& array) {
+  return {array.data(), static_cast<std::size_t>(array.size())};
+}
+/// An array that owns a copy of the numbers.
+template <class Number>
+[[nodiscard]] py::array_t<Number> array_of(std::span<const Number> numbers) {
+  return py::array_t<Number>(static_cast<py::ssize_t>(numbers.size()), numbers.data());
+}
+/// An array of two dimensions that owns a copy of the numbers of the matrix.
+[[nodiscard]] Reals array_of(const DenseMatrix& matrix);
+/// A vector becomes one column. Throws UsageError for more than two dimensions.
+[[nodiscard]] DenseMatrix matrix_of(const Reals& array);
+
+/// What a problem is to be, as far as arguments say it.
+struct Specification {
+  Problem problem;
+  SizeRequest request;
+};
+
+/// The question of a draw, from arguments.
+[[nodiscard]] Question draw_question(const Problem& problem, const py::dict& arguments);
+/// The question of anything else; `inner` is another state that must outlive it.
+[[nodiscard]] Question query_question(const py::dict& arguments, const State* inner);
+/// An answer as a dict of numbers and arrays, for weir/_results.py.
+[[nodiscard]] py::dict answer_dict(const Answer& answer);
+/// What is known of the state that an answer came from.
+[[nodiscard]] py::dict state_dict(const State& state);
+
+// The parts of the module.
+void bind_problem(py::module_& module);
+void bind_state(py::module_& module);
+void bind_attention(py::module_& module);
+
+}  // namespace weir::python

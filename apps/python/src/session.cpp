@@ -1,0 +1,239 @@
+// The module weir._mpi: sessions on a communicator of the caller, mpi4py's for one. All else is in weir._core.
+
+#include <mpi.h>
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "bindings.hpp"
+#include "weir/engine/second_pass.hpp"
+#include "weir/engine/session.hpp"
+#include "weir/engine/together.hpp"
+#include "weir/error.hpp"
+
+namespace weir::python {
+namespace {
+
+MPI_Comm communicator_of(int handle) {
+  int is_running = 0, has_ended = 0;
+  MPI_Initialized(&is_running);
+  MPI_Finalized(&has_ended);
+  if (is_running == 0 || has_ended != 0)
+    throw UsageError("MPI is not running: expected `from mpi4py import MPI` before a Session is made");
+  return MPI_Comm_f2c(handle);
+}
+
+std::string library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
+  int length = 0;
+  MPI_Get_library_version(text.data(), &length);
+  return {text.data(), static_cast<std::size_t>(length)};
+}
+
+engine::Until until_of(const std::optional<std::uint64_t>& events, const std::optional<double>& seconds) {
+  engine::Until until{.events = events};
+  if (!seconds) return until;
+  if (!(*seconds > 0 && *seconds < 1e9))
+    throw UsageError("seconds is " + std::to_string(*seconds) + ": expected a number above 0 and below 10^9");
+  until.time = std::chrono::nanoseconds(static_cast<std::int64_t>(*seconds * 1e9));
+  return until;
+}
+
+/// What Python told of the sources.
+struct Given {
+  std::vector<std::string> stream;
+  std::map<std::string, std::string> files;
+  std::map<std::string, Reals> values;
+  bool skips_bad_lines = false;
+  double progress_seconds = 0;
+};
+
+engine::Sources sources_of(const Given& given) {
+  const auto operand = [](const std::string& name) {
+    if (const auto found = find_operand(name)) return *found;
+    throw UsageError("unknown operand '" + name.substr(0, 40) + "'");
+  };
+  engine::Sources sources;
+  sources.stream.paths = given.stream;
+  sources.stream.on_error = given.skips_bad_lines ? OnError::skip : OnError::stop;
+  sources.stream.progress_seconds = given.progress_seconds;
+  for (const auto& [name, path] : given.files) sources.files[operand(name)] = path;
+  for (const auto& [name, array] : given.values) {
+    if (has_column(operand(name)))
+      throw UsageError(name + " is a matrix, which all ranks read in slices: expected the name of a file");
+    sources.values[operand(name)] = matrix_of(array);
+  }
+  return sources;
+}
+
+py::dict epoch_dict(const engine::Epoch& epoch) {
+  py::dict out;
+  out["epoch"] = epoch.number;
+  out["whole"] = epoch.is_whole;
+  out["final"] = epoch.is_final;
+  out["updates"] = epoch.updates;
+  out["all_updates"] = epoch.all_updates;
+  out["skipped"] = epoch.skipped;
+  out["window_epochs"] = epoch.window_epochs;
+  out["time"] = epoch.time;
+  return out;
+}
+
+/// A session, and what it was opened with. The GIL is released while ranks talk.
+class PythonSession {
+ public:
+  PythonSession(int handle, const std::optional<Specification>& wanted, const SharedState* start, const Given& given,
+                bool with_exact) {
+    const MPI_Comm parent = communicator_of(handle);
+    sources_ = sources_of(given);
+    const py::gil_scoped_release released;
+    const mpi::Communicator ranks(parent);
+    engine::Session::Options options{.with_exact = with_exact};
+    Problem problem;
+    if (wanted) {
+      // The root's wishes are everybody's; a file or an array that others gave does not count.
+      problem = engine::prepare(ranks, wanted->problem, sources_, wanted->request, most_keys(wanted->request));
+    } else {
+      engine::together(ranks, [&](mpi::FailureSignal&) {
+        if (!ranks.local_is_root()) return;
+        if (start == nullptr) throw UsageError("rank 0 has neither a problem nor a state to go on from");
+        const std::shared_lock lock(start->mutex);
+        options.start = start->state;
+      });
+      problem = engine::prepare_to_continue(ranks, options.start, "the given state", sources_);
+    }
+    session_.emplace(parent, std::move(problem), sources_, std::move(options));
+  }
+
+  bool advance(const std::optional<std::uint64_t>& events, const std::optional<double>& seconds) {
+    const engine::Until until = until_of(events, seconds);
+    const py::gil_scoped_release released;
+    return session().advance(until);
+  }
+
+  void run(const std::optional<std::uint64_t>& events, const std::optional<double>& seconds,
+           const std::optional<std::uint64_t>& window, double decay, bool tumbling, const py::function& at_epoch) {
+    engine::EpochOptions options{.every = until_of(events, seconds),
+                                 .window = {.epochs = window, .tumbling = tumbling, .decay = decay}};
+    std::exception_ptr thrown;  // by the function, here
+    try {
+      const py::gil_scoped_release released;
+      session().run(options, [&](const engine::Epoch& epoch) {
+        const py::gil_scoped_acquire acquired;
+        try {
+          at_epoch(epoch_dict(epoch));
+        } catch (const py::error_already_set& error) {
+          thrown = std::current_exception();
+          throw InputError(std::string("the function that epochs are handed to: ") + error.what());
+        }
+      });
+    } catch (const Error&) {
+      if (thrown) std::rethrow_exception(thrown);
+      throw;
+    }
+  }
+
+  py::object sample(const py::dict& arguments, bool second_pass) {
+    return ask(draw_question(session().problem(), arguments), second_pass);
+  }
+
+  py::object query(const py::dict& arguments, const SharedState* inner) {
+    std::shared_lock<std::shared_mutex> lock;
+    if (inner != nullptr) {
+      const py::gil_scoped_release released;
+      lock = std::shared_lock(inner->mutex);
+    }
+    return ask(query_question(arguments, inner == nullptr ? nullptr : &inner->state), false);
+  }
+
+  StatePointer snapshot() {
+    const py::gil_scoped_release released;
+    const State& state = session().snapshot();
+    return is_root() ? std::make_shared<SharedState>(State(state).as_part({})) : nullptr;
+  }
+
+  void save(const std::string& path) {
+    const py::gil_scoped_release released;
+    session().save(path);
+  }
+
+  py::dict statistics() {
+    const auto counts = [&] {
+      const py::gil_scoped_release released;
+      return session().statistics();
+    }();
+    py::dict out;
+    out["updates"] = counts.updates;
+    out["skipped"] = counts.skipped;
+    out["seconds"] = counts.seconds;
+    return out;
+  }
+
+  [[nodiscard]] const Problem& problem() { return session().problem(); }
+  [[nodiscard]] int rank() { return session().communicator().local_rank(); }
+  [[nodiscard]] int size() { return session().communicator().local_size(); }
+  void close() {
+    const py::gil_scoped_release released;
+    session_.reset();
+  }
+
+ private:
+  engine::Session& session() {
+    if (!session_) throw UsageError("the session was closed");
+    return *session_;
+  }
+  [[nodiscard]] bool is_root() { return session().communicator().local_is_root(); }
+
+  /// The answer on the root, None elsewhere.
+  py::object ask(const Question& question, bool second_pass) {
+    const Answer answer = [&] {
+      const py::gil_scoped_release released;
+      Answer found = session().answer(question);
+      if (second_pass) engine::read_again(session(), sources_, found);
+      return found;
+    }();
+    return is_root() ? py::object(answer_dict(answer)) : py::none();
+  }
+
+  engine::Sources sources_;
+  std::optional<engine::Session> session_;
+};
+
+}  // namespace
+}  // namespace weir::python
+
+PYBIND11_MODULE(_mpi, module) {
+  using weir::python::PythonSession;
+  namespace py = weir::python::py;
+  module.doc() = "Sessions of weir over MPI; use weir.Session.";
+  py::module_::import("weir._core");  // the types of states and problems, and the errors
+  module.def("library_version", &weir::python::library_version);
+  py::class_<PythonSession>(module, "Session")
+      .def(py::init([](int handle, const std::optional<weir::python::Specification>& wanted,
+                       const weir::python::SharedState* start, const std::vector<std::string>& stream,
+                       const std::map<std::string, std::string>& files,
+                       const std::map<std::string, weir::python::Reals>& values, bool skips_bad_lines,
+                       double progress_seconds, bool with_exact) {
+             return std::make_unique<PythonSession>(
+                 handle, wanted, start, weir::python::Given{stream, files, values, skips_bad_lines, progress_seconds},
+                 with_exact);
+           }),
+           py::arg("handle"), py::arg("problem").none(true), py::arg("start").none(true), py::arg("stream"),
+           py::arg("files"), py::arg("values"), py::arg("skips_bad_lines"), py::arg("progress_seconds"),
+           py::arg("with_exact"))
+      .def("advance", &PythonSession::advance, py::arg("events"), py::arg("seconds"))
+      .def("run", &PythonSession::run, py::arg("events"), py::arg("seconds"), py::arg("window"), py::arg("decay"),
+           py::arg("tumbling"), py::arg("at_epoch"))
+      .def("sample", &PythonSession::sample, py::arg("arguments"), py::arg("second_pass"))
+      .def("query", &PythonSession::query, py::arg("arguments"), py::arg("inner").none(true))
+      .def("snapshot", &PythonSession::snapshot)
+      .def("save", &PythonSession::save, py::arg("path"))
+      .def("statistics", &PythonSession::statistics)
+      .def("close", &PythonSession::close)
+      .def_property_readonly("problem", [](PythonSession& session) { return session.problem(); })
+      .def_property_readonly("rank", &PythonSession::rank)
+      .def_property_readonly("size", &PythonSession::size);
+}

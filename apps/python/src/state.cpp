@@ -1,0 +1,283 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "bindings.hpp"
+#include "weir/error.hpp"
+#include "weir/io/state_file.hpp"
+
+namespace weir::python {
+namespace {
+
+constexpr std::size_t numbers_at_once = std::size_t{1} << 16;
+
+/// Throws UsageError when the problem has no such operand, or when it cannot change.
+OperandShape streamed(const Problem& problem, const std::string& name) {
+  const auto operand = find_operand(name);
+  const std::vector<OperandShape> shapes = shapes_of(problem, {Role::streams, Role::forgotten});
+  for (const OperandShape& shape : shapes)
+    if (shape.operand == operand) return shape;
+  std::string known;
+  for (const OperandShape& shape : shapes)
+    known += (known.empty() ? "" : " or ") + std::string(to_string(shape.operand));
+  const bool is_fixed = operand && problem.role(*operand) == Role::fixed;
+  throw UsageError((is_fixed ? name + " is fixed and cannot change" : "no operand '" + name.substr(0, 40) + "'") +
+                   ": expected " + (known.empty() ? "no events, as nothing streams" : known));
+}
+
+/// Adds rows, each `columns` long, some thousands at a time. Everything has been checked.
+void add_checked_rows(State& state, const OperandShape& shape, std::span<const std::uint64_t> i,
+                      std::span<const double> values, std::span<const double> weights) {
+  const std::size_t columns = static_cast<std::size_t>(shape.columns);
+  const std::size_t at_once = std::max<std::size_t>(1, numbers_at_once / columns);
+  EventBatch batch;
+  RowBatch& rows = batch.rows;
+  for (std::size_t first = 0; first < i.size(); first += at_once) {
+    const std::size_t count = std::min(at_once, i.size() - first);
+    const auto of_rows = [&](auto span) { return span.subspan(first, count); };
+    const std::span<const std::uint64_t> numbers = of_rows(i);
+    const std::span<const double> signs = of_rows(weights);
+    const std::span<const double> entries = values.subspan(first * columns, count * columns);
+    rows.operands.assign(count, shape.operand);
+    rows.i.assign(numbers.begin(), numbers.end());
+    rows.weights.assign(signs.begin(), signs.end());
+    rows.values.assign(entries.begin(), entries.end());
+    round_to(state.problem().resolution, rows.values);
+    rows.ends.resize(count);
+    for (std::size_t t = 0; t < count; ++t) rows.ends[t] = (t + 1) * columns;
+    state.add(batch);
+  }
+}
+
+void add_rows(State& state, const OperandShape& shape, std::span<const std::uint64_t> i, std::span<const double> values,
+              std::span<const double> weights) {
+  const std::string name(to_string(shape.operand));
+  if (!has_column(shape.operand)) throw UsageError(name + " is a vector and has no rows");
+  if (i.size() != weights.size() || i.size() > values.size() || values.size() != i.size() * shape.columns)
+    throw UsageError(std::to_string(values.size()) + " numbers and " + std::to_string(weights.size()) +
+                     " weights for " + std::to_string(i.size()) + " rows of " + name + ", which have " +
+                     std::to_string(shape.columns) + " entries each");
+  for (std::size_t t = 0; t < i.size(); ++t) {
+    if (i[t] >= shape.rows)
+      throw InputError("row " + std::to_string(t) + " of the batch: index " + std::to_string(i[t]) + " of " + name +
+                       " is not below " + std::to_string(shape.rows));
+    if (std::abs(weights[t]) != 1)
+      throw InputError("row " + std::to_string(t) + " of the batch: weight " + std::to_string(weights[t]) +
+                       ", expected 1 for a row that comes or -1 for one that leaves");
+  }
+  const auto bad = std::ranges::find_if(values, [](double value) { return !std::isfinite(value); });
+  if (bad != values.end()) {
+    const auto place = static_cast<std::size_t>(bad - values.begin());
+    throw InputError("row " + std::to_string(place / shape.columns) + " of the batch: entry " +
+                     std::to_string(place % shape.columns) + " is " + std::to_string(*bad));
+  }
+  add_checked_rows(state, shape, i, values, weights);
+  state.updates += i.size();
+}
+
+void add_entries(State& state, const OperandShape& shape, std::span<const std::uint64_t> i,
+                 std::span<const std::uint64_t> j, std::span<const double> delta) {
+  std::vector<double> rounded;
+  if (state.problem().resolution != 0) {
+    rounded.assign(delta.begin(), delta.end());
+    round_to(state.problem().resolution, rounded);
+    delta = rounded;
+  }
+  state.add_entries(shape, i, j, delta);
+  state.updates += delta.size();
+}
+
+/// Puts an operand that is given whole into a state of no event.
+void give(State& state, const std::string& name, DenseMatrix matrix) {
+  const auto operand = find_operand(name);
+  if (!operand) throw UsageError("unknown operand '" + name.substr(0, 40) + "'");
+  const bool is_fixed = state.problem().role(*operand) == Role::fixed;
+  const std::vector<OperandShape> shapes = shapes_of(state.problem(), {Role::fixed, Role::streams});
+  const auto shape = std::ranges::find(shapes, *operand, &OperandShape::operand);
+  if (shape == shapes.end()) throw UsageError("no operand '" + name + "' to be fixed");
+  if (!has_column(*operand)) {
+    round_to(state.problem().resolution, matrix.values);
+    matrix.rows = matrix.values.size();
+    matrix.columns = 1;
+    return state.kept().set_fixed(*operand, matrix);
+  }
+  if (is_fixed && !state.kept().takes_fixed(*operand))
+    throw UsageError("the file of " + name + " is read when a question is answered: a Session has files");
+  if (is_fixed) state.kept().begin_fixed(*operand);
+  std::vector<std::uint64_t> i(static_cast<std::size_t>(matrix.rows));
+  for (std::size_t t = 0; t < i.size(); ++t) i[t] = t;
+  const std::uint64_t before = state.updates;
+  add_rows(state, *shape, i, matrix.values, std::vector<double>(i.size(), 1.0));
+  if (is_fixed) state.updates = before;
+}
+
+StatePointer create(const Problem& problem, const std::map<std::string, Reals>& fixed) {
+  std::vector<std::pair<std::string, DenseMatrix>> matrices;
+  for (const auto& [name, array] : fixed) matrices.emplace_back(name, matrix_of(array));
+  const py::gil_scoped_release released;
+  State state = create_state(problem);
+  // Vectors first: what streams is multiplied by them.
+  std::ranges::stable_sort(matrices, {}, [](const auto& named) {
+    const auto operand = find_operand(named.first);
+    return operand && has_column(*operand);
+  });
+  std::vector<std::pair<std::string, DenseMatrix>> streaming;
+  for (auto& [name, matrix] : matrices) {
+    const auto operand = find_operand(name);
+    if (operand && problem.role(*operand) == Role::streams) {
+      streaming.emplace_back(name, std::move(matrix));
+    } else {
+      give(state, name, std::move(matrix));
+    }
+  }
+  state.kept().finish_fixed();
+  // An operand that was given whole and is no part of the state is read as a stream would be.
+  for (auto& [name, matrix] : streaming) give(state, name, std::move(matrix));
+  return std::make_shared<SharedState>(std::move(state));
+}
+
+py::bytes bytes_of(const SharedState& shared) {
+  const std::vector<std::byte> bytes = asking(shared, [](const State& state) { return serialise(state); });
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+StatePointer of_bytes(const py::buffer& buffer, const std::string& name) {
+  const py::buffer_info info = buffer.request();
+  if (info.ndim != 1 || info.itemsize != 1 || (info.shape[0] > 1 && info.strides[0] != 1))
+    throw UsageError("expected bytes, or another buffer of them in one piece");
+  const std::span bytes(static_cast<const std::byte*>(info.ptr), static_cast<std::size_t>(info.size));
+  const py::gil_scoped_release released;
+  return std::make_shared<SharedState>(deserialise(bytes, name));
+}
+
+py::dict sample(const SharedState& shared, const py::dict& arguments, const SharedState* exact) {
+  const Question question = draw_question(shared.state.problem(), arguments);
+  const Answer answer = asking(shared, [&](const State& state) {
+    setting_of(state.problem()).check_question(state.problem(), question);
+    if (exact == nullptr) return answer_with_exact(state, nullptr, question);
+    // A second lock of a state that this thread has locked already could wait for ever.
+    std::shared_lock<std::shared_mutex> lock;
+    if (exact != &shared) lock = std::shared_lock(exact->mutex);
+    return answer_with_exact(state, &exact->state, question);
+  });
+  return answer_dict(answer);
+}
+
+py::dict query(const SharedState& shared, const py::dict& arguments, const SharedState* inner) {
+  const Question question = query_question(arguments, inner == nullptr ? nullptr : &inner->state);
+  const Answer answer = asking(shared, [&](const State& state) {
+    std::shared_lock<std::shared_mutex> lock;
+    if (inner != nullptr && inner != &shared) lock = std::shared_lock(inner->mutex);
+    setting_of(state.problem()).check_question(state.problem(), question);
+    return state.answer(question);
+  });
+  return answer_dict(answer);
+}
+
+}  // namespace
+
+py::dict state_dict(const State& state) {
+  py::dict out;
+  out["updates"] = state.updates;
+  out["ranks"] = state.ranks;
+  return out;
+}
+
+void bind_state(py::module_& module) {
+  py::class_<SharedState, StatePointer>(module, "State")
+      .def(py::init(&create), py::arg("problem"), py::arg("fixed"))
+      .def_property_readonly("problem", [](const SharedState& shared) { return shared.state.problem(); })
+      .def_property_readonly("holds",
+                             [](const SharedState& shared) { return std::string(shared.state.kept().holds()); })
+      .def_property_readonly(
+          "updates", [](const SharedState& shared) { return asking(shared, [](const State& s) { return s.updates; }); })
+      .def_property_readonly("nbytes",
+                             [](const SharedState& shared) {
+                               std::uint64_t bytes = 0;
+                               for (const ArrayLayout& array : shared.state.layout())
+                                 bytes += array.size * (array.is_single ? sizeof(float) : sizeof(double));
+                               return bytes;
+                             })
+      .def("has_exact_sums",
+           [](const SharedState& shared) { return asking(shared, [](const State& s) { return s.has_exact_sums(); }); })
+      .def("arrays",
+           [](const SharedState& shared) {
+             // Copies are made by this thread alone: Python allocates them.
+             std::vector<std::pair<std::string, std::vector<double>>> copies;
+             asking(shared, [&](const State& state) {
+               for (const StateArray& array : state.arrays())
+                 copies.emplace_back(array.layout->name, array.numbers.visit([](auto numbers) {
+                   return std::vector<double>(numbers.begin(), numbers.end());
+                 }));
+             });
+             py::dict out;
+             for (const auto& [name, numbers] : copies) out[py::str(name)] = array_of(std::span<const double>(numbers));
+             return out;
+           })
+      .def(
+          "add_entries",
+          [](SharedState& shared, const std::string& operand, const Keys& i, const std::optional<Keys>& j,
+             const Reals& delta) {
+            const OperandShape shape = streamed(shared.state.problem(), operand);
+            const std::span<const std::uint64_t> columns = j ? span_of(*j) : std::span<const std::uint64_t>();
+            changing(shared, [&, rows = span_of(i), deltas = span_of(delta)](State& state) {
+              add_entries(state, shape, rows, columns, deltas);
+            });
+          },
+          py::arg("operand"), py::arg("i").noconvert(), py::arg("j").noconvert().none(true),
+          py::arg("delta").noconvert())
+      .def(
+          "add_rows",
+          [](SharedState& shared, const std::string& operand, const Keys& i, const Reals& values,
+             const Reals& weights) {
+            const OperandShape shape = streamed(shared.state.problem(), operand);
+            changing(shared, [&, rows = span_of(i), numbers = span_of(values), signs = span_of(weights)](State& state) {
+              add_rows(state, shape, rows, numbers, signs);
+            });
+          },
+          py::arg("operand"), py::arg("i").noconvert(), py::arg("values").noconvert(), py::arg("weights").noconvert())
+      .def(
+          "combine",
+          [](SharedState& shared, const SharedState& other, double coefficient) {
+            changing(shared, other, [&](State& a, const State& b) { a.add(b, coefficient); });
+          },
+          py::arg("other"), py::arg("coefficient"))
+      .def(
+          "scale",
+          [](SharedState& shared, double coefficient) {
+            if (!std::isfinite(coefficient))
+              throw UsageError("a coefficient of " + std::to_string(coefficient) + ": expected a finite number");
+            changing(shared, [&](State& state) { state.scale(coefficient); });
+          },
+          py::arg("coefficient"))
+      .def("clear", [](SharedState& shared) { changing(shared, [](State& state) { state.clear(); }); })
+      .def("copy",
+           [](const SharedState& shared) {
+             return asking(shared, [](const State& state) { return std::make_shared<SharedState>(state); });
+           })
+      .def("as_vector",
+           [](const SharedState& shared) {
+             return asking(shared, [](const State& state) { return std::make_shared<SharedState>(as_vector(state)); });
+           })
+      .def("to_bytes", &bytes_of)
+      .def_static("from_bytes", &of_bytes, py::arg("bytes"), py::arg("name"))
+      .def(
+          "save",
+          [](const SharedState& shared, const std::string& path) {
+            asking(shared, [&](const State& state) { save_state(path, state); });
+          },
+          py::arg("path"))
+      .def_static(
+          "load",
+          [](const std::string& path) {
+            const py::gil_scoped_release released;
+            return std::make_shared<SharedState>(load_state(path));
+          },
+          py::arg("path"))
+      .def("sample", &sample, py::arg("arguments"), py::arg("exact").none(true))
+      .def("query", &query, py::arg("arguments"), py::arg("inner").none(true));
+}
+
+}  // namespace weir::python

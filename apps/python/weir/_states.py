@@ -1,0 +1,447 @@
+"""States: what is kept of a stream."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Iterable, Optional, Sequence, Union
+
+import numpy as np
+
+from . import _arrays, _core
+from ._problem import Problem
+from ._results import Answers, Draws, Names, draws
+
+
+class State:
+    """What is kept of a stream: a small value that is updated, added, subtracted, scaled, saved and asked.
+
+    The constructors are `Vector`, `Product`, `Kronecker`, `Rows` and `Attention`; `weir.load` reads any of them.
+    States of one problem and one seed combine: `a + b` is the state of both streams, `a - b` of their difference, and
+    `0.5 * a` counts each event half. A saved state is a file that `weir sample --state` takes, to the same bytes.
+
+    Threads may ask one state at once, and the GIL is released meanwhile; updates wait for one another. The fast way
+    with threads, or ranks, is a state each, and one sum at the end.
+    """
+
+    _core: "_core.State"
+
+    def __init__(self, problem: Problem) -> None:
+        self._core = problem._create()
+
+    # What it is.
+
+    @property
+    def problem(self) -> "_core.Problem":
+        """What is measured: sides, seed, sketch. Two states combine if theirs are equal."""
+        return self._core.problem
+
+    @property
+    def seed(self) -> int:
+        """Chooses the random functions; whoever knows it can build keys that collide."""
+        return self._core.problem.seed
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,), or (n1, n2) where y is a matrix."""
+        return tuple(self._core.problem.shape)
+
+    @property
+    def updates(self) -> int:
+        """Events that were added, a whole row being one."""
+        return self._core.updates
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self._core.nbytes
+
+    @property
+    def exact_sums(self) -> bool:
+        """False when a sum shows that it was rounded, so that the last bits may depend on the order of events."""
+        return self._core.has_exact_sums()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies of the numbers that are kept, float64, by their names. O(nbytes)."""
+        return self._core.arrays()
+
+    # What changes it.
+
+    def update(self, keys: Any, deltas: Any = 1, columns: Any = None, *, operand: Optional[str] = None) -> "State":
+        """Adds deltas[t] to entry keys[t] of y, or of `operand`. Returns the state.
+
+        keys      (k,) whole numbers from 0, or text: a list, an array, a column of pandas, categorical or not; or a
+                  scipy.sparse matrix, whose entries are the updates. Text is hashed to 63 bits and keyed by the seed
+                  (`weir.hash_keys`), and needs a side of 2^63, the default of `Vector`
+        deltas    (k,) finite numbers, or one for all of them
+        columns   (k,) column numbers, where the operand is a matrix
+        operand   which one changes, "x" or "A"; by default the first that streams
+
+        Contiguous arrays of uint64, int64 and float64 are read where they are, memory maps too. Batches of a thousand
+        and more are fastest. Raises ValueError for what is not a key or a number, with nothing added.
+        """
+        shape = self._operand(operand)
+        if _arrays.is_sparse(keys):
+            return self._update_sparse(keys, shape)
+        found = _arrays.keys(keys, self.seed, shape["rows"])
+        numbers = _arrays.same_length(_arrays.reals(deltas), found.size)
+        if shape["columns"] is None and columns is not None:
+            raise _core.UsageError(f"{shape['name']} is a vector: expected no columns")
+        if shape["columns"] is not None and columns is None:
+            raise _core.UsageError(f"{shape['name']} is a matrix: expected columns, or update_rows")
+        second = None if columns is None else _arrays.keys(columns, self.seed, shape["columns"], "column")
+        if second is not None and second.size == 1 and found.size != 1:
+            second = np.full(found.size, second[0])
+        try:
+            self._core.add_entries(shape["name"], found, second, numbers)
+        except _core.InputError as error:
+            _arrays.refuse_negative(keys, found, error)
+            raise
+        return self
+
+    def update_rows(
+        self, i: Any, rows: Any, *, weights: Any = 1, operand: Optional[str] = None
+    ) -> "State":
+        """Adds weights[t] * rows[t, :] to row i[t] of a matrix operand. Each row is one event. Returns the state.
+
+        i         (k,) row numbers or text, as in `update`; None: 0, 1, 2, ...
+        rows      (k, d) finite numbers, or a scipy.sparse matrix, of which some thousand rows at a time are unpacked
+        weights   (k,) 1 for a row that comes, -1 for one that leaves; or one for all of them
+        operand   by default the first matrix that streams
+        """
+        shape = self._operand(operand, matrix=True)
+        count = rows.shape[0] if hasattr(rows, "shape") and len(rows.shape) else len(rows)
+        found = np.arange(count, dtype=np.uint64) if i is None else _arrays.keys(i, self.seed, shape["rows"])
+        signs = _arrays.same_length(_arrays.reals(weights, "weights"), found.size)
+        if not _arrays.is_sparse(rows):
+            values = _arrays.reals(rows, "rows")
+            if values.ndim == 1 and found.size == 1:
+                values = values[np.newaxis, :]
+            if values.ndim != 2 or values.shape[0] != found.size:
+                raise _core.UsageError(f"rows have the shape {values.shape}: expected ({found.size}, d)")
+            self._core.add_rows(shape["name"], found, values, signs)
+            return self
+        packed = rows.tocsr()
+        if packed.shape[0] != found.size or packed.shape[1] != shape["columns"]:
+            raise _core.UsageError(
+                f"rows have the shape {packed.shape}: expected {(found.size, shape['columns'])}"
+            )
+        _arrays.reals(packed.data, "rows")
+        _require_finite(packed.data)
+        at_once = max(1, (1 << 20) // max(1, packed.shape[1]))
+        for first in range(0, found.size, at_once):
+            part = slice(first, first + at_once)
+            self._core.add_rows(shape["name"], found[part], _arrays.reals(packed[part].toarray()), signs[part])
+        return self
+
+    def clear(self) -> None:
+        """As if no event had come: fixed operands stay."""
+        self._core.clear()
+
+    # What it answers.
+
+    def sample(
+        self,
+        samples: int = 8,
+        *,
+        without_replacement: bool = False,
+        threshold: float = 1,
+        metric: Any = None,
+        scale: Union[float, str] = 1,
+        per_row: bool = False,
+        names: Optional[Iterable[Any]] = None,
+        labels: Any = None,
+        verify: bool = True,
+        exact: Optional["State"] = None,
+    ) -> Draws:
+        """Draws indices i of y with probability |y_i|^p / sum |y|^p. At most `samples` come, and fewer where lanes
+        fail. A state draws the same again until it is updated.
+
+        without_replacement   distinct indices, each with its `inclusion` probability
+        metric                of `Rows`: "norm", "leverage", or (d, d) numbers M
+        scale, per_row        of sampler="softmax": the law exp(scale y_i); "sqrt" and "dim" are 1/sqrt(d) and 1/d
+        names                 texts that may have been keys: what is drawn of them gets its `name`. O(names)
+        labels                labels[i] is the `label` of index i; a tuple of two where y is a matrix
+        exact                 a state of the same events with sampler="exact": the truth beside each draw
+        """
+        problem = self._core.problem
+        arguments = {
+            "samples": _count("samples", samples),
+            "threshold": threshold,
+            "without_replacement": without_replacement,
+            "metric": metric if metric is None or isinstance(metric, str) else _arrays.reals(metric, "metric"),
+            "scale": _scale(scale, problem),
+            "per_row": per_row,
+            "verify": verify,
+            "show_exact": exact is not None,
+        }
+        found = self._core.sample(arguments, None if exact is None else exact._core)
+        return draws(found, Names(self.seed, names, labels))
+
+    def query(
+        self,
+        *,
+        norm: bool = False,
+        top: int = 0,
+        points: Any = None,
+        columns: Any = None,
+        moments: Sequence[float] = (),
+        inner: Optional["State"] = None,
+        names: Optional[Iterable[Any]] = None,
+        labels: Any = None,
+    ) -> Answers:
+        """Estimates norm, entries, moments of y, or its inner product with that of another state. The norm, where
+        nothing else is asked.
+
+        top       how many of the largest entries
+        points    (k,) keys, numbers or text, of entries; `columns` the second indices where y is a matrix
+        moments   exponents q of sums |y_i|^q
+        names, labels   as in `sample`; points that are text have their names
+        """
+        arguments: dict[str, Any] = {"norm": norm, "top": _count("top", top, 0), "moments": list(moments)}
+        if points is not None:
+            sides = self.shape
+            if not isinstance(points, np.ndarray) or points.dtype.kind in "USO":
+                points = list(points) if not isinstance(points, (str, bytes)) and np.ndim(points) else [points]
+                if names is None and any(isinstance(point, (str, bytes)) for point in points):
+                    names = points
+            arguments["points"] = _arrays.keys(points, self.seed, sides[0], "point")
+            if columns is not None:
+                arguments["columns"] = _arrays.keys(columns, self.seed, sides[-1], "column")
+                if arguments["columns"].size != arguments["points"].size:
+                    raise _core.UsageError("expected as many columns as points")
+        if not norm and top == 0 and points is None and not arguments["moments"] and inner is None:
+            arguments["norm"] = True
+        found = self._core.query(arguments, None if inner is None else inner._core)
+        return Answers(found, Names(self.seed, names, labels))
+
+    # Files and bytes.
+
+    def save(self, path: Union[str, "os.PathLike[str]"]) -> None:
+        """Writes a .weir file, under a temporary name until it is whole. Raises ValueError where that fails."""
+        self._core.save(os.fspath(path))
+
+    @staticmethod
+    def load(path: Union[str, "os.PathLike[str]"]) -> "State":
+        """Reads a .weir file of any model, made by this package or by the program."""
+        return _wrap(_core.State.load(os.fspath(path)))
+
+    @staticmethod
+    def from_bytes(data: Union[bytes, bytearray, memoryview]) -> "State":
+        """The inverse of `bytes(state)`. Raises ValueError for bytes that are no whole state."""
+        return _wrap(_core.State.from_bytes(data, "bytes"))
+
+    def __bytes__(self) -> bytes:
+        return self._core.to_bytes()
+
+    def __reduce__(self) -> Any:
+        return (State.from_bytes, (bytes(self),))
+
+    def copy(self) -> "State":
+        """A state of its own, equal to this one."""
+        return _wrap(self._core.copy())
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: Any) -> "State":
+        return self.copy()
+
+    def as_vector(self) -> "State":
+        """The sketch of y alone, as a `Vector`, whatever y was made from."""
+        return _wrap(self._core.as_vector())
+
+    # Linear algebra.
+
+    def __iadd__(self, other: "State") -> "State":
+        if not isinstance(other, State):
+            return NotImplemented
+        self._core.combine(other._core, 1.0)
+        return self
+
+    def __isub__(self, other: "State") -> "State":
+        if not isinstance(other, State):
+            return NotImplemented
+        self._core.combine(other._core, -1.0)
+        return self
+
+    def __imul__(self, factor: float) -> "State":
+        if not _is_number(factor):
+            return NotImplemented
+        self._core.scale(float(factor))
+        return self
+
+    def __add__(self, other: "State") -> "State":
+        return self.copy().__iadd__(other)
+
+    def __radd__(self, other: Any) -> "State":
+        # sum() begins with 0.
+        return self.copy() if _is_number(other) and other == 0 else NotImplemented
+
+    def __sub__(self, other: "State") -> "State":
+        return self.copy().__isub__(other)
+
+    def __mul__(self, factor: float) -> "State":
+        return self.copy().__imul__(factor)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "State":
+        return self.copy().__imul__(1 / divisor) if _is_number(divisor) else NotImplemented
+
+    def __neg__(self) -> "State":
+        return self * -1
+
+    def __repr__(self) -> str:
+        problem = self._core.problem
+        words = [f"{name} = {_side(length)}" for name, length in problem.sides.items()]
+        for operand in problem.traits["operands"]:
+            if operand["role"] == "fixed":
+                words.append(f"{operand['name']} fixed")
+        if problem.keeps == "sketch" and problem.sides and problem.traits["sides_of_y"] and problem.sketch["buckets"]:
+            sketch = problem.sketch
+            words.append(f"p = {problem.p:g}")
+            words.append("{rows} rows x {buckets} buckets x {lanes} lanes".format(**sketch))
+        else:
+            words.append("exact values")
+        words += [f"{_size(self.nbytes)}", f"seed {self.seed}", f"{self.updates:,} updates"]
+        return f"<weir.{type(self).__name__}: {', '.join(words)}>"
+
+    # Helpers.
+
+    def _operand(self, name: Optional[str], matrix: bool = False) -> dict[str, Any]:
+        operands = self._core.problem.traits["operands"]
+        streams = [operand for operand in operands if operand["role"] in ("streams", "forgotten")]
+        if name is None:
+            fitting = [operand for operand in streams if operand["columns"] is not None or not matrix]
+            if fitting:
+                return fitting[0]
+            raise _core.UsageError(
+                "nothing streams" if not streams else f"{streams[0]['name']} is a vector: expected update()"
+            )
+        for operand in operands:
+            if operand["name"] == name:
+                return operand
+        raise _core.UsageError(
+            f"no operand {name!r}: expected {' or '.join(operand['name'] for operand in streams) or 'none'}"
+        )
+
+    def _update_sparse(self, matrix: Any, shape: dict[str, Any]) -> "State":
+        entries = matrix.tocoo()
+        numbers = _arrays.reals(entries.data)
+        if shape["columns"] is None:
+            if 1 not in entries.shape:
+                raise _core.UsageError(f"{shape['name']} is a vector, and the matrix is {entries.shape}")
+            along = entries.row if entries.shape[1] == 1 else entries.col
+            self._core.add_entries(shape["name"], _arrays.keys(along, 0, shape["rows"]), None, numbers)
+            return self
+        i, j = (_arrays.keys(index, 0, shape["rows"]) for index in (entries.row, entries.col))
+        self._core.add_entries(shape["name"], i, j, numbers)
+        return self
+
+
+class Vector(State):
+    """y is the stream itself: `Vector(n=1000, seed=7).update([7, 300], [3, 5]).sample(8)`.
+
+    n is the length of y; without it every key below 2^63 is taken, text among them. Options: see `Problem`.
+    """
+
+    def __init__(self, n: Optional[int] = None, **options: Any) -> None:
+        super().__init__(Problem("vector", n=n, **options))
+
+
+class Product(State):
+    """y = A x, never formed. Either operand streams, or both; `fixed={"x": array}` gives one whole, (n, d) or (d,).
+
+    `update(i, deltas, columns)` changes entries of A, `update_rows(i, rows)` whole rows, `update(j, deltas,
+    operand="x")` entries of x. Options: see `Problem`.
+    """
+
+    def __init__(self, n: Optional[int] = None, d: Optional[int] = None, **options: Any) -> None:
+        super().__init__(Problem("product", n=n, d=d, **options))
+
+
+class Kronecker(State):
+    """y = (A1 (x) A2) vec X, the matrix A1 X A2^T of n1 x n2 entries, never formed. Pairs (i1, i2) are drawn.
+
+    `update_rows(i, rows, operand="A1")`; `fixed` may have A1 (n1, d1), A2 (n2, d2) and X (d1, d2), which is the
+    identity where it neither streams nor is given. Options: see `Problem`.
+    """
+
+    def __init__(
+        self,
+        n1: Optional[int] = None,
+        n2: Optional[int] = None,
+        d1: Optional[int] = None,
+        d2: Optional[int] = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(Problem("kronecker", n1=n1, n2=n2, d1=d1, d2=d2, **options))
+
+
+class Rows(State):
+    """Whole rows a of a streamed A (n, d) are drawn, with probability a^T M a / tr(M A^T A).
+
+    `update_rows(i, rows)`, `sample(metric="leverage")`; the rows come as `Draws.rows`. For leverage scores give the
+    constructor metric="leverage" too, which sizes the state. Options: see `Problem`.
+    """
+
+    def __init__(self, n: Optional[int] = None, d: Optional[int] = None, **options: Any) -> None:
+        super().__init__(Problem("rows", n=n, d=d, **options))
+
+
+_KINDS: dict[str, type] = {"vector": Vector, "product": Product, "kronecker": Kronecker, "rows": Rows}
+
+
+def _wrap(core: "_core.State") -> Any:
+    kind = _KINDS.get(core.problem.traits["model"], State)
+    state = kind.__new__(kind)
+    state._core = core
+    return state
+
+
+def load(path: Union[str, "os.PathLike[str]"]) -> Any:
+    """Reads a .weir file of any model, made by this package or by the program. Raises ValueError that says what is
+    wrong with it: not there, damaged, of an unknown version."""
+    return State.load(path)
+
+
+def hash_keys(keys: Any, seed: int) -> np.ndarray:
+    """The indices, uint64 below 2^63, that states of `seed` have for keys that are text; numbers stay as they are, and
+    so does text that is a whole number. Of k texts two get one index with probability about k^2 / 2^64."""
+    return _arrays.keys(keys, seed, _arrays.KEY_LIMIT)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _count(name: str, value: Any, least: int = 1) -> int:
+    number = value.__index__() if hasattr(value, "__index__") else -1
+    if isinstance(value, bool) or not least <= number <= 1_000_000:
+        raise _core.UsageError(f"{name} is {value!r}: expected {least} to 1,000,000")
+    return number
+
+
+def _scale(scale: Union[float, str], problem: "_core.Problem") -> float:
+    if not isinstance(scale, str):
+        return float(scale)
+    d = problem.sides.get("d", problem.sides.get("d1"))
+    if scale not in ("sqrt", "dim") or d is None:
+        raise _core.UsageError(f"scale is {scale!r}: expected a number" + ("" if d is None else ", sqrt or dim"))
+    return 1 / (d**0.5 if scale == "sqrt" else d)
+
+
+def _require_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise _core.InputError(f"entry {int(np.argmin(np.isfinite(values)))} of the matrix is not finite")
+
+
+def _side(length: int) -> str:
+    return "2^63" if length == 1 << 63 else f"{length:,}"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
