@@ -33,6 +33,7 @@ ReadOptions reading(const ConvertOptions& options) {
   ReadOptions read;
   read.on_error = options.on_error;
   read.edges = options.edges;
+  read.warn = [](const std::string& what) { say("weir: warning: " + what); };
   Operand first = Operand::y;
   if (options.model.model) {
     Problem problem = options.model.problem(Keeps::sketch);

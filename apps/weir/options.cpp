@@ -266,8 +266,8 @@ void add_edges_option(CLI::App& app, Edges& edges) {
          "times). out adds the weight to A[i,j], in to A[j,i], both to A[i,j] and A[j,i]; where\n"
          "y is a vector, to y[i], y[j] or both, which counts degrees. Nodes are the indices\n"
          "that the file has, also where they count from 1. none: two numbers are i,delta.\n"
-         "Without it two whole numbers between which there is no comma are refused, as they\n"
-         "may be either")
+         "Without it two whole numbers between which there is no comma are an event, with a\n"
+         "warning; they are refused where the comments of the file tell of a graph")
       ->check(one_of({"none", "out", "in", "both"}))
       ->type_name("none|out|in|both")
       ->group("Stream");
@@ -300,6 +300,7 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
       ->type_name("");
   add_on_error_option(app, source.on_error);
   add_edges_option(app, source.edges);
+  source.local_warn = [](const std::string& what) { say("weir: warning: " + what); };
   add_real(
       app, "--progress", {0, 1e6, true, false}, [&source](double value) { source.progress_seconds = value; },
       "Write a line to standard error every so many seconds: updates, rate, and of files the\n"

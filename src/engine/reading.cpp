@@ -58,6 +58,7 @@ Reading::Reading(const mpi::Communicator& communicator, const StreamSource& sour
   ReadOptions options;
   options.on_error = source.on_error;
   options.edges = source.edges;
+  options.warn = source.local_warn;
   options.advice = source.advice;
   options.shape_note = source.shape_note;
   options.shapes = std::move(shapes);

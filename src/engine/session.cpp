@@ -391,8 +391,7 @@ void Session::Implementation::before_reading() {
 Answer Session::answer(const Question& question) {
   Implementation& own = *implementation_;
   snapshot();
-  RankParties all_ranks(own.communicator, own.problem, own.sources.files, own.sources.stream.edges,
-                        own.is_everywhere);
+  RankParties all_ranks(own.communicator, own.problem, own.sources.files, own.sources.stream.edges, own.is_everywhere);
   if (own.is_everywhere) return own.answer(with_metric_of_root(own.communicator, question), all_ranks);
   return own.answer(question, own.root_is_alone ? lone_party() : all_ranks);
 }

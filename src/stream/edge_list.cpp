@@ -37,23 +37,43 @@ std::optional<std::array<std::uint64_t, 2>> sides_of(std::string_view comment, b
   return std::nullopt;
 }
 
-}  // namespace
-
-std::optional<std::array<std::uint64_t, 2>> shape_of_edges(std::string_view text, Edges edges) {
+/// Calls `look(mark, comment)` for the comments before the first line that is none, until it returns true.
+template <class Look>
+bool any_comment(std::string_view text, const Look& look) {
   TextLines lines(text);
   while (auto line = lines.next()) {
     if (line->starts_with("\xEF\xBB\xBF")) line->remove_prefix(3);
     const std::size_t first = line->find_first_not_of(" \t\r");
     if (first == std::string_view::npos) continue;
     const char mark = (*line)[first];
-    if (mark != '#' && mark != '%') break;
-    auto sides = sides_of(line->substr(first + 1), mark == '%');
-    if (!sides) continue;
-    if (edges == Edges::in) std::swap((*sides)[0], (*sides)[1]);
-    if (edges == Edges::both) (*sides)[0] = (*sides)[1] = std::max((*sides)[0], (*sides)[1]);
-    return sides;
+    if (mark != '#' && mark != '%') return false;
+    if (look(mark, line->substr(first + 1))) return true;
   }
-  return std::nullopt;
+  return false;
+}
+
+}  // namespace
+
+std::optional<std::array<std::uint64_t, 2>> shape_of_edges(std::string_view text, Edges edges) {
+  std::optional<std::array<std::uint64_t, 2>> sides;
+  any_comment(text, [&](char mark, std::string_view comment) {
+    sides = sides_of(comment, mark == '%');
+    return sides.has_value();
+  });
+  if (!sides) return sides;
+  if (edges == Edges::in) std::swap((*sides)[0], (*sides)[1]);
+  if (edges == Edges::both) (*sides)[0] = (*sides)[1] = std::max((*sides)[0], (*sides)[1]);
+  return sides;
+}
+
+bool tells_of_graph(std::string_view text) {
+  return any_comment(text, [](char mark, std::string_view comment) {
+    if (mark == '%') return true;
+    constexpr std::array<std::string_view, 4> words{"Nodes:", "Edges:", "FromNodeId", "ToNodeId"};
+    for (std::string_view word = take_word(comment); !word.empty(); word = take_word(comment))
+      if (std::ranges::find(words, word) != words.end()) return true;
+    return false;
+  });
 }
 
 }  // namespace weir::stream

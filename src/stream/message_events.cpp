@@ -59,6 +59,7 @@ MessageEvents::MessageEvents(const ReadOptions& options) : options_(options), li
   options_.shapes.clear();
   options_.advice.clear();
   options_.shape_note.clear();
+  options_.warn = {};
   options_.stop = {};
 }
 

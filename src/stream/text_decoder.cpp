@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <functional>
 #include <string>
+#include <utility>
 
+#include "edge_list.hpp"
 #include "line_decoder.hpp"
 
 namespace weir::stream {
@@ -67,8 +70,16 @@ class TextGrammar {
   static constexpr bool mirrors = false;
   static constexpr bool has_rows = true;
 
-  TextGrammar(const Limits& limits, const ReadOptions& options)
-      : limits_(limits), default_(options.default_operand), edges_unsaid_(options.edges == Edges::unsaid) {}
+  /// What a line of two whole numbers is between which there is no comma.
+  enum class Pair : std::uint8_t { event, event_with_warning, edge };
+
+  TextGrammar(const Limits& limits, const ReadOptions& options, Pair pair = Pair::event, std::string name = {})
+      : limits_(limits),
+        default_(options.default_operand),
+        edges_unsaid_(options.edges == Edges::unsaid),
+        pair_(pair),
+        name_(std::move(name)),
+        warn_(options.warn) {}
 
   const char* parse_plain(const char* p, Event& event) const noexcept {
     Operand operand = default_;
@@ -82,7 +93,7 @@ class TextGrammar {
     }
     const bool is_named = separator != 0;
     p = scan_first_index(p, separator, event.i);
-    if (p == nullptr || (!is_named && separator != ',' && edges_unsaid_)) return nullptr;
+    if (p == nullptr || (!is_named && separator != ',' && pair_ != Pair::event)) return nullptr;
     if (has_column(operand)) {
       const unsigned second = scan_digits(p, event.j);
       if (second == 0 || p[second] != separator) return nullptr;
@@ -131,7 +142,7 @@ class TextGrammar {
     return !line.empty() && (line[0] == '#' || line[0] == '%');
   }
 
-  Line parse(std::string_view line, Event& event, RowBatch& rows, std::string& reason) const {
+  Line parse(std::string_view line, Event& event, RowBatch& rows, std::string& reason) {
     line = trim(without_line_end(without_byte_order_mark(line)));
     reason = return_complaint(line);
     if (!reason.empty()) return Line::bad;
@@ -146,7 +157,7 @@ class TextGrammar {
   [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
 
  private:
-  Line parse_fields(std::string_view line, Event& event, RowBatch& rows, std::string& reason) const {
+  Line parse_fields(std::string_view line, Event& event, RowBatch& rows, std::string& reason) {
     const Fields fields(line);
     const std::string_view first = fields.field[0];
     const auto named = find_operand(first);
@@ -168,14 +179,22 @@ class TextGrammar {
     }
     if (named && fields.count > 2 && row_weight(fields.field[2]) != 0)
       return parse_row(line, *named, rows, reason) ? Line::row : Line::bad;
-    if (!named && edges_unsaid_ && fields.count == 2 && line.find(',') == std::string_view::npos &&
-        is_digits(fields.field[0]) && is_digits(fields.field[1])) {
+    const bool is_pair = !named && fields.count == 2 && line.find(',') == std::string_view::npos &&
+                         is_digits(fields.field[0]) && is_digits(fields.field[1]);
+    if (is_pair && pair_ == Pair::edge) {
       reason = fmt::format(
-          "{} may be the event i,delta or an edge from i to j: expected --edges none for events, --edges out|in|both "
-          "for "
-          "edges, or a comma between i and delta",
+          "the comments of the file tell of a graph, and {} may be an edge: expected --edges out|in|both for edges, or "
+          "--edges none for events i,delta",
           quoted_excerpt(line));
       return Line::bad;
+    }
+    if (is_pair && pair_ == Pair::event_with_warning) {
+      pair_ = Pair::event;
+      if (warn_)
+        warn_(fmt::format(
+            "{}: {} and lines like it are taken for events i,delta; --edges out|in|both reads them as edges "
+            "of a graph, and --edges none says that they are events",
+            name_, quoted_excerpt(line)));
     }
     if (!parse_entry(fields, named.has_value(), event, reason)) {
       if (!named && edges_unsaid_ && fields.count == 3 && is_digits(fields.field[1]))
@@ -312,6 +331,9 @@ class TextGrammar {
   Limits limits_;
   Operand default_;
   bool edges_unsaid_;
+  Pair pair_;
+  std::string name_;  ///< Of the file.
+  std::function<void(const std::string&)> warn_;
 };
 
 /// Lines of edges, which name no operand, among lines of events that do. See Edges.
@@ -413,8 +435,9 @@ class TextDecoder final : public LineDecoder<Grammar> {
   using Base = LineDecoder<Grammar>;
 
  public:
-  TextDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits, Part part)
-      : Base(std::move(input), options, std::move(part), Grammar(limits, options), longest_text_line(limits), 0, 0) {}
+  TextDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits, Part part,
+              Grammar grammar)
+      : Base(std::move(input), options, std::move(part), std::move(grammar), longest_text_line(limits), 0, 0) {}
 
  private:
   void finish() override {
@@ -431,9 +454,23 @@ class TextDecoder final : public LineDecoder<Grammar> {
 
 std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
                                       Part part) {
-  if (options.edges != Edges::unsaid && options.edges != Edges::none)
-    return std::make_unique<TextDecoder<EdgeGrammar>>(std::move(input), options, limits, std::move(part));
-  return std::make_unique<TextDecoder<TextGrammar>>(std::move(input), options, limits, std::move(part));
+  if (options.edges != Edges::unsaid && options.edges != Edges::none) {
+    EdgeGrammar grammar(limits, options);
+    return std::make_unique<TextDecoder<EdgeGrammar>>(std::move(input), options, limits, std::move(part),
+                                                      std::move(grammar));
+  }
+  using Pair = TextGrammar::Pair;
+  auto pair = Pair::event;
+  // Lines that have come from elsewhere, and have no name, have no comments before all of them; and whoever writes into a pipe
+  // may be silent after a short line.
+  const bool has_beginning = !part.name.empty() && !input->is_live();
+  if (options.edges == Edges::unsaid && has_beginning && tells_of_graph(input->peek(edge_header_limit)))
+    pair = Pair::edge;
+  else if (options.edges == Edges::unsaid && options.warn && part.begins_file())
+    pair = Pair::event_with_warning;
+  TextGrammar grammar(limits, options, pair, input->name());
+  return std::make_unique<TextDecoder<TextGrammar>>(std::move(input), options, limits, std::move(part),
+                                                    std::move(grammar));
 }
 
 bool is_text_comment(std::string_view beginning) noexcept { return TextGrammar::is_comment(beginning); }

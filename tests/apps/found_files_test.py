@@ -21,13 +21,21 @@ def heads_of(matrices):
 
 
 class Graphs(Case):
-    def test_two_columns_are_refused_unless_it_is_said_what_they_are(self):
-        for name, text in [("snap.txt", SNAP), ("bare.txt", SNAP.partition("ToNodeId\n")[2]), ("blanks.txt", "0 1\n0 2\n")]:
-            file = self.write(name, text)
-            self.fail_with(1, "sample", "--n", 10, file, naming=(file + ":", "--edges"))
-        self.fail_with(1, "sample", "--n", 10, "--on-error", "skip", self.path("bare.txt"), naming="--edges")
-        self.fail_with(1, "sample", "--model", "rows", "--n", 10, "--d", 10, self.path("snap.txt"), naming="--edges")
-        self.succeed("sample", "--n", 10, "--edges", "none", self.path("blanks.txt"))
+    def test_two_columns_do_not_pass_as_events_in_silence(self):
+        snap = self.write("snap.txt", SNAP)
+        for ranks in (None, 3):
+            self.fail_with(1, "sample", "--n", 10, snap, ranks=ranks, naming=(snap + ":", "tell of a graph", "--edges"))
+        self.fail_with(1, "sample", "--n", 10, "--on-error", "skip", snap, naming="--edges")
+        self.fail_with(1, "sample", "--model", "rows", "--n", 10, "--d", 10, snap, naming="--edges")
+        # Without comments they may be either.
+        bare = self.write("bare.txt", SNAP.partition("ToNodeId\n")[2])
+        for ranks in (None, 3):
+            warned = self.succeed("sample", "--n", 10, "--sampler", "exact", "--seed", 1, "--json", bare, ranks=ranks)
+            self.assertEqual(len(warned.err.splitlines()), 1, warned.err)
+            self.assertIn("weir: warning: %s: '0\\x091' and lines like it are taken for events i,delta; --edges" % bare, warned.err)
+            said = self.succeed("sample", "--n", 10, "--sampler", "exact", "--seed", 1, "--json", "--edges", "none", bare, ranks=ranks)
+            self.assertEqual(said.err, "")
+            self.assertEqual(said.json()["samples"], warned.json()["samples"])
 
     def test_lengths_come_from_comments(self):
         file = self.write("snap.txt", SNAP)

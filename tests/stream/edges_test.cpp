@@ -39,6 +39,40 @@ TEST(Edges, CountDegreesOfVectors) {
   EXPECT_EQ(read_text("7 8\n", {.edges = Edges::none}), (std::vector{of_y(7, 8)}));
 }
 
+/// Two whole numbers may be an event or an edge.
+TEST(Edges, ThatMayBeEventsAreNotReadInSilence) {
+  std::vector<std::string> warnings;
+  ReadOptions options{.warn = [&](const std::string& what) { warnings.push_back(what); }};
+  EXPECT_EQ(read_text("# counts\n7,2\n8 -1\n9 0.5\n7\t2\n8 3\n", options),
+            (std::vector{of_y(7, 2), of_y(8, -1), of_y(9, 0.5), of_y(7, 2), of_y(8, 3)}));
+  EXPECT_EQ(warnings,
+            (std::vector<std::string>{
+                "events: '7\\x092' and lines like it are taken for events i,delta; --edges out|in|both reads them as "
+                "edges of a graph, and --edges none says that they are events"}));
+  warnings.clear();
+  for (const std::string text : {"7,2\n8,3\n", "7 -2\n", "7\t0.5\n", "y 7 2\n", "7 2,\n"})
+    (void)input_error([&] { (void)read_text(text, options); });
+  options.edges = Edges::none;
+  EXPECT_EQ(read_text("7 2\n", options), (std::vector{of_y(7, 2)}));
+  EXPECT_EQ(warnings, std::vector<std::string>());
+  // One party warns.
+  options.edges = Edges::unsaid;
+  (void)read_slices("7 2\n7 3\n7 4\n7 5\n", options, 3);
+  EXPECT_EQ(warnings.size(), 1u);
+}
+
+TEST(Edges, BelowCommentsOfGraphsAreRefused) {
+  for (const std::string& text : {snap, std::string("% sym unweighted\n1 2\n")}) {
+    EXPECT_NE(input_error([&] { (void)read_text(text); }).find("the comments of the file tell of a graph, and '"),
+              std::string::npos);
+    // Every party knows.
+    ReadOptions skip{.on_error = OnError::skip};
+    EXPECT_EQ(read_slices(text, skip, 3), std::vector<Event>());
+    EXPECT_FALSE(read_text(text, {.edges = Edges::none}).empty());
+  }
+  EXPECT_EQ(read_text("# Nodes: 5\n1,2\n3 -1\n"), (std::vector{of_y(1, 2), of_y(3, -1)}));
+}
+
 TEST(Edges, StandAmongEventsThatNameTheirOperand) {
   const Delivered found = deliver("1 2\nx,3,4\nA,5,*,6,7\nA 8 9 0.5\n", into_matrix(Edges::both));
   EXPECT_EQ(found.entries,

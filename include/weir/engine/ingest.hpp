@@ -29,6 +29,8 @@ struct StreamSource {
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
   Edges edges = Edges::unsaid;  ///< What lines of two or three numbers mean.
+  /// ReadOptions::warn, on any rank.
+  std::function<void(const std::string&)> local_warn = {};
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.
   std::string shape_note = {};  ///< The same about an index that is too large.
   double progress_seconds = 0;  ///< Above 0: rank 0 writes a line to stderr every so often.

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -23,8 +24,8 @@ enum class OnError : std::uint8_t { stop, skip };
 /// What lines of text mean that hold two or three numbers and name no operand: an edge from node i to node j, with a weight
 /// in the third column, or of weight 1. Nodes are the indices that the file has.
 enum class Edges : std::uint8_t {
-  unsaid,  ///< They are events i,delta. But two whole numbers that a tab or blanks separate may be an edge as well: such a
-           ///< line is bad.
+  unsaid,  ///< They are events i,delta. But two whole numbers that a tab or blanks separate may be an edge as well: the user is
+           ///< warned of the first such line of a file, and below comments that tell of a graph such lines are bad.
   none,  ///< They are events i,delta.
   out,   ///< Adds the weight to A[i,j]; where the default operand is a vector, to y[i], the out-degree of i.
   in,    ///< Adds the weight to A[j,i]; to y[j].
@@ -95,9 +96,12 @@ struct ReadOptions {
   Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
                                           ///< vector.
   Edges edges = Edges::unsaid;            ///< Of lines of text.
-  std::string advice = {};                ///< Ends the complaint about an event of another operand; may be empty.
-  std::string shape_note = {};            ///< The same about an index that is too large.
-  std::size_t batch = 8192;               ///< Events a batch, at most; see EventReader::next.
+  /// Called with a line for the user, by the party that begins a file, once for the file at most. May be empty; called by
+  /// the thread that reads.
+  std::function<void(const std::string&)> warn = {};
+  std::string advice = {};      ///< Ends the complaint about an event of another operand; may be empty.
+  std::string shape_note = {};  ///< The same about an index that is too large.
+  std::size_t batch = 8192;     ///< Events a batch, at most; see EventReader::next.
   std::size_t row_values = std::size_t{1} << 18;  ///< Values of whole rows that fill a batch, too.
   /// What was seen at the paths, one entry each, by the party that all slices rely on. None: the reader looks itself,
   /// and reads of each file as much as it has when its turn comes.
