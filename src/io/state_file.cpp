@@ -7,6 +7,7 @@
 #include <istream>
 #include <ostream>
 
+#include "io/pick.hpp"
 #include "io/state_file_parts.hpp"
 #include "weir/error.hpp"
 #include "weir/io/file.hpp"
@@ -358,7 +359,7 @@ std::uint64_t state_checksum(const std::string& path) {
 
 bool looks_like_state(const std::string& path) {
   constexpr std::size_t telling = 5;  // the rest of the magic bytes may be damaged
-  const InputFile file(path);
+  const InputFile file(file_of(path));
   std::array<std::byte, telling> start{};
   return file.read_some_at(0, start) == start.size() && std::memcmp(start.data(), magic.data(), telling) == 0;
 }

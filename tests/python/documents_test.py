@@ -1,9 +1,8 @@
-"""What people read runs: the README, the examples, the notebook; and the package can be installed."""
+"""What people read runs: the README and the examples; and the package can be installed."""
 
 import ast
 import contextlib
 import io
-import json
 import os
 import pathlib
 import re
@@ -48,14 +47,6 @@ class Documents(Case):
                 with contextlib.redirect_stdout(out):
                     runpy.run_path(str(example), run_name="__main__")
                 self.assertGreater(len(out.getvalue()), 50)
-
-    def test_notebook(self):
-        with open(PYTHON / "examples" / "tour.ipynb", encoding="utf-8") as file:
-            notebook = json.load(file)
-        self.assertEqual(notebook["nbformat"], 4)
-        cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-        self.assertGreater(len(cells), 4)
-        self.run_in_folder("\n".join(cells), "tour.ipynb")
 
     def test_stubs_name_what_is_there(self):
         for module, stub in (("_core", "_core.pyi"),):

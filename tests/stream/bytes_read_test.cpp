@@ -79,7 +79,8 @@ TEST(BytesRead, FollowWhatIsDelivered) {
     const BytesRead bytes = *reader.bytes_read();
     const double share = static_cast<double>(bytes.read) / static_cast<double>(bytes.all);
     // A compressed file of this size is read at once.
-    if (!path.ends_with(".gz")) EXPECT_NEAR(share, static_cast<double>(events) / 4000, 0.06) << path;
+    if (path.ends_with(".gz")) continue;
+    EXPECT_NEAR(share, static_cast<double>(events) / 4000, 0.06) << path;
   }
 }
 

@@ -228,9 +228,10 @@ TEST(EventFiles, OtherCompressionsAreNamedWithTheirCommands) {
     EXPECT_EQ(input_error([&] { (void)read_file(path); }), path + ": " + expected + " " + path + " | weir ... -");
     EXPECT_EQ(input_error([&] { (void)stream_format(path); }), path + ": " + expected + " " + path + " | weir ... -");
     // A pipe is not waited for where its first byte may be that of a short line.
-    if (name != "7-Zip")
+    if (name != "7-Zip") {
       EXPECT_EQ((StandardInput(path), input_error([&] { (void)read_file("-"); })),
                 "standard input: " + expected + " | weir ... -");
+    }
     const std::string twice = directory.write("e.gz", gzip(magic + rest));
     EXPECT_EQ(input_error([&] { (void)read_file(twice); }),
               twice + ": compressed twice; expected the content after one decompression");

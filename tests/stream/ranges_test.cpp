@@ -205,8 +205,9 @@ std::string matrix_market(std::string_view kind, std::uint64_t count, bool bad) 
     const std::uint64_t i = 2 + below(random, 90);
     lines += fmt::format("{} {} {}\n", i, 1 + below(random, i - 1), k + 1);
     if (below(random, 5) == 0) lines += "% comment\n\n";
+    if (below(random, 50) == 0) lines += "%" + std::string(5000, 'x') + "\n";
     if (bad && below(random, 6) == 0) {
-      lines += below(random, 2) == 0 ? "1 2 three\n" : "%" + std::string(5000, 'x') + "\n";
+      lines += below(random, 2) == 0 ? "1 2 three\n" : std::string(5000, '9') + "\n";
       ++entries;
     }
   }

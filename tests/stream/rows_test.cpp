@@ -265,7 +265,10 @@ TEST(TextRows, OperandsOfATensorProductHaveTheirOwnSides) {
       {"A2,1,1,nan", "delta = 'nan' is not finite"},
       {"A,1,1,1", "A is not an operand of this model, which takes A1, A2, X"},
       {"A3,1,1,1", "unknown operand 'A3': expected A1,i,j,delta or A2,i,j,delta or X,j,k,delta"},
-      {"1,1,1", "the line names no operand: expected A1,i,j,delta or A2,i,j,delta or X,j,k,delta"},
+      {"1,1,1",
+       "the line names no operand: expected A1,i,j,delta or A2,i,j,delta or X,j,k,delta; --edges out|in|both reads "
+       "edges "
+       "i,j and i,j,weight"},
   };
   for (const auto& [line, reason] : cases) {
     const std::string text = "X,0,0,1\n" + line + "\nA1,1,1,1\n";
