@@ -157,8 +157,8 @@ void add_measure_options(CLI::App& app, MeasureOptions& options) {
          },
          "root: the sums of all ranks go to rank 0, which answers while the others read on.\n"
          "distributed: each rank keeps its share of the sums, and all look for the answer\n"
-         "together, while none of them reads. It is the same answer, for whole numbers and with\n"
-         "--resolution to the bit. It pays where a question takes long or epochs of a --window\n"
+         "together, while none of them reads. About the same events it is the same answer, for\n"
+         "whole numbers and with --resolution to the bit. It pays where a question takes long or epochs of a --window\n"
          "do not fit into the memory of rank 0")
       ->check(CLI::IsMember({"root", "distributed"}))
       ->default_str("root")

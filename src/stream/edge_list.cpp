@@ -66,6 +66,11 @@ std::optional<std::array<std::uint64_t, 2>> shape_of_edges(std::string_view text
   return sides;
 }
 
+bool tells_of_two_sides(std::string_view text) {
+  return any_comment(text,
+                     [](char mark, std::string_view comment) { return mark == '%' && take_word(comment) == "bip"; });
+}
+
 bool tells_of_graph(std::string_view text) {
   return any_comment(text, [](char mark, std::string_view comment) {
     if (mark == '%') return true;

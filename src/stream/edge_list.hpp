@@ -15,6 +15,8 @@ inline constexpr std::size_t edge_header_limit = std::size_t{1} << 16;
 /// Rows and columns of the matrix that `edges` makes of a list of edges which begins with `text`, as its comments state them:
 /// "# Nodes: N Edges: M" (SNAP) or a line "% M N1 N2" (KONECT). None where they do not.
 [[nodiscard]] std::optional<std::array<std::uint64_t, 2>> shape_of_edges(std::string_view text, Edges edges);
+/// Whether they say that the nodes on either side of an edge count apart (KONECT's "% bip").
+[[nodiscard]] bool tells_of_two_sides(std::string_view text);
 /// Whether the comments before the first line of a text tell of a graph, as those of SNAP and KONECT do.
 [[nodiscard]] bool tells_of_graph(std::string_view text);
 

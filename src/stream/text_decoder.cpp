@@ -454,6 +454,14 @@ class TextDecoder final : public LineDecoder<Grammar> {
 
 std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
                                       Part part) {
+  // Lines that have come from elsewhere, and have no name, have no comments before all of them; and whoever writes into a pipe
+  // may be silent after a short line.
+  const bool has_beginning = !part.name.empty() && !input->is_live();
+  if (options.edges == Edges::both && has_beginning && tells_of_two_sides(input->peek(edge_header_limit)))
+    throw InputError(fmt::format(
+        "{}: its comments say that the graph is bipartite: its two sides count their nodes apart, so that both "
+        "would add up different nodes; expected --edges out or --edges in",
+        input->name()));
   if (options.edges != Edges::unsaid && options.edges != Edges::none) {
     EdgeGrammar grammar(limits, options);
     return std::make_unique<TextDecoder<EdgeGrammar>>(std::move(input), options, limits, std::move(part),
@@ -461,9 +469,6 @@ std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOp
   }
   using Pair = TextGrammar::Pair;
   auto pair = Pair::event;
-  // Lines that have come from elsewhere, and have no name, have no comments before all of them; and whoever writes into a pipe
-  // may be silent after a short line.
-  const bool has_beginning = !part.name.empty() && !input->is_live();
   if (options.edges == Edges::unsaid && has_beginning && tells_of_graph(input->peek(edge_header_limit)))
     pair = Pair::edge;
   else if (options.edges == Edges::unsaid && options.warn && part.begins_file())

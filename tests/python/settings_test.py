@@ -216,6 +216,20 @@ class RowsOfMatrices(Case):
         self.assertEqual(again.set_params(n_samples=5).fit_transform(x).shape[1], 3)
         self.assertIsNone(again.targets_)
 
+    def test_metrics_that_are_not_known(self):
+        for metric in ("levrage", np.eye(3), [[1.0]]):
+            with self.assertRaisesRegex(ValueError, "metric is .*: expected norm or leverage"):
+                weir.Rows(n=3, d=3, metric=metric)
+        with self.assertRaisesRegex(ValueError, "expected norm or leverage"):
+            weir.LeverageSampler(3, metric="levrage").fit(np.eye(3))
+
+    def test_only_what_was_fitted_is_transformed(self):
+        sampler = weir.LeverageSampler(2, seed=1).fit(np.eye(5))
+        self.assertEqual(sampler.transform(np.eye(5)).shape, (2, 5))
+        for other in (np.eye(4), np.zeros((5, 3)), np.zeros((20, 5))):
+            with self.assertRaisesRegex(ValueError, "expected that of all rows that were fitted"):
+                sampler.transform(other)
+
     def test_what_a_sampler_refuses(self):
         sampler = weir.LeverageSampler(5)
         for work, naming in ((lambda: sampler.indices_, "fit"), (lambda: sampler.fit([1, 2]), "rows of features"),

@@ -61,6 +61,13 @@ TEST(Edges, ThatMayBeEventsAreNotReadInSilence) {
   EXPECT_EQ(warnings.size(), 1u);
 }
 
+TEST(Edges, OfTwoSidesAreNotAddedUp) {
+  const std::string text = "% bip unweighted\n% 3 2 3\n1 1\n1 2\n2 1\n";
+  for (const auto& options : {ReadOptions{.edges = Edges::both}, into_matrix(Edges::both)})
+    EXPECT_NE(input_error([&] { (void)read_text(text, options); }).find("the graph is bipartite"), std::string::npos);
+  EXPECT_EQ(read_text(text, {.edges = Edges::in}), (std::vector{of_y(1, 1), of_y(2, 1), of_y(1, 1)}));
+}
+
 TEST(Edges, BelowCommentsOfGraphsAreRefused) {
   for (const std::string& text : {snap, std::string("% sym unweighted\n1 2\n")}) {
     EXPECT_NE(input_error([&] { (void)read_text(text); }).find("the comments of the file tell of a graph, and '"),

@@ -137,7 +137,12 @@ class LeverageSampler:
         return np.empty((0, self.state_.problem.sides["d"])) if found is None else found
 
     def transform(self, X: Any) -> np.ndarray:
-        """The drawn rows of X itself, exact: X has all rows that were fitted."""
+        """The drawn rows of X itself, exact: X has all rows that were fitted. Raises ValueError where it has another number
+        of rows or features."""
+        self._draws()
+        expected = (self.state_.updates, self.n_features_in_)
+        if np.shape(X) != expected:
+            raise _core.UsageError(f"X has the shape {np.shape(X)}: expected that of all rows that were fitted, {expected}")
         return X[self.indices_]
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:

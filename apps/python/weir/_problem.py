@@ -87,6 +87,9 @@ class Problem:
             method, sampler = None, "softmax" if sampler == "softmax" else "exact"
         if sampler == "precision" and (without_replacement or p != 2):
             raise _core.UsageError("sampler='precision' draws with replacement, by |y_i|^2")
+        if metric is not None and not (isinstance(metric, str) and metric in ("norm", "leverage")):
+            given = " ".join(repr(metric).split())[:80]
+            raise _core.UsageError(f"metric is {given}: expected norm or leverage; sample(metric=M) takes other metrics M")
         if sampler != "precision" and precision_constant is not None:
             raise _core.UsageError("precision_constant belongs to sampler='precision'")
         self.fixed: dict[str, Any] = dict(fixed or {})

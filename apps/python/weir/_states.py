@@ -223,6 +223,8 @@ class State:
     @staticmethod
     def load(path: Union[str, "os.PathLike[str]"]) -> "State":
         """Reads a .weir file of any model, made by this package or by the program."""
+        if isinstance(path, (bytes, bytearray, memoryview)):
+            raise _core.UsageError("load takes the path of a file: State.from_bytes takes bytes")
         return _wrap(_core.State.load(os.fspath(path)))
 
     @staticmethod

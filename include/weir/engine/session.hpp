@@ -66,8 +66,8 @@ class Session {
   enum class Merging : std::uint8_t {
     root,  ///< The root has the sum and answers; the others read on.
     /// Each rank keeps the sums of its share of the numbers. For an answer the shares are gathered on all ranks, which look for it
-    /// together (weir/sample/scan_team.hpp) and none of which reads meanwhile. The answer is the same, as far as sums are
-    /// (whole numbers, a resolution). Epochs of a window are kept in shares as well: in all they take the memory of one copy, not
+    /// together (weir/sample/scan_team.hpp) and none of which reads meanwhile. About the same events the answer is the same, as far as
+    /// sums are (whole numbers, a resolution); runs may cut their epochs elsewhere. Epochs of a window are kept in shares as well: in all they take the memory of one copy, not
     /// that of the root.
     distributed,
   };
