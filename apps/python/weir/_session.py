@@ -181,7 +181,7 @@ def _handle(comm: Any) -> int:
         raise _core.UsageError(f"comm is {comm!r}: expected a communicator of mpi4py, or its Fortran handle")
     from mpi4py import MPI
 
-    theirs, ours = MPI.Get_library_version().strip("\0"), _mpi.library_version().strip("\0")
+    theirs, ours = (version.strip("\0") for version in (MPI.Get_library_version(), _mpi.library_version()))
     if theirs != ours:
         raise _core.UsageError(
             f"mpi4py was built for {theirs.splitlines()[0]!r} and weir for {ours.splitlines()[0]!r}: expected one MPI library"
