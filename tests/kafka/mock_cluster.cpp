@@ -4,7 +4,7 @@
 // Usage: mock_cluster [BROKERS]      (1)
 // The first line of output is the brokers' addresses, HOST:PORT,... Then it answers each line of input by "ok" or "error:
 // REASON", and ends with its input:
-//   topic NAME PARTITIONS       makes a topic
+//   topic NAME PARTITIONS       makes a topic; broker 1 leads partition 0, the next one partition 1, and so on
 //   missing NAME                brokers say that there is no such topic; otherwise the mock makes what it is asked for
 //   down BROKER, up BROKER      ends and allows connections to broker 1, 2, ...; 0 stands for all
 //   errors API COUNT CODE       the next COUNT requests of a kind (1 is Fetch, 3 Metadata) are answered by an error
@@ -280,6 +280,9 @@ const char* obey(const std::string& line, rd_kafka_mock_cluster_t* cluster, Rela
   words >> verb;
   if (verb == "topic" && words >> topic >> number) {
     error = rd_kafka_mock_topic_create(cluster, topic.c_str(), number, 1);
+    // The mock draws the leaders at random, and one broker would lead all of them now and then.
+    for (int p = 0; p < number && error == 0; ++p)
+      error = rd_kafka_mock_partition_set_leader(cluster, topic.c_str(), p, 1 + p % brokers);
   } else if (verb == "missing" && words >> topic) {
     rd_kafka_mock_topic_set_error(cluster, topic.c_str(), RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
   } else if (verb == "show" && words >> topic >> number) {
