@@ -31,6 +31,9 @@ constexpr std::size_t file_events = std::size_t{1} << 21;
 constexpr std::uint64_t columns = 64;
 constexpr std::uint64_t rows = file_events / columns;
 
+/// Lines of the files of keys: enough that the names of the first keys do not matter.
+constexpr std::size_t key_lines = std::size_t{1} << 24;
+
 /// A directory of its own for files of events, removed at the end. Files are made when they are first asked for.
 class EventFiles {
  public:
@@ -59,6 +62,24 @@ class EventFiles {
         batch.rows.push_back(Operand::A, i, 1, std::span(values).subspan(i * columns, columns));
       write(batch, path);
     }
+    return path;
+  }
+
+  /// Lines "u7" of keys that are text, or "u7,3" of keys and deltas; zipf or uniform.
+  std::string path_of_keys(bool is_zipf, bool has_deltas) const {
+    const std::string path = directory_ / fmt::format("keys-{}-{}.csv", is_zipf, has_deltas);
+    if (std::filesystem::exists(path)) return path;
+    GeneratorOptions options;
+    options.kind = is_zipf ? StreamKind::zipf : StreamKind::flat;
+    options.n = std::uint64_t{1} << 20;
+    options.events = key_lines;
+    EventBatch batch;
+    batch.resize(key_lines);
+    EventGenerator(options).fill(0, batch);
+    std::string text;
+    for (std::size_t t = 0; t < batch.size(); ++t)
+      text += has_deltas ? fmt::format("u{},{}\n", batch.i[t], t % 1500) : fmt::format("u{}\n", batch.i[t]);
+    std::ofstream(path, std::ios::binary) << text;
     return path;
   }
 
@@ -128,9 +149,9 @@ EventReader open_rows(DeltaLaw deltas, const std::string& extension) {
 }
 
 /// `read` counts the numbers that were read.
-void finish(benchmark::State& state, std::size_t read) {
+void finish(benchmark::State& state, std::size_t read, std::size_t of_file = file_events) {
   const auto passes = static_cast<std::size_t>(state.iterations());
-  if (read != passes * file_events) state.SkipWithError("not all events were read");
+  if (read != passes * of_file) state.SkipWithError("not all events were read");
   state.SetItemsProcessed(static_cast<std::int64_t>(read));
 }
 
@@ -153,6 +174,20 @@ void read_rows(benchmark::State& state, DeltaLaw deltas, const std::string& exte
     for (EventReader reader = open_rows(deltas, extension); reader.next(batch);) read += batch.rows.values.size();
   }
   finish(state, read);
+}
+
+void read_keys(benchmark::State& state, bool is_zipf, bool has_deltas, bool with_names) {
+  const std::string path = files().path_of_keys(is_zipf, has_deltas);
+  std::size_t read = 0;
+  EventBatch batch;
+  ReadOptions options;
+  options.columns = {.key = {"1"}, .delta = has_deltas ? "2" : "1"};
+  options.key_seed = 1;
+  for (auto _ : state) {
+    if (with_names) options.names = std::make_shared<NameSink>(usual_names);
+    for (EventReader reader({path}, options); reader.next(batch);) read += batch.size();
+  }
+  finish(state, read, key_lines);
 }
 
 void ingest_file(benchmark::State& state, std::uint32_t lanes) {
@@ -183,6 +218,14 @@ void register_reading() {
           [=, deltas = deltas](benchmark::State& state) { read_rows(state, deltas, extension); });
     }
   }
+  for (const bool is_zipf : {true, false})
+    for (const bool has_deltas : {false, true})
+      for (const bool with_names : {false, true})
+        benchmark::RegisterBenchmark(
+            fmt::format("read_keys/{}/{}{}", is_zipf ? "zipf" : "uniform", has_deltas ? "deltas" : "counts",
+                        with_names ? "/names" : "")
+                .c_str(),
+            [=](benchmark::State& state) { read_keys(state, is_zipf, has_deltas, with_names); });
   for (const std::uint32_t lanes : {8U, 16U}) {
     benchmark::RegisterBenchmark(fmt::format("ingest_from_binary/lanes:{}", lanes).c_str(),
                                  [=](benchmark::State& state) { ingest_file(state, lanes); });

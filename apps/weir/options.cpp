@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -273,6 +274,65 @@ void add_edges_option(CLI::App& app, Edges& edges) {
       ->group("Stream");
 }
 
+void add_columns_options(CLI::App& app, Columns& columns) {
+  const std::string group = "Tables and logs";
+  CLI::Option* const key =
+      app.add_option_function<std::string>(
+             "--key",
+             [&columns](const std::string& text) {
+               columns.key = parse_list(text, [](const std::string& item) {
+                 if (item.empty()) throw CLI::ValidationError("--key", "an empty column, expected names or numbers");
+                 return item;
+               });
+             },
+             "Lines are those of a table, of a log, or JSON, and this column is their key: by name,\n"
+             "by number from 1 (#3 where 3 may be a name), or by the members that lead to it in\n"
+             "JSON (user.id). Whole numbers below 2^63 are indices themselves; any other text, such\n"
+             "as an address, is hashed to 63 bits by the seed, for which N must be 2^63, as it is\n"
+             "where --n is not given. Of k keys some two collide with probability k^2 / 2^64.\n"
+             "Several columns are one key, written a,b; of a matrix A the row and the column")
+          ->type_name("COLUMN[,COLUMN...]")
+          ->group(group);
+  const auto of_key = [&](CLI::Option* option) { option->needs(key)->group(group); };
+  of_key(app.add_option("--delta", columns.delta,
+                        "What a line adds: the number in this column, or a number that is the same for all\n"
+                        "lines. 1, and numbers with a sign or a point (+3, 2.0), are numbers; 2, 3, ... are\n"
+                        "columns, and so is #1")
+             ->type_name("COLUMN|NUMBER")
+             ->default_str("1"));
+  of_key(app.add_option("--sign", columns.sign,
+                        "The column that says whether a line adds or takes away: +, add, insert, a number\n"
+                        "above 0; -, remove, delete, a number below 0")
+             ->type_name("COLUMN"));
+  of_key(app.add_option_function<std::string>(
+                "--separator",
+                [&columns](const std::string& text) {
+                  constexpr std::array<std::pair<std::string_view, char>, 6> words{
+                      {{"tab", '\t'}, {"\\t", '\t'}, {"comma", ','}, {"semicolon", ';'}, {"bar", '|'}, {"blank", ' '}}};
+                  const auto word = std::ranges::find(words, text, [](const auto& known) { return known.first; });
+                  if (word == words.end() && (text.size() != 1 || text[0] < ' ' || text[0] > '~' || text[0] == '"'))
+                    throw CLI::ValidationError(
+                        "--separator",
+                        fmt::format("'{}' given, expected one character that is no quote, or tab, comma, "
+                                    "semicolon, bar or blank",
+                                    text));
+                  columns.separator = word != words.end() ? word->second : text[0];
+                },
+                "Between columns. A blank stands for any number of blanks and tabs. Without it the\n"
+                "first of tab, comma, semicolon, bar and blank that the first line has")
+             ->type_name("C"));
+  of_key(app.add_option_function<std::string>(
+                "--header",
+                [&columns](const std::string& text) {
+                  columns.header = text == "yes" ? HeaderLine::yes : text == "no" ? HeaderLine::no : HeaderLine::unsaid;
+                },
+                "Whether the first line of a file has the names of the columns. auto: where a column\n"
+                "is called by name, and where the first line has no number as delta or no sign")
+             ->check(one_of({"yes", "no", "auto"}))
+             ->type_name("yes|no|auto")
+             ->default_str("auto"));
+}
+
 void add_format_option(CLI::App& app, std::optional<EventFormat>& format) {
   app.add_option_function<std::string>(
          "--to", [&format](const std::string& to) { format = to == "text" ? EventFormat::text : EventFormat::binary; },
@@ -300,6 +360,17 @@ void add_stream_options(CLI::App& app, engine::StreamSource& source) {
       ->type_name("");
   add_on_error_option(app, source.on_error);
   add_edges_option(app, source.edges);
+  add_columns_options(app, source.columns);
+  app.get_option("--key")->excludes("--edges");
+  add_whole(
+      app, "--names", {0, most_names},
+      [&source](std::uint64_t value) { source.name_count = static_cast<std::size_t>(value); },
+      "How many names of keys are kept with the sums and saved with them: those of the\n"
+      "heaviest. Others have no label in the answer unless --second-pass finds it")
+      ->type_name("COUNT")
+      ->default_str(fmt::to_string(usual_names))
+      ->needs("--key")
+      ->group("Tables and logs");
   source.local_warn = [](const std::string& what) { say("weir: warning: " + what); };
   add_real(
       app, "--progress", {0, 1e6, true, false}, [&source](double value) { source.progress_seconds = value; },

@@ -91,9 +91,11 @@ CLI::Validator one_of(const std::set<std::string>& names);
 void add_on_error_option(CLI::App& app, OnError& on_error);
 /// --edges.
 void add_edges_option(CLI::App& app, Edges& edges);
+/// --key, --delta, --sign, --separator, --header.
+void add_columns_options(CLI::App& app, Columns& columns);
 /// --to: the format of the events to write.
 void add_format_option(CLI::App& app, std::optional<EventFormat>& format);
-/// STREAM..., --on-error, --edges, --progress.
+/// STREAM..., --on-error, --edges, --key and what belongs to it, --names, --progress.
 void add_stream_options(CLI::App& app, engine::StreamSource& source);
 
 /// The options that shape the operator Phi; what is not given is chosen from epsilon and failure.

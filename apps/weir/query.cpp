@@ -1,5 +1,7 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,6 +17,7 @@
 #include "weir/engine/together.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
+#include "weir/random/key_hash.hpp"
 
 namespace weir::app {
 namespace {
@@ -28,12 +31,36 @@ EntryIndex parse_point(const std::string& item) {
   return {parse(item.substr(0, colon)), parse(item.substr(colon + 1))};
 }
 
+/// The items of --point, which commas separate where they are not between quotes: "a,b",c is a,b and c.
+std::vector<std::string> items_of(const std::string& text) {
+  std::vector<std::string> items(1);
+  bool quoted = false;
+  for (std::size_t k = 0; k < text.size(); ++k) {
+    if (text[k] == '"' && (quoted || items.back().empty())) {
+      const bool is_doubled = quoted && k + 1 < text.size() && text[k + 1] == '"';
+      if (is_doubled) items.back() += text[k++];
+      if (!is_doubled) quoted = !quoted;
+    } else if (text[k] == ',' && !quoted) {
+      items.emplace_back();
+    } else {
+      items.back() += text[k];
+    }
+  }
+  return items;
+}
+
+/// A point that was asked for: an index, or a key, whose index is known once the seed is.
+struct Point {
+  EntryIndex entry = {};
+  std::optional<std::string> key = {};
+};
+
 struct QueryOptions {
   MeasureOptions measure;
   double epsilon = 0.1;
   bool norm = false;
   std::uint64_t top = 0;
-  std::vector<EntryIndex> points;
+  std::vector<Point> points;
   std::vector<std::string> others;
   std::vector<double> moments;
   std::string at;  ///< The address of a running job to ask.
@@ -49,7 +76,26 @@ struct QueryOptions {
   void check() const {
     if (measure.model.method == "exact")
       throw UsageError("--method exact draws; questions are answered by --method streaming and two-stage");
+    const auto with_key = std::ranges::find_if(points, [](const Point& point) { return point.key.has_value(); });
+    // Elsewhere a text is a mistake: keys are numbers.
+    if (with_key != points.end() && !measure.source.columns.any() && measure.known_from().empty())
+      std::ignore = parse_point(*with_key->key);
     measure.check(size_request());
+  }
+  /// The indices of the points. Throws UsageError for a key where the rows of y have no room for hashes of text.
+  [[nodiscard]] std::vector<EntryIndex> entries(const Problem& problem) const {
+    std::vector<EntryIndex> all;
+    for (const Point& point : points) {
+      all.push_back(point.entry);
+      if (!point.key) continue;
+      const std::vector<std::uint64_t> shape = setting_of(problem).shape_of_y(problem);
+      if (shape.size() != 1 || shape[0] != max_dimension)
+        throw UsageError(
+            fmt::format("--point: '{}' given, expected an index: y of {} entries has no keys that are text", *point.key,
+                        fmt::join(shape, " x ")));
+      all.back() = {key_of_text(problem.sketch.seed, *point.key)};
+    }
+    return all;
   }
 };
 
@@ -63,13 +109,12 @@ State load_other(const std::string& path, const Problem& problem) {
 
 int query(const mpi::Communicator& communicator, const QueryOptions& options) {
   OutputLabels labels;
-  const Question question{.norm = options.norm,
-                          .top = static_cast<std::size_t>(options.top),
-                          .points = options.points,
-                          .moments = options.moments};
+  Question question{
+      .norm = options.norm, .top = static_cast<std::size_t>(options.top), .points = {}, .moments = options.moments};
   const auto examine = [&](const Problem& problem, bool) {
     const Setting& setting = setting_of(problem);
     labels = OutputLabels(options.measure.output, setting.shape_of_y(problem).size() == 2);
+    question.points = options.entries(problem);
     setting.check_question(problem, question);
     if (!options.others.empty() && setting.traits().draws_rows)
       throw UsageError(fmt::format("--inner: {} has no vector y", setting.label()));
@@ -78,6 +123,7 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
   };
   const auto answer = [&](engine::Session& session, const engine::Sources&, const engine::Epoch* epoch) {
     const auto start = std::chrono::steady_clock::now();
+    question.points = options.entries(session.problem());
     QueryReport report{.problem = session.problem(), .run = {}, .answer = session.answer(question)};
     const Problem& problem = session.problem();
     for (const std::string& path : options.others) {
@@ -92,11 +138,15 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
     const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.run = run_of(session, epoch);
     report.run.query_seconds = query_seconds;
+    const NameTable& known_names = session.snapshot().names;
     if (!communicator.local_is_root()) return Answered{};
-    std::vector<EntryIndex> entries = options.points;
+    std::vector<EntryIndex> entries = question.points;
     if (report.answer.top)
       for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
     report.labels = labels.find(entries);
+    for (std::size_t k = 0; k < options.points.size(); ++k)
+      if (options.points[k].key) report.labels.rows.try_emplace(question.points[k].index, *options.points[k].key);
+    add_names(report.problem, known_names, entries, report.labels);
     if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
     return Answered{printable(std::move(report), query_records), done};
   };
@@ -129,9 +179,18 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
           "--point",
           [options](const std::vector<std::string>& texts) {
             for (const std::string& text : texts)
-              for (const EntryIndex& point : parse_list(text, parse_point)) options->points.push_back(point);
+              for (const std::string& item : items_of(text)) {
+                try {
+                  options->points.push_back({.entry = parse_point(item)});
+                } catch (const CLI::ValidationError&) {
+                  if (item.empty()) throw;
+                  options->points.push_back({.key = item});
+                }
+              }
           },
-          "The entries of y at these indices; I1:I2 for --model kronecker")
+          "The entries of y at these indices; I1:I2 for --model kronecker. Where keys are text\n"
+          "(--key, or a state that was made with it) any text is a key: 10.0.0.1; one with\n"
+          "commas stands between quotes, as that of two columns: '\"10.0.0.1,10.0.0.2\"'")
       ->allow_extra_args(false)
       ->type_name("I[,I...]")
       ->group(group);
@@ -203,12 +262,14 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
                    {"--norm", "--top", "--point", "--inner", "--moment", "--format", "--json", "--output", "--plot"});
       action = [options] {
         const OutputOptions& output = options->measure.output;
+        std::vector<EntryIndex> points;
+        for (const Point& point : options->points) points.push_back(point.key ? parse_point(*point.key) : point.entry);
         Printer printer(output.print);
         const Asked asked =
             query_at(options->at,
                      {.norm = options->norm,
                       .top = static_cast<std::size_t>(options->top),
-                      .points = options->points,
+                      .points = points,
                       .moments = options->moments},
                      options->others, {.json = !printer.prints_tables(), .plot_path = output.plot_path});
         printer.print(asked.report);

@@ -484,6 +484,23 @@ std::string failures_text(const std::vector<FailedLane>& failed) {
   return text;
 }
 
+void add_names(const Problem& problem, const NameTable& names, const std::vector<EntryIndex>& entries,
+               LabelMaps& labels) {
+  if (names.empty()) return;
+  const SettingTraits& traits = setting_of(problem).traits();
+  const auto named = std::ranges::find_if(
+      traits.operands, [&](const OperandUse& use) { return problem.role(use.operand) == Role::streams; });
+  if (named == traits.operands.end()) return;
+  const auto add = [&](std::size_t side, std::map<std::uint64_t, std::string>& of_side, std::uint64_t index) {
+    if (side >= traits.sides_of_y.size() || traits.sides_of_y[side] != named->rows) return;
+    if (const std::string* name = names.find(index)) of_side.try_emplace(index, *name);
+  };
+  for (const EntryIndex& entry : entries) {
+    add(0, labels.rows, entry.index);
+    if (entry.column) add(1, labels.columns, *entry.column);
+  }
+}
+
 std::optional<std::string> method_of(const Problem& problem) {
   const std::string& method = setting_of(problem).traits().method;
   if (method.empty()) return std::nullopt;

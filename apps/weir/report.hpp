@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "weir/names.hpp"
 #include "weir/state/problem.hpp"
 #include "weir/state/question.hpp"
 
@@ -50,6 +51,11 @@ struct LabelMaps {
 
   [[nodiscard]] bool empty() const { return rows.empty() && columns.empty(); }
 };
+
+/// Adds the names that are known of the rows of the first operand that streams, where these are indices of y, to those of
+/// `entries` that have no label.
+void add_names(const Problem& problem, const NameTable& names, const std::vector<EntryIndex>& entries,
+               LabelMaps& labels);
 
 /// Puts the moment of an answer in front of the fields of a JSON object, which is `Json`: nlohmann::ordered_json.
 template <class Json>

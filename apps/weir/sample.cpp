@@ -167,18 +167,22 @@ int sample(const mpi::Communicator& communicator, const SampleOptions& options) 
                         .wanted = wanted.samples,
                         .without_replacement = wanted.without_replacement,
                         .softmax = question.draw->softmax};
+    NameTable names;
     if (options.second_pass) {
       if (!options.second_pass->empty()) sources.stream.paths = *options.second_pass;
-      engine::read_again(session, sources, report.answer);
+      names = engine::read_again(session, sources, report.answer);
     }
     const double query_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report.run = run_of(session, epoch);
     report.run.query_seconds = query_seconds;
     report.run.metric = metric;
+    const NameTable& known_names = session.snapshot().names;
     if (!communicator.local_is_root()) return Answered{};
     std::vector<EntryIndex> entries;
     for (const Draw& item : report.answer.draws.draws) entries.push_back(entry_of(item));
     report.labels = labels.find(entries);
+    add_names(report.problem, names, entries, report.labels);
+    add_names(report.problem, known_names, entries, report.labels);
     if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
     const ExitCode code = report.answer.draws.draws.empty() ? nothing_drawn : done;
     return Answered{printable(std::move(report), sample_records), code};

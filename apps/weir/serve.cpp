@@ -187,8 +187,10 @@ class Answers {
     run.epoch = epoch.stamp;
     return run;
   }
-  [[nodiscard]] LabelMaps labels_of(const std::vector<EntryIndex>& entries) const {
-    return service_.labels && !entries.empty() ? service_.labels(entries) : LabelMaps();
+  [[nodiscard]] LabelMaps labels_of(const std::vector<EntryIndex>& entries, const State& state) const {
+    LabelMaps labels = service_.labels && !entries.empty() ? service_.labels(entries) : LabelMaps();
+    add_names(state.problem(), state.names, entries, labels);
+    return labels;
   }
 
   template <class Report>
@@ -214,7 +216,7 @@ class Answers {
     std::vector<EntryIndex> entries = question.points;
     if (report.answer.top)
       for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
-    report.labels = labels_of(entries);
+    report.labels = labels_of(entries, state);
     return formatted(parameters, report, query_records);
   }
 
@@ -291,7 +293,7 @@ class Answers {
       service_.published->remember_norm(now->stamp.number, {report.answer.draws.norm, *bound});
     std::vector<EntryIndex> entries;
     for (const Draw& draw : report.answer.draws.draws) entries.push_back(entry_of(draw));
-    report.labels = labels_of(entries);
+    report.labels = labels_of(entries, state);
     HttpReply reply = formatted(parameters, report, sample_records);
     reply.headers.emplace("X-Weir-Draws", fmt::to_string(report.answer.draws.draws.size()));
     return reply;

@@ -186,6 +186,7 @@ struct BackgroundRun::Implementation {
   void end_segment() {
     // A source that is at its end is to be known as such now, and not after one more, empty, segment.
     if (!own_ended && reading.own_at_end()) note_own_ended();
+    if (run.names_) run.states_.front().names.merge(run.names_->take());
     std::swap(run.states_, aside);
     Report own;
     own.progress = {stream.updates, reading.skipped(), reading.lags()};
@@ -198,7 +199,7 @@ struct BackgroundRun::Implementation {
       reports.assign(static_cast<std::size_t>(ranks), std::nullopt);
       reports[0] = std::move(own);
     } else {
-      for (State& state : aside) own.other_parts.push_back(state.kept().other_part());
+      for (State& state : aside) own.other_parts.push_back(state.other_part());
       mail.local_post(0, report, to_bytes(own, with_positions));
     }
     sum.local_start(summands(aside));
@@ -506,8 +507,7 @@ struct BackgroundRun::Implementation {
       epoch.skipped += of_rank.progress.skipped;
       is_finished = is_finished && of_rank.has_ended;
       boundary.is_at_end = boundary.is_at_end && of_rank.is_at_end;
-      for (std::size_t k = 0; k < of_rank.other_parts.size(); ++k)
-        aside[k].kept().merge_other_part(of_rank.other_parts[k], 1);
+      for (std::size_t k = 0; k < of_rank.other_parts.size(); ++k) aside[k].merge_other_part(of_rank.other_parts[k], 1);
       if (first_skipped.empty()) first_skipped = of_rank.first_skipped;
       parts.push_back(std::move(of_rank.positions));
       epoch.ranks.push_back(std::move(of_rank.progress));
@@ -598,11 +598,13 @@ struct BackgroundRun::Implementation {
   std::string first_skipped;
 };
 
-BackgroundRun::BackgroundRun(const mpi::Communicator& communicator, Stream& stream, std::vector<State>& states,
+BackgroundRun::BackgroundRun(const mpi::Communicator& communicator, Stream& stream,
+                             const std::shared_ptr<NameSink>& names, std::vector<State>& states,
                              std::vector<Window>& windows, const EpochOptions& options, Progressed start,
                              std::function<void(const Boundary&)> at_boundary)
     : communicator_(communicator),
       stream_(stream),
+      names_(names),
       states_(states),
       windows_(windows),
       options_(options),

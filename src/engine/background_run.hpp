@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,9 +46,10 @@ struct Progressed {
 class BackgroundRun {
  public:
   /// `states`: the sketch and, where they are kept, the exact values, each of no event, on every rank; `windows` likewise,
-  /// on the root. `answer` is called on the root, which does not read meanwhile.
-  BackgroundRun(const mpi::Communicator& communicator, Stream& stream, std::vector<State>& states,
-                std::vector<Window>& windows, const EpochOptions& options, Progressed start,
+  /// on the root. `names` is where the readers of the stream leave names of keys, or null. `answer` is called on the root,
+  /// which does not read meanwhile.
+  BackgroundRun(const mpi::Communicator& communicator, Stream& stream, const std::shared_ptr<NameSink>& names,
+                std::vector<State>& states, std::vector<Window>& windows, const EpochOptions& options, Progressed start,
                 std::function<void(const Boundary&)> at_boundary);
 
   /// Collective: to the end of the stream, or until a command stops it. Throws the same error on all ranks.
@@ -57,6 +59,7 @@ class BackgroundRun {
   struct Implementation;
   const mpi::Communicator& communicator_;
   Stream& stream_;
+  std::shared_ptr<NameSink> names_;
   std::vector<State>& states_;
   std::vector<Window>& windows_;
   const EpochOptions& options_;

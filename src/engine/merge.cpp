@@ -65,6 +65,15 @@ void sum_by_share(const mpi::Communicator& communicator, const StateArray& array
   std::ranges::fill(numbers.subspan(first + own.size()), 0.0);
 }
 
+/// What is no sum goes to the root.
+void merge_other_parts(const mpi::Communicator& communicator, State& state) {
+  const std::vector<std::vector<std::byte>> others = communicator.gather(state.other_part());
+  together(communicator, [&](mpi::FailureSignal&) {
+    for (std::size_t r = 1; r < others.size(); ++r) state.merge_other_part(others[r], 1);
+    if (!communicator.local_is_root()) state.clear_other_part();
+  });
+}
+
 }  // namespace
 
 void merge(const mpi::Communicator& communicator, State& state) {
@@ -84,11 +93,7 @@ void merge(const mpi::Communicator& communicator, State& state) {
         break;
     }
   }
-  const std::vector<std::vector<std::byte>> others = communicator.gather(state.kept().other_part());
-  together(communicator, [&](mpi::FailureSignal&) {
-    for (std::size_t r = 1; r < others.size(); ++r) state.kept().merge_other_part(others[r], 1);
-    if (!root) state.kept().clear_other_part();
-  });
+  merge_other_parts(communicator, state);
 }
 
 void merge_slices(const mpi::Communicator& communicator, State& state) {
@@ -100,6 +105,8 @@ void merge_slices(const mpi::Communicator& communicator, State& state) {
   for (const StateArray& array : state.arrays())
     if (array.layout->gathering == Gathering::on_first || array.layout->gathering == Gathering::by_share)
       sum_by_share(communicator, array);
+  // Names: a state with another part that is no sum has been refused.
+  merge_other_parts(communicator, state);
 }
 
 void share_slices(const mpi::Communicator& communicator, State& state) {

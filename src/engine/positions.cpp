@@ -87,6 +87,7 @@ std::string to_text(const Positions& positions) {
   for (const Positions::File& file : positions.arrays) json["arrays"].push_back(to_json(file));
   for (const auto& [name, position] : positions.live)
     json["live"][name] = position.empty() ? Json() : Json::parse(position);
+  if (positions.reading) json["reading"] = *positions.reading;
   return json.dump();
 }
 
@@ -103,6 +104,8 @@ Positions positions_of_text(std::string_view text, const std::string& source) {
     if (!live.is_object()) throw InputError("'live' is no object");
     for (const auto& [name, position] : live.items())
       positions.live[name] = position.is_null() ? std::string() : position.dump();
+    if (const auto reading = json.find("reading"); reading != json.end())
+      positions.reading = reading->get<std::string>();
     return positions;
   } catch (const std::exception& error) {
     throw InputError(fmt::format("{}: the positions of the sources are damaged: {}", source, error.what()));

@@ -1,8 +1,10 @@
 #include "engine/reading.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <deque>
 #include <limits>
@@ -46,6 +48,25 @@ std::vector<std::vector<FileRange>> ranges_of(const std::vector<SourceInfo>& see
   return ranges;
 }
 
+/// Positions::reading.
+std::string reading_of(const StreamSource& source) {
+  std::string text;
+  const auto add = [&](std::string_view option, std::string_view value) {
+    if (!value.empty()) text += fmt::format("{}{} {}", text.empty() ? "" : " ", option, value);
+  };
+  constexpr std::array<std::string_view, 5> edges{"", "", "out", "in",
+                                                  "both"};  // those of Edges; none is as good as unsaid
+  add("--edges", edges[static_cast<std::size_t>(source.edges)]);
+  const Columns& columns = source.columns;
+  if (!columns.any()) return text;
+  add("--key", fmt::format("{}", fmt::join(columns.key, ",")));
+  add("--delta", columns.delta);
+  add("--sign", columns.sign);
+  if (columns.separator) add("--separator", std::string_view(&*columns.separator, 1));
+  if (columns.header != HeaderLine::unsaid) add("--header", columns.header == HeaderLine::yes ? "yes" : "no");
+  return text;
+}
+
 }  // namespace
 
 Reading::Reading(const mpi::Communicator& communicator, const StreamSource& source, std::vector<OperandShape> shapes,
@@ -58,6 +79,9 @@ Reading::Reading(const mpi::Communicator& communicator, const StreamSource& sour
   ReadOptions options;
   options.on_error = source.on_error;
   options.edges = source.edges;
+  options.columns = source.columns;
+  options.key_seed = source.key_seed;
+  options.names = source.names;
   options.warn = source.local_warn;
   options.advice = source.advice;
   options.shape_note = source.shape_note;
@@ -80,7 +104,13 @@ Reading::Reading(const mpi::Communicator& communicator, const StreamSource& sour
     return Live{name, open_live_source(name, of_source, source.follow,
                                        position == start.live.end() ? std::string() : position->second)};
   };
+  how_ = reading_of(source);
   together(communicator, [&](mpi::FailureSignal&) {
+    if (start.reading && *start.reading != how_)
+      throw InputError(
+          fmt::format("the checkpoint is of lines that were read with {}, and now there is {}: expected the same",
+                      start.reading->empty() ? "no --key and no --edges" : *start.reading,
+                      how_.empty() ? "no --key and no --edges" : how_));
     for (const auto& [name, position] : start.live)
       if (std::ranges::find(source.paths, name) == source.paths.end())
         throw InputError(
@@ -222,6 +252,7 @@ Positions Reading::positions(std::uint64_t rows_passed_by_all) const {
 
 Positions Reading::positions_now(std::uint64_t rows_passed_by_all) const {
   Positions positions;
+  positions.reading = how_;
   const auto add = [](const std::vector<SourceInfo>& seen, const std::vector<std::vector<FileRange>>& unread,
                       std::vector<Positions::File>& files) {
     for (std::size_t k = 0; k < seen.size(); ++k)

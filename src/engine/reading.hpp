@@ -85,6 +85,7 @@ class Reading {
   bool own_are_live_ = false;
   std::optional<SideBySideReader> arrays_;
   std::optional<EventReader> files_;
+  std::string how_;  ///< Positions::reading.
   std::vector<SourceInfo> seen_arrays_, seen_files_;
   std::vector<Live> own_live_, root_live_;
   std::size_t own_turn_ = 0, root_turn_ = 0;

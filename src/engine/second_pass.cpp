@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -145,14 +146,14 @@ void replace_estimates(const Answer& exact, const RowSelection& selection, doubl
 
 }  // namespace
 
-void read_again(Session& session, const Sources& sources, Answer& answer) {
+NameTable read_again(Session& session, const Sources& sources, Answer& answer) {
   const mpi::Communicator& communicator = session.communicator();
   const Problem& problem = session.problem();
-  if (communicator.broadcast(answer.has_exact_values || problem.keeps != Keeps::sketch)) return;
+  if (communicator.broadcast(answer.has_exact_values || problem.keeps != Keeps::sketch)) return NameTable();
   for (const std::string& path : sources.stream.paths)
     if (is_pipe(path)) throw UsageError(fmt::format("a second pass reads files: {} is a pipe", path));
   const std::vector<EntryIndex> entries = drawn_entries(communicator, answer);
-  if (entries.empty()) return;
+  if (entries.empty()) return NameTable();
   const State& whole = session.snapshot();
 
   std::optional<RowSelection> selection;
@@ -165,6 +166,15 @@ void read_again(Session& session, const Sources& sources, Answer& answer) {
   const std::vector<OperandShape> shapes = shapes_of(problem, {Role::streams});
   StreamSource stream = sources.stream;
   stream.resolution = session.problem().resolution;
+  if (stream.columns.any()) {
+    std::vector<std::uint64_t> wanted;
+    for (const EntryIndex& entry : entries) {
+      wanted.push_back(entry.index);
+      if (entry.column) wanted.push_back(*entry.column);
+    }
+    stream.key_seed = problem.sketch.seed;
+    stream.names = std::make_shared<NameSink>(std::move(wanted));
+  }
   const IngestStatistics read = ingest(communicator, stream, shapes, shapes.front().operand,
                                        [&](const EventBatch& batch) { state->add(selection->select(batch)); });
   if (const std::uint64_t seen = communicator.broadcast(whole.updates); seen != read.updates)
@@ -172,19 +182,25 @@ void read_again(Session& session, const Sources& sources, Answer& answer) {
                                  read.updates, seen));
   if (session.statistics().updates != read.updates) require_same_stream(session, sources);
   together(communicator, [&](mpi::FailureSignal&) { state->kept().finish_fixed(); });
+  if (stream.names) {
+    state->names = NameTable(most_names);
+    state->names.merge(stream.names->take());
+  }
   merge(communicator, *state);
+  NameTable names = std::move(state->names);
 
   ExactQuestion question;
   for (const EntryIndex& entry : entries) question.entries.push_back(selection->place_of(entry));
   if (answer.metric) question.metric.given = answer.metric;
   RankParties parties(communicator);
   const Answer exact = state->answer({.exact = std::move(question)}, parties);
-  if (!communicator.local_is_root()) return;
+  if (!communicator.local_is_root()) return NameTable();
   answer.has_exact_values = true;
   replace_estimates(exact, *selection, problem.exponent(), answer);
   fail_draws_of_zeros(answer.draws);
   if (!answer.draws.draws.empty() && answer.draws.draws.front().inclusion)
     follow_exact_values(answer.draws, problem.exponent(), problem.sketch.p);
+  return names;
 }
 
 }  // namespace weir::engine

@@ -82,7 +82,7 @@ void distribute(const mpi::Communicator& communicator, const std::optional<State
             fmt::format("--fixed {0}=FILE: not the {0} that the saved state holds", to_string(array.layout->operand)));
     });
   }
-  if (root) state.kept().merge_other_part(start->kept().other_part(), 1);
+  if (root) state.merge_other_part(start->other_part(), 1);
 }
 
 /// Throws InputError unless a stream that is measured as `problem` says may go on from a state of `start`: they are the
@@ -128,6 +128,10 @@ struct Session::Implementation {
   void add(const EventBatch& batch) {
     state->add(batch);
     if (exact) exact->add(batch);
+  }
+  /// Adds the names that were read since the last time.
+  void take_names() {
+    if (names) state->names.merge(names->take());
   }
   template <class Work>
   void for_each_state(const Work& work) {
@@ -178,6 +182,7 @@ struct Session::Implementation {
   std::optional<State> state;
   std::optional<State> exact;  ///< Beside the sketch.
   std::optional<Stream> stream;
+  std::shared_ptr<NameSink> names;   ///< Where its readers leave the names of keys.
   std::uint64_t updates_before = 0;  ///< Of the state that the stream continues.
   /// Of an epoch that a run is in: on every rank where they come together for it, else on the root; the exact one last.
   std::vector<Window> windows;
@@ -321,6 +326,15 @@ void Session::Implementation::open_stream() {
   if (source.paths.empty() && source.arrays.empty()) return;
   if (source.advice.empty()) source.advice = setting_of(problem).traits().advice;
   const Operand first = shapes.front().operand;
+  source.key_seed = problem.sketch.seed;
+  source.names = {};
+  if (source.columns.any() && source.name_count > 0) {
+    together(communicator, [&](mpi::FailureSignal&) { names = std::make_shared<NameSink>(source.name_count); });
+    source.names = names;
+    NameTable table(source.name_count);
+    table.merge(state->names);
+    state->names = std::move(table);
+  }
   stream.emplace(communicator, source, std::move(shapes), first, delivery());
 }
 
@@ -371,6 +385,7 @@ const State& Session::snapshot() {
 }
 
 void Session::Implementation::merge_states() {
+  take_names();
   for_each_state([&](State& each) {
     if (!shares_out) return merge(communicator, each);
     merge_slices(communicator, each);
@@ -622,7 +637,7 @@ void Session::Implementation::run_in_background(const EpochOptions& options,
   };
   root_is_alone = true;
   try {
-    BackgroundRun(communicator, *stream, states, windows, options, progressed, at_boundary).run();
+    BackgroundRun(communicator, *stream, names, states, windows, options, progressed, at_boundary).run();
   } catch (...) {
     give_back();
     throw;
@@ -631,6 +646,7 @@ void Session::Implementation::run_in_background(const EpochOptions& options,
 }
 
 void Session::Implementation::add_slices(std::uint64_t read, bool ends_epoch, bool is_last_again) {
+  take_names();
   for (std::size_t k = 0; k < windows.size(); ++k) {
     State& whole = k == 0 ? *state : *exact;
     merge_slices(communicator, whole);

@@ -28,6 +28,9 @@ using Header = std::array<std::byte, header_size>;
 using OutputArchive = cereal::PortableBinaryOutputArchive;
 using InputArchive = cereal::PortableBinaryInputArchive;
 
+// Versions that are written. The program before reads states without names.
+constexpr std::uint32_t without_names = 3, with_names = state_format_version;
+
 template <class Integer>
 void put(Header& header, std::size_t offset, Integer value) {
   for (std::size_t k = 0; k < sizeof(Integer); ++k)
@@ -83,13 +86,15 @@ void write_payload(const State& state, const ArrayPieces& pieces, const WriteNex
     write_text(archive, to_string(layout.operand));
     archive(layout.size);
   }
-  const std::vector<std::byte> other = state.kept().other_part();
+  const std::vector<std::byte> other = state.kept().other_part(), names = state.names.to_bytes();
   archive(static_cast<std::uint64_t>(other.size()));
+  if (!names.empty()) archive(static_cast<std::uint64_t>(names.size()));
   for (std::size_t k = 0; k < state.layout().size(); ++k) pieces(k, write);
   if (!other.empty()) write(other);
+  if (!names.empty()) write(names);
 }
 
-State read_payload(const ReadAt& read, std::uint64_t length, const std::string& name) {
+State read_payload(const ReadAt& read, std::uint32_t version, std::uint64_t length, const std::string& name) {
   ReadingBuffer buffer(read, header_size, length);
   std::istream stream(&buffer);
   InputArchive archive(stream);
@@ -125,8 +130,11 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
     numbers += size;
   }
   archive(other_size);
-  if (buffer.remaining() < other_size || buffer.remaining() - other_size != bytes)
-    throw InputError(fmt::format("{}: expected {} numbers and {} bytes more, found {} bytes", name, numbers, other_size,
+  std::uint64_t names_size = 0;
+  if (version == with_names) archive(names_size);
+  const std::uint64_t besides = other_size > UINT64_MAX - names_size ? UINT64_MAX : other_size + names_size;
+  if (buffer.remaining() < besides || buffer.remaining() - besides != bytes)
+    throw InputError(fmt::format("{}: expected {} numbers and {} bytes more, found {} bytes", name, numbers, besides,
                                  buffer.remaining()));
   State state = state_for(problem, name);
   for (const StateArray& array : state.arrays())
@@ -136,15 +144,20 @@ State read_payload(const ReadAt& read, std::uint64_t length, const std::string& 
     archive(cereal::binary_data(other.data(), other.size()));
     in_file(name, [&] { state.kept().merge_other_part(other, 1); });
   }
+  if (names_size > 0) {
+    std::vector<std::byte> names(static_cast<std::size_t>(names_size));
+    archive(cereal::binary_data(names.data(), names.size()));
+    in_file(name, [&] { state.names = NameTable::of_bytes(names); });
+  }
   state.updates = updates;
   state.ranks = ranks;
   return state;
 }
 
-Header make_header(std::uint64_t payload_length, std::uint64_t payload_checksum) {
+Header make_header(const State& state, std::uint64_t payload_length, std::uint64_t payload_checksum) {
   Header header{};
   std::memcpy(header.data(), magic.data(), magic.size());
-  put(header, 8, state_format_version);
+  put(header, 8, state.names.empty() ? without_names : with_names);
   put(header, 12, static_cast<std::uint32_t>(header_size));
   put(header, 24, payload_length);
   put(header, 32, payload_checksum);
@@ -183,7 +196,7 @@ Payload verify(const ReadAt& read, std::uint64_t size, const std::string& name) 
   }
   if (version < 2 || version > state_format_version) {
     throw InputError(
-        fmt::format("{}: state format version {}; this build reads 2 and {}", name, version, state_format_version));
+        fmt::format("{}: state format version {}; this build reads 2 to {}", name, version, state_format_version));
   }
   if (get<std::uint64_t>(header, 40) != header_checksum(header)) {
     throw InputError(
@@ -193,7 +206,7 @@ Payload verify(const ReadAt& read, std::uint64_t size, const std::string& name) 
     throw InputError(fmt::format("{}: expected a header of {} bytes at byte 12, found {}", name, header_size, stated));
   }
   const auto kind = get<std::uint32_t>(header, 16);
-  if (version == 3 && kind != 0) throw InputError(fmt::format("{}: expected 0 at byte 16, found {}", name, kind));
+  if (version > 2 && kind != 0) throw InputError(fmt::format("{}: expected 0 at byte 16, found {}", name, kind));
   if (const auto zero = get<std::uint32_t>(header, 20); zero != 0) {
     throw InputError(fmt::format("{}: expected 0 at byte 20, found {}", name, zero));
   }
@@ -221,7 +234,7 @@ State read_state(const ReadAt& read, std::uint64_t size, const std::string& name
   const Payload payload = verify(read, size, name);
   try {
     State state = payload.version == 2 ? read_payload_v2(read, payload.kind, payload.length, name)
-                                       : read_payload(read, payload.length, name);
+                                       : read_payload(read, payload.version, payload.length, name);
     require_finite(state, name);
     in_file(name, [&] { state.kept().finish_fixed(); });
     return state;
@@ -305,7 +318,7 @@ ArrayPieces pieces_of(const State& state) {
 std::vector<std::byte> serialise(const State& state) {
   const ArrayPieces pieces = pieces_of(state);
   const auto [length, checksum] = measure_payload(state, pieces, "state");
-  const Header header = make_header(length, checksum);
+  const Header header = make_header(state, length, checksum);
   std::vector<std::byte> bytes(header_size + static_cast<std::size_t>(length));
   std::size_t done = 0;
   const WriteNext append = [&](std::span<const std::byte> piece) {
@@ -330,7 +343,7 @@ void save_state(const std::string& path, const State& state) { save_state(path, 
 void save_state(const std::string& path, const State& state, const ArrayPieces& pieces) {
   const auto [length, checksum] = measure_payload(state, pieces, path);
   OutputFile file(path);
-  file.write(make_header(length, checksum));
+  file.write(make_header(state, length, checksum));
   write_payload(state, pieces, [&](std::span<const std::byte> piece) { file.write(piece); });
   file.commit();
 }

@@ -18,9 +18,17 @@ std::optional<std::uint64_t> whole_number(std::string_view text) noexcept {
   return number;
 }
 
-std::uint64_t key_of_text(std::uint64_t seed, std::string_view text) noexcept {
-  if (const auto number = whole_number(text)) return *number;
-  return XXH3_64bits_withSeed(text.data(), text.size(), subkey(seed, Purpose::key, 0, 0)) >> 1U;
+TextKeys::TextKeys(std::uint64_t seed) noexcept : subkey_(subkey(seed, Purpose::key, 0, 0)) {}
+
+std::uint64_t TextKeys::hash(std::string_view text) const noexcept {
+  return XXH3_64bits_withSeed(text.data(), text.size(), subkey_) >> 1U;
 }
+
+std::uint64_t TextKeys::operator()(std::string_view text) const noexcept {
+  const auto number = whole_number(text);
+  return number ? *number : hash(text);
+}
+
+std::uint64_t key_of_text(std::uint64_t seed, std::string_view text) noexcept { return TextKeys(seed)(text); }
 
 }  // namespace weir

@@ -60,6 +60,7 @@ State slice_of(const State& state, Party party) {
   State slice(state.problem(), std::move(layout), std::move(kept), party);
   slice.updates = state.updates;
   slice.ranks = state.ranks;
+  slice.names = state.names;
   return slice;
 }
 
@@ -71,6 +72,7 @@ void put_slice(const State& slice, State& state) {
     std::ranges::copy(from[k].numbers.doubles(),
                       (is_share ? own_share(to[k], slice.party()) : to[k].numbers.doubles()).begin());
   }
+  state.names = slice.names;
 }
 
 void keep_slice(State& state, Party party) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -71,6 +72,7 @@ State::State(Problem problem, std::vector<ArrayLayout> layout, std::unique_ptr<K
 State::State(const State& other)
     : updates(other.updates),
       ranks(other.ranks),
+      names(other.names),
       problem_(other.problem_),
       layout_(other.layout_),
       kept_(other.kept_->clone()),
@@ -85,7 +87,36 @@ State State::as_part(Party party) && {
   State part(std::move(problem_), std::move(layout_), std::move(kept_), party);
   part.updates = updates;
   part.ranks = ranks;
+  part.names = std::move(names);
   return part;
+}
+
+// The length of the kept part, the kept part, the names.
+std::vector<std::byte> State::other_part() const {
+  const std::vector<std::byte> kept = kept_->other_part(), of_names = names.to_bytes();
+  if (kept.empty() && of_names.empty()) return {};
+  const std::uint64_t length = kept.size();
+  std::vector<std::byte> bytes(sizeof length);
+  std::memcpy(bytes.data(), &length, sizeof length);
+  bytes.insert(bytes.end(), kept.begin(), kept.end());
+  bytes.insert(bytes.end(), of_names.begin(), of_names.end());
+  return bytes;
+}
+
+void State::merge_other_part(std::span<const std::byte> bytes, double coefficient) {
+  if (bytes.empty()) return;
+  std::uint64_t length = 0;
+  if (bytes.size() < sizeof length) throw InputError("a part of a state that is no sum ends too early");
+  std::memcpy(&length, bytes.data(), sizeof length);
+  bytes = bytes.subspan(sizeof length);
+  if (length > bytes.size()) throw InputError("a part of a state that is no sum ends too early");
+  kept_->merge_other_part(bytes.first(static_cast<std::size_t>(length)), coefficient);
+  names.merge(NameTable::of_bytes(bytes.subspan(static_cast<std::size_t>(length))));
+}
+
+void State::clear_other_part() {
+  kept_->clear_other_part();
+  names = NameTable(names.capacity());
 }
 
 std::vector<StateArray> State::arrays() const {
@@ -125,6 +156,7 @@ void State::add(const State& other, double coefficient) {
     });
   }
   kept_->merge_other_part(other.kept_->other_part(), coefficient);
+  names.merge(other.names);
   updates += other.updates;
 }
 
@@ -143,7 +175,7 @@ void State::scale(double coefficient) {
 void State::clear() {
   for (const StateArray& array : arrays())
     if (!is_fixed(*array.layout)) std::ranges::fill(array.numbers.bytes(), std::byte{0});
-  kept_->clear_other_part();
+  clear_other_part();
   updates = 0;
   ranks = 1;
 }

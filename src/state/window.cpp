@@ -53,7 +53,10 @@ void Window::begin_epoch() {
   is_open_ = true;
   if (options_.tumbling) {
     if (covered_ == options_.epochs.value_or(1)) {
+      // Readers tell a name once.
+      NameTable names = std::move(sum_.names);
       sum_.clear();
+      sum_.names = std::move(names);
       covered_ = 0;
     }
   } else if (options_.epochs) {

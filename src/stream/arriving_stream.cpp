@@ -147,9 +147,34 @@ void ArrivingStream::take_text(std::string_view bytes, std::vector<EventBatch>& 
   inside_long_line_ = true;
 }
 
+std::string_view ArrivingStream::without_table_header(std::string_view lines) {
+  header_ += lines;
+  try {
+    std::optional<ColumnLayout> layout = layout_of(options_.columns, header_, false, name_);
+    if (layout) {
+      lines_ += layout->lines_before;
+      lines = std::string_view(header_).substr(static_cast<std::size_t>(layout->data_begin));
+      layout_ = without_header(std::move(*layout));
+      return lines;
+    }
+    if (header_.size() > longest_record)
+      throw InputError(fmt::format("{}: its first {} bytes have no line but comments", name_, header_.size()));
+  } catch (const InputError& error) {
+    over_ = true;
+    note_bad(error.what());
+    drop_buffer();
+  }
+  return {};
+}
+
 void ArrivingStream::decode_lines(std::string_view lines, std::vector<EventBatch>& out) {
+  if (options_.columns.any() && !layout_) {
+    lines = without_table_header(lines);
+    if (lines.empty()) return;
+  }
   EventBatch batch;
-  const TextRuns::Outcome outcome = runs_->decode(lines, batch);
+  const TextRuns::Outcome outcome = runs_->decode(lines, batch, layout_);
+  if (!header_.empty()) header_ = std::string();
   if (outcome.skipped > 0) {
     note_bad(fmt::format("{}: line {}: {}", name_, lines_ + outcome.first_line, outcome.first_reason));
     skipped_ += outcome.skipped - 1;

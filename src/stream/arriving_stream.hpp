@@ -52,6 +52,8 @@ class ArrivingStream {
 
   bool decide(bool at_end);
   void take_text(std::string_view bytes, std::vector<EventBatch>& out);
+  /// The lines behind the header of a table; none while that is not complete.
+  [[nodiscard]] std::string_view without_table_header(std::string_view lines);
   void decode_lines(std::string_view lines, std::vector<EventBatch>& out);
   void take_binary(std::vector<EventBatch>& out);
   [[nodiscard]] std::size_t binary_need() const;
@@ -71,7 +73,9 @@ class ArrivingStream {
   std::string first_bad_;
   // Text.
   std::uint64_t lines_ = 0;
-  bool inside_long_line_ = false;  ///< It was found bad; the rest of it is dropped.
+  std::shared_ptr<const ColumnLayout> layout_;  ///< Of a table, once its header is there,
+  std::string header_;                          ///< and what comes before that is known.
+  bool inside_long_line_ = false;               ///< It was found bad; the rest of it is dropped.
   // Binary.
   std::unique_ptr<Decoder> decoder_;  ///< Reads from the buffer.
   std::size_t read_ = 0;              ///< Bytes of the buffer that it has read.

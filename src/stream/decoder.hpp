@@ -162,7 +162,7 @@ class Decoder {
 /// Whether a line of text that begins so is a comment, which may be of any length.
 [[nodiscard]] bool is_text_comment(std::string_view beginning) noexcept;
 /// Bytes in the longest line, without its end, that text_decoder() takes.
-[[nodiscard]] std::size_t longest_text_line(const Limits& limits) noexcept;
+[[nodiscard]] std::size_t longest_text_line(const Limits& limits, const ReadOptions& options) noexcept;
 
 // When `input` has a size, the decoder reads part.of_size() of it, otherwise part.uncut().
 [[nodiscard]] std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options,

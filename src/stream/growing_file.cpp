@@ -119,6 +119,15 @@ class Log {
     head_.clear();
   }
 
+  /// Its first bytes, at most `most`.
+  [[nodiscard]] std::string beginning(std::size_t most) const {
+    std::string bytes(most, '\0');
+    std::size_t count = 0;
+    while (const std::size_t more = file_.read_some_at(count, std::as_writable_bytes(std::span(bytes)).subspan(count)))
+      count += more;
+    bytes.resize(count);
+    return bytes;
+  }
   /// Newlines before offset().
   [[nodiscard]] std::uint64_t lines_before() const {
     std::uint64_t lines = 0;
@@ -162,7 +171,7 @@ std::size_t length_of_lines(std::string_view bytes, std::size_t most) {
 class GrowingFile final : public LiveSource {
  public:
   GrowingFile(const std::string& path, const ReadOptions& options, const std::string& position)
-      : path_(path), on_error_(options.on_error), stop_(options.stop), runs_(options) {
+      : path_(path), on_error_(options.on_error), columns_(options.columns), stop_(options.stop), runs_(options) {
     if (position.empty()) {
       log_.emplace(path);
     } else {
@@ -258,6 +267,7 @@ class GrowingFile final : public LiveSource {
           note_skipped(
               1, fmt::format("{}: byte {}: the file was truncated here, in the middle of a line", path_, read_to));
         log_->restart();
+        layout_ = nullptr;
         return true;
       }
       if (!more) return look_at_name();
@@ -282,8 +292,13 @@ class GrowingFile final : public LiveSource {
       }
       return true;
     }
+    if (columns_.any() && !layout_ && !find_layout()) return false;
+    if (log_->offset() < data_begin_) {
+      log_->pass(static_cast<std::size_t>(std::min<std::uint64_t>(data_begin_ - log_->offset(), log_->ahead().size())));
+      return true;
+    }
     const std::string_view lines = log_->ahead().substr(0, length);
-    const TextRuns::Outcome outcome = runs_.decode(lines, batch);
+    const TextRuns::Outcome outcome = runs_.decode(lines, batch, layout_);
     if (outcome.skipped > 0) {
       note_bad(outcome.skipped,
                fmt::format("{}:{}: {}", path_, log_->lines_before() + outcome.first_line, outcome.first_reason),
@@ -316,6 +331,19 @@ class GrowingFile final : public LiveSource {
     notices_.add(
         fmt::format("{}: the file was replaced after {} bytes; going on with the new one", path_, log_->offset()));
     log_ = std::move(replacement);
+    layout_ = nullptr;
+    return true;
+  }
+
+  /// Finds out where the columns are, which the first lines of the file say; false where they are not complete.
+  bool find_layout() {
+    const std::string beginning = log_->beginning(longest_record);
+    std::optional<ColumnLayout> layout = layout_of(columns_, beginning, false, path_);
+    if (!layout && beginning.size() == longest_record)
+      throw InputError(fmt::format("{}: its first {} bytes have no line but comments", path_, longest_record));
+    if (!layout) return false;
+    data_begin_ = layout->data_begin;
+    layout_ = without_header(std::move(*layout));
     return true;
   }
 
@@ -344,6 +372,9 @@ class GrowingFile final : public LiveSource {
 
   std::string path_;
   OnError on_error_;
+  Columns columns_;
+  std::shared_ptr<const ColumnLayout> layout_;  ///< Of a table.
+  std::uint64_t data_begin_ = 0;                ///< Behind its header.
   std::stop_token stop_;
   TextRuns runs_;
   Notices notices_;

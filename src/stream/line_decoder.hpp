@@ -34,7 +34,10 @@ enum class Line : std::uint8_t { bad, entry, row };
 ///   Line parse(std::string_view line, Event&, RowBatch&, std::string& reason)
 ///       any other line, without its end; the reason when it is bad; event.i comes as the number of such lines before it;
 ///   std::optional<Event> mirror(const Event&)
-///       a second event that the same line stands for (only where `mirrors`).
+///       a second event that the same line stands for (only where `mirrors`);
+///   void note_name(const Event&, std::uint64_t place), void flush_names()
+///       called for each entry that was parsed, with the place of its line in the input, and after a batch (only where it has a
+///       member has_names, which is true).
 template <class Grammar>
 class LineDecoder : public Decoder {
  public:
@@ -171,6 +174,7 @@ class LineDecoder : public Decoder {
       if (cursor_ == limit_ && ((count + batch.rows.size() > 0 && lines_.is_live()) || !advance())) break;
       while (cursor_ != limit_ && count < room) {
         Event event;
+        [[maybe_unused]] const char* const line = cursor_;
         const char* after = grammar_.parse_plain(cursor_, event);
         if (after == nullptr) {
           const Line kind = take_other_line(event, batch.rows);
@@ -185,11 +189,14 @@ class LineDecoder : public Decoder {
           ++entries_;
         }
         store(batch, count++, event);
+        if constexpr (requires { Grammar::has_names; })
+          grammar_.note_name(event, lines_.run_end() - static_cast<std::uint64_t>(limit_ - line));
         if constexpr (Grammar::mirrors) {
           if (const auto second = grammar_.mirror(event)) store(batch, count++, *second);
         }
       }
     }
+    if constexpr (requires { Grammar::has_names; }) grammar_.flush_names();
     return count;
   }
 

@@ -61,6 +61,12 @@ MessageEvents::MessageEvents(const ReadOptions& options) : options_(options), li
   options_.shape_note.clear();
   options_.warn = {};
   options_.stop = {};
+  // A message has no header, and no line of it begins a table anew.
+  if (options_.columns.any()) {
+    if (options_.columns.header == HeaderLine::yes)
+      throw UsageError("--header yes: messages have no header: expected numbers for columns, or JSON");
+    options_.columns.header = HeaderLine::no;
+  }
 }
 
 std::unique_ptr<Decoder> MessageEvents::decoder_of(std::span<const std::byte> payload, bool binary,

@@ -104,4 +104,12 @@ inline const char* scan_line_end(const char* p) noexcept {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
+[[nodiscard]] inline std::string_view without_byte_order_mark(std::string_view line) noexcept {
+  return line.starts_with("\xEF\xBB\xBF") ? line.substr(3) : line;
+}
+
+[[nodiscard]] inline std::string_view without_line_end(std::string_view line) noexcept {
+  return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
+}
+
 }  // namespace weir::stream

@@ -234,6 +234,10 @@ struct EventReader::Implementation {
       if (others) return nullptr;
       input = uncut(std::move(input));
     }
+    if (options.columns.any() && format != StreamFormat::text)
+      throw InputError(fmt::format(
+          "{}: is {} data, which says itself what its entries are: expected lines of text or JSON for --key", path,
+          to_string(format)));
     stream::Part part = part_of(file);
     if (!input->size()) {
       // It cannot be cut, and is whole this party's.
@@ -266,7 +270,9 @@ struct EventReader::Implementation {
       if (other == file) continue;
       if (is_pipe(paths[other])) return true;
       try {
-        Implementation alone({paths[other]}, {.on_error = OnError::stop, .edges = options.edges, .batch = 1});
+        Implementation alone(
+            {paths[other]},
+            {.on_error = OnError::stop, .edges = options.edges, .columns = options.columns, .batch = 1});
         EventBatch batch;
         if (alone.next(batch, 1)) return true;
       } catch (const stream::NoEvents&) {

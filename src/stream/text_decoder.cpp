@@ -3,20 +3,13 @@
 #include <string>
 #include <utility>
 
+#include "columns.hpp"
 #include "edge_list.hpp"
 #include "line_decoder.hpp"
 
 namespace weir::stream {
 
 namespace {
-
-std::string_view without_byte_order_mark(std::string_view line) noexcept {
-  return line.starts_with("\xEF\xBB\xBF") ? line.substr(3) : line;
-}
-
-std::string_view without_line_end(std::string_view line) noexcept {
-  return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
-}
 
 bool is_digits(std::string_view field) noexcept {
   return !field.empty() && field.find_first_not_of("0123456789") == std::string_view::npos;
@@ -437,7 +430,8 @@ class TextDecoder final : public LineDecoder<Grammar> {
  public:
   TextDecoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits, Part part,
               Grammar grammar)
-      : Base(std::move(input), options, std::move(part), std::move(grammar), longest_text_line(limits), 0, 0) {}
+      : Base(std::move(input), options, std::move(part), std::move(grammar), longest_text_line(limits, options), 0, 0) {
+  }
 
  private:
   void finish() override {
@@ -454,6 +448,7 @@ class TextDecoder final : public LineDecoder<Grammar> {
 
 std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOptions& options, const Limits& limits,
                                       Part part) {
+  if (options.columns.any()) return column_decoder(std::move(input), options, limits, std::move(part), nullptr);
   // Lines that have come from elsewhere, and have no name, have no comments before all of them; and whoever writes into a pipe
   // may be silent after a short line.
   const bool has_beginning = !part.name.empty() && !input->is_live();
@@ -480,7 +475,8 @@ std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOp
 
 bool is_text_comment(std::string_view beginning) noexcept { return TextGrammar::is_comment(beginning); }
 
-std::size_t longest_text_line(const Limits& limits) noexcept {
+std::size_t longest_text_line(const Limits& limits, const ReadOptions& options) noexcept {
+  if (options.columns.any()) return longest_record;
   std::uint64_t columns = 0;
   for (const Operand operand : limits.taken()) {
     if (has_column(operand)) columns = std::max(columns, limits.columns(operand));

@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "columns.hpp"
 #include "decoder.hpp"
 #include "weir/event.hpp"
 #include "weir/stream/reader.hpp"
@@ -24,8 +26,10 @@ class TextRuns {
     std::string first_reason;
   };
   /// Replaces the contents of `batch` with the events of `lines`, each of which ends with '\n'. A copy of the lines is
-  /// made; besides it costs some microseconds a run.
-  Outcome decode(std::string_view lines, EventBatch& batch) const;
+  /// made; besides it costs some microseconds a run. `layout` is that of the table that the lines are of, where options have
+  /// columns.
+  Outcome decode(std::string_view lines, EventBatch& batch,
+                 const std::shared_ptr<const ColumnLayout>& layout = nullptr) const;
 
   /// Bytes in the longest line without its end. One that is longer may be cut one byte later: it stays bad.
   [[nodiscard]] std::size_t longest_line() const noexcept { return longest_line_; }

@@ -414,6 +414,30 @@ TEST(StateFile, SaysWhatIsWrongWithTheFile) {
                {fmt::format("x: truncated: expected {} bytes after the header, found 42", good.size() - 48)});
 }
 
+TEST(StateFile, NamesAreKept) {
+  State state = small_state("vector");
+  const Bytes without = serialise(state);
+  EXPECT_EQ(without[8], std::byte{3});  // programs before this one read it
+  state.names.merge({{.index = 7, .priority = 2, .name = "ann"}, {.index = 3, .priority = 1, .name = ""}});
+  const Bytes with = serialise(state);
+  EXPECT_EQ(with[8], std::byte{4});
+  const State read = deserialise(with, "x.weir");
+  EXPECT_EQ(read.names, state.names);
+  EXPECT_EQ(read.names.entries().size(), 2U);
+  EXPECT_EQ(serialise(read), with);
+  for (std::size_t length = with.size() - 40; length < with.size(); ++length)
+    EXPECT_THROW(std::ignore = deserialise(std::span(with).first(length), "x.weir"), InputError);
+  // A sum has the names of both, whatever the signs.
+  State other = small_state("vector");
+  other.names.merge({{.index = 9, .priority = 5, .name = "bob"}});
+  state.add(other, -1);
+  EXPECT_EQ(state.names.entries().size(), 3U);
+  ASSERT_NE(state.names.find(9), nullptr);
+  EXPECT_EQ(*state.names.find(9), "bob");
+  state.clear();
+  EXPECT_TRUE(state.names.empty());
+}
+
 TEST(StateFile, OtherVersionsAreRefused) {
   const Bytes good = serialise(small_state("vector"));
   const auto with_version = [&](std::uint32_t version) {
@@ -422,8 +446,10 @@ TEST(StateFile, OtherVersionsAreRefused) {
     seal(bytes);
     return message_of<InputError>([&] { std::ignore = deserialise(bytes, "x.weir"); });
   };
-  EXPECT_EQ(with_version(4), "x.weir: state format version 4; this build reads 2 and 3");
-  EXPECT_EQ(with_version(0), "x.weir: state format version 0; this build reads 2 and 3");
+  EXPECT_EQ(with_version(5), "x.weir: state format version 5; this build reads 2 to 4");
+  // A file of version 4 says how long its names are.
+  EXPECT_NE(with_version(4), "");
+  EXPECT_EQ(with_version(0), "x.weir: state format version 0; this build reads 2 to 4");
   EXPECT_EQ(with_version(1),
             "x.weir: state format version 1, made with another construction of the random scales than this build's: "
             "make the state again from its stream");

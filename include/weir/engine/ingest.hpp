@@ -11,6 +11,7 @@
 #include "weir/engine/positions.hpp"
 #include "weir/event.hpp"
 #include "weir/mpi/communicator.hpp"
+#include "weir/names.hpp"
 #include "weir/stream/reader.hpp"
 #include "weir/stream/side_by_side.hpp"
 
@@ -29,6 +30,11 @@ struct StreamSource {
   std::vector<std::string> paths;
   OnError on_error = OnError::stop;
   Edges edges = Edges::unsaid;  ///< What lines of two or three numbers mean.
+  Columns columns = {};         ///< Where there are any, text is tables or JSON with keys.
+  std::uint64_t key_seed = 0;   ///< ReadOptions::key_seed; sessions take that of the sketch.
+  /// Names that a session keeps of keys that are text, at most (NameTable); 0 for none.
+  std::size_t name_count = usual_names;
+  std::shared_ptr<NameSink> names = {};  ///< Where this rank's readers leave names; sessions have their own.
   /// ReadOptions::warn, on any rank.
   std::function<void(const std::string&)> local_warn = {};
   std::string advice = {};      ///< Added to the message about an event of an operand that may not change.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,8 @@ struct Positions {
   std::vector<File> files = {};   ///< In the order in which they are read.
   std::vector<File> arrays = {};  ///< Files that are read side by side, which have the same ranges, of rows.
   std::map<std::string, std::string> live = {};  ///< Of live sources, by name: LiveSource::position().
+  /// How lines are read, as options of the program: "--key src --delta bytes". None of checkpoints that do not say.
+  std::optional<std::string> reading = {};
 
   bool operator==(const Positions&) const = default;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "weir/engine/session.hpp"
+#include "weir/names.hpp"
 #include "weir/state/question.hpp"
 
 namespace weir::engine {
@@ -14,8 +15,10 @@ namespace weir::engine {
 /// `sources` are those that the session was opened with, values of fixed operands included. Where it went on from a saved
 /// state their stream has to be all that the state has seen: it is sketched once more, to compare.
 ///
+/// Returns the names of the drawn rows of the first operand that streams, where their keys are text, on the root.
+///
 /// Each rank keeps the rows behind the draws. Throws UsageError when a stream is a pipe, or a fixed operand is not at hand;
 /// InputError as reading does, and when the streams are not what they were.
-void read_again(Session& session, const Sources& sources, Answer& answer);
+NameTable read_again(Session& session, const Sources& sources, Answer& answer);
 
 }  // namespace weir::engine

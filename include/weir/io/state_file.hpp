@@ -11,11 +11,11 @@
 
 namespace weir {
 
-// The `.weir` format, version 3. All numbers are little-endian.
+// The `.weir` format, versions 3 and 4. All numbers are little-endian.
 //
 //     byte  size  header
 //        0     8  magic: 89 57 45 49 52 0D 0A 1A ("\x89WEIR\r\n\x1a": a transfer as text damages it visibly)
-//        8     4  format version: 3
+//        8     4  format version: 4 where there are names, otherwise 3
 //       12     4  size of this header: 48
 //       16     8  0
 //       24     8  length of the payload; the file ends with the payload
@@ -36,8 +36,10 @@ namespace weir {
 //                   M  the name of its operand
 //                   8  how many numbers it has
 //                8  length of the part that is no sum (Kept::other_part), 0 in most states
+//                8  of version 4: length of the names, not 0
 //                   the numbers of all arrays, binary64, one array after the other
 //                   the part that is no sum
+//                   the names of keys (src/names.cpp)
 //
 // Files of version 2 are read as well (src/io/state_file_v2.cpp draws them), for ever. Files of version 1 hold sums over
 // random scales of another construction: there is no way from one to the other but the stream.
@@ -45,8 +47,8 @@ namespace weir {
 // The checksums find damage, not malice: a forged file is still read safely, but its numbers are whatever its author
 // wrote.
 
-/// The format version that is written.
-inline constexpr std::uint32_t state_format_version = 3;
+/// The latest format version, which is written where it is needed.
+inline constexpr std::uint32_t state_format_version = 4;
 /// Seed of the checksums, apart from all seeds of sketches.
 inline constexpr std::uint64_t state_checksum_seed = 0x77656972'73746174;
 

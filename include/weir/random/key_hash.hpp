@@ -26,4 +26,17 @@ namespace weir {
 /// They count as one key then. O(length).
 [[nodiscard]] std::uint64_t key_of_text(std::uint64_t seed, std::string_view text) noexcept;
 
+/// The same for many texts and one seed.
+class TextKeys {
+ public:
+  explicit TextKeys(std::uint64_t seed) noexcept;
+  /// key_of_text(seed, text).
+  [[nodiscard]] std::uint64_t operator()(std::string_view text) const noexcept;
+  /// Of a text that is no whole_number().
+  [[nodiscard]] std::uint64_t hash(std::string_view text) const noexcept;
+
+ private:
+  std::uint64_t subkey_;
+};
+
 }  // namespace weir

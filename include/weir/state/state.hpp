@@ -13,6 +13,7 @@
 
 #include "weir/dense_matrix.hpp"
 #include "weir/event.hpp"
+#include "weir/names.hpp"
 #include "weir/sketch/vector_sketch.hpp"
 #include "weir/state/numbers.hpp"
 #include "weir/state/parties.hpp"
@@ -150,6 +151,9 @@ class State {
 
   std::uint64_t updates = 0;  ///< Events that were added, by all parties. The caller of add() counts them.
   std::uint64_t ranks = 1;    ///< Parties that it was merged from.
+  /// Names of rows of the operand that streams (the first one), where its keys are text: of the heaviest, of all that went in,
+  /// be it added, subtracted or forgotten since. States of different names add all the same.
+  NameTable names = NameTable();
 
   /// Adds events; see Kept::add.
   void add(const EventBatch& batch) { kept_->add(batch); }
@@ -167,6 +171,12 @@ class State {
   void add(const State& other, double coefficient = 1);
   /// *this *= coefficient, operand by operand, but for those that are fixed. Throws InputError.
   void scale(double coefficient);
+  /// What it has that is no sum, as bytes: Kept::other_part() and the names. Empty where there is neither.
+  [[nodiscard]] std::vector<std::byte> other_part() const;
+  /// Adds that of another state, times `coefficient`. Throws InputError when the bytes are not of such a part.
+  void merge_other_part(std::span<const std::byte> bytes, double coefficient);
+  /// Empties it, after another party has got it.
+  void clear_other_part();
   /// True when no number of an operand that streams shows that it was rounded: all are below 2^37 in magnitude, and
   /// multiples of 2^-16, as are the sums of whole numbers times scales; where there is a resolution, both times that (and
   /// once more for each fixed operand). Such sums do not depend on the order of the

@@ -16,6 +16,8 @@
 #include "weir/event.hpp"
 #include "weir/io/bytes_read.hpp"
 #include "weir/io/cancelled.hpp"
+#include "weir/names.hpp"
+#include "weir/stream/columns.hpp"
 
 namespace weir {
 
@@ -96,6 +98,9 @@ struct ReadOptions {
   Operand default_operand = Operand::y;   ///< What Matrix Market and .npy files mean, and `i,delta` lines if it is a
                                           ///< vector.
   Edges edges = Edges::unsaid;            ///< Of lines of text.
+  Columns columns = {};                   ///< Where there are any, lines of text are those of a table with keys.
+  std::uint64_t key_seed = 0;             ///< Of the hash of keys that are text: that of the sketch.
+  std::shared_ptr<NameSink> names = {};   ///< Gets the names of keys that are hashed; none where they do not matter.
   /// Called with a line for the user, by the party that begins a file, once for the file at most. May be empty; called by
   /// the thread that reads.
   std::function<void(const std::string&)> warn = {};
@@ -133,7 +138,8 @@ struct ReadOptions {
 /// Text has an event a line, `i,delta`, `y,i,delta`, `x,j,delta`, `A,i,j,delta`, `A1,i,j,delta`, `A2,i,j,delta` or
 /// `X,j,k,delta`, with fields separated by commas, tabs or blanks; or a whole row of a matrix operand that comes,
 /// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
-/// longest_row where no shapes are given; or an edge, where options.edges says so. Blank lines and lines that begin with #
+/// longest_row where no shapes are given; or an edge, where options.edges says so. Where options.columns says so it is a table
+/// or JSON instead, with a key a line: lines have up to 2^20 bytes then, and # begins a comment above the first line only. Blank lines and lines that begin with #
 /// or % are skipped, \r\n ends a line too, and no other line is longer than 4096 bytes and 32 more for each column of the
 /// widest matrix operand. Each entry of a
 /// Matrix Market file is an insertion, zeros too. The binary format is in binary.hpp. Damage to a binary or compressed file, and
