@@ -67,6 +67,7 @@ void NameTable::merge(std::vector<KeyName> added) {
 }
 
 void NameTable::merge(const NameTable& other) {
+  if (other.empty()) return;
   capacity_ = std::max(capacity_, other.capacity_);
   merge(other.entries_);
 }

@@ -67,6 +67,7 @@ Json describe_state(const std::string& path, std::uint64_t bytes) {
     json["shape"] = shape;
   }
   json.update({{"updates", state.updates}, {"ranks", state.ranks}});
+  if (!state.names.empty()) json["names"] = state.names.entries().size();
   if (traits.has_y)
     json.update({{"rows", config.rows},
                  {"buckets", config.buckets},
@@ -266,7 +267,7 @@ void add_inspect_command(CLI::App& app, std::function<int()>& action) {
            "\n"
            "What is printed:\n"
            "  Of a state: version of the format, bytes, model, method, sides, updates, ranks that it was merged from, "
-           "sizes of\n"
+           "names of keys that are text, sizes of\n"
            "    the sketch (rows, buckets, lanes, levels, columns), law, p, randomness, seed, fingerprint (two states "
            "with the\n"
            "    same one have the same random functions), fixed and streamed operands, which operands are zero, and "

@@ -230,29 +230,30 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       ->group("Accuracy");
   add_at_option(*command, options->at);
   add_measure_options(*command, options->measure);
-  set_help(*command,
-           "\"weir sample --help\" explains rows, buckets, lanes and levels of a sketch. In a state that was made to "
-           "draw from, all\n"
-           "lanes together estimate an entry. A bound is exceeded with probability 0.01 at most; the table prints it "
-           "after \"+-\".\n"
-           "\n"
-           "The object of --format json:\n"
-           "  epoch, time, final, ... with --every: as for \"weir sample\"\n"
-           "  model, method (kronecker), n or shape [N1, N2], d or d1 and d2, ranks, updates, skipped, seed, "
-           "randomness, law,\n"
-           "    p, sketch, gram, seconds: as for \"weir sample\"\n"
-           "  norm and norm_bound; top and points [{index, label, value, bound}]; inner [{state, value, bound}];\n"
-           "    moments [{p, value, bound, or no_bound where the draws support none}]: what was asked for\n"
-           "\n"
-           "The columns of --format csv, a line for each answer:\n"
-           "  epoch, time, updates, final: only where answers come one after the other\n"
-           "  question: norm, top, point, moment or inner\n"
-           "  index, label: of an entry; of kronecker i1, i2, label1, label2 in place of them\n"
-           "  p: of a moment; state: of an inner product\n"
-           "  value, bound",
-           {"weir query --n 1e6 --norm --top 10 events.csv",
-            "weir query --n 1e6 --top 10 --every 1e5 --format csv events.csv",
-            "weir query --state S.weir --point 3,17 --inner OTHER.weir"});
+  set_help(
+      *command,
+      "\"weir sample --help\" explains rows, buckets, lanes and levels of a sketch. In a state that was made to "
+      "draw from, all\n"
+      "lanes together estimate an entry. A bound is exceeded with probability 0.01 at most; the table prints it "
+      "after \"+-\".\n"
+      "\n"
+      "The object of --format json:\n"
+      "  epoch, time, final, ... with --every: as for \"weir sample\"\n"
+      "  model, method (kronecker), n or shape [N1, N2], d or d1 and d2, ranks, updates, skipped, seed, "
+      "randomness, law,\n"
+      "    p, sketch, gram, seconds: as for \"weir sample\"\n"
+      "  norm and norm_bound; top and points [{index, label, value, bound}]; inner [{state, value, bound}];\n"
+      "    moments [{p, value, bound, or no_bound where the draws support none}]: what was asked for\n"
+      "\n"
+      "The columns of --format csv, a line for each answer:\n"
+      "  epoch, time, updates, final: only where answers come one after the other\n"
+      "  question: norm, top, point, moment or inner\n"
+      "  index, label: of an entry; of kronecker i1, i2, label1, label2 in place of them\n"
+      "  p: of a moment; state: of an inner product\n"
+      "  value, bound",
+      {"weir query --n 1e6 --norm --top 10 events.csv",
+       "weir query --n 1e6 --top 10 --every 1e5 --format csv events.csv", "weir query --key user.id --top 10 log.jsonl",
+       "weir query --state S.weir --point 3,17 --inner OTHER.weir"});
   command->callback([options, command, &action] {
     if (!options->norm && options->top == 0 && options->points.empty() && options->others.empty() &&
         options->moments.empty())

@@ -381,7 +381,8 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
       "  verified: true when the values and probabilities of the samples are exact\n"
       "  samples [{lane, index, value, value_bound, probability, probability_bound}]: a bound is exceeded with\n"
       "    probability 0.01, and 0 where there is no error; of kronecker index and label are pairs [i1, i2]; besides:\n"
-      "    label (with --labels), inclusion (without replacement), row (of --model rows), exact {value, probability}\n"
+      "    label (with --labels or --key), inclusion (without replacement), row (of --model rows), exact {value, "
+      "probability}\n"
       "    (with --exact-check)\n"
       "  failed [{lane, reason}]: lanes without a draw. below_threshold: nothing stood out; no_candidate: no entry "
       "was\n"
@@ -399,7 +400,7 @@ void add_sample_command(CLI::App& app, std::function<int()>& action) {
        "mpirun -n 4 weir sample --model product --n 50803 --fixed x=weights.npy --labels names.txt --json edges.csv.gz",
        "weir sample --model product --fixed A=keys.npy query.csv",
        "weir sample --model kronecker --sampler softmax --scale sqrt --per-row --fixed A2=keys.npy queries.npy",
-       "weir sample --n 1e6 --save monday.weir monday.csv",
+       "weir sample --key src --delta bytes flows.csv", "weir sample --n 1e6 --save monday.weir monday.csv",
        "weir sample --state monday.weir tuesday.csv    # a saved state knows its model, its sides and its sizes",
        "weir sample --n 1e6 --every 1e6 --window 12 --checkpoint state/ --resume events.csv"});
   command->callback([options, command, &action] {

@@ -57,7 +57,7 @@ class NameTable {
   [[nodiscard]] const std::string* find(std::uint64_t index) const noexcept;
   /// Adds names, in any order, and drops those of the smallest priorities where there are too many. O(size + added log added).
   void merge(std::vector<KeyName> added);
-  /// The same of another table; the capacity becomes the larger one.
+  /// The same of another table; the capacity becomes the larger one, unless the other is empty.
   void merge(const NameTable& other);
 
   /// As bytes; none of an empty table.

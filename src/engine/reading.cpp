@@ -108,7 +108,7 @@ Reading::Reading(const mpi::Communicator& communicator, const StreamSource& sour
   together(communicator, [&](mpi::FailureSignal&) {
     if (start.reading && *start.reading != how_)
       throw InputError(
-          fmt::format("the checkpoint is of lines that were read with {}, and now there is {}: expected the same",
+          fmt::format("the checkpoint is of lines that were read with {} and now there is {}: expected the same",
                       start.reading->empty() ? "no --key and no --edges" : *start.reading,
                       how_.empty() ? "no --key and no --edges" : how_));
     for (const auto& [name, position] : start.live)

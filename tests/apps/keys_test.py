@@ -54,6 +54,9 @@ class Keys(Case):
         arguments = ["sample", "--key", "1", "--samples", 10, "--seed", 2, "--names", 10, "--json", file]
         bare = self.succeed(*arguments).json()["samples"]
         self.assertTrue(any("label" not in sample or sample["label"] is None for sample in bare))
+        state = self.path("s.weir")
+        self.succeed(*arguments, "--save", state, ranks=2)
+        self.assertEqual(self.succeed("inspect", "--json", state).json()["names"], 10)
         for ranks in (None, 3):
             for sample in self.succeed(*arguments, "--second-pass", ranks=ranks).json()["samples"]:
                 self.assertRegex(sample["label"], r"^user-\d+$")
@@ -90,6 +93,15 @@ class Keys(Case):
         table = list(csv.DictReader(io.StringIO(self.succeed("query", "--state", both, "--top", 3, "--format", "csv").out)))
         self.assertEqual([row["label"] for row in table], heaviest[:3])
         self.assertIn(heaviest[0], self.succeed("query", "--state", both, "--top", 3).out)
+
+    def test_states_tell_how_many_names_they_have(self):
+        state = self.path("s.weir")
+        self.succeed("sample", "--key", "1", "--save", state, self.write("k.csv", "a\nb\na\n7\n"))
+        self.assertEqual(self.succeed("inspect", "--json", state).json()["names"], 2)
+        # Whether lines are read with keys is part of where a job stands.
+        arguments = ["sample", "--every", 10, "--checkpoint", self.path("c"), "--resume", "--seed", 1, self.path("k.csv")]
+        self.succeed(*arguments, "--key", "1")
+        self.fail_with(1, *arguments, "--key", "1", "--delta", "2.5", naming=("with --key 1 and now", "--key 1 --delta 2.5"))
 
     def test_damaged_names_are_refused(self):
         file = self.write("k.csv", "a\nb\na\n")

@@ -281,6 +281,8 @@ class Help(Case):
         self.write("names.txt", "".join("name %d\n" % i for i in range(50803)))
         self.write("edges.csv", "A,5,1,2\nA,7,0,1\nA,50802,2,3\n")
         self.write("query.csv", "x,0,1\nx,1,2\n")
+        self.write("flows.csv", "src,dst,bytes\n10.0.0.1,10.0.0.2,500\n10.0.0.3,10.0.0.2,40\n")
+        self.write("log.jsonl", '{"user":{"id":"ann"}}\n{"user":{"id":"bob"}}\n')
         small = [[0.1 * i, 1 - 0.05 * i] for i in range(20)]
         for name in ("keys", "queries", "Q", "K", "V", "MORE"):
             self.write(name + ".npy", as_npy(small))

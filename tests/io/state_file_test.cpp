@@ -22,6 +22,7 @@
 #include "support/files.hpp"
 #include "support/message_of.hpp"
 #include "weir/error.hpp"
+#include "weir/random/key_hash.hpp"
 #include "weir/setting/setting.hpp"
 
 namespace weir {
@@ -725,6 +726,25 @@ TEST(StateFile, FilesOfVersion3AreReadForEver) {
   }
   EXPECT_LT(bytes_of_all, 200U * 1024);
   for (const Kind& kind : every_kind()) EXPECT_TRUE(table.contains(kind.name)) << kind.name;
+}
+
+// Version 4 is version 3 with names. keyed.weir was made by the first build that wrote it, from the lines ann,3 bob,-1
+// 10.0.0.1,7 12,5 ann,2 with seed 7; keyed.json has its names as a program that shares no code with weir found them.
+TEST(StateFile, FilesOfVersion4AreReadForEver) {
+  const Json expected = Json::parse(contents_of(data("states-v4/keyed.json")));
+  const std::string path = data("states-v4/keyed.weir");
+  const State state = load_state(path);
+  EXPECT_EQ(state_version(path), 4U);
+  EXPECT_EQ(state.updates, expected.at("updates"));
+  EXPECT_EQ(state.ranks, expected.at("ranks"));
+  EXPECT_EQ(state.names.capacity(), expected.at("capacity"));
+  Json names = Json::object();
+  for (const KeyName& name : state.names.entries()) {
+    names[fmt::to_string(name.index)] = name.name;
+    EXPECT_EQ(name.index, key_of_text(7, name.name));
+  }
+  EXPECT_EQ(names, expected.at("names"));
+  EXPECT_EQ(serialise(state), bytes_of(path));
 }
 
 /// The names of arrays in version 3 by those in the tables of version 2.
