@@ -3,10 +3,10 @@
 import ast
 import contextlib
 import io
+import json
 import os
 import pathlib
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -38,15 +38,26 @@ class Documents(Case):
         out = self.run_in_folder(block, "README.md")
         self.assertIn("10.0.0.1", out)
 
-    def test_examples(self):
-        examples = sorted((PYTHON / "examples").glob("*.py"))
-        self.assertEqual(len(examples), 5)
-        for example in examples:
-            with self.subTest(example.name), unittest.mock.patch.object(sys, "argv", [str(example)]):
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    runpy.run_path(str(example), run_name="__main__")
-                self.assertGreater(len(out.getvalue()), 50)
+    def test_notebook(self):
+        """Runs the cells in order, in one namespace as a kernel does, and what they end in is shown. No kernel is needed."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        notebook = json.loads((PYTHON / "examples" / "weir.ipynb").read_text(encoding="utf-8"))
+        self.assertEqual((notebook["nbformat"], notebook["nbformat_minor"]), (4, 5))
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        self.assertEqual(sum("".join(cell["source"]).startswith("## ") for cell in notebook["cells"]), 5)
+        namespace, out = {"__name__": "__main__"}, io.StringIO()
+        for cell in cells:
+            self.assertEqual((cell["outputs"], cell["execution_count"]), ([], None), "outputs are not kept in the tree")
+            tree = ast.parse("".join(cell["source"]))
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            with self.subTest(cell["id"]), contextlib.redirect_stdout(out):
+                exec(compile(tree, cell["id"], "exec"), namespace)
+                if last is not None:
+                    print(eval(compile(ast.Expression(last.value), cell["id"], "eval"), namespace))
+        for said in ("exactly: 10.0.", "product-1234", "KiB in place of", "times the smallest"):
+            self.assertIn(said, out.getvalue())
 
     def test_stubs_name_what_is_there(self):
         for module, stub in (("_core", "_core.pyi"),):
@@ -78,14 +89,25 @@ class Documents(Case):
         self.assertEqual(re.search(r'^version = "(.+)"$', text, re.M)[1], weir.__version__)
 
     def test_wheel(self):
-        """The wheel of a build that is there, into a folder of its own: what `pip install` does, without the compiler."""
+        """What `pip install` does, from the build that is tested: nothing is compiled again."""
         sys.path.insert(0, str(PYTHON / "backend"))
         self.addCleanup(sys.path.remove, str(PYTHON / "backend"))
         import weir_build
 
-        modules = sorted(pathlib.Path(weir.__file__).parent.glob("_*.so"))
-        with unittest.mock.patch.object(weir_build, "_build", lambda folder: modules):
+        build = pathlib.Path(weir.__file__).parents[2]
+        cache = (build / "CMakeCache.txt").read_bytes()
+        with unittest.mock.patch.dict(os.environ, WEIR_BUILD_DIR=str(build)):
             name = weir_build.build_wheel(self.folder)
+            self.assertEqual((build / "CMakeCache.txt").read_bytes(), cache)
+            for tool in ("cmake", "c++"):
+                with unittest.mock.patch.object(shutil, "which", lambda name, tool=tool: None if name == tool else name):
+                    with self.assertRaisesRegex(SystemExit, rf"no {re.escape(tool)} \(Debian: "):
+                        weir_build.build_wheel(self.folder)
+        with unittest.mock.patch.dict(os.environ, WEIR_BUILD_DIR=self.path("empty")):
+            self.assertEqual(weir_build._folder(), (pathlib.Path(self.path("empty")).resolve(), False))
+            with unittest.mock.patch.object(weir_build, "TREE", pathlib.Path(self.folder)):
+                with self.assertRaisesRegex(SystemExit, "expected the source tree"):
+                    weir_build.build_wheel(self.folder)
         shutil.unpack_archive(self.path(name), self.path("site"), "zip")
         record = pathlib.Path(self.folder, "site", f"weir-{weir.__version__}.dist-info", "RECORD").read_text().splitlines()
         files = {str(path.relative_to(self.path("site"))) for path in pathlib.Path(self.path("site")).rglob("*") if path.is_file()}
