@@ -98,8 +98,9 @@ class Results(Case):
                                            r"seed 7, 3 updates>$")
         self.assertRegex(repr(weir.Vector(seed=1)), r"n = 2\^63")
         self.assertRegex(repr(weir.Vector(n=5, sampler="exact", seed=1)), "exact values")
-        text = repr(self.drawn)
-        self.assertRegex(text, r"^\d draws, norm 37\.\d+ \+- ")
+        self.assertRegex(repr(self.drawn), r"^\d draws, norm 37\.41\d+, exact")  # as there are three entries
+        text = repr(weir.Vector(n=1000, seed=7).update(range(1000), np.arange(1000)).sample())
+        self.assertRegex(text, r"^\d draws, norm \d+\.\d+ \+- \d")
         self.assertIn("probability_bound", text)
         self.assertEqual(repr(weir.Vector(n=5).sample()), "nothing to draw: y is the zero vector")
         self.assertIn("and 5 more", repr(weir.Vector(n=100, seed=7, sampler="exact").update([1], [30]).sample(25)))

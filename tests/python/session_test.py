@@ -59,7 +59,7 @@ def on_ranks(folder):
         check(session.problem == expected.problem, "the problem on every rank")
         inner = session.query(inner=expected if root else None)
         check(not root or abs(inner.inner.value - y @ y) <= inner.inner.bound, "inner product")
-        raises(lambda: session.sample(metric="leverage"), "--metric belongs")
+        raises(lambda: session.sample(metric="leverage"), "metric belongs to model=")
     raises(session.state, "was closed")
 
     # States that go round by themselves: pickle and + are enough for mpi4py.
@@ -85,6 +85,8 @@ def on_ranks(folder):
         np.save(path, a)
         with open(os.path.join(folder, "x.csv"), "w") as file:
             file.writelines(f"x,{j},{int(value)}\n" for j, value in enumerate(x))
+        with open(os.path.join(folder, "edges.txt"), "w") as file:
+            file.write("1 2\n1 3\n")
     comm.Barrier()
     with weir.Session(comm, weir.Problem("product", fixed={"A": path}, seed=3), os.path.join(folder, "x.csv")) as session:
         session.advance()
@@ -92,7 +94,7 @@ def on_ranks(folder):
         check(not root or (drawn.verified and np.allclose(drawn["value"], (a @ x)[drawn["index"].astype(int)])), "verified")
     with weir.Session(comm, weir.Problem("product", fixed={"x": x}, n=60, seed=3), path, exact=True) as session:
         session.advance()
-        drawn = session.sample(show_exact=True)
+        drawn = session.sample(exact=True)
         check(not root or np.allclose(drawn["exact_value"], (a @ x)[drawn["index"].astype(int)]), "exact values beside")
 
     # Epochs.
@@ -108,13 +110,55 @@ def on_ranks(folder):
         check(len(seen) > 2 and seen[-1][0] < 6000, f"the window: {seen}")
         check(all(entry[2] for entry in seen), "answers at epochs")
 
+    # Checkpoints: a run that ends early goes on, on two of the ranks.
+    kept = os.path.join(folder, "checkpoints")
+    with weir.Session(comm, weir.Problem("vector", n=1000), stream, checkpoint=kept) as session:
+        def stop(epoch):
+            if epoch["epoch"] == 4:
+                raise ValueError("stopped")
+
+        raises(lambda: session.run(stop, every=1000), "stopped")
+        seed = session.problem.seed
+    raises(lambda: weir.Session(comm, weir.Problem("vector", n=1000), stream, checkpoint=kept), "resume=True goes on")
+    raises(lambda: weir.Session(comm, weir.Problem("vector", n=999), stream, checkpoint=kept, resume=True), "n")
+    half = comm.Split(comm.rank // 2, comm.rank)
+    if comm.rank < 2:
+        epochs = []
+        with weir.Session(half, weir.Problem("vector", n=1000.0), stream, checkpoint=kept, resume=True) as session:
+            check(session.problem.seed == seed, "a problem without a seed takes that of the checkpoint")
+            session.run(epochs.append, every=1000, checkpoint_every=500)
+            state = session.state()
+        if root:
+            check(2 <= epochs[0]["epoch"] and epochs[-1]["all_updates"] == 6000, f"it went on: {epochs}")
+            check("manifest-1.json" not in os.listdir(kept), "there are newer checkpoints")
+            whole = weir.Vector(n=1000, seed=seed).update(keys, deltas)
+            check(all(np.array_equal(numbers, whole.arrays()[name]) for name, numbers in state.arrays().items()),
+                  "every event counts once")
+    half.Free()
+    comm.Barrier()
+
     # Errors are raised everywhere, and nobody waits.
     raises(lambda: weir.Session(comm, weir.Problem("vector", n=1000), os.path.join(folder, "missing.csv")), "missing.csv")
-    raises(lambda: weir.Session(comm, weir.Problem("product", n=60)), "--d, the length of x")
+    raises(lambda: weir.Session(comm, weir.Problem("product", n=60)), "needs d, the length of x")
     raises(lambda: weir.Session(comm, None), "neither a problem nor a state")
     raises(lambda: weir.Session(comm, weir.Problem("product", fixed={"A": a})), "A is a matrix")
     raises(lambda: weir.Session("x", weir.Problem()), "expected a communicator")
     raises(lambda: weir.Session(comm, weir.Problem(), on_error="x"), "on_error")
+    raises(lambda: weir.Session(comm, weir.Problem(), edges="x"), "edges is 'x'")
+    raises(lambda: weir.Session(comm, weir.Problem(), resume=True), "resume=True belongs to checkpoint")
+    raises(lambda: weir.Session(comm, weir.Problem(), checkpoint=folder + "/e", exact=True), "not part of checkpoints")
+    with weir.Session(comm, weir.Problem("vector", n=1000, seed=1), stream) as session:
+        raises(lambda: session.advance(events=1.5), "events is 1.5")
+        raises(lambda: session.run(print, checkpoint_every=5), "checkpoint=DIRECTORY")
+        session.advance(events=1e3)
+        check(session.statistics()["updates"] == 1000, "1e3 events")
+        raises(lambda: session.sample(verify=True), "verify=True, but nothing")
+        raises(lambda: session.sample(exact=True), "a Session with exact=True")
+        raises(lambda: session.sample(exact=expected), "expected True or False")
+    with weir.Session(comm, weir.Problem("vector", n=1000, seed=1), os.path.join(folder, "edges.txt"), edges="both") as session:
+        session.advance()
+        found = session.query(points=[1, 2, 3])
+        check(not root or found.points["value"].tolist() == [2, 1, 1], "degrees of 1-2, 1-3")
     with weir.Session(comm, weir.Problem("vector", n=3, seed=1), stream) as session:
         raises(session.advance, "y.csv")
     with weir.Session(comm, weir.Problem("vector", n=3, seed=1), stream, on_error="skip") as session:

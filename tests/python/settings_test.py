@@ -47,6 +47,70 @@ class Products(Case):
             self.assertEqual(bytes(clone), bytes(state))
             self.assertIsInstance(state.as_vector(), weir.Vector)
 
+    def test_what_is_at_hand_verifies(self):
+        shares = self.y**2 / (self.y @ self.y)
+
+        def check(state):
+            drawn = state.sample()
+            place = drawn["index"].astype(int)
+            self.assertTrue(drawn.verified)
+            np.testing.assert_allclose(drawn["value"], self.y[place])
+            np.testing.assert_allclose(drawn["probability"], shares[place])
+            self.assertTrue((drawn["value_bound"] == 0).all() and (drawn["probability_bound"] == 0).all())
+            self.assertAlmostEqual(drawn.exact_norm, np.linalg.norm(self.y))
+
+        state = self.product(fixed={"A": self.a}).update(range(5), self.x)
+        check(state)
+        check(state.copy())
+        check(self.product(fixed={"A": np.asfortranarray(self.a)}).update(range(5), self.x))
+        check(self.product(fixed={"A": scipy.sparse.csr_matrix(self.a)}).update(range(5), self.x))
+        check(0.5 * (state + state))
+        self.assertFalse(state.sample(verify=False).verified)
+        self.assertIsNone(state.sample(verify=False).exact_norm)
+        fourth = self.product(fixed={"A": self.a}, p=4).update(range(5), self.x).sample()
+        np.testing.assert_allclose(fourth["probability"], (self.y**4 / (self.y**4).sum())[fourth["index"].astype(int)])
+        rounded = np.floor(self.a / 3 * 4 + 0.5) / 4 @ self.x
+        coarse = self.product(fixed={"A": self.a / 3}, resolution=0.25).update(range(5), self.x).sample(verify=True)
+        np.testing.assert_allclose(coarse["value"], rounded[coarse["index"].astype(int)])
+        # What is not at hand cannot be asked for.
+        for other in (pickle.loads(pickle.dumps(state)), self.product(n=40, d=5).update_rows(None, self.a).update(
+                range(5), self.x, operand="x"), weir.Vector(n=9).update(1)):
+            self.assertFalse(other.sample().verified)
+            with self.assertRaisesRegex(weir.UsageError, "verify=True, but nothing that is kept tells exact values"):
+                other.sample(verify=True)
+
+    def test_an_array_that_was_changed_verifies_nothing(self):
+        theirs = self.a.copy()
+        state = self.product(fixed={"A": theirs}).update(range(5), self.x)
+        theirs[39, 4] += 1
+        with self.assertRaisesRegex(weir.InputError, "the array of A was changed"):
+            state.sample()
+        self.assertGreater(len(state.sample(verify=False)), 0)
+        theirs[39, 4] -= 1
+        self.assertTrue(state.sample().verified)
+
+    def test_exact_states_of_a_fixed_matrix(self):
+        exact = self.product(fixed={"A": self.a}, sampler="exact").update(range(5), self.x)
+        self.assertAlmostEqual(exact.query().norm.value, np.linalg.norm(self.y))
+        drawn = exact.sample(20)
+        np.testing.assert_allclose(drawn["value"], self.y[drawn["index"].astype(int)])
+        self.assertEqual(drawn.norm.bound, 0)
+        both = self.product(n=40, d=5).update_rows(None, self.a).update(range(5), self.x, operand="x")
+        beside = both.sample(exact=exact)
+        np.testing.assert_allclose(beside["exact_value"], self.y[beside["index"].astype(int)])
+        self.assertFalse(beside.verified)
+        instead = both.sample(exact=exact, verify=True)
+        self.assertTrue(instead.verified)
+        np.testing.assert_allclose(instead["value"], self.y[instead["index"].astype(int)])
+        state = self.product(fixed={"A": self.a + 1}).update(range(5), self.x)
+        for ask, naming in ((lambda: state.sample(exact=exact), "exact has another A"),
+                            (lambda: both.sample(exact=both), "expected one with sampler='exact'"),
+                            (lambda: both.sample(exact=weir.Vector(n=39, sampler="exact")), "same model and sides"),
+                            (lambda: both.sample(exact=True), "exact is True: expected a state"),
+                            (lambda: both.sample(second_pass=True), "second_pass belongs to a Session")):
+            with self.assertRaisesRegex(weir.UsageError, naming):
+                ask()
+
     def test_rows_that_leave_leave_nothing(self):
         state = self.product(n=40, d=5).update(range(5), self.x, operand="x").update_rows(None, self.a)
         state.update_rows(None, self.a, weights=-1)
@@ -107,8 +171,8 @@ class Products(Case):
                                 ({"fixed": {"x": self.a}}, "expected a vector"), ({"fixed": {"x": ["a"]}}, "expected numbers"),
                                 ({"fixed": {"A": np.zeros((2, 2, 2))}}, "3 dimensions"),
                                 ({"fixed": {"A": [[np.nan]]}}, "entry 0 is nan"), ({"fixed": {"x": [np.nan]}}, "nan"),
-                                ({"n": 40}, "--d, the length of x"), ({"n": 40, "d": 5, "method": "x"}, "no method x"),
-                                ({"fixed": {"A": self.a}, "sampler": "exact"}, "a Session has files")):
+                                ({"fixed": {"A": [[np.inf]]}, "sampler": "exact"}, "entry 0 is inf"),
+                                ({"n": 40}, "needs d, the length of x"), ({"n": 40, "d": 5, "method": "x"}, "no method x")):
             with self.assertRaisesRegex(ValueError, naming):
                 self.product(**options)
         with self.assertRaisesRegex(ValueError, "x is fixed and cannot change: expected A"):
@@ -186,7 +250,7 @@ class RowsOfMatrices(Case):
         for metric, naming in ((np.ones((3, 3)), "d x d"), (-np.eye(4), "metric"), (np.full((4, 4), np.nan), "metric")):
             with self.assertRaisesRegex(ValueError, naming):
                 state.sample(metric=metric)
-        with self.assertRaisesRegex(ValueError, "answers --norm alone"):
+        with self.assertRaisesRegex(ValueError, "answers norm alone"):
             state.query(points=1)
 
     def test_regression_on_drawn_rows(self):

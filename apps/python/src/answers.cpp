@@ -100,7 +100,8 @@ py::dict draws_dict(const Answer& answer) {
   }
   py::dict about;
   about["norm"] = result.norm;
-  about["norm_bound"] = answer.draws_norm_bound.value_or(unknown);
+  // Exact draws come with an exact norm.
+  about["norm_bound"] = answer.draws_norm_bound.value_or(answer.verified ? 0 : unknown);
   if (result.norm_p) about["norm_p"] = estimate_dict(*result.norm_p);
   if (answer.tensor_norm) about["norm_tensor"] = estimate_dict(*answer.tensor_norm);
   if (answer.exact_norm) about["exact_norm"] = *answer.exact_norm;
@@ -123,7 +124,7 @@ Question draw_question(const Problem& problem, const py::dict& arguments) {
   if (!(draw.threshold >= 0) || !std::isfinite(draw.threshold))
     throw UsageError("threshold is " + std::to_string(draw.threshold) + ": expected a number from 0 on");
   draw.without_replacement = value_of(arguments, "without_replacement", false);
-  draw.verify = value_of(arguments, "verify", true);
+  draw.verify = value_of(arguments, "verify", true);  // where it can be
   draw.show_exact = value_of(arguments, "show_exact", false);
   const double scale = value_of(arguments, "scale", 1.0);
   const bool per_row = value_of(arguments, "per_row", false);
@@ -165,6 +166,15 @@ Question query_question(const py::dict& arguments, const State* inner) {
       throw UsageError("moment " + std::to_string(moment) + ": expected a number above 0 and up to 16");
   question.inner = inner;
   return question;
+}
+
+void require_verified(const py::dict& arguments, const Answer& answer) {
+  if (value_of(arguments, "show_exact", false) && !answer.exact_norm)
+    throw UsageError("exact values are not kept beside the sketch: expected a Session with exact=True");
+  if (value_of(arguments, "verify", false) && !answer.has_exact_values)
+    throw UsageError(
+        "verify=True, but nothing that is kept tells exact values: expected verify=None, which verifies where that can "
+        "be, or exact values from elsewhere: exact= of State.sample, second_pass= of Session.sample");
 }
 
 py::dict answer_dict(const Answer& answer) {

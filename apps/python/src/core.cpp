@@ -45,6 +45,28 @@ Keys keys_of(std::uint64_t seed, const py::sequence& sequence) {
   return keys;
 }
 
+/// Exceptions, of both modules. Their texts name arguments in place of options.
+void bind_errors(py::module_& module) {
+  static const py::exception<Error> error(module, "Error", PyExc_ValueError);
+  static const py::exception<InputError> input_error(module, "InputError", error);
+  static const py::exception<UsageError> usage_error(module, "UsageError", error);
+  py::register_exception_translator([](std::exception_ptr thrown) {
+    const auto raise = [](const py::object& type, const Error& what) {
+      PyErr_SetString(type.ptr(), in_python(what.what()).c_str());
+    };
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const UsageError& what) {
+      raise(usage_error, what);
+    } catch (const InputError& what) {
+      raise(input_error, what);
+    } catch (const Error& what) {
+      raise(error, what);
+    }
+  });
+  module.def("in_python", &in_python, py::arg("text"));
+}
+
 }  // namespace
 
 }  // namespace weir::python
@@ -52,9 +74,7 @@ Keys keys_of(std::uint64_t seed, const py::sequence& sequence) {
 PYBIND11_MODULE(_core, module) {
   namespace py = weir::python::py;
   module.doc() = "weir without MPI; use the package weir.";
-  const auto& error = py::register_exception<weir::Error>(module, "Error", PyExc_ValueError);
-  py::register_exception<weir::InputError>(module, "InputError", error);
-  py::register_exception<weir::UsageError>(module, "UsageError", error);
+  weir::python::bind_errors(module);
   module.attr("__version__") = WEIR_VERSION;
   module.def("keys_of", &weir::python::keys_of, py::arg("seed"), py::arg("sequence"));
   weir::python::bind_problem(module);

@@ -11,8 +11,6 @@
 namespace weir::python {
 namespace {
 
-constexpr std::size_t numbers_at_once = std::size_t{1} << 16;
-
 /// Throws UsageError when the problem has no such operand, or when it cannot change.
 OperandShape streamed(const Problem& problem, const std::string& name) {
   const auto operand = find_operand(name);
@@ -27,28 +25,12 @@ OperandShape streamed(const Problem& problem, const std::string& name) {
                    ": expected " + (known.empty() ? "no events, as nothing streams" : known));
 }
 
-/// Adds rows, each `columns` long, some thousands at a time. Everything has been checked.
-void add_checked_rows(State& state, const OperandShape& shape, std::span<const std::uint64_t> i,
-                      std::span<const double> values, std::span<const double> weights) {
-  const std::size_t columns = static_cast<std::size_t>(shape.columns);
-  const std::size_t at_once = std::max<std::size_t>(1, numbers_at_once / columns);
-  EventBatch batch;
-  RowBatch& rows = batch.rows;
-  for (std::size_t first = 0; first < i.size(); first += at_once) {
-    const std::size_t count = std::min(at_once, i.size() - first);
-    const auto of_rows = [&](auto span) { return span.subspan(first, count); };
-    const std::span<const std::uint64_t> numbers = of_rows(i);
-    const std::span<const double> signs = of_rows(weights);
-    const std::span<const double> entries = values.subspan(first * columns, count * columns);
-    rows.operands.assign(count, shape.operand);
-    rows.i.assign(numbers.begin(), numbers.end());
-    rows.weights.assign(signs.begin(), signs.end());
-    rows.values.assign(entries.begin(), entries.end());
-    round_to(state.problem().resolution, rows.values);
-    rows.ends.resize(count);
-    for (std::size_t t = 0; t < count; ++t) rows.ends[t] = (t + 1) * columns;
-    state.add(batch);
-  }
+void require_finite(std::span<const double> values, std::uint64_t columns) {
+  const auto bad = std::ranges::find_if(values, [](double value) { return !std::isfinite(value); });
+  if (bad == values.end()) return;
+  const auto place = static_cast<std::size_t>(bad - values.begin());
+  throw InputError("row " + std::to_string(place / columns) + " of the batch: entry " +
+                   std::to_string(place % columns) + " is " + std::to_string(*bad));
 }
 
 void add_rows(State& state, const OperandShape& shape, std::span<const std::uint64_t> i, std::span<const double> values,
@@ -67,13 +49,9 @@ void add_rows(State& state, const OperandShape& shape, std::span<const std::uint
       throw InputError("row " + std::to_string(t) + " of the batch: weight " + std::to_string(weights[t]) +
                        ", expected 1 for a row that comes or -1 for one that leaves");
   }
-  const auto bad = std::ranges::find_if(values, [](double value) { return !std::isfinite(value); });
-  if (bad != values.end()) {
-    const auto place = static_cast<std::size_t>(bad - values.begin());
-    throw InputError("row " + std::to_string(place / shape.columns) + " of the batch: entry " +
-                     std::to_string(place % shape.columns) + " is " + std::to_string(*bad));
-  }
-  add_checked_rows(state, shape, i, values, weights);
+  require_finite(values, shape.columns);
+  hand_out_rows({.operand = shape.operand, .columns = shape.columns, .values = values, .i = i, .weights = weights},
+                state.problem().resolution, [&](const EventBatch& batch) { state.add(batch); });
   state.updates += i.size();
 }
 
@@ -103,8 +81,8 @@ void give(State& state, const std::string& name, DenseMatrix matrix) {
     matrix.columns = 1;
     return state.kept().set_fixed(*operand, matrix);
   }
-  if (is_fixed && !state.kept().takes_fixed(*operand))
-    throw UsageError("the file of " + name + " is read when a question is answered: a Session has files");
+  // Otherwise it is read when a question is answered.
+  if (is_fixed && !state.kept().takes_fixed(*operand)) return require_finite(matrix.values, matrix.columns);
   if (is_fixed) state.kept().begin_fixed(*operand);
   std::vector<std::uint64_t> i(static_cast<std::size_t>(matrix.rows));
   for (std::size_t t = 0; t < i.size(); ++t) i[t] = t;
@@ -115,7 +93,16 @@ void give(State& state, const std::string& name, DenseMatrix matrix) {
 
 StatePointer create(const Problem& problem, const std::map<std::string, Reals>& fixed) {
   std::vector<std::pair<std::string, DenseMatrix>> matrices;
-  for (const auto& [name, array] : fixed) matrices.emplace_back(name, matrix_of(array));
+  GivenMatrices given;
+  for (const auto& [name, array] : fixed) {
+    matrices.emplace_back(name, matrix_of(array));
+    const auto operand = find_operand(name);
+    if (operand && has_column(*operand) && problem.role(*operand) == Role::fixed)
+      given.emplace(*operand, std::shared_ptr<const GivenMatrix>(new GivenMatrix(array), [](const GivenMatrix* matrix) {
+        const py::gil_scoped_acquire acquired;
+        delete matrix;
+      }));
+  }
   const py::gil_scoped_release released;
   State state = create_state(problem);
   // Vectors first: what streams is multiplied by them.
@@ -135,7 +122,7 @@ StatePointer create(const Problem& problem, const std::map<std::string, Reals>& 
   state.kept().finish_fixed();
   // An operand that was given whole and is no part of the state is read as a stream would be.
   for (auto& [name, matrix] : streaming) give(state, name, std::move(matrix));
-  return std::make_shared<SharedState>(std::move(state));
+  return std::make_shared<SharedState>(std::move(state), std::move(given));
 }
 
 py::bytes bytes_of(const SharedState& shared) {
@@ -155,13 +142,28 @@ StatePointer of_bytes(const py::buffer& buffer, const std::string& name) {
 py::dict sample(const SharedState& shared, const py::dict& arguments, const SharedState* exact) {
   const Question question = draw_question(shared.state.problem(), arguments);
   const Answer answer = asking(shared, [&](const State& state) {
-    setting_of(state.problem()).check_question(state.problem(), question);
-    if (exact == nullptr) return answer_with_exact(state, nullptr, question);
+    const Problem& problem = state.problem();
+    setting_of(problem).check_question(problem, question);
+    if (exact == nullptr) {
+      PartyWithMatrices party(shared.given, problem.resolution);
+      return answer_with_exact(state, nullptr, question, party);
+    }
     // A second lock of a state that this thread has locked already could wait for ever.
     std::shared_lock<std::shared_mutex> lock;
     if (exact != &shared) lock = std::shared_lock(exact->mutex);
-    return answer_with_exact(state, &exact->state, question);
+    const std::vector<std::uint64_t> shape = setting_of(problem).shape_of_y(problem);
+    const Problem& other = exact->state.problem();
+    if (other.keeps != Keeps::exact || setting_of(other).shape_of_y(other) != shape ||
+        setting_of(other).traits().draws_rows != setting_of(problem).traits().draws_rows)
+      throw UsageError(
+          "exact is not a state of exact values of the same model and sides: expected one with sampler='exact'");
+    for (const auto& [operand, matrix] : shared.given)
+      if (const auto held = exact->given.find(operand); held != exact->given.end() && *held->second != *matrix)
+        throw UsageError("exact has another " + std::string(to_string(operand)));
+    PartyWithMatrices party(exact->given, other.resolution);
+    return answer_with_exact(state, &exact->state, question, party);
   });
+  require_verified(arguments, answer);
   return answer_dict(answer);
 }
 
@@ -171,19 +173,13 @@ py::dict query(const SharedState& shared, const py::dict& arguments, const Share
     std::shared_lock<std::shared_mutex> lock;
     if (inner != nullptr && inner != &shared) lock = std::shared_lock(inner->mutex);
     setting_of(state.problem()).check_question(state.problem(), question);
-    return state.answer(question);
+    PartyWithMatrices party(shared.given, state.problem().resolution);
+    return state.answer(question, party);
   });
   return answer_dict(answer);
 }
 
 }  // namespace
-
-py::dict state_dict(const State& state) {
-  py::dict out;
-  out["updates"] = state.updates;
-  out["ranks"] = state.ranks;
-  return out;
-}
 
 void bind_state(py::module_& module) {
   py::class_<SharedState, StatePointer>(module, "State")
@@ -255,7 +251,8 @@ void bind_state(py::module_& module) {
       .def("clear", [](SharedState& shared) { changing(shared, [](State& state) { state.clear(); }); })
       .def("copy",
            [](const SharedState& shared) {
-             return asking(shared, [](const State& state) { return std::make_shared<SharedState>(state); });
+             return asking(shared,
+                           [&](const State& state) { return std::make_shared<SharedState>(state, shared.given); });
            })
       .def("as_vector",
            [](const SharedState& shared) {

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 
 from . import _arrays, _core
+from ._arguments import SEED_LIMIT, real, whole
 from ._states import _KINDS, State
 
 
@@ -57,7 +58,13 @@ class Attention(State):
                 raise _core.UsageError(f"scale is {scale!r}: expected sqrt, dim or a number")
             scale = 1 / (d**0.5 if scale == "sqrt" else d)
         problem, operand, calibration, self.varied_directions = _core.fit_attention(
-            *rows, tokens, float(scale), budget, expected, automatic, seed
+            *rows,
+            whole("tokens", tokens, 1),
+            real("scale", scale),
+            whole("budget", budget, 1),
+            whole("expected", expected, 1),
+            automatic,
+            whole("seed", seed, 0, SEED_LIMIT),
         )
         self._core = _core.State(problem, {operand: calibration})
 

@@ -1,7 +1,4 @@
-from typing import Any, Callable, Mapping, Optional, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Callable, Mapping, Optional
 
 from . import _core
 
@@ -13,12 +10,7 @@ class Session:
         handle: int,
         problem: Optional[_core.Specification],
         start: Optional[_core.State],
-        stream: Sequence[str],
-        files: Mapping[str, str],
-        values: Mapping[str, NDArray[np.float64]],
-        skips_bad_lines: bool,
-        progress_seconds: float,
-        with_exact: bool,
+        given: Mapping[str, Any],
     ) -> None: ...
     @property
     def problem(self) -> _core.Problem: ...
@@ -34,6 +26,8 @@ class Session:
         window: Optional[int],
         decay: float,
         tumbling: bool,
+        checkpoint_events: Optional[int],
+        checkpoint_seconds: Optional[float],
         at_epoch: Callable[[dict[str, Any]], Any],
     ) -> None: ...
     def sample(self, arguments: Mapping[str, Any], second_pass: bool) -> Optional[dict[str, Any]]: ...

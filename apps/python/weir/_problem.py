@@ -9,6 +9,7 @@ from typing import Any, Mapping, Optional, Union
 import numpy as np
 
 from . import _arrays, _core
+from ._arguments import SEED_LIMIT, real, shown, whole
 
 Fixed = Mapping[str, Union[np.ndarray, str, "os.PathLike[str]"]]
 
@@ -79,8 +80,8 @@ class Problem:
             raise _core.UsageError(f"gram is {gram!r}: expected sketch or exact")
         _require_between("failure", failure)
         _require_between("epsilon", epsilon)
-        if isinstance(samples, bool) or not 1 <= samples <= 1_000_000:
-            raise _core.UsageError(f"samples is {samples!r}: expected 1 to 1,000,000")
+        samples = whole("samples", samples, 1, 1_000_000)
+        p = real("p", p)
         if p not in (0.5, 1, 2, 4):
             raise _core.UsageError(f"p is {p!r}: expected 0.5, 1, 2 or 4")
         if method == "exact":
@@ -88,15 +89,15 @@ class Problem:
         if sampler == "precision" and (without_replacement or p != 2):
             raise _core.UsageError("sampler='precision' draws with replacement, by |y_i|^2")
         if metric is not None and not (isinstance(metric, str) and metric in ("norm", "leverage")):
-            given = " ".join(repr(metric).split())[:80]
-            raise _core.UsageError(f"metric is {given}: expected norm or leverage; sample(metric=M) takes other metrics M")
+            raise _core.UsageError(f"metric is {shown(metric)}: expected norm or leverage; sample(metric=M) takes other metrics M")
         if sampler != "precision" and precision_constant is not None:
             raise _core.UsageError("precision_constant belongs to sampler='precision'")
         self.fixed: dict[str, Any] = dict(fixed or {})
+        self.has_seed = seed is not None
         self._specification = _core.Specification(
             model,
             method,
-            {side: _whole(side, length) for side, length in sides.items() if length is not None},
+            {side: whole(side, length, 1) for side, length in sides.items() if length is not None},
             list(self.fixed),
             _KEEPS[sampler],
             {
@@ -105,22 +106,22 @@ class Problem:
                 "epsilon": epsilon,
                 "p": p,
                 "without_replacement": without_replacement,
-                "threshold": threshold,
+                "threshold": real("threshold", threshold),
                 "leverage": metric == "leverage",
                 "for_answers": purpose != "sample",
                 "with_top": purpose == "top",
                 "with_moments": purpose == "moments",
-                "rows": rows,
-                "buckets": buckets,
-                "lanes": lanes,
-                "levels": levels,
-                "gram_buckets": gram_buckets,
+                "rows": _size("rows", rows),
+                "buckets": _size("buckets", buckets),
+                "lanes": _size("lanes", lanes),
+                "levels": _size("levels", levels),
+                "gram_buckets": _size("gram_buckets", gram_buckets),
                 "exact_gram": None if gram is None else gram == "exact",
                 "randomness": randomness,
-                "resolution": resolution,
-                "precision_constant": (precision_constant or 1.0) if sampler == "precision" else None,
+                "resolution": None if resolution is None else real("resolution", resolution),
+                "precision_constant": real("precision_constant", 1 if precision_constant is None else precision_constant) if sampler == "precision" else None,
                 # Below 2^53, so that every tool can repeat it.
-                "seed": secrets.randbits(53) if seed is None else seed,
+                "seed": secrets.randbits(53) if seed is None else whole("seed", seed, 0, SEED_LIMIT),
             },
         )
 
@@ -145,15 +146,9 @@ class Problem:
 
 
 def _require_between(name: str, value: float) -> None:
-    if not 0 < value < 1:
+    if not 0 < real(name, value) < 1:
         raise _core.UsageError(f"{name} is {value!r}: expected a number above 0 and below 1")
 
 
-def _whole(name: str, value: Any) -> int:
-    try:
-        number = value.__index__()
-    except AttributeError:
-        raise TypeError(f"{name} is {value!r}: expected a whole number") from None
-    if isinstance(value, bool) or not 1 <= number <= 1 << 63:
-        raise _core.UsageError(f"{name} is {value!r}: expected 1 to 2^63")
-    return number
+def _size(name: str, value: Any) -> Optional[int]:
+    return None if value is None else whole(name, value, 1, (1 << 32) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional
 
 import numpy as np
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
 
 
 class Estimate(NamedTuple):
-    """A number and its error: |value - truth| <= bound with probability 0.99; infinite where nothing is known."""
+    """A number and its error: |value - truth| <= bound with probability 0.99. The bound is 0 where the number is exact,
+    infinite where nothing is known of it."""
 
     value: float
     bound: float
 
     def __repr__(self) -> str:
-        return f"{self.value:.6g} +- {self.bound:.2g}"
+        if not math.isfinite(self.bound):
+            return "not known"
+        return _number(self.value, self.bound) + (f" +- {_rounded_up(self.bound)}" if self.bound else ", exact")
 
     def __float__(self) -> float:
         return self.value
@@ -156,7 +160,7 @@ class Names:
     def __init__(self, seed: int, names: Any = None, labels: Any = None) -> None:
         self._of_keys: Optional[dict[int, Any]] = None
         if names is not None:
-            items = [_plain(name) for name in names]
+            items = [_plain(name) for name in ([names] if isinstance(names, (str, bytes)) else names)]
             self._of_keys = dict(zip(_core.keys_of(seed, items).tolist(), items))
         self._labels = labels if isinstance(labels, tuple) else () if labels is None else (labels,)
 
@@ -219,7 +223,9 @@ def _table(kind: type, fields: Mapping[str, np.ndarray], about: dict[str, Any], 
 def _text_table(array: np.ndarray, most: int = 20) -> list[str]:
     names = [name for name in array.dtype.names or () if name != "lane"]
     shown = array[:most]
-    columns = [[name] + [_cell(value) for value in shown[name].tolist()] for name in names]
+    # What is exact needs no column of zeros.
+    names = [name for name in names if "bound" not in name or (shown[name] != 0).any()]
+    columns = [[name] + _cells(shown, name) for name in names]
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in zip(*columns)]
     if len(array) > most:
@@ -227,5 +233,34 @@ def _text_table(array: np.ndarray, most: int = 20) -> list[str]:
     return lines
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "-" if value is None else str(value)[:40]
+def _cells(array: np.ndarray, name: str) -> list[str]:
+    fields = array.dtype.names or ()
+    values = array[name].tolist()
+    if array.dtype[name].kind != "f":
+        return ["-" if value is None else str(value)[:40] for value in values]
+    if "bound" in name:
+        return [_rounded_up(value) if math.isfinite(value) else "-" for value in values]
+    of_name = f"{name}_bound" if f"{name}_bound" in fields else "bound" if name == "value" and "bound" in fields else None
+    # Without a bound: exact values, and shares.
+    bounds = array[of_name].tolist() if of_name else [0.0 if "value" in name else abs(value) * 1e-4 for value in values]
+    return [
+        _number(value, bound) if math.isfinite(value) and math.isfinite(bound) else "-" for value, bound in zip(values, bounds)
+    ]
+
+
+def _number(value: float, bound: float) -> str:
+    """With as many digits as the bound is good for, and six at least: rounding takes up a thousandth of it. An exact
+    number has twelve, or all where it is whole."""
+    if bound == 0:
+        return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else f"{value:.12g}"
+    digits = 6 if value == 0 else math.ceil(math.log10(abs(value)) - math.log10(bound)) + 4
+    return f"{value:.{min(max(digits, 6), 17)}g}"
+
+
+def _rounded_up(bound: float) -> str:
+    """To two digits, and never below the bound."""
+    text = f"{bound:.2g}"
+    if float(text) >= bound:
+        return text
+    unit = 10.0 ** (math.floor(math.log10(bound)) - 1)
+    return f"{(math.floor(bound / unit) + 1) * unit:.2g}"

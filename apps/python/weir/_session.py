@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Iterable, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, Mapping, Optional, Union
 
 import numpy as np
 
 from . import _arrays, _core, _mpi
+from ._arguments import real, shown, whole
 from ._problem import Problem
-from ._results import Answers, Draws, Names, draws
-from ._states import State, _count, _scale, _wrap
+from ._questions import Asked
+from ._results import Answers, Draws
+from ._states import State, _wrap
 
 Path = Union[str, "os.PathLike[str]"]
 
 
-class Session:
+class Session(Asked[Optional[Draws], Optional[Answers]]):
     """A running measurement: the ranks of a communicator read `sources`, each its part, and rank 0 answers.
 
     comm         a communicator of mpi4py, or the number that its py2f() gives. It is duplicated, and not kept
@@ -24,8 +26,12 @@ class Session:
     sources      files of events, a name or several: text, binary, .npy, Matrix Market, .gz of these, pipes, as
                  `weir sample --help` says
     on_error     "stop" at a bad line, or "skip" it and count it
-    exact        keep exact values beside the sketch, for `sample(show_exact=True)`
+    edges        what lines of two or three numbers mean, "out", "in", "both" or "none", where the file does not say
+    exact        keep exact values beside the sketch, for `sample(exact=True)`
     progress     write a line to standard error every so many seconds
+    checkpoint   a directory for checkpoints, which `run` writes: what was read, and how far. One session at a time
+    resume       go on from the newest checkpoint there, on any number of ranks, and from the beginning where there is none.
+                 A problem without a seed takes that of the checkpoint. Raises ValueError where the problem is another one
 
     Every method is collective: all ranks call it, in the same order and with the same arguments, on the thread that started
     MPI. What it answers is on rank 0, and None elsewhere. Errors are ValueError, raised on every rank. Use it in a `with`
@@ -39,8 +45,11 @@ class Session:
         sources: Union[Path, Iterable[Path]] = (),
         *,
         on_error: str = "stop",
+        edges: Optional[str] = None,
         exact: bool = False,
         progress: float = 0,
+        checkpoint: Optional[Path] = None,
+        resume: bool = False,
     ) -> None:
         if on_error not in ("stop", "skip"):
             raise _core.UsageError(f"on_error is {on_error!r}: expected stop or skip")
@@ -52,12 +61,18 @@ class Session:
             _handle(comm),
             problem._specification if isinstance(problem, Problem) else None,
             problem._core if isinstance(problem, State) else None,
-            [os.fspath(path) for path in paths],
-            files,
-            values,
-            on_error == "skip",
-            progress,
-            exact,
+            {
+                "stream": [os.fspath(path) for path in paths],
+                "files": files,
+                "values": values,
+                "skips_bad_lines": on_error == "skip",
+                "edges": edges or "",
+                "progress_seconds": real("progress", progress),
+                "with_exact": exact,
+                "checkpoint": "" if checkpoint is None else os.fspath(checkpoint),
+                "resumes": resume,
+                "has_seed": not isinstance(problem, Problem) or problem.has_seed,
+            },
         )
 
     @property
@@ -76,7 +91,7 @@ class Session:
     def advance(self, events: Optional[int] = None, seconds: Optional[float] = None) -> bool:
         """Reads on to the end of the stream, or until so many events of all ranks, or so long. True when there may be
         more."""
-        return self._mpi.advance(events, seconds)
+        return self._mpi.advance(_events("events", events), _seconds("seconds", seconds))
 
     def run(
         self,
@@ -87,67 +102,38 @@ class Session:
         window: Optional[int] = None,
         decay: float = 1,
         tumbling: bool = False,
+        checkpoint_every: Optional[int] = None,
+        checkpoint_seconds: Optional[float] = None,
     ) -> None:
         """Reads to the end of the stream in epochs of `every` events or `seconds`, and calls at_epoch(epoch) at the end of
         each; in there `sample`, `query` and `state` are about the window: the last `window` epochs, or all with `decay`.
 
         With several ranks at_epoch is called on rank 0 alone, which answers while the others read on, where it can; otherwise
-        on all ranks. epoch is a dict of epoch, whole, final, updates, all_updates, skipped, window_epochs, time.
+        on all ranks. epoch is a dict of epoch, whole, final, updates, all_updates, skipped, window_epochs, time, checkpoint
+        (the number of the last one that is on disk, or 0).
+
+        A session with a directory for checkpoints writes one every `checkpoint_every` events or `checkpoint_seconds`, by
+        default at the end of every epoch, and at the end. What at_epoch raises ends the run; a session that resumes goes on
+        from the last checkpoint.
         """
-        self._mpi.run(every, seconds, window, decay, tumbling, at_epoch)
+        self._mpi.run(
+            _events("every", every),
+            _seconds("seconds", seconds),
+            _events("window", window),
+            real("decay", decay),
+            tumbling,
+            _events("checkpoint_every", checkpoint_every),
+            _seconds("checkpoint_seconds", checkpoint_seconds),
+            at_epoch,
+        )
 
-    def sample(
-        self,
-        samples: int = 8,
-        *,
-        without_replacement: bool = False,
-        threshold: float = 1,
-        metric: Any = None,
-        scale: Union[float, str] = 1,
-        per_row: bool = False,
-        verify: bool = True,
-        show_exact: bool = False,
-        second_pass: bool = False,
-        names: Optional[Iterable[Any]] = None,
-        labels: Any = None,
-    ) -> Optional[Draws]:
-        """As `State.sample`, of all events so far. `show_exact` needs exact=True. `second_pass` reads the sources once
-        more, and gives exact values."""
-        arguments = {
-            "samples": _count("samples", samples),
-            "threshold": threshold,
-            "without_replacement": without_replacement,
-            "metric": metric if metric is None or isinstance(metric, str) else _arrays.reals(metric, "metric"),
-            "scale": _scale(scale, self.problem),
-            "per_row": per_row,
-            "verify": verify,
-            "show_exact": show_exact,
-        }
-        found = self._mpi.sample(arguments, second_pass)
-        return None if found is None else draws(found, Names(self.problem.seed, names, labels))
+    def _draw(self, arguments: Mapping[str, Any], exact: Any, second_pass: bool) -> Optional[dict[str, Any]]:
+        if exact is not None and not isinstance(exact, (bool, np.bool_)):
+            raise _core.UsageError(f"exact is {shown(exact)}: expected True or False, and a Session with exact=True")
+        return self._mpi.sample(arguments, second_pass)
 
-    def query(
-        self,
-        *,
-        norm: bool = False,
-        top: int = 0,
-        points: Any = None,
-        columns: Any = None,
-        moments: Sequence[float] = (),
-        inner: Optional[State] = None,
-        names: Optional[Iterable[Any]] = None,
-        labels: Any = None,
-    ) -> Optional[Answers]:
-        """As `State.query`, of all events so far."""
-        arguments: dict[str, Any] = {"norm": norm, "top": _count("top", top, 0), "moments": list(moments)}
-        if points is not None:
-            arguments["points"] = _arrays.keys(points, self.problem.seed, self.problem.shape[0], "point")
-            if columns is not None:
-                arguments["columns"] = np.asarray(_arrays.keys(columns, 0, self.problem.shape[-1], "column"))
-        if not norm and top == 0 and points is None and not arguments["moments"] and inner is None:
-            arguments["norm"] = True
-        found = self._mpi.query(arguments, None if inner is None else inner._core)
-        return None if found is None else Answers(found, Names(self.problem.seed, names, labels))
+    def _find(self, arguments: Mapping[str, Any], inner: Any) -> Optional[dict[str, Any]]:
+        return self._mpi.query(arguments, inner)
 
     def state(self) -> Optional[State]:
         """Merges what the ranks have read, and returns a copy of the state on rank 0."""
@@ -171,6 +157,14 @@ class Session:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _events(name: str, count: Optional[int]) -> Optional[int]:
+    return None if count is None else whole(name, count, 1)
+
+
+def _seconds(name: str, seconds: Optional[float]) -> Optional[float]:
+    return None if seconds is None else real(name, seconds)
 
 
 def _handle(comm: Any) -> int:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, TypeVar, Union
 
 import numpy as np
 
 from . import _arrays, _core
+from ._arguments import SEED_LIMIT, shown, whole
 from ._problem import Problem
-from ._results import Answers, Draws, Names, draws
+from ._questions import Asked
+from ._results import Answers, Draws
+
+Kind = TypeVar("Kind", bound="State")
 
 
-class State:
+class State(Asked[Draws, Answers]):
     """What is kept of a stream: a small value that is updated, added, subtracted, scaled, saved and asked.
 
     The constructors are `Vector`, `Product`, `Kronecker`, `Rows` and `Attention`; `weir.load` reads any of them.
@@ -137,82 +141,17 @@ class State:
         """As if no event had come: fixed operands stay."""
         self._core.clear()
 
-    # What it answers.
+    # What it answers: sample() and query() of Asked.
 
-    def sample(
-        self,
-        samples: int = 8,
-        *,
-        without_replacement: bool = False,
-        threshold: float = 1,
-        metric: Any = None,
-        scale: Union[float, str] = 1,
-        per_row: bool = False,
-        names: Optional[Iterable[Any]] = None,
-        labels: Any = None,
-        verify: bool = True,
-        exact: Optional["State"] = None,
-    ) -> Draws:
-        """Draws indices i of y with probability |y_i|^p / sum |y|^p. At most `samples` come, and fewer where lanes
-        fail. A state draws the same again until it is updated.
+    def _draw(self, arguments: Mapping[str, Any], exact: Any, second_pass: bool) -> dict[str, Any]:
+        if second_pass:
+            raise _core.UsageError("second_pass belongs to a Session: a state does not know its streams")
+        if exact is not None and not isinstance(exact, State):
+            raise _core.UsageError(f"exact is {shown(exact)}: expected a state with sampler='exact'")
+        return self._core.sample(arguments, None if exact is None else exact._core)
 
-        without_replacement   distinct indices, each with its `inclusion` probability
-        metric                of `Rows`: "norm", "leverage", or (d, d) numbers M
-        scale, per_row        of sampler="softmax": the law exp(scale y_i); "sqrt" and "dim" are 1/sqrt(d) and 1/d
-        names                 texts that may have been keys: what is drawn of them gets its `name`. O(names)
-        labels                labels[i] is the `label` of index i; a tuple of two where y is a matrix
-        exact                 a state of the same events with sampler="exact": the truth beside each draw
-        """
-        problem = self._core.problem
-        arguments = {
-            "samples": _count("samples", samples),
-            "threshold": threshold,
-            "without_replacement": without_replacement,
-            "metric": metric if metric is None or isinstance(metric, str) else _arrays.reals(metric, "metric"),
-            "scale": _scale(scale, problem),
-            "per_row": per_row,
-            "verify": verify,
-            "show_exact": exact is not None,
-        }
-        found = self._core.sample(arguments, None if exact is None else exact._core)
-        return draws(found, Names(self.seed, names, labels))
-
-    def query(
-        self,
-        *,
-        norm: bool = False,
-        top: int = 0,
-        points: Any = None,
-        columns: Any = None,
-        moments: Sequence[float] = (),
-        inner: Optional["State"] = None,
-        names: Optional[Iterable[Any]] = None,
-        labels: Any = None,
-    ) -> Answers:
-        """Estimates norm, entries, moments of y, or its inner product with that of another state. The norm, where
-        nothing else is asked.
-
-        top       how many of the largest entries
-        points    (k,) keys, numbers or text, of entries; `columns` the second indices where y is a matrix
-        moments   exponents q of sums |y_i|^q
-        names, labels   as in `sample`; points that are text have their names
-        """
-        arguments: dict[str, Any] = {"norm": norm, "top": _count("top", top, 0), "moments": list(moments)}
-        if points is not None:
-            sides = self.shape
-            if not isinstance(points, np.ndarray) or points.dtype.kind in "USO":
-                points = list(points) if not isinstance(points, (str, bytes)) and np.ndim(points) else [points]
-                if names is None and any(isinstance(point, (str, bytes)) for point in points):
-                    names = points
-            arguments["points"] = _arrays.keys(points, self.seed, sides[0], "point")
-            if columns is not None:
-                arguments["columns"] = _arrays.keys(columns, self.seed, sides[-1], "column")
-                if arguments["columns"].size != arguments["points"].size:
-                    raise _core.UsageError("expected as many columns as points")
-        if not norm and top == 0 and points is None and not arguments["moments"] and inner is None:
-            arguments["norm"] = True
-        found = self._core.query(arguments, None if inner is None else inner._core)
-        return Answers(found, Names(self.seed, names, labels))
+    def _find(self, arguments: Mapping[str, Any], inner: Any) -> dict[str, Any]:
+        return self._core.query(arguments, inner)
 
     # Files and bytes.
 
@@ -220,17 +159,30 @@ class State:
         """Writes a .weir file, under a temporary name until it is whole. Raises ValueError where that fails."""
         self._core.save(os.fspath(path))
 
-    @staticmethod
-    def load(path: Union[str, "os.PathLike[str]"]) -> "State":
-        """Reads a .weir file of any model, made by this package or by the program."""
+    @classmethod
+    def load(cls: type[Kind], path: Union[str, "os.PathLike[str]"]) -> Kind:
+        """Reads a .weir file, made by this package or by the program: of any model as `State.load`, of one as
+        `Vector.load`. Raises ValueError for a file of another one."""
         if isinstance(path, (bytes, bytearray, memoryview)):
             raise _core.UsageError("load takes the path of a file: State.from_bytes takes bytes")
-        return _wrap(_core.State.load(os.fspath(path)))
+        return cls._own(_core.State.load(os.fspath(path)), os.fspath(path), "load")
 
-    @staticmethod
-    def from_bytes(data: Union[bytes, bytearray, memoryview]) -> "State":
-        """The inverse of `bytes(state)`. Raises ValueError for bytes that are no whole state."""
-        return _wrap(_core.State.from_bytes(data, "bytes"))
+    @classmethod
+    def from_bytes(cls: type[Kind], data: Union[bytes, bytearray, memoryview]) -> Kind:
+        """The inverse of `bytes(state)`: of any model as `State.from_bytes`, of one as `Vector.from_bytes`. Raises
+        ValueError for bytes that are no whole state, or one of another model."""
+        return cls._own(_core.State.from_bytes(data, "bytes"), "bytes", "from_bytes")
+
+    @classmethod
+    def _own(cls: type[Kind], core: "_core.State", what: str, method: str) -> Kind:
+        state = _wrap(core)
+        if not isinstance(state, cls):
+            found = type(state).__name__
+            raise _core.InputError(
+                f"{what}: a state of weir.{found}, not of weir.{cls.__name__}: expected weir.{found}.{method}, or "
+                f"weir.State.{method} for any of them"
+            )
+        return state
 
     def __bytes__(self) -> bytes:
         return self._core.to_bytes()
@@ -409,27 +361,11 @@ def load(path: Union[str, "os.PathLike[str]"]) -> Any:
 def hash_keys(keys: Any, seed: int) -> np.ndarray:
     """The indices, uint64 below 2^63, that states of `seed` have for keys that are text; numbers stay as they are, and
     so does text that is a whole number. Of k texts two get one index with probability about k^2 / 2^64."""
-    return _arrays.keys(keys, seed, _arrays.KEY_LIMIT)
+    return _arrays.keys(keys, whole("seed", seed, 0, SEED_LIMIT), _arrays.KEY_LIMIT)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _count(name: str, value: Any, least: int = 1) -> int:
-    number = value.__index__() if hasattr(value, "__index__") else -1
-    if isinstance(value, bool) or not least <= number <= 1_000_000:
-        raise _core.UsageError(f"{name} is {value!r}: expected {least} to 1,000,000")
-    return number
-
-
-def _scale(scale: Union[float, str], problem: "_core.Problem") -> float:
-    if not isinstance(scale, str):
-        return float(scale)
-    d = problem.sides.get("d", problem.sides.get("d1"))
-    if scale not in ("sqrt", "dim") or d is None:
-        raise _core.UsageError(f"scale is {scale!r}: expected a number" + ("" if d is None else ", sqrt or dim"))
-    return 1 / (d**0.5 if scale == "sqrt" else d)
 
 
 def _require_finite(values: np.ndarray) -> None:
