@@ -2,8 +2,9 @@
 
 PYTHONPATH=build/python python3 apps/python/bench/update.py build/apps/python/libweir_python_rates.so [--datasketches DIR]
 
-All take the same arrays in turn, so that what slows the machine down slows all of them. The rates are those of the best
-round. `--datasketches` is a checkout of apache/datasketches-cpp, whose count_min is compiled with c++ -O3.
+All take the same arrays in turn, each round in another order, so that what slows the machine down slows all of them. The rates
+are medians over the rounds, and the ratios medians of the ratios of a round. `--datasketches` is a checkout of
+apache/datasketches-cpp, whose count_min is compiled with c++ -O3.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main():
     parser.add_argument("--datasketches", help="a checkout of apache/datasketches-cpp")
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--n", type=int, default=1 << 20)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=41)
     options = parser.parse_args()
     random = np.random.default_rng(1)
     keys = random.integers(0, options.n, options.events).astype(np.uint64)
@@ -81,15 +82,19 @@ def main():
             contestants["datasketches count_min, 5 x 512"] = lambda: rival.count_min_update(
                 *pointers(keys, deltas), ctypes.c_uint8(5), ctypes.c_uint32(512)
             )
-        best = dict.fromkeys(contestants, float("inf"))
+        seconds = {name: [] for name in contestants}
         for _ in range(options.rounds):
-            for name, run in contestants.items():
-                best[name] = min(best[name], run())
-    for name, seconds in best.items():
-        print(f"{name:34} {options.events / seconds / 1e6:8.1f} M updates/s")
+            for name in random.permutation(list(contestants)):
+                seconds[name].append(contestants[name]())
+    for name, taken in seconds.items():
+        print(f"{name:34} {options.events / np.median(taken) / 1e6:8.1f} M updates/s")
     for lanes in (8, 16):
-        ratio = best[f"C++, {lanes} lanes"] / best[f"Python, {lanes} lanes"]
-        print(f"Python has {100 * ratio:.1f} % of the rate of C++ with {lanes} lanes")
+        for form in ("", ", int64 keys"):
+            ratios = np.divide(seconds[f"C++, {lanes} lanes"], seconds[f"Python, {lanes} lanes{form}"])
+            low, middle, high = 100 * np.quantile(ratios, (0.25, 0.5, 0.75))
+            print(
+                f"Python has {middle:.1f} % ({low:.1f} to {high:.1f} in half of the rounds) of the rate of C++ with {lanes} lanes{form}"
+            )
 
 
 if __name__ == "__main__":
