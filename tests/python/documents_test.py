@@ -99,6 +99,7 @@ class Documents(Case):
         with unittest.mock.patch.dict(os.environ, WEIR_BUILD_DIR=str(build)):
             name = weir_build.build_wheel(self.folder)
             self.assertEqual((build / "CMakeCache.txt").read_bytes(), cache)
+            info = pathlib.Path(self.folder, weir_build.prepare_metadata_for_build_wheel(self.folder))
             for tool in ("cmake", "c++"):
                 with unittest.mock.patch.object(shutil, "which", lambda name, tool=tool: None if name == tool else name):
                     with self.assertRaisesRegex(SystemExit, rf"no {re.escape(tool)} \(Debian: "):
@@ -110,6 +111,7 @@ class Documents(Case):
                     weir_build.build_wheel(self.folder)
         shutil.unpack_archive(self.path(name), self.path("site"), "zip")
         record = pathlib.Path(self.folder, "site", f"weir-{weir.__version__}.dist-info", "RECORD").read_text().splitlines()
+        self.assertEqual((info / "METADATA").read_bytes(), pathlib.Path(self.path("site"), info.name, "METADATA").read_bytes())
         files = {str(path.relative_to(self.path("site"))) for path in pathlib.Path(self.path("site")).rglob("*") if path.is_file()}
         self.assertEqual({line.split(",")[0] for line in record}, files)
         done = subprocess.run([sys.executable, "-c", "import weir; print(weir.__file__, weir.Vector(n=3).update(1))"],

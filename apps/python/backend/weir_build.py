@@ -103,6 +103,14 @@ def _build():
     return modules
 
 
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    """Writes what pip wants to know before it has the wheel built, and returns the name of the folder."""
+    info = pathlib.Path(metadata_directory, f"weir-{_version()}.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text(_metadata(), encoding="utf-8")
+    return info.name
+
+
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """Writes the wheel, and returns its name."""
     abi = f"cp{sys.version_info[0]}{sys.version_info[1]}"
