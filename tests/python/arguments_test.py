@@ -77,6 +77,8 @@ class Texts(Case):
             ("expected --gram-buckets 64 or more, or --gram exact", "expected gram_buckets=64 or more, or gram='exact'"),
             ("/tmp/--top 3: no file", "/tmp/--top 3: no file"), ("a--n", "a--n"), ("--unknown 3", "--unknown 3"), ("", "")):
             self.assertEqual(_core.in_python(text), expected)
+        for text in ("x" * 10**6, "a--n" * 10**6, "--n " + "7" * 10**6, "--x" + "y" * 10**6):
+            self.assertEqual(len(_core.in_python(text)), len(text) - 2 * text.startswith("--n "))
         with self.assertRaises(ValueError) as caught:
             weir.Product(n=10, p=4).as_vector().sample(metric="leverage")
         self.assertNotIn("--", str(caught.exception))

@@ -68,15 +68,19 @@ std::string replacement(const std::smatch& found) {
 }  // namespace
 
 std::string in_python(std::string_view text) {
-  // An option begins a word; it may have one value: a number, a word or several of them, NAME=FILE.
-  static const std::regex option("(^|[ (,;|])--([a-z][a-z0-9-]*)((?: [0-9A-Za-z][0-9A-Za-z|=-]*)?)");
-  std::string left(text), out;
-  for (std::smatch found; std::regex_search(left, found, option);) {
-    out += found.prefix();
-    out += replacement(found);
-    left = found.suffix();
+  // An option begins a word; it may have one value: a number, a word or several of them, NAME=FILE. None is long, and as the
+  // texts may have any length, nothing here may match more: std::regex recurses.
+  static const std::regex option("(^|[ (,;|])--([a-z][a-z0-9-]{0,30})((?: [0-9A-Za-z][0-9A-Za-z|=-]{0,60})?)");
+  const std::string whole(text);
+  std::string out;
+  std::size_t done = 0;
+  for (std::sregex_iterator found(whole.begin(), whole.end(), option), end; found != end; ++found) {
+    const auto place = static_cast<std::size_t>(found->position());
+    out.append(whole, done, place - done);
+    out += replacement(*found);
+    done = place + static_cast<std::size_t>(found->length());
   }
-  return out + left;
+  return out.append(whole, done, std::string::npos);
 }
 
 }  // namespace weir::python
