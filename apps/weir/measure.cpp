@@ -49,7 +49,9 @@ void require_goes_on(const Problem& problem, const std::string& path) {
 }
 
 /// The files of names by the sides whose indices they name.
-std::map<std::string, std::string> names_of(const OutputOptions& output, const Setting& setting) {
+std::map<std::string, std::string> names_of(const OutputOptions& output, const Setting& setting, bool is_keyed) {
+  // Where keys are hashed, a file of names does not say how many there are.
+  if (is_keyed) return {};
   std::map<std::string, std::string> names;
   const std::vector<std::string>& sides = setting.traits().sides_of_y;
   if (!output.labels_path.empty())
@@ -264,7 +266,7 @@ Plan plan_of(const mpi::Communicator& communicator, const MeasureOptions& option
   } else {
     Problem problem = options.model.problem(options.keeps);
     problem.resolution = options.sketch.resolution.value_or(0);
-    plan.sources.names = names_of(options.output, setting_of(problem));
+    plan.sources.names = names_of(options.output, setting_of(problem), options.source.columns.any());
     request = with_gram_options(request, options.model);
     // The options of a job that goes on need not repeat a seed that they did not choose.
     const auto seed = [&] { return checkpoint ? checkpoint->sum.problem().sketch.seed : system_seed(); };

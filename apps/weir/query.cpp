@@ -31,29 +31,42 @@ EntryIndex parse_point(const std::string& item) {
   return {parse(item.substr(0, colon)), parse(item.substr(colon + 1))};
 }
 
-/// The items of --point, which commas separate where they are not between quotes: "a,b",c is a,b and c.
-std::vector<std::string> items_of(const std::string& text) {
-  std::vector<std::string> items(1);
-  bool quoted = false;
-  for (std::size_t k = 0; k < text.size(); ++k) {
-    if (text[k] == '"' && (quoted || items.back().empty())) {
-      const bool is_doubled = quoted && k + 1 < text.size() && text[k + 1] == '"';
-      if (is_doubled) items.back() += text[k++];
-      if (!is_doubled) quoted = !quoted;
-    } else if (text[k] == ',' && !quoted) {
-      items.emplace_back();
-    } else {
-      items.back() += text[k];
+/// A point that was asked for: an index, or a key that is text, whose index is known once the seed is.
+struct Point {
+  std::string text;
+  bool is_quoted = false;  ///< It can be nothing but a key.
+
+  /// The index, or pair of them, that the text is for a stream without keys. Throws CLI::ValidationError.
+  [[nodiscard]] EntryIndex entry() const { return parse_point(text); }
+  [[nodiscard]] bool is_entry() const {
+    try {
+      std::ignore = entry();
+      return !is_quoted;
+    } catch (const CLI::ValidationError&) {
+      return false;
     }
   }
-  return items;
-}
-
-/// A point that was asked for: an index, or a key, whose index is known once the seed is.
-struct Point {
-  EntryIndex entry = {};
-  std::optional<std::string> key = {};
 };
+
+/// The points in the text of --point, which commas separate where they are not between quotes: "a,b",c is a,b and c.
+std::vector<Point> points_of(const std::string& text) {
+  std::vector<Point> points(1);
+  bool quoted = false;
+  for (std::size_t k = 0; k < text.size(); ++k) {
+    Point& last = points.back();
+    if (text[k] == '"' && (quoted || last.text.empty())) {
+      const bool is_doubled = quoted && k + 1 < text.size() && text[k + 1] == '"';
+      last.is_quoted = true;
+      if (is_doubled) last.text += text[k++];
+      if (!is_doubled) quoted = !quoted;
+    } else if (text[k] == ',' && !quoted) {
+      points.emplace_back();
+    } else {
+      last.text += text[k];
+    }
+  }
+  return points;
+}
 
 struct QueryOptions {
   MeasureOptions measure;
@@ -76,24 +89,29 @@ struct QueryOptions {
   void check() const {
     if (measure.model.method == "exact")
       throw UsageError("--method exact draws; questions are answered by --method streaming and two-stage");
-    const auto with_key = std::ranges::find_if(points, [](const Point& point) { return point.key.has_value(); });
     // Elsewhere a text is a mistake: keys are numbers.
-    if (with_key != points.end() && !measure.source.columns.any() && measure.known_from().empty())
-      std::ignore = parse_point(*with_key->key);
+    if (!measure.source.columns.any() && measure.known_from().empty())
+      for (const Point& point : points) std::ignore = point.entry();
     measure.check(size_request());
   }
-  /// The indices of the points. Throws UsageError for a key where the rows of y have no room for hashes of text.
+  /// The indices of the points. Where the stream has keys, a point is what the same text is in a line; where a state alone is
+  /// asked, what can be an index is one, unless it is quoted. Throws UsageError for text where the rows of y have no room for
+  /// hashes.
   [[nodiscard]] std::vector<EntryIndex> entries(const Problem& problem) const {
+    const bool is_keyed = measure.source.columns.any();
+    const std::vector<std::uint64_t> shape = setting_of(problem).shape_of_y(problem);
+    const bool has_room = shape.size() == 1 && shape[0] == max_dimension;
     std::vector<EntryIndex> all;
     for (const Point& point : points) {
-      all.push_back(point.entry);
-      if (!point.key) continue;
-      const std::vector<std::uint64_t> shape = setting_of(problem).shape_of_y(problem);
-      if (shape.size() != 1 || shape[0] != max_dimension)
+      if (point.is_entry() && !(is_keyed && has_room)) {
+        all.push_back(point.entry());
+      } else if (has_room) {
+        all.push_back({key_of_text(problem.sketch.seed, point.text)});
+      } else {
         throw UsageError(
-            fmt::format("--point: '{}' given, expected an index: y of {} entries has no keys that are text", *point.key,
+            fmt::format("--point: '{}' given, expected an index: y of {} entries has no keys that are text", point.text,
                         fmt::join(shape, " x ")));
-      all.back() = {key_of_text(problem.sketch.seed, *point.key)};
+      }
     }
     return all;
   }
@@ -145,7 +163,9 @@ int query(const mpi::Communicator& communicator, const QueryOptions& options) {
       for (const HeavyCoordinate& coordinate : *report.answer.top) entries.push_back(entry_of(coordinate));
     report.labels = labels.find(entries);
     for (std::size_t k = 0; k < options.points.size(); ++k)
-      if (options.points[k].key) report.labels.rows.try_emplace(question.points[k].index, *options.points[k].key);
+      if (const Point& point = options.points[k]; !whole_number(point.text) && !question.points[k].column)
+        if (question.points[k].index == key_of_text(report.problem.sketch.seed, point.text))
+          report.labels.rows.try_emplace(question.points[k].index, point.text);
     add_names(report.problem, known_names, entries, report.labels);
     if (const std::string& path = options.measure.output.plot_path; !path.empty()) write_plot(path, to_svg(report));
     return Answered{printable(std::move(report), query_records), done};
@@ -179,18 +199,16 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
           "--point",
           [options](const std::vector<std::string>& texts) {
             for (const std::string& text : texts)
-              for (const std::string& item : items_of(text)) {
-                try {
-                  options->points.push_back({.entry = parse_point(item)});
-                } catch (const CLI::ValidationError&) {
-                  if (item.empty()) throw;
-                  options->points.push_back({.key = item});
-                }
+              for (Point& point : points_of(text)) {
+                if (point.text.empty())
+                  throw CLI::ValidationError("--point", "an empty item, expected an index or a key");
+                options->points.push_back(std::move(point));
               }
           },
           "The entries of y at these indices; I1:I2 for --model kronecker. Where keys are text\n"
-          "(--key, or a state that was made with it) any text is a key: 10.0.0.1; one with\n"
-          "commas stands between quotes, as that of two columns: '\"10.0.0.1,10.0.0.2\"'")
+          "(--key, or a state that was made with it) any text is a key: 10.0.0.1; between quotes\n"
+          "it is a key in any case, also one with commas, as of two columns:\n"
+          "'\"007\",\"10.0.0.1,10.0.0.2\"'. A job that is asked --at its address knows indices only")
       ->allow_extra_args(false)
       ->type_name("I[,I...]")
       ->group(group);
@@ -264,7 +282,7 @@ void add_query_command(CLI::App& app, std::function<int()>& action) {
       action = [options] {
         const OutputOptions& output = options->measure.output;
         std::vector<EntryIndex> points;
-        for (const Point& point : options->points) points.push_back(point.key ? parse_point(*point.key) : point.entry);
+        for (const Point& point : options->points) points.push_back(point.entry());
         Printer printer(output.print);
         const Asked asked =
             query_at(options->at,

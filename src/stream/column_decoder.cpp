@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -63,7 +64,11 @@ class KeyedEvents {
   void note(const Event& event, std::string_view key, std::uint64_t place) {
     const auto priority = sink_->wants(event.i, std::abs(event.delta), source_, place);
     if (!priority) return;
-    pending_.push_back({event.i, *priority, std::string(key.substr(0, longest_name))});
+    std::size_t length = std::min(key.size(), longest_name);
+    // Not in the middle of a character of UTF-8.
+    while (length < key.size() && length + 4 > longest_name && (static_cast<unsigned char>(key[length]) & 0xC0) == 0x80)
+      --length;
+    pending_.push_back({event.i, *priority, std::string(key.substr(0, length))});
     if (pending_.size() >= most_pending) flush();
   }
   [[nodiscard]] bool has_sink() const noexcept { return sink_ != nullptr; }
@@ -107,13 +112,15 @@ class KeyedGrammar {
                std::shared_ptr<const ColumnLayout> layout)
       : events_(limits, options, name), layout_(std::move(layout)) {
     if (events_.is_matrix() && layout_->key.size() != 2 && !layout_->key.empty())
-      throw InputError(fmt::format("--key: the entries of {} have a row and a column: expected two columns, found {}",
+      throw UsageError(fmt::format("--key: the entries of {} have a row and a column: expected two columns, found {}",
                                    to_string(events_.operand()), layout_->key.size()));
   }
 
-  /// Blank lines, and the one by which Zeek ends a log.
-  static bool is_nothing(std::string_view line) noexcept {
-    return trim(without_line_end(line)).empty() || line.starts_with("#close\t");
+  /// Blank lines; and where files were put together, a header or directives that come again.
+  [[nodiscard]] bool is_nothing(std::string_view line) const noexcept {
+    line = without_line_end(without_byte_order_mark(line));
+    if (trim(line).empty() || (!layout_->header.empty() && line == layout_->header)) return true;
+    return layout_->is_log && is_directive_of_log(line) && !is_other_header(line);
   }
   static bool is_comment(std::string_view) noexcept { return false; }
 
@@ -151,7 +158,10 @@ class KeyedGrammar {
       if (!place(key_, events_.rows(), layout.key[0], event.i, hashed_, reason)) return Line::bad;
     }
     event.delta = layout.constant;
-    if (delta && !parse_number(*delta, fmt::format("the delta in {}", layout.delta->name), event.delta, reason))
+    // Logs write - for what there is none of.
+    if (delta && *delta == "-" && (layout.is_log || layout.separator == ' '))
+      event.delta = 0;
+    else if (delta && !parse_number(*delta, fmt::format("the delta in {}", layout.delta->name), event.delta, reason))
       return Line::bad;
     if (sign) {
       const int of_field = sign_of(*sign);
@@ -163,6 +173,11 @@ class KeyedGrammar {
       event.delta *= of_field;
     }
     return Line::entry;
+  }
+
+  /// Whether a log has other columns from here on.
+  [[nodiscard]] bool is_other_header(std::string_view line) const noexcept {
+    return layout_->is_log && (line.starts_with("#fields") || line.starts_with("#Fields:"));
   }
 
   KeyedEvents events_;
@@ -209,6 +224,11 @@ class TableGrammar : public KeyedGrammar {
     if (layout_->sign) note(*layout_->sign, Meaning::sign);
     separator_ = layout_->separator;
     has_plain_ = has_plain_ && layout_->key.size() == 1 && !events_.is_matrix() && !layout_->sign && separator_ != ' ';
+    const std::string& header = layout_->header;
+    has_header_ = !header.empty();
+    const std::size_t known = std::min<std::size_t>(header.size(), 8);
+    std::memcpy(&header_, header.data(), known);
+    std::memset(&header_mask_, 0xFF, known);
     fields_.resize(last);
     key_fields_.resize(layout_->key.size());
   }
@@ -216,6 +236,11 @@ class TableGrammar : public KeyedGrammar {
   /// Of lines without quotes, carriage returns and blanks at the ends of fields.
   const char* parse_plain(const char* p, Event& event) noexcept {
     if (!has_plain_) return nullptr;
+    // A byte order mark, a directive, and a header that comes again are for the others.
+    if (*p == '\xEF' || *p == '#') return nullptr;
+    std::uint64_t beginning;
+    std::memcpy(&beginning, p, 8);
+    if (has_header_ && ((beginning ^ header_) & header_mask_) == 0) return nullptr;
     event.operand = events_.operand();
     event.j = 0;
     event.delta = layout_->constant;
@@ -250,6 +275,10 @@ class TableGrammar : public KeyedGrammar {
     line = without_line_end(without_byte_order_mark(line));
     reason = return_complaint(line);
     if (!reason.empty()) return Line::bad;
+    if (is_other_header(line)) {
+      reason = "the log has other columns from here on: expected one kind of lines in a file";
+      return Line::bad;
+    }
     TableFields cursor(line, separator_);
     std::size_t count = 0;
     for (std::string_view field; cursor.next(field); ++count) {
@@ -268,7 +297,8 @@ class TableGrammar : public KeyedGrammar {
       return Line::bad;
     }
     if (count < fields_.size()) {
-      reason = fmt::format("the line has {} column{}, and no {}", count, count == 1 ? "" : "s", missing(count));
+      reason = fmt::format("the line has {} column{} between {}, and no {}", count, count == 1 ? "" : "s",
+                           name_of_separator(separator_), missing(count));
       return Line::bad;
     }
     const auto text = [&](const Column& column) { return std::string_view(fields_[column.number]); };
@@ -307,6 +337,9 @@ class TableGrammar : public KeyedGrammar {
     return first->name;
   }
 
+  std::uint64_t header_ = 0;  ///< Its first bytes,
+  std::uint64_t header_mask_ = 0;
+  bool has_header_ = false;
   char separator_ = ',';
   bool has_plain_ = true;
   std::vector<Meaning> parts_;  ///< Of the columns up to the last that matters.
@@ -317,11 +350,18 @@ class TableGrammar : public KeyedGrammar {
 /// Takes the texts at some paths out of a JSON object, as nlohmann's SAX parser goes through it.
 class MemberFinder final : public nlohmann::json_sax<nlohmann::json> {
  public:
+  static constexpr std::size_t elsewhere = std::string::npos;
   struct Wanted {
-    const std::vector<std::string>* path;
+    const std::string* path;
     std::string text = {};
     bool found = false;
-    std::size_t matched = 0;  ///< Of the path, by what is open.
+    /// How many characters of the path what is open has matched, with the dot behind; none where it leads elsewhere.
+    std::vector<std::size_t> matched = {};
+
+    [[nodiscard]] std::string_view rest() const {
+      if (matched.empty() || matched.back() == elsewhere) return {};
+      return std::string_view(*path).substr(matched.back());
+    }
   };
 
   explicit MemberFinder(std::vector<Wanted>& wanted) : wanted_(&wanted) {}
@@ -330,7 +370,7 @@ class MemberFinder final : public nlohmann::json_sax<nlohmann::json> {
     error_.clear();
     for (Wanted& wanted : *wanted_) {
       wanted.found = false;
-      wanted.matched = 0;
+      wanted.matched.clear();
     }
   }
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
@@ -372,26 +412,25 @@ class MemberFinder final : public nlohmann::json_sax<nlohmann::json> {
   }
   bool enter(bool is_array) {
     const std::string_view name = name_now();
-    const std::size_t depth = levels_.size();
-    if (depth > 0)
-      for (Wanted& wanted : *wanted_)
-        if (wanted.matched == depth - 1 && depth < wanted.path->size() && (*wanted.path)[depth - 1] == name)
-          wanted.matched = depth;
+    for (Wanted& wanted : *wanted_) {
+      std::size_t matched = levels_.empty() ? 0 : elsewhere;
+      const std::string_view rest = wanted.rest();
+      if (rest.size() > name.size() && rest.starts_with(name) && rest[name.size()] == '.')
+        matched = wanted.matched.back() + name.size() + 1;
+      wanted.matched.push_back(matched);
+    }
     levels_.push_back({is_array});
     return true;
   }
   bool close() {
     levels_.pop_back();
-    const std::size_t depth = levels_.size();
-    for (Wanted& wanted : *wanted_)
-      if (depth > 0 && wanted.matched >= depth) wanted.matched = depth - 1;
+    for (Wanted& wanted : *wanted_) wanted.matched.pop_back();
     return true;
   }
   bool leave(std::string_view text, bool is_value) {
     const std::string_view name = name_now();
-    const std::size_t depth = levels_.size();
     for (Wanted& wanted : *wanted_)
-      if (depth > 0 && wanted.matched == depth - 1 && wanted.path->size() == depth && wanted.path->back() == name) {
+      if (!wanted.rest().empty() && wanted.rest() == name) {
         wanted.found = is_value;
         wanted.text = text;
       }
@@ -423,7 +462,8 @@ class JsonGrammar : public KeyedGrammar {
     MemberFinder finder(wanted_);
     finder.restart();
     if (line.front() != '{' || !nlohmann::json::sax_parse(line.begin(), line.end(), &finder)) {
-      reason = fmt::format("{} is no JSON object{}", quoted_excerpt(line), detail_of(finder.error()));
+      reason = fmt::format("{} is no JSON object{}; --separator says that lines are those of a table",
+                           quoted_excerpt(line), detail_of(finder.error()));
       return Line::bad;
     }
     for (std::size_t k = 0; k < wanted_.size(); ++k) {
@@ -486,6 +526,18 @@ std::unique_ptr<Decoder> column_decoder(std::unique_ptr<Input> input, const Read
   if (layout->data_begin > 0 && !input->size()) {
     std::string passed(static_cast<std::size_t>(layout->data_begin), '\0');
     if (input->read_fully(std::as_writable_bytes(std::span(passed))) < passed.size()) throw NoEvents(input->name());
+  }
+  if (options.warn && part.begins_file()) {
+    if (layout->is_header_by_guess)
+      options.warn(
+          fmt::format("{}:{}: {} is taken for a header, as its delta is no number or its sign none; --header yes or no "
+                      "says what it is",
+                      input->name(), layout->lines_before, quoted_excerpt(layout->header)));
+    if (layout->is_between_blanks_by_guess)
+      options.warn(
+          fmt::format("{}: columns are taken to stand between blanks; --separator blank, or another one, says what "
+                      "separates them",
+                      input->name()));
   }
   const std::string name = part.name;
   const auto make = [&]<class Grammar>(Grammar grammar) -> std::unique_ptr<Decoder> {

@@ -43,19 +43,6 @@ char separator_of(std::string_view line) {
   return has[' '] ? ' ' : ',';
 }
 
-/// Whether a line above a table is a comment: "# text", "#", "##", "#!", and the directives of Zeek ("#separator") and W3C
-/// logs ("#Version: 1.0"). A key may begin with # as well.
-bool is_table_comment(std::string_view line) {
-  if (!line.starts_with('#')) return false;
-  line.remove_prefix(1);
-  if (line.empty() || std::string_view(" \t#!").find(line.front()) != std::string_view::npos) return true;
-  const std::string_view word = line.substr(0, line.find_first_of(" \t"));
-  constexpr std::array<std::string_view, 14> directives{
-      "separator", "set_separator", "empty_field", "unset_field", "path",      "open",    "types",
-      "Version:",  "Software:",     "Date:",       "Start-Date:", "End-Date:", "Remark:", "GMT-Offset:"};
-  return std::ranges::find(directives, word) != directives.end();
-}
-
 /// The line of names that the directive for it is, or the line as it is.
 std::string_view without_directive(std::string_view line) {
   for (const std::string_view directive : {"#fields\t", "#Fields: "})
@@ -63,36 +50,39 @@ std::string_view without_directive(std::string_view line) {
   return line;
 }
 
-std::vector<std::string> path_of(std::string_view text) {
-  std::vector<std::string> path;
-  while (true) {
-    const std::size_t dot = text.find('.');
-    path.emplace_back(text.substr(0, dot));
-    if (dot == std::string_view::npos) return path;
-    text.remove_prefix(dot + 1);
-  }
+/// Whether a line above a table is a comment: "# text", "#", "##", "#!", or a directive. A key may begin with # as well.
+bool is_table_comment(std::string_view line) {
+  if (!line.starts_with('#')) return false;
+  if (line.size() == 1 || std::string_view(" \t#!").find(line[1]) != std::string_view::npos) return true;
+  return is_directive_of_log(line) && without_directive(line).size() == line.size();
 }
 
 /// Finds columns in the first line of a table.
 class Finder {
  public:
-  Finder(std::vector<std::string> fields, bool is_header, std::string place)
-      : fields_(std::move(fields)), is_header_(is_header), place_(std::move(place)) {}
+  Finder(std::vector<std::string> fields, bool is_header, char separator, std::string place)
+      : fields_(std::move(fields)), is_header_(is_header), separator_(separator), place_(std::move(place)) {}
 
   [[nodiscard]] Column find(const std::string& wanted) const {
-    if (is_header_ && !wanted.starts_with('#')) {
+    const auto number = number_of(wanted);
+    if (is_header_ && !(number && wanted.starts_with('#'))) {
       const auto found = std::ranges::find(fields_, wanted);
       if (found != fields_.end()) {
+        const auto place = static_cast<std::size_t>(found - fields_.begin());
+        if (number && *number != place + 1)
+          throw InputError(
+              fmt::format("{}: {} is the name of column {}, and the number of another: expected #{} or #{}", place_,
+                          wanted, place + 1, place + 1, *number));
         if (std::find(found + 1, fields_.end(), wanted) != fields_.end())
           throw InputError(fmt::format("{}: two columns are called {}: expected the number of one, #1 being the first",
                                        place_, quoted_excerpt(wanted)));
-        return column(static_cast<std::size_t>(found - fields_.begin()));
+        return column(place);
       }
     }
-    const auto number = number_of(wanted);
     if (!number)
       throw InputError(fmt::format("{}: no column is called {}; {}", place_, quoted_excerpt(wanted), what_is_there()));
-    if (*number > fields_.size())
+    // Without a header the first line may be a bad one.
+    if (is_header_ && *number > fields_.size())
       throw InputError(fmt::format("{}: there is no column {}; {}", place_, *number, what_is_there()));
     return column(*number - 1);
   }
@@ -111,11 +101,13 @@ class Finder {
     for (std::size_t k = 0; k < std::min(fields_.size(), most_shown); ++k)
       shown += fmt::format("{}{}", k > 0 ? ", " : "", quoted_excerpt(fields_[k]));
     if (fields_.size() > most_shown) shown += ", ...";
-    return fmt::format("the line has {} column{}: {}", fields_.size(), fields_.size() == 1 ? "" : "s", shown);
+    return fmt::format("the line has {} column{} between {}: {}", fields_.size(), fields_.size() == 1 ? "" : "s",
+                       name_of_separator(separator_), shown);
   }
 
   std::vector<std::string> fields_;
   bool is_header_;
+  char separator_;
   std::string place_;
 };
 
@@ -123,7 +115,7 @@ void find_in_json(const Columns& columns, ColumnLayout& layout, const std::strin
   if (columns.header == HeaderLine::yes || columns.separator)
     throw InputError(fmt::format("{}: begins as JSON does, which has neither a header nor a separator", name));
   const auto member = [](const std::string& path) {
-    return Column{.path = path_of(path), .name = fmt::format("member {}", quoted_excerpt(path))};
+    return Column{.path = path, .name = fmt::format("member {}", quoted_excerpt(path))};
   };
   for (const std::string& key : columns.key) layout.key.push_back(member(key));
   if (!columns.delta.empty() && !is_constant(columns.delta)) layout.delta = member(columns.delta);
@@ -152,6 +144,7 @@ bool looks_like_header(const Columns& columns, const std::vector<std::string>& f
 bool find_in_table(const Columns& columns, std::string_view line, bool is_directive, ColumnLayout& layout,
                    const std::string& place) {
   layout.separator = columns.separator.value_or(separator_of(line));
+  layout.is_between_blanks_by_guess = !columns.separator && layout.separator == ' ' && !is_directive;
   std::vector<std::string> fields;
   TableFields cursor(line, layout.separator);
   for (std::string_view field; cursor.next(field);) fields.emplace_back(field);
@@ -160,9 +153,11 @@ bool find_in_table(const Columns& columns, std::string_view line, bool is_direct
                          (is_name(columns.delta) && !is_constant(columns.delta));
   if (has_names && !is_directive && columns.header == HeaderLine::no)
     throw InputError(place + ": without a header columns have no names: expected numbers, the first being 1");
+  layout.is_header_by_guess =
+      !is_directive && !has_names && columns.header == HeaderLine::unsaid && looks_like_header(columns, fields);
   const bool is_header = is_directive || columns.header == HeaderLine::yes ||
-                         (columns.header == HeaderLine::unsaid && (has_names || looks_like_header(columns, fields)));
-  const Finder finder(fields, is_header, place);
+                         (columns.header == HeaderLine::unsaid && (has_names || layout.is_header_by_guess));
+  const Finder finder(fields, is_header, layout.separator, place);
   for (const std::string& key : columns.key) layout.key.push_back(finder.find(key));
   if (!columns.sign.empty()) layout.sign = finder.find(columns.sign);
   const bool is_called_so = is_header && std::ranges::find(fields, columns.delta) != fields.end();
@@ -172,6 +167,33 @@ bool find_in_table(const Columns& columns, std::string_view line, bool is_direct
 }
 
 }  // namespace
+
+bool is_directive_of_log(std::string_view line) noexcept {
+  if (!line.starts_with('#')) return false;
+  const std::string_view word = line.substr(1, line.find_first_of(" \t") - 1);
+  constexpr std::array<std::string_view, 17> directives{
+      "separator",   "set_separator", "empty_field", "unset_field", "path",      "open",
+      "close",       "fields",        "types",       "Version:",    "Software:", "Date:",
+      "Start-Date:", "End-Date:",     "Remark:",     "GMT-Offset:", "Fields:"};
+  return std::ranges::find(directives, word) != directives.end();
+}
+
+std::string_view name_of_separator(char separator) noexcept {
+  switch (separator) {
+    case '\t':
+      return "tabs";
+    case ',':
+      return "commas";
+    case ';':
+      return "semicolons";
+    case '|':
+      return "bars";
+    case ' ':
+      return "blanks";
+    default:
+      return "separators";
+  }
+}
 
 std::optional<ColumnLayout> layout_of(const Columns& columns, std::string_view beginning, bool is_whole,
                                       const std::string& name) {
@@ -184,9 +206,11 @@ std::optional<ColumnLayout> layout_of(const Columns& columns, std::string_view b
     if (newline == std::string_view::npos && !is_whole) return std::nullopt;
     const std::size_t length = newline == std::string_view::npos ? rest.size() : newline + 1;
     const std::string_view whole = rest.substr(0, length);
-    const std::string_view line = trim(without_line_end(without_byte_order_mark(whole.substr(0, newline))));
+    // A blank or a tab in front may be a separator.
+    const std::string_view line = without_line_end(without_byte_order_mark(whole.substr(0, newline)));
     if (is_behind_directive && !is_table_comment(line)) return layout;
-    if (line.empty() || is_table_comment(line)) {
+    if (trim(line).empty() || is_table_comment(line)) {
+      layout.is_log = layout.is_log || is_directive_of_log(line);
       layout.data_begin += length;
       ++layout.lines_before;
       continue;
@@ -194,9 +218,10 @@ std::optional<ColumnLayout> layout_of(const Columns& columns, std::string_view b
     const std::string place = fmt::format("{}:{}", name, layout.lines_before + 1);
     if (std::string reason = return_complaint(whole.substr(0, newline)); !reason.empty())
       throw InputError(fmt::format("{}: {}", place, reason));
-    if (line.front() == '[' && line.find_first_of("{\"", 1) != std::string_view::npos && !columns.separator)
+    const std::string_view text = trim(line);
+    if (text.front() == '[' && text.find_first_of("{\"", 1) != std::string_view::npos && !columns.separator)
       throw InputError(place + ": an array of JSON: expected an object in each line, as jq -c '.[]' FILE makes them");
-    layout.is_json = line.front() == '{' && !columns.separator;
+    layout.is_json = text.front() == '{' && !columns.separator;
     if (layout.is_json) {
       find_in_json(columns, layout, name);
     } else {
@@ -205,7 +230,9 @@ std::optional<ColumnLayout> layout_of(const Columns& columns, std::string_view b
       if (find_in_table(columns, fields, is_directive, layout, place)) {
         layout.data_begin += length;
         ++layout.lines_before;
+        layout.header = line;
       }
+      layout.is_log = layout.is_log || is_directive;
       is_behind_directive = is_directive;
       if (is_directive) continue;
     }
@@ -268,6 +295,11 @@ bool TableFields::next(std::string_view& field) {
       }
       unquoted_ += rest_.substr(at, quote - at);
       at = quote + 1;
+      // As web servers write a quote within quotes.
+      if (between_blanks && quote > 1 && rest_[quote - 1] == '\\') {
+        unquoted_.back() = '"';
+        continue;
+      }
       if (at < rest_.size() && rest_[at] == '"') {
         unquoted_ += '"';
         ++at;
@@ -289,9 +321,9 @@ int sign_of(std::string_view field) noexcept {
   const auto is = [&](std::string_view word) {
     return std::ranges::equal(field, word, [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
   };
-  for (const std::string_view word : {"+", "add", "insert", "in"})
+  for (const std::string_view word : {"+", "add", "insert"})
     if (is(word)) return 1;
-  for (const std::string_view word : {"-", "remove", "delete", "out"})
+  for (const std::string_view word : {"-", "remove", "delete"})
     if (is(word)) return -1;
   const auto number = parse_finite(field);
   return !number || *number == 0 ? 0 : *number > 0 ? 1 : -1;

@@ -18,9 +18,9 @@ inline constexpr std::size_t longest_record = std::size_t{1} << 20;
 
 /// A column of a table, or a member of an object.
 struct Column {
-  std::size_t number = 0;              ///< From 0.
-  std::vector<std::string> path = {};  ///< Of JSON.
-  std::string name = {};               ///< For messages: "column 3 (bytes)".
+  std::size_t number = 0;  ///< From 0.
+  std::string path = {};   ///< Of JSON: names of members with dots between them.
+  std::string name = {};   ///< For messages: "column 3 (bytes)".
 };
 
 /// Where the columns of one table are.
@@ -31,6 +31,10 @@ struct ColumnLayout {
   std::optional<Column> delta = {};
   double constant = 1;  ///< Where there is no column of deltas.
   std::optional<Column> sign = {};
+  std::string header = {};  ///< The line of names, if there is one.
+  bool is_log = false;      ///< It has directives as those of Zeek and W3C have, which may come again.
+  bool is_header_by_guess = false;
+  bool is_between_blanks_by_guess = false;
   std::uint64_t data_begin = 0;    ///< Bytes before the first line that is an event: comments and the header.
   std::uint64_t lines_before = 0;  ///< Lines of these.
 };
@@ -44,6 +48,11 @@ struct ColumnLayout {
 [[nodiscard]] std::shared_ptr<const ColumnLayout> without_header(ColumnLayout layout);
 /// layout_of() of what `input`, of which nothing has been read, begins with. Waits no longer than for its first line.
 [[nodiscard]] ColumnLayout layout_of(const Columns& columns, Input& input);
+
+/// Whether a line is a directive of Zeek ("#separator", "#fields") or W3C logs ("#Version: 1.0").
+[[nodiscard]] bool is_directive_of_log(std::string_view line) noexcept;
+/// "commas", for messages.
+[[nodiscard]] std::string_view name_of_separator(char separator) noexcept;
 
 /// Goes through the fields of a line without its end. A field that begins with a quote ends with one, and "" in it is a quote.
 class TableFields {

@@ -90,6 +90,11 @@ class Keys(Case):
         for name, point in zip(heaviest, points):
             self.assertEqual(point["label"], name)
             self.assertLessEqual(abs(point["value"] - sent[name]), 2 * point["bound"] + 1e-6)
+        # What could be an index is a key in quotes, and where the stream has keys.
+        zeros = self.write("zeros.csv", "007,1\n1e6,2\n12:30,4\n")
+        for points in ("007,1e6,12:30", '"007","1e6","12:30"'):
+            answer = self.succeed("query", "--key", "1", "--delta", "2", "--point", points, "--json", zeros).json()["points"]
+            self.assertEqual([round(point["value"]) for point in answer], [1, 2, 4])
         table = list(csv.DictReader(io.StringIO(self.succeed("query", "--state", both, "--top", 3, "--format", "csv").out)))
         self.assertEqual([row["label"] for row in table], heaviest[:3])
         self.assertIn(heaviest[0], self.succeed("query", "--state", both, "--top", 3).out)
@@ -189,6 +194,7 @@ class Keys(Case):
         file = self.write("k.csv", "src,n\na,1\n")
         self.fail_with(1, "sample", "--key", "from", file, naming=("k.csv:1", "no column is called 'from'", "'src', 'n'"))
         self.fail_with(1, "sample", "--key", "from", file, ranks=3, naming="no column is called 'from'")
+        self.fail_with(2, "sample", "--model", "rows", "--d", 4, "--key", "src", file, naming="two columns")
         self.fail_with(2, "sample", "--delta", "n", file, naming="--key")
         self.fail_with(2, "sample", "--key", "src", "--edges", "out", file, naming="--edges")
         self.fail_with(2, "sample", "--key", "src,", file, naming="an empty column")

@@ -123,16 +123,71 @@ TEST(Columns, CommentsAboveTheTable) {
   EXPECT_EQ(read_text("#tag,5\n#other,6\n", keyed({"1"}, "2")), (std::vector{event("#tag", 5), event("#other", 6)}));
 }
 
+/// What an attack found: each was read wrong in silence, or refused.
+TEST(Columns, TablesAsTheyAre) {
+  // pandas writes no name for its index.
+  EXPECT_EQ(read_text("\tsrc\tn\n0\ta\t5\n1\tb\t7\n", keyed({"src"}, "n")),
+            (std::vector{event("a", 5), event("b", 7)}));
+  EXPECT_EQ(read_text("\tx\n\ty\n", keyed({"2"})), (std::vector{event("x", 1), event("y", 1)}));
+  // A byte order mark in front of the first key.
+  EXPECT_EQ(read_text("\xEF\xBB\xBF"
+                      "a,1\na,2\n",
+                      keyed({"1"}, "2")),
+            (std::vector{event("a", 1), event("a", 2)}));
+  // Logs that were put together.
+  const std::string zeek =
+      "#separator \\x09\n#fields\tts\tid\tn\n#types\ttime\taddr\tcount\n1\tx\t3\n2\ty\t-\n#close\t2020-01-01\n";
+  for (const std::string key : {"ts", "id"}) EXPECT_EQ(read_text(zeek + zeek, keyed({key})).size(), 4U) << key;
+  EXPECT_EQ(read_text(zeek, keyed({"id"}, "n")), (std::vector{event("x", 3), event("y", 0)}));
+  std::string other = zeek;
+  other.replace(other.find("\tts\t"), 4, "\tTS\t");
+  EXPECT_EQ(input_error([&] { (void)read_text(zeek + other, keyed({"id"})); }),
+            "events:8: the log has other columns from here on: expected one kind of lines in a file");
+  const std::string csv = "src,n\na,1\n";
+  EXPECT_EQ(read_text(csv + csv + "src,no\n", keyed({"src"})),
+            (std::vector{event("a", 1), event("a", 1), event("src", 1)}));
+  // Names that begin with #, and names that are numbers of other columns.
+  EXPECT_EQ(read_text("#CHROM\tPOS\n1\t5\n", keyed({"#CHROM"}, "POS")), (std::vector{event("1", 5)}));
+  ReadOptions header = keyed({"1"});
+  header.columns.header = HeaderLine::yes;
+  EXPECT_EQ(input_error([&] { (void)read_text("a,1\nx,y\n", header); }),
+            "events:1: 1 is the name of column 2, and the number of another: expected #2 or #1");
+  // Quotes within quotes, as web servers write them; a first line that is bad is one of many.
+  const std::string log = "h - - [t z] \"GET /a\\\"b HTTP/1.0\" 200 -\nh - - [t z] \"GET / HTTP/1.0\" 200 7\n";
+  ReadOptions blank = keyed({"7"}, "8");
+  blank.columns.separator = ' ';
+  blank.columns.header = HeaderLine::no;
+  EXPECT_EQ(read_text(log, blank), (std::vector{event("200", 0), event("200", 7)}));
+  ReadOptions skip = keyed({"4"});
+  skip.on_error = OnError::skip;
+  EXPECT_EQ(read_text("a,b\na,b,c,d\n", skip), (std::vector{event("d", 1)}));
+  // Guesses are told.
+  std::vector<std::string> warnings;
+  ReadOptions warn = keyed({"1"}, "2");
+  warn.warn = [&](const std::string& what) { warnings.push_back(what); };
+  (void)read_text("a,N/A\na,2\n", warn);
+  warn.columns.delta.clear();
+  (void)read_text("New York\nBoston\n", warn);
+  (void)read_text("a,2\n", warn);
+  EXPECT_EQ(warnings.size(), 2U);
+  EXPECT_TRUE(warnings[0].starts_with("events:1: 'a,N/A' is taken for a header")) << warnings[0];
+  EXPECT_TRUE(warnings[1].starts_with("events: columns are taken to stand between blanks")) << warnings[1];
+}
+
 TEST(Columns, LinesThatAreBad) {
   const auto error = [](std::string_view text, const ReadOptions& options) {
     return input_error([&] { (void)read_text(text, options); });
   };
   EXPECT_EQ(error("src,dst\na,b\n", keyed({"from"})),
-            "events:1: no column is called 'from'; the line has 2 columns: 'src', 'dst'");
-  EXPECT_EQ(error("a,b\n", keyed({"3"})), "events:1: there is no column 3; the line has 2 columns: 'a', 'b'");
+            "events:1: no column is called 'from'; the line has 2 columns between commas: 'src', 'dst'");
+  EXPECT_EQ(error("a,b\n", keyed({"3"})), "events:1: the line has 2 columns between commas, and no column 3");
+  ReadOptions third = keyed({"3"});
+  third.columns.header = HeaderLine::yes;
+  EXPECT_EQ(error("a,b\n", third), "events:1: there is no column 3; the line has 2 columns between commas: 'a', 'b'");
   EXPECT_EQ(error("a,a\nx,y\n", keyed({"a"})),
             "events:1: two columns are called 'a': expected the number of one, #1 being the first");
-  EXPECT_EQ(error("k,n\nx,5\ny\n", keyed({"k"}, "n")), "events:3: the line has 1 column, and no column 2 ('n')");
+  EXPECT_EQ(error("k,n\nx,5\ny\n", keyed({"k"}, "n")),
+            "events:3: the line has 1 column between commas, and no column 2 ('n')");
   EXPECT_EQ(error("k,n\nx,5\n,5\n", keyed({"k"}, "n")), "events:3: column 1 ('k') is empty: expected a key");
   EXPECT_EQ(error("k,n\nx,abc\n", keyed({"k"}, "n")),
             "events:2: 'abc' is not a number: expected the delta in column 2 ('n')");
@@ -169,8 +224,7 @@ TEST(Columns, OfMatricesAreRowAndColumn) {
             (std::vector{Event{Operand::A, key_of_text(seed, "ann"), 3, 2}}));
   EXPECT_NE(input_error([&] { (void)read_text("item,user,n\n10,ann,2\n", options); }), "");
   options.columns.key = {"user"};
-  EXPECT_EQ(input_error([&] { (void)read_text("item,user,n\n3,ann,2\n", options); }),
-            "--key: the entries of A have a row and a column: expected two columns, found 1");
+  EXPECT_THROW((void)read_text("item,user,n\n3,ann,2\n", options), UsageError);
 }
 
 TEST(JsonLines, MembersAreFoundByPath) {
@@ -184,6 +238,8 @@ TEST(JsonLines, MembersAreFoundByPath) {
   EXPECT_EQ(read_text("{\"k\":\"\\u00e9\\n\"}\n", keyed({"k"})), (std::vector{event("\xC3\xA9\n", 1)}));
   EXPECT_EQ(read_text("{\"k\":18446744073709551616,\"n\":\"3\"}\n", keyed({"k"}, "n")),
             (std::vector{event("18446744073709551616", 3)}));
+  EXPECT_EQ(read_text("{\"id.orig_h\":\"x\",\"a\":{\"b.c\":{\"d\":2}}}\n", keyed({"id.orig_h"}, "a.b.c.d")),
+            (std::vector{event("x", 2)}));
   const auto error = [&](std::string_view bad) {
     return input_error([&] { (void)read_text(std::string(text) + std::string(bad), keyed({"user.id"}, "n")); });
   };
@@ -273,7 +329,8 @@ TEST(Columns, StreamsThatArriveInPieces) {
   std::vector<EventBatch> batches;
   arriving.take(table.text, batches);
   EXPECT_TRUE(arriving.is_over());
-  EXPECT_EQ(arriving.first_bad(), "tcp:1: no column is called 'other'; the line has 3 columns: 'time', 'key', 'n'");
+  EXPECT_EQ(arriving.first_bad(),
+            "tcp:1: no column is called 'other'; the line has 3 columns between commas: 'time', 'key', 'n'");
 }
 
 TEST(Columns, MessagesHaveNoHeader) {

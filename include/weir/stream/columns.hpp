@@ -16,7 +16,7 @@ enum class HeaderLine : std::uint8_t {
 
 /// How lines of any table of text (CSV, TSV, logs), or of objects in JSON, one a line, become events: each adds its delta at
 /// the index of its key. A column is called by the name that the header gives it, or by its number, from 1 ("3", also "#3");
-/// of JSON by the members that lead to it ("user.id", "items.0").
+/// of JSON by the members that lead to it ("user.id", "items.0"), whose names may have dots themselves.
 struct Columns {
   /// The columns of the key, one or more; none: lines are events as EventReader describes. A whole number below 2^63, without
   /// sign and leading zeros, is its own index where the default operand has so many; other text is hashed to 63 bits by
