@@ -26,10 +26,11 @@ def output_of(*command, **options):
     return completed.stdout.decode()
 
 
-def compile_with_pkg_config(libdir, folder):
-    """Builds and runs the two programs of `consumer` without CMake."""
+def compile_with_pkg_config(libdir, folder, *packages):
+    """Builds and runs programs of `consumer` without CMake."""
     environment = dict(os.environ, PKG_CONFIG_PATH=os.path.join(libdir, "pkgconfig"))
-    for package, source in (("weir-core", "draw.cpp"), ("weir", "merge.cpp")):
+    for package in packages:
+        source = {"weir-core": "draw.cpp", "weir": "merge.cpp"}[package]
         flags = output_of("pkg-config", "--cflags", "--libs", package, env=environment).split()
         program = os.path.join(folder, source[:-4])
         output_of(os.environ["WEIR_CXX"], "-std=c++20", "-o", program, os.path.join(CONSUMER, source), *flags)
@@ -43,7 +44,7 @@ class Prefix(unittest.TestCase):
         for package in ("weir", "weir-core"):
             self.assertEqual(output_of("pkg-config", "--modversion", package, env=environment).strip(), VERSION)
         with tempfile.TemporaryDirectory() as folder:
-            compile_with_pkg_config(libdir, folder)
+            compile_with_pkg_config(libdir, folder, "weir-core")
 
 
 class Packages(unittest.TestCase):
@@ -132,7 +133,7 @@ class Packages(unittest.TestCase):
 
     def test_pkg_config_and_cmake_find_the_library(self):
         libdir = os.path.join(self.folder, "libweir-dev", "usr", LIBDIR)
-        compile_with_pkg_config(libdir, self.folder)
+        compile_with_pkg_config(libdir, self.folder, "weir")
         output_of(os.environ["WEIR_CMAKE"], "-S", CONSUMER, "-B", os.path.join(self.folder, "consumer"),
                   "-DCMAKE_PREFIX_PATH=" + os.path.join(self.folder, "libweir-dev", "usr"))
         with open(os.path.join(self.folder, "consumer", "CMakeCache.txt")) as cache:

@@ -22,7 +22,7 @@ namespace weir {
 /// r = C(dimension + degree, degree). Throws UsageError for dimension 0, and where r is 2^63 or more.
 [[nodiscard]] std::uint64_t polynomial_feature_count(std::uint64_t dimension, std::uint32_t degree);
 
-/// For messages, which are one line: "g = 1: r = 17, 1156 bytes; g = 2: r = 153, 10404 bytes; ..." for the degrees 1 ..
+/// For messages, which are one line: "g = 1: r = 17, 1156 bytes; g = 2: r = 153, 10404 bytes; ..." for the degrees 1 to
 /// highest, with the bytes of the fp32 state S, r x (value_columns + 1). Ends where r or the bytes are too large to
 /// count.
 [[nodiscard]] std::string polynomial_size_table(std::uint64_t dimension, std::uint64_t value_columns,

@@ -9,7 +9,7 @@
 namespace weir {
 
 /// `text` in single quotes for a one-line message: at most 40 bytes of it (then "..."), with bytes outside printable
-/// ASCII as \xNN.
+/// ASCII as `\xNN`.
 [[nodiscard]] std::string quoted_excerpt(std::string_view text);
 
 /// Removes the first word (separated by blanks, tabs and carriage returns) from `line` and returns it; empty when there

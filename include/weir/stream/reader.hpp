@@ -140,7 +140,7 @@ struct ReadOptions {
 /// `A,i,*,v0,v1,...`, or leaves, `A,i,-*,v0,v1,...`: as many values as the operand has columns, any number up to
 /// longest_row where no shapes are given; or an edge, where options.edges says so. Where options.columns says so it is a table
 /// or JSON instead, with a key a line: lines have up to 2^20 bytes then, and # begins a comment above the first line only. Blank lines and lines that begin with #
-/// or % are skipped, \r\n ends a line too, and no other line is longer than 4096 bytes and 32 more for each column of the
+/// or % are skipped, `\r\n` ends a line too, and no other line is longer than 4096 bytes and 32 more for each column of the
 /// widest matrix operand. Each entry of a
 /// Matrix Market file is an insertion, zeros too. The binary format is in binary.hpp. Damage to a binary or compressed file, and
 /// a wrong number of entries in a Matrix Market file, always ends the reading. So does a file without events, unless another
