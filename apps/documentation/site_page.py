@@ -57,25 +57,34 @@ def converted(path):
             return "[%s](@ref %s)" % (text, anchor(known[goal], place[1:]))
         return "[%s](@ref %s)" % (text, known[goal])
 
+    prose = []
+
+    def end_prose():
+        # A link may stand on two lines. An apostrophe ends a span of one backtick.
+        text = LINK.sub(link, "\n".join(prose))
+        lines.extend(SPAN.sub(lambda match: "``%s``" % match[1] if "'" in match[1] else match[0], text).split("\n") if prose else [])
+        prose.clear()
+
     for line in path.read_text(encoding="utf-8").splitlines():
-        fence = FENCE.match(line)
+        fence, heading = FENCE.match(line), HEADING.match(line)
         if fence:
             is_code = not is_code
             # A language that Doxygen has no colours for would be taken as text; what no language is given is shown as it is.
-            line = re.sub(r"```(\w*)", lambda match: "```{%s}" % {"cpp": ".cpp", "python": ".py"}.get(match[1], ".unparsed"), line) if is_code else line
+            if is_code:
+                line = re.sub(r"```(\w*)", lambda match: "```{%s}" % {"cpp": ".cpp", "python": ".py"}.get(match[1], ".unparsed"), line)
+        elif not is_code and not heading:
+            prose.append(line)
+            continue
         elif not is_code:
-            heading = HEADING.match(line)
-            if heading:
-                title = heading[2]
-                if is_first:
-                    name, is_first = page, False
-                    line = "# %s {#%s}" % (title, name) if name != "index" else "# %s {#mainpage}" % title
-                else:
-                    line = "%s %s {#%s}" % (heading[1], title, anchor(page, slug_of(title)))
+            title = heading[2]
+            if is_first:
+                is_first = False
+                line = "# %s {#%s}" % (title, "mainpage" if page == "index" else page)
             else:
-                # An apostrophe ends a span of one backtick.
-                line = SPAN.sub(lambda match: "``%s``" % match[1] if "'" in match[1] else match[0], LINK.sub(link, line))
+                line = "%s %s {#%s}" % (heading[1], title, anchor(page, slug_of(title)))
+        end_prose()
         lines.append(line)
+    end_prose()
     return "\n".join(lines) + "\n"
 
 
