@@ -44,8 +44,10 @@ TEST(Columns, AreCalledByNameOrByNumber) {
   ReadOptions with_header = keyed({"2"}, "-2.5");
   with_header.columns.header = HeaderLine::yes;
   EXPECT_EQ(read_text(flows, with_header)[1], event("10.0.0.3", -2.5));
-  // A name that is a number is a name first.
-  EXPECT_EQ(read_text("a,1\nx,5\n", keyed({"a"}, "1")), (std::vector{event("x", 5)}));
+  // Where the header has a column 1 that is not the first, 1 could mean three things.
+  EXPECT_EQ(read_text("1,a\n5,x\n", keyed({"a"}, "1")), (std::vector{event("x", 5)}));
+  EXPECT_NE(input_error([&] { (void)read_text("a,1\nx,5\n", keyed({"a"}, "1")); }), "");
+  EXPECT_EQ(read_text("a,1\nx,5\n", keyed({"a"}, "#2")), (std::vector{event("x", 5)}));
 }
 
 TEST(Columns, OfSeveralMakeOneKeyThatIsNotAmbiguous) {
