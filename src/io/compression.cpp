@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/pick.hpp"
 #include "weir/error.hpp"
 
 namespace weir {
@@ -57,6 +58,7 @@ bool is_skippable_frame(std::string_view head) noexcept {
 }
 
 /// What is decompressed from a sequence of compressed parts, one behind the other. A Codec has
+///   most_expansion                        bytes that one compressed byte can stand for;
 ///   void begin()                          prepares for the next part;
 ///   bool step(Buffers&, std::string& wrong)  decompresses some more; true at the end of a part; `wrong` says what is wrong.
 struct Buffers {
@@ -73,6 +75,11 @@ class DecompressedInput final : public Input {
       : Input(compressed->name()), compressed_(std::move(compressed)), format_(format), buffer_(std::size_t{1} << 17) {}
 
   bool is_live() const noexcept override { return compressed_->is_live(); }
+  std::optional<std::uint64_t> most() const noexcept override {
+    const auto bytes = compressed_->most();
+    if (!bytes || *bytes > std::numeric_limits<std::uint64_t>::max() / Codec::most_expansion) return std::nullopt;
+    return *bytes * Codec::most_expansion;
+  }
   std::optional<BytesRead> bytes_read() const noexcept override {
     auto bytes = compressed_->bytes_read();
     // What has been read ahead does not count.
@@ -146,6 +153,8 @@ class DecompressedInput final : public Input {
 template <int window>
 class Inflater {
  public:
+  static constexpr std::uint64_t most_expansion = 1032;  // 258 bytes in two bits
+
   Inflater() {
     if (inflateInit2(&stream_, window) != Z_OK) throw InputError("cannot initialise zlib");
   }
@@ -180,6 +189,8 @@ using DeflateCodec = Inflater<-15>;
 #ifdef WEIR_ZSTD
 class ZstdCodec {
  public:
+  static constexpr std::uint64_t most_expansion = std::uint64_t{1} << 15;  // a block of 128 KiB in four bytes
+
   ZstdCodec() : stream_(ZSTD_createDStream()) {
     if (stream_ == nullptr) throw InputError("cannot initialise libzstd");
   }
@@ -210,24 +221,30 @@ class ZstdCodec {
 };
 #endif
 
-/// Verifies how long an input is, and its CRC-32.
+/// As verified().
 class VerifiedInput final : public Input {
  public:
   VerifiedInput(std::unique_ptr<Input> content, std::uint64_t size, std::uint32_t crc)
       : Input(content->name()), content_(std::move(content)), size_(size), expected_(crc) {}
+  std::optional<std::uint64_t> size() const noexcept override { return content_->size(); }
+  std::optional<std::uint64_t> most() const noexcept override { return size_; }
   std::string at_byte(std::uint64_t offset) const override { return content_->at_byte(offset); }
-  std::optional<BytesRead> bytes_read() const noexcept override { return content_->bytes_read(); }
+  std::optional<BytesRead> bytes_read() const noexcept override {
+    return size() ? Input::bytes_read() : content_->bytes_read();
+  }
 
  private:
-  std::size_t read_at(std::uint64_t, std::span<std::byte> out) override {
+  std::size_t read_at(std::uint64_t offset, std::span<std::byte> out) override {
     if (out.empty()) return 0;
+    if (size()) content_->seek(offset);
     const std::size_t count = content_->read(out.first(std::min<std::size_t>(out.size(), std::size_t{1} << 30)));
+    if (offset != read_) return count;
     if (count > size_ - read_ || (count == 0 && read_ != size_))
       throw InputError(fmt::format("{}: decompressed it has {} bytes, but the archive says {}", name(),
                                    count > 0 ? "more" : fmt::to_string(read_), size_));
     crc_ = crc32(crc_, reinterpret_cast<const Bytef*>(out.data()), static_cast<uInt>(count));
     read_ += count;
-    if (count == 0 && crc_ != expected_)
+    if (read_ == size_ && crc_ != expected_)
       throw InputError(
           fmt::format("{}: its CRC-32 is {:08x}, but the archive says {:08x}: it is damaged", name(), crc_, expected_));
     return count;
@@ -235,7 +252,7 @@ class VerifiedInput final : public Input {
 
   std::unique_ptr<Input> content_;
   std::uint64_t size_;
-  std::uint64_t read_ = 0;
+  std::uint64_t read_ = 0;  ///< From the beginning on, in order.
   std::uint32_t expected_;
   uLong crc_ = 0;
 };
@@ -254,7 +271,7 @@ void refuse_compression(const std::string& name, const Compression& compression)
       fmt::format("{}: compressed by {}, which this weir does not read{}: expected it decompressed, as by "
                   "{}{}{} | weir ... -",
                   name, compression.name, compression.kind == zstd ? " (it was built without libzstd)" : "",
-                  compression.command, is_file ? " " : "", is_file ? name : ""));
+                  compression.command, is_file ? " " : "", is_file ? file_of(name) : ""));
 }
 
 const Compression* compression_of(std::string_view head) noexcept {
@@ -274,8 +291,14 @@ std::unique_ptr<Input> decompress(std::unique_ptr<Input> input, const Compressio
   } else {
     refuse_compression(input->name(), compression);
   }
-  if (compression_of(content->peek(compression_magic_length)) != nullptr)
-    throw InputError(content->name() + ": compressed twice; expected the content after one decompression");
+  const Compression* inner = compression_of(content->peek(compression_magic_length));
+  if (inner != nullptr) {
+    const std::string file = file_of(content->name());
+    throw InputError(fmt::format(
+        "{0}: compressed twice, by {1} and in that {2}: expected the content after one decompression, as by "
+        "{3} {4} >FILE",
+        content->name(), compression.name, inner->name, compression.command, file));
+  }
   return content;
 }
 
@@ -284,11 +307,15 @@ std::unique_ptr<Input> content_of(std::unique_ptr<Input> input) {
   return compression != nullptr ? decompress(std::move(input), *compression) : std::move(input);
 }
 
+std::unique_ptr<Input> verified(std::unique_ptr<Input> content, std::uint64_t size, std::uint32_t crc) {
+  return std::make_unique<VerifiedInput>(std::move(content), size, crc);
+}
+
 std::unique_ptr<Input> inflate_part(std::unique_ptr<Input> input, std::uint64_t offset, std::uint64_t compressed,
                                     std::uint64_t size, std::uint32_t crc) {
   auto part = part_of(std::move(input), offset, compressed);
   auto content = std::make_unique<DecompressedInput<DeflateCodec>>(std::move(part), "deflate");
-  return std::make_unique<VerifiedInput>(std::move(content), size, crc);
+  return verified(std::move(content), size, crc);
 }
 
 }  // namespace weir

@@ -34,6 +34,9 @@ extern const bool reads_zstd;
 [[nodiscard]] std::unique_ptr<Input> decompress(std::unique_ptr<Input> input, const Compression& compression);
 /// The bytes of `input`, decompressed if they are compressed, whatever its name is.
 [[nodiscard]] std::unique_ptr<Input> content_of(std::unique_ptr<Input> input);
+/// `content`, whose `size` bytes have this CRC-32: InputError is thrown where they have not, at the end of them. Where
+/// `content` can seek, so can the result, and what is read in another order than from front to back is not verified.
+[[nodiscard]] std::unique_ptr<Input> verified(std::unique_ptr<Input> content, std::uint64_t size, std::uint32_t crc);
 /// The `size` bytes that `compressed` bytes of `input` from `offset` on inflate to (RFC 1951), with this CRC-32. Throws
 /// InputError, also at the end of them when size or CRC-32 are wrong.
 [[nodiscard]] std::unique_ptr<Input> inflate_part(std::unique_ptr<Input> input, std::uint64_t offset,

@@ -216,6 +216,7 @@ class UncutInput final : public Input {
  public:
   explicit UncutInput(std::unique_ptr<Input> input) : Input(input->name()), input_(std::move(input)) {}
   bool is_live() const noexcept override { return input_->is_live(); }
+  std::optional<std::uint64_t> most() const noexcept override { return input_->most(); }
   std::optional<BytesRead> bytes_read() const noexcept override { return input_->bytes_read(); }
   std::string at_byte(std::uint64_t offset) const override { return input_->at_byte(offset); }
 

@@ -26,6 +26,8 @@ class Input {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// Bytes in all, for an Input that can seek.
   [[nodiscard]] virtual std::optional<std::uint64_t> size() const noexcept { return std::nullopt; }
+  /// Bytes in all, at most, where that is known without reading them.
+  [[nodiscard]] virtual std::optional<std::uint64_t> most() const noexcept { return size(); }
   /// Bytes up to offset() of one that can seek, and compressed bytes of one that is decompressed. None of a pipe.
   [[nodiscard]] virtual std::optional<BytesRead> bytes_read() const noexcept;
   /// True when bytes arrive as somebody writes them, so that a consumer should not wait for a full batch.

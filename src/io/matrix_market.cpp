@@ -204,12 +204,7 @@ DenseMatrix load_matrix_market(const std::string& path) {
       parse_matrix_market_header(std::string_view(text).substr(0, matrix_market_header_limit), path);
   const bool is_array = header.format == MatrixMarketFormat::array;
 
-  // An entry takes at least one digit and a newline, which only the last one may lack.
-  const std::uint64_t fitting = (text.size() - header.data_offset + 1) / 2;
-  if (is_array && header.entries > fitting) {
-    throw InputError(fmt::format("{}:{}: expected {} entries, but the {} bytes that follow cannot hold more than {}",
-                                 path, header.size_line, header.entries, text.size() - header.data_offset, fitting));
-  }
+  if (is_array) MatrixMarketLines::require_data(header, path, text.size() - header.data_offset);
   if (!is_array && header.columns != 0 && header.rows > matrix_market_dense_limit / header.columns) {
     throw InputError(fmt::format("{}:{}: a {} x {} matrix has more than the {} entries that an operand may have", path,
                                  header.size_line, header.rows, header.columns, matrix_market_dense_limit));

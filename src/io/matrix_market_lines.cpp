@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "io/fields.hpp"
+#include "weir/error.hpp"
 #include "weir/io/text.hpp"
 
 namespace weir {
@@ -106,6 +107,17 @@ bool MatrixMarketLines::parse_place(std::string_view row, std::string_view colum
     return false;
   }
   return true;
+}
+
+void MatrixMarketLines::require_data(const MatrixMarketHeader& header, const std::string& name, std::uint64_t bytes) {
+  // Fields of one character, with one behind each, which only the last may lack.
+  const std::uint64_t shortest = header.format == MatrixMarketFormat::array   ? 2
+                                 : header.field == MatrixMarketField::pattern ? 4
+                                                                              : 6;
+  const std::uint64_t most = bytes / shortest + (bytes % shortest + 1 == shortest ? 1 : 0);
+  if (header.entries > most)
+    throw InputError(fmt::format("{}:{}: expected {} entries, but the {} bytes that follow cannot hold more than {}",
+                                 name, header.size_line, header.entries, bytes, most));
 }
 
 std::string MatrixMarketLines::count_complaint(const std::string& name, std::uint64_t found) const {

@@ -54,6 +54,8 @@ class MatrixMarketLines {
   [[nodiscard]] double mirrored(double value) const noexcept {
     return header_.symmetry == MatrixMarketSymmetry::symmetric ? value : -value;
   }
+  /// Throws InputError when the lines behind the size line, which take `bytes` bytes at most, cannot be as many as it promises.
+  static void require_data(const MatrixMarketHeader& header, const std::string& name, std::uint64_t bytes);
   /// What is wrong with a file of `found` entries, another number than the header promises.
   [[nodiscard]] std::string count_complaint(const std::string& name, std::uint64_t found) const;
 

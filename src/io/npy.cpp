@@ -272,7 +272,7 @@ NpyHeader parse_npy_header(std::string_view header, const std::string& name) {
     throw InputError(fmt::format(
         "{0}: expected an array of at most 2 dimensions, found {1} ({2}): indices in brackets behind the name of the "
         "file, as in [0{3}], pick a part",
-        name, shape.size(), fmt::join(shape, " x "), shape.size() == 3 ? "" : ",0"));
+        name, shape.size(), shape_text(shape), shape.size() == 3 ? "" : ",0"));
   }
   return {.rows = shape.empty() ? 1 : shape[0],
           .columns = shape.size() < 2 ? 1 : shape[1],
@@ -287,6 +287,23 @@ NpyHeader parse_npy_header(std::string_view header, const std::string& name) {
 std::string npy_size_complaint(const NpyHeader& header, const std::string& name, std::string_view found) {
   return fmt::format("{}: expected {} x {} entries of {} bytes from byte {} on, found {} bytes", name, header.rows,
                      header.columns, header.element_size, header.data_offset, found);
+}
+
+std::string shape_text(std::span<const std::uint64_t> shape) {
+  constexpr std::size_t most = 8;
+  return fmt::format("{}{}", fmt::join(shape.first(std::min(shape.size(), most)), " x "),
+                     shape.size() > most ? " x ..." : "");
+}
+
+void require_data(const NpyHeader& header, const Input& input) {
+  const auto most = input.most();
+  if (!most) return;
+  const bool is_exact = input.size().has_value();
+  const std::uint64_t bytes = *most - std::min(*most, header.data_offset);
+  // Rows and columns are below 2^63 each, an element has 8 bytes at most.
+  const unsigned __int128 entries = static_cast<unsigned __int128>(header.rows) * header.columns;
+  if (is_exact ? header.fits(bytes) : entries <= bytes / header.element_size) return;
+  throw InputError(npy_size_complaint(header, input.name(), fmt::format("{}{}", is_exact ? "" : "at most ", bytes)));
 }
 
 std::string npy_entry_complaint(const NpyHeader& header, const std::string& name, std::uint64_t i, std::uint64_t j,
@@ -306,13 +323,13 @@ NpyFile::NpyFile(const std::string& path) {
   input_ = content_of(open_input(path));
   const std::size_t length = npy_header_length(input_->peek(npy_prefix), path);
   header_ = parse_npy_header(input_->peek(length), path);
+  require_data(header_, *input_);
   // What is compressed is held in memory, and of it no more than belongs to the array, and one byte.
   const unsigned __int128 promised = static_cast<unsigned __int128>(header_.rows) * header_.columns;
   constexpr std::uint64_t most = std::uint64_t{1} << 58;
   const std::uint64_t entries = promised > most ? most : static_cast<std::uint64_t>(promised);
   input_ = seekable(std::move(input_), length + entries * header_.element_size + 1);
-  const std::uint64_t found = *input_->size() - length;
-  if (!header_.fits(found)) throw InputError(npy_size_complaint(header_, path, fmt::to_string(found)));
+  require_data(header_, *input_);
 }
 
 NpyFile::NpyFile(NpyFile&&) noexcept = default;

@@ -2,11 +2,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace weir {
+
+class Input;
+struct NpyHeader;
 
 /// The header of a .npy file as it is written there.
 struct NpyDictionary {
@@ -22,6 +26,10 @@ struct NpyDictionary {
 [[nodiscard]] std::string npy_header(const NpyDictionary& dictionary);
 /// Bytes of an element. Throws InputError for a dtype that is not read.
 [[nodiscard]] std::size_t npy_element_size(const std::string& descr, const std::string& name);
+/// "3 x 4", for messages; of many sides only the first few.
+[[nodiscard]] std::string shape_text(std::span<const std::uint64_t> shape);
+/// Throws InputError where it is known, without reading it, that `input` does not have the data that its header promises.
+void require_data(const NpyHeader& header, const Input& input);
 /// The `descr` of bfloat16, little-endian, which NumPy does not have: the upper halves of floats. Arrays of it are saved as u2
 /// or V2.
 inline constexpr std::string_view npy_bfloat16 = "<bfloat16";

@@ -49,13 +49,22 @@ std::unique_ptr<Input> pick_member(std::unique_ptr<Input> archive, const std::st
   if (pick == nullptr && members.size() > 1)
     throw InputError(fmt::format("{}: has {} arrays: expected the name of one behind it, in brackets; there are {}",
                                  archive->name(), members.size(), list_of(members)));
-  const auto found = pick == nullptr ? members.begin() : std::ranges::find_if(members, [&](const ZipMember& member) {
-    return member.name == *pick || without_extension(member.name) == *pick;
-  });
-  if (found == members.end())
+  // As NumPy has it, a whole name comes before one without its extension.
+  const auto named = [&](const auto& name_of) {
+    std::vector<const ZipMember*> found;
+    for (const ZipMember& member : members)
+      if (pick == nullptr || name_of(member) == *pick) found.push_back(&member);
+    return found;
+  };
+  std::vector<const ZipMember*> found = named([](const ZipMember& member) { return std::string_view(member.name); });
+  if (found.empty()) found = named([](const ZipMember& member) { return without_extension(member.name); });
+  if (found.empty())
     throw InputError(
         fmt::format("{}: has no array {}: there are {}", archive->name(), quoted_excerpt(*pick), list_of(members)));
-  return open_member(std::move(archive), *found);
+  if (found.size() > 1)
+    throw InputError(fmt::format("{}: has {} arrays called {}: expected one of each name", archive->name(),
+                                 found.size(), quoted_excerpt(*pick)));
+  return open_member(std::move(archive), *found.front());
 }
 
 /// A .npy file made of a header and of elements of another one: `count` of them, every `stride`-th from byte `begin` on.
@@ -74,6 +83,7 @@ class PickedArray final : public Input {
   std::optional<std::uint64_t> size() const noexcept override {
     return array_->size() ? std::optional(header_.size() + length_) : std::nullopt;
   }
+  std::optional<std::uint64_t> most() const noexcept override { return header_.size() + length_; }
   bool is_live() const noexcept override { return array_->is_live(); }
 
  private:
@@ -185,9 +195,11 @@ std::unique_ptr<Input> pick_part(std::unique_ptr<Input> array, const std::vector
         fmt::format("{}: picks {} indices out of an array of {} dimensions", name, indices.size(), shape.size()));
   const std::size_t element_size = npy_element_size(dictionary.descr, name);
   const std::uint64_t whole = product(shape, element_size, name);
-  if (const auto size = array->size(); size && *size - dictionary.length != whole)
-    throw InputError(fmt::format("{}: expected {} entries of {} bytes from byte {} on, found {} bytes", name,
-                                 fmt::join(shape, " x "), element_size, dictionary.length, *size - dictionary.length));
+  const auto most = array->most();
+  if (most && (array->size() ? *most - dictionary.length != whole : *most - dictionary.length < whole))
+    throw InputError(fmt::format("{}: expected {} entries of {} bytes from byte {} on, found {}{} bytes", name,
+                                 shape_text(shape), element_size, dictionary.length, array->size() ? "" : "at most ",
+                                 *most - dictionary.length));
   // Elements between the first of the part and that of the array, and between two of the part.
   std::uint64_t first = 0, stride = 1;
   for (std::size_t k = 0; k < indices.size(); ++k) {

@@ -10,6 +10,7 @@
 
 #include "io/compression.hpp"
 #include "weir/error.hpp"
+#include "weir/io/text.hpp"
 
 namespace weir {
 
@@ -77,12 +78,13 @@ void take_zip64(const Input& archive, std::string_view extra, ZipMember& member)
     const std::uint64_t id = number_at(extra, 0, 2);
     const auto length = static_cast<std::size_t>(number_at(extra, 2, 2));
     std::string_view field = extra.substr(4, length);
-    if (field.size() < length) damaged(archive, fmt::format("the directory entry of {} is cut", member.name));
+    if (field.size() < length)
+      damaged(archive, fmt::format("the directory entry of {} is cut", quoted_excerpt(member.name)));
     extra.remove_prefix(4 + length);
     if (id != zip64) continue;
     for (std::uint64_t* value : {&member.size, &member.compressed, &member.header}) {
       if (*value != elsewhere) continue;
-      if (field.size() < 8) damaged(archive, fmt::format("the ZIP64 sizes of {} are cut", member.name));
+      if (field.size() < 8) damaged(archive, fmt::format("the ZIP64 sizes of {} are cut", quoted_excerpt(member.name)));
       *value = number_at(field, 0, 8);
       field.remove_prefix(8);
     }
@@ -123,22 +125,23 @@ std::vector<ZipMember> zip_members(Input& archive) {
 std::unique_ptr<Input> open_member(std::unique_ptr<Input> archive, const ZipMember& member) {
   constexpr std::uint16_t encrypted = 1, stored = 0, deflated = 8;
   if ((member.flags & encrypted) != 0)
-    throw InputError(
-        fmt::format("{}: {} is encrypted; expected an archive without a password", archive->name(), member.name));
+    throw InputError(fmt::format("{}: {} is encrypted; expected an archive without a password", archive->name(),
+                                 quoted_excerpt(member.name)));
   if (member.method != stored && member.method != deflated)
     throw InputError(
         fmt::format("{}: {} is compressed by method {} of ZIP; expected it stored or deflated, as "
                     "numpy.savez and numpy.savez_compressed write it",
-                    archive->name(), member.name, member.method));
+                    archive->name(), quoted_excerpt(member.name), member.method));
   const std::string local = bytes_at(*archive, member.header, local_length, "a member");
   if (!local.starts_with(local_magic))
-    damaged(*archive, fmt::format("{} is not where the directory says", member.name));
+    damaged(*archive, fmt::format("{} is not where the directory says", quoted_excerpt(member.name)));
   const std::uint64_t begin = member.header + local_length + number_at(local, 26, 2) + number_at(local, 28, 2);
   if (begin > *archive->size() || member.compressed > *archive->size() - begin)
-    damaged(*archive, fmt::format("{} lies behind its end", member.name));
+    damaged(*archive, fmt::format("{} lies behind its end", quoted_excerpt(member.name)));
   if (member.method == stored) {
-    if (member.size != member.compressed) damaged(*archive, fmt::format("{} has two sizes", member.name));
-    return part_of(std::move(archive), begin, member.size);
+    if (member.size != member.compressed)
+      damaged(*archive, fmt::format("{} has two sizes", quoted_excerpt(member.name)));
+    return verified(part_of(std::move(archive), begin, member.size), member.size, member.crc);
   }
   return inflate_part(std::move(archive), begin, member.compressed, member.size, member.crc);
 }

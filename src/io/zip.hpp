@@ -25,8 +25,8 @@ struct ZipMember {
 /// The members of an archive, with or without ZIP64; `archive` can seek. Takes no more memory than the directory has in the
 /// file, and a few times that. Throws InputError for a directory that is damaged.
 [[nodiscard]] std::vector<ZipMember> zip_members(Input& archive);
-/// The content of a member, stored or deflated; can seek if it is stored. Throws InputError for what is encrypted,
-/// compressed in another way or does not lie in the archive.
+/// The content of a member, stored or deflated; can seek if it is stored. Its CRC-32 is verified as verified() says. Throws
+/// InputError for what is encrypted, compressed in another way or does not lie in the archive.
 [[nodiscard]] std::unique_ptr<Input> open_member(std::unique_ptr<Input> archive, const ZipMember& member);
 
 }  // namespace weir

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "decoder.hpp"
+#include "io/npy_dictionary.hpp"
 #include "weir/error.hpp"
 #include "weir/io/npy.hpp"
 
@@ -197,8 +198,7 @@ std::unique_ptr<Decoder> npy_decoder(std::unique_ptr<Input> input, const ReadOpt
   const auto refuse = [&](const std::string& reason) {
     throw InputError(fmt::format("{}: {}", input->name(), reason));
   };
-  if (const auto size = input->size(); size && !header.fits(*size - header.data_offset))
-    throw InputError(npy_size_complaint(header, input->name(), fmt::to_string(*size - header.data_offset)));
+  require_data(header, *input);
   if (!limits.takes(operand)) refuse(limits.complaint(operand));
   if (header.rows == 0 || header.columns == 0)
     throw NoEvents(input->name(), fmt::format(": the array is {} x {}", header.rows, header.columns));

@@ -17,6 +17,8 @@
 #include "edge_list.hpp"
 #include "io/compression.hpp"
 #include "io/input.hpp"
+#include "io/matrix_market_lines.hpp"
+#include "io/npy_dictionary.hpp"
 #include "io/pick.hpp"
 #include "line_buffer.hpp"
 #include "weir/error.hpp"
@@ -148,15 +150,18 @@ std::optional<std::array<std::uint64_t, 2>> stated_shape(const std::string& path
   const StreamFormat format = format_of(*input);
   if (format == StreamFormat::npy) {
     const NpyHeader header = stream::read_npy_header(*input);
+    require_data(header, *input);
     return std::array{header.rows, header.columns};
   }
   if (format == StreamFormat::matrix_market) {
     const MatrixMarketHeader header =
         parse_matrix_market_header(input->peek(matrix_market_header_limit), input->name());
+    if (const auto most = input->most())
+      MatrixMarketLines::require_data(header, input->name(), *most - header.data_offset);
     return std::array{header.rows, header.columns};
   }
   if (format == StreamFormat::text && edges != Edges::unsaid && edges != Edges::none)
-    return stream::shape_of_edges(input->peek(stream::edge_header_limit), edges);
+    return stream::shape_of_edges(input->peek(stream::edge_header_limit), edges, input->name());
   return std::nullopt;
 }
 

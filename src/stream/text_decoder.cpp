@@ -335,8 +335,13 @@ class EdgeGrammar {
   static constexpr bool mirrors = true;
   static constexpr bool has_rows = true;
 
-  EdgeGrammar(const Limits& limits, const ReadOptions& options)
-      : events_(limits, options), edges_(options.edges), is_degree_(!has_column(options.default_operand)) {}
+  /// `largest` nodes on either side, where the file states them.
+  EdgeGrammar(const Limits& limits, const ReadOptions& options,
+              const std::optional<std::array<std::uint64_t, 2>>& largest)
+      : events_(limits, options),
+        edges_(options.edges),
+        is_degree_(!has_column(options.default_operand)),
+        largest_(largest.value_or(std::array{index_limit, index_limit})) {}
 
   const char* parse_plain(const char* p, Event& event) {
     second_.reset();
@@ -396,6 +401,7 @@ class EdgeGrammar {
 
   /// Makes the edge of weight event.delta an event, or two; false where an index is too large.
   bool place(std::uint64_t i, std::uint64_t j, Event& event) noexcept {
+    if (i > largest_[0] || j > largest_[1]) return false;
     if (edges_ == Edges::in) std::swap(i, j);
     if (!contains(i, j)) return false;
     if (edges_ == Edges::both && (i != j || is_degree_)) {
@@ -408,6 +414,9 @@ class EdgeGrammar {
 
   /// Why place() is false.
   [[nodiscard]] std::string complaint(std::uint64_t i, std::uint64_t j) const {
+    if (const bool is_left = i > largest_[0]; is_left || j > largest_[1])
+      return fmt::format("{} = {} is too large: the comments of the file state {} nodes on the {} of its edges",
+                         is_left ? 'i' : 'j', is_left ? i : j, largest_[is_left ? 0 : 1], is_left ? "left" : "right");
     if (edges_ == Edges::in) std::swap(i, j);
     if (contains(i, j)) std::swap(i, j);
     return events_.limits().complaint(events_.default_operand(), i, is_degree_ ? 0 : j);
@@ -415,7 +424,8 @@ class EdgeGrammar {
 
   TextGrammar events_;
   Edges edges_;
-  bool is_degree_;  ///< The default operand is a vector.
+  bool is_degree_;                        ///< The default operand is a vector.
+  std::array<std::uint64_t, 2> largest_;  ///< Nodes on the left and on the right.
   std::optional<Event> second_;
 };
 
@@ -458,7 +468,9 @@ std::unique_ptr<Decoder> text_decoder(std::unique_ptr<Input> input, const ReadOp
         "would add up different nodes; expected --edges out or --edges in",
         input->name()));
   if (options.edges != Edges::unsaid && options.edges != Edges::none) {
-    EdgeGrammar grammar(limits, options);
+    std::optional<std::array<std::uint64_t, 2>> largest;
+    if (has_beginning) largest = largest_nodes(input->peek(edge_header_limit), input->name());
+    EdgeGrammar grammar(limits, options, largest);
     return std::make_unique<TextDecoder<EdgeGrammar>>(std::move(input), options, limits, std::move(part),
                                                       std::move(grammar));
   }

@@ -64,18 +64,69 @@ TEST_F(Pick, BadArchives) {
         directory_.write("cut.npz", whole.substr(0, length));
         EXPECT_THROW((void)load("cut.npz[q]"), InputError) << length;
       }
-      // What is stored is not verified, and of the rest only what is used.
+      // A member is verified where it is read from front to back, and of the rest what is used.
       for (std::size_t bit = 8 * 4; bit < 8 * whole.size(); ++bit) {
         std::string damaged = whole;
         damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
         directory_.write("flip.npz", damaged);
         try {
-          const DenseMatrix found = load("flip.npz[q]");
-          if (is_deflated) {
-            EXPECT_EQ(found, (DenseMatrix{2, 1, {1, 2}})) << bit;
-          }
+          EXPECT_EQ(load("flip.npz[q]"), (DenseMatrix{2, 1, {1, 2}})) << bit;
         } catch (const InputError&) {
         }
+      }
+    }
+  }
+}
+
+TEST_F(Pick, NamesOfMembers) {
+  // Python writes such archives with a warning.
+  directory_.write("two.npz", zip({{"q.npy", vector_of({1})}, {"q.npy", vector_of({2})}, {"k.npy", vector_of({3})}}));
+  refuse("two.npz[q]", {"has 2 arrays called 'q'", "one of each name"});
+  refuse("two.npz[q.npy]", {"has 2 arrays called 'q.npy'"});
+  EXPECT_EQ(load("two.npz[k]"), (DenseMatrix{1, 1, {3}}));
+  directory_.write("nested.npz", zip({{"q.npy.npy", vector_of({1})}, {"q.npy", vector_of({2})}}));
+  EXPECT_EQ(load("nested.npz[q.npy]"), (DenseMatrix{1, 1, {2}}));
+  EXPECT_EQ(load("nested.npz[q.npy.npy]"), (DenseMatrix{1, 1, {1}}));
+  EXPECT_EQ(load("nested.npz[q]"), (DenseMatrix{1, 1, {2}}));
+  // What is quoted is short, and printable.
+  const std::string path = "locked.npz", name = "\x1b[2J" + std::string(5000, 'q') + ".npy";
+  directory_.write(path, zip({{name, vector_of({1}), false, 1}}));
+  const std::string message = message_of<InputError>([&] { (void)load(path); });
+  EXPECT_LT(message.size(), 200 + (directory_ / path).size());
+  EXPECT_NE(message.find("'\\x1b[2Jqqq"), std::string::npos) << message;
+}
+
+TEST_F(Pick, ArchivesAreNotCompressedAgain) {
+  directory_.write("z.npz.gz", gzip(zip({{"a.npy", vector_of({1})}})));
+  const std::string file = directory_ / "z.npz.gz";
+  for (const std::string name : {"z.npz.gz[a]", "z.npz.gz"})
+    refuse(name, {"compressed twice, by gzip and in that zip", "as by gzip -dc " + file + " >FILE"});
+}
+
+TEST_F(Pick, ChecksumsOfWhatIsStored) {
+  std::vector<double> values(3 * 70001);
+  std::iota(values.begin(), values.end(), 0.0);
+  for (const std::string order : {"False", "True"}) {
+    for (const std::string shape : {"(70001, 3)", "(210003,)"}) {
+      const std::string array = npy(dictionary("<f8", order, shape), raw(values));
+      std::string archive = zip({{"a.npy", array}});
+      directory_.write("a.npz", archive);
+      EXPECT_EQ(load("a.npz[a]").values.size(), values.size());
+      // A bit of the last entry, which is another number.
+      const std::size_t last = archive.find(array) + array.size() - 8;
+      archive[last] = static_cast<char>(archive[last] ^ 1);
+      directory_.write("a.npz", archive);
+      refuse("a.npz[a]", {"its CRC-32 is", "it is damaged"});
+      // Piece by piece, all of it.
+      const NpyFile file(directory_ / "a.npz");
+      const std::uint64_t rows = file.header().rows;
+      if (order == "False") {
+        (void)file.rows(0, rows - 1);
+        EXPECT_THROW((void)file.rows(rows - 1, 1), InputError);
+        // Not all of it, in another order.
+        const NpyFile other(directory_ / "a.npz");
+        (void)other.rows(rows - 1, 1);
+        (void)other.rows(0, 1);
       }
     }
   }
@@ -133,11 +184,28 @@ TEST_F(Pick, SizesAndShapesThatLie) {
   refuse("short.npy[0]", {"2 x 2 x 3 entries", "found 64 bytes"});
   directory_.write("wraps.npy", npy(dictionary("<f8", "False", "(4611686018427387904, 2, 2)"), data));
   refuse("wraps.npy[0]", {"2^63 bytes"});
+  std::string sides = "2";
+  for (int k = 1; k < 3000; ++k) sides += ", 2";
+  directory_.write("many.npy", npy(dictionary("<f8", "False", "(" + sides + ")"), data));
+  refuse("many.npy", {"found 3000 (2 x 2 x 2 x 2 x 2 x 2 x 2 x 2 x ...)"});
+  EXPECT_LT(message_of<InputError>([&] { (void)load("many.npy"); }).size(), 300 + (directory_ / "many.npy").size());
   directory_.write("none.npy", npy(dictionary("<f8", "False", "(0, 2, 2)"), ""));
   refuse("none.npy[0]", {"no part 0 of the 0"});
   directory_.write("cut.npy.gz", gzip(npy(dictionary("<f8", "False", "(2, 2, 2)"), data.substr(0, 40))));
   EXPECT_EQ(load("cut.npy.gz[0]"), (DenseMatrix{2, 2, {1, 2, 3, 4}}));
   refuse("cut.npy.gz[1]", {"found"});
+  // Nothing is decompressed, nor is memory taken, where the file cannot hold so much, however well it is compressed.
+  for (const std::string shape : {"(1000, 1000000)", "(3037000499, 3037000499)"}) {
+    const std::string lie = npy(dictionary("<f8", "False", shape), data);
+    directory_.write("lie.npy", lie);
+    refuse("lie.npy", {"entries of 8 bytes", "found 64 bytes"});
+    directory_.write("lie.npy.gz", gzip(lie));
+    refuse("lie.npy.gz", {"entries of 8 bytes", "found at most"});
+    directory_.write("lie.npz", zip({{"a.npy", lie, true}}));
+    refuse("lie.npz[a]", {"entries of 8 bytes", "found at most 64 bytes"});
+  }
+  directory_.write("lie.npz", zip({{"a.npy", npy(dictionary("<f8", "False", "(3, 3, 3)"), data), true}}));
+  refuse("lie.npz[a][0]", {"3 x 3 x 3 entries", "found at most 64 bytes"});
 }
 
 TEST_F(Pick, Bfloat16AndBool) {

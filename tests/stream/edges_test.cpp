@@ -125,6 +125,26 @@ TEST(Edges, BadLinesAreNamed) {
             from + "i = 9 is too large: y has 5 entries, counted from 0");
 }
 
+/// KONECT states the largest nodes; SNAP how many there are, which have any numbers.
+TEST(Edges, NodesBeyondThoseOfKonectAreBad) {
+  const std::string comments = "% asym unweighted\n% 3 6 5\n";
+  const std::string
+      left = "events:4: i = 7 is too large: the comments of the file state 6 nodes on the left of its edges",
+      right = "events:4: j = 6 is too large: the comments of the file state 5 nodes on the right of its edges";
+  for (const Edges edges : {Edges::out, Edges::in, Edges::both}) {
+    for (ReadOptions options : {ReadOptions{.edges = edges}, into_matrix(edges)}) {
+      EXPECT_FALSE(read_text(comments + "6 5\n0 0\n", options).empty());
+      EXPECT_EQ(input_error([&] { (void)read_text(comments + "6 5\n7 5\n", options); }), left);
+      EXPECT_EQ(input_error([&] { (void)read_text(comments + "6 5\n6 6 2\n", options); }), right);
+      options.on_error = OnError::skip;
+      const std::string text = comments + "6 5\n6 6\n1\t6\n7,1\n0 0\n";
+      EXPECT_EQ(read_slices(text, options, 3), read_text(comments + "6 5\n0 0\n", options));
+      EXPECT_FALSE(read_text("# Nodes: 5\n6 700\n", options).empty());
+      EXPECT_FALSE(read_text("% 3 6 5\n7 6\n", options).empty());  // of something else
+    }
+  }
+}
+
 TEST(Edges, ShapesThatCommentsState) {
   const TemporaryDirectory directory;
   using Shape = std::optional<std::array<std::uint64_t, 2>>;
@@ -140,9 +160,20 @@ TEST(Edges, ShapesThatCommentsState) {
   EXPECT_EQ(shape(konect, Edges::both), (Shape{{7, 7}}));
   EXPECT_EQ(shape("% sym unweighted\n% 3 6\n1 2\n", Edges::out), (Shape{{7, 7}}));
   EXPECT_EQ(stated_shape(directory.write("g.gz", gzip(konect)), Edges::out), (Shape{{7, 6}}));
-  for (const std::string text : {"1 2\n% 3 6 5\n", "% 3\n1 2\n", "% 3 6 5 7\n1 2\n", "% 3 -6\n1 2\n", "# Nodes:\n1 2\n",
-                                 "# Nodes: many\n1 2\n", "# Nodes: 0\n1 2\n", "# Nodes: 99999999999999999999\n1 2\n"})
+  for (const std::string text :
+       {"1 2\n% 3 6 5\n", "% 3\n1 2\n", "% 3 6 5 7\n1 2\n", "% 3 -6\n1 2\n", "# Nodes:\n1 2\n", "# Nodes: many\n1 2\n"})
     EXPECT_EQ(shape(text, Edges::out), std::nullopt) << text;
+  for (const auto& [text, number] : std::vector<std::array<std::string, 2>>{
+           {"# Nodes: 99999999999999999999\n1 2\n", "'99999999999999999999'"},
+           {"# Nodes: 9223372036854775808 Edges: 1\n1 2\n", "'9223372036854775808'"},
+           {"# Nodes: 0\n1 2\n", "'0'"},
+           {"% sym unweighted\n% 1 3 99999999999999999999\n1 2\n", "'99999999999999999999'"},
+           {"% sym unweighted\n% 1 0 3\n1 2\n", "'0'"}}) {
+    const std::string whole = text;
+    EXPECT_EQ(
+        input_error([&] { (void)shape(whole, Edges::out); }),
+        directory / "g.txt" + ": its comments state " + number + " nodes: expected a whole number from 1 to 2^63 - 1");
+  }
 }
 
 RC_GTEST_PROP(Edges, SlicesPartitionThem, ()) {

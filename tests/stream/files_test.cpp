@@ -233,8 +233,11 @@ TEST(EventFiles, OtherCompressionsAreNamedWithTheirCommands) {
                 "standard input: " + expected + " | weir ... -");
     }
     const std::string twice = directory.write("e.gz", gzip(magic + rest));
-    EXPECT_EQ(input_error([&] { (void)read_file(twice); }),
-              twice + ": compressed twice; expected the content after one decompression");
+    EXPECT_EQ(
+        input_error([&] { (void)read_file(twice); }),
+        fmt::format("{0}: compressed twice, by gzip and in that {1}: expected the content after one decompression, "
+                    "as by gzip -dc {0} >FILE",
+                    twice, name));
   }
 }
 

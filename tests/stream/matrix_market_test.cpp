@@ -118,6 +118,30 @@ TEST(MatrixMarketEvents, BannersAsTheyAreFound) {
             "events:1: expected '%%MatrixMarket matrix ...'");
 }
 
+TEST(MatrixMarketEvents, StatedShapesAreThoseOfTheData) {
+  const TemporaryDirectory directory;
+  const auto shape = [&](const std::string& text) { return stated_shape(directory.write("m.mtx", text)); };
+  using Shape = std::optional<std::array<std::uint64_t, 2>>;
+  for (const auto& [head, line] : std::vector<std::array<std::string, 2>>{{banner + "real general\n", "1 1 1"},
+                                                                          {banner + "pattern general\n", "1 1"}}) {
+    for (const std::string end : {"", "\n"})
+      EXPECT_EQ(shape(head + "9 1000000 2\n" + line + "\n" + line + end), (Shape{{9, 1000000}}));
+    for (const std::string count : {"3", "9000000"}) {
+      const std::string text = head + "9 1000000 " + count + "\n" + line + "\n" + line + "\n";
+      EXPECT_EQ(input_error([&] { (void)shape(text); }),
+                fmt::format("{}:2: expected {} entries, but the {} bytes that follow cannot hold more than 2",
+                            directory / "m.mtx", count, 2 * line.size() + 2));
+      const std::string path = directory.write("m.mtx.gz", gzip(head + "9 1000000 9000000\n" + line + "\n"));
+      EXPECT_NE(input_error([&] { (void)stated_shape(path); }).find(path + ":2: expected 9000000 entries, but the "),
+                std::string::npos);
+    }
+  }
+  EXPECT_EQ(shape(array + "general\n1 2\n1\n2"), (Shape{{1, 2}}));
+  EXPECT_NE(
+      input_error([&] { (void)shape(array + "general\n1000000 1000000\n1\n2\n"); }).find("cannot hold more than 2"),
+      std::string::npos);
+}
+
 TEST(MatrixMarketEvents, BadFilesAreNamed) {
   const std::string of_return =
       "a carriage return in the middle of the line: expected lines that end with \\n or \\r\\n (tr '\\r' '\\n' changes "

@@ -237,8 +237,10 @@ TEST(NpyEvents, HostileHeadersAreRefused) {
   refuse("\x93NUMPY\x02" + std::string(1, '\0') + "\xff\xff\xff\xff" + data, "at most 65536 bytes, found 4294967295");
   // Products that wrap to what is there, and promises that only the end of a pipe belies.
   refuse(npy(dictionary("<f8", "False", "(4611686018427387904, 4)"), ""), "4611686018427387904 x 4 entries");
-  refuse(npy(dictionary("<f8", "False", "(2305843009213693954,)"), data), "found 16 bytes");
-  refuse(npy(dictionary("<f8", "False", "(9223372036854775807, 1048576)"), data), "found 16 bytes");
+  refuse(npy(dictionary("<f8", "False", "(2305843009213693954,)"), data),
+         "x 1 entries of 8 bytes from byte 128 on, found ");
+  refuse(npy(dictionary("<f8", "False", "(9223372036854775807, 1048576)"), data),
+         "x 1048576 entries of 8 bytes from byte 128 on, found ");
   refuse(npy(dictionary("<f8", "False", "(9223372036854775807, 9223372036854775807)"), data), "9223372036854775807");
 }
 
@@ -267,6 +269,26 @@ TEST(NpyEvents, CompressedFilesAndPipesAreReadFrontToBack) {
   EXPECT_EQ(stream_format(plain), StreamFormat::npy);
   EXPECT_EQ(stated_shape(plain), (std::array<std::uint64_t, 2>{3, 3}));
   EXPECT_EQ(stated_shape(directory.write("t.csv", "1,2\n")), std::nullopt);
+}
+
+TEST(NpyEvents, StatedShapesAreThoseOfTheData) {
+  const TemporaryDirectory directory;
+  const std::string lie = npy(dictionary("<f8", "False", "(1000, 1000000)"), raw<double>({1, 2}));
+  for (const std::string& path : {directory.write("lie.npy", lie), directory.write("lie.npy.gz", gzip(lie)),
+                                  directory.write("lie.npz", zip({{"a.npy", lie, true}}))})
+    for (const auto& read : {std::function<void()>([&] { (void)stated_shape(path); }),
+                             std::function<void()>([&] { (void)read_file(path, any_matrix); })})
+      EXPECT_NE(input_error(read).find(path + ": expected 1000 x 1000000 entries of 8 bytes from byte 128 on, found "),
+                std::string::npos);
+}
+
+TEST(NpyEvents, AStoredMemberIsVerifiedByOneThatReadsItAll) {
+  const TemporaryDirectory directory;
+  const std::string array = npy(dictionary("<f8", "False", "(2, 2)"), raw<double>({1, 2, 3, 4}));
+  std::string archive = zip({{"a.npy", array}});
+  archive[archive.find(array) + array.size() - 8] ^= 1;
+  const std::string path = directory.write("a.npz", archive);
+  EXPECT_NE(input_error([&] { (void)read_file(path, any_matrix); }).find(path + ": its CRC-32 is "), std::string::npos);
 }
 
 TEST(NpyEvents, ALiveFeedIsDeliveredRowByRow) {

@@ -107,8 +107,11 @@ TEST(Zstd, DamageIsFound) {
   }
   EXPECT_NE(input_error([&] { (void)read_file(directory.write("more.zst", bytes + "more")); }), "");
   const std::string twice = directory.write("twice.zst", zstd(zstd(text)));
-  EXPECT_EQ(input_error([&] { (void)read_file(twice); }),
-            twice + ": compressed twice; expected the content after one decompression");
+  EXPECT_EQ(
+      input_error([&] { (void)read_file(twice); }),
+      fmt::format("{0}: compressed twice, by zstd and in that zstd: expected the content after one decompression, as "
+                  "by zstd -dc {0} >FILE",
+                  twice));
 }
 
 TEST(Zstd, WindowsOfGigabytesAreNotAllocated) {
