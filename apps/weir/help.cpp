@@ -45,6 +45,14 @@ std::vector<std::string> option_names(const CLI::App& command) {
   return names;
 }
 
+/// "weir query", of the commands that have the option.
+std::vector<std::string> commands_with(const CLI::App& app, const std::string& option) {
+  std::vector<std::string> found;
+  for (const CLI::App* command : commands_of(app))
+    if (std::ranges::count(option_names(*command), option) > 0) found.push_back("weir " + command->get_name());
+  return found;
+}
+
 std::string question(const std::vector<std::string>& meant) {
   return meant.empty() ? std::string() : fmt::format("; did you mean {}?", fmt::join(meant, " or "));
 }
@@ -105,16 +113,19 @@ std::string unknown_option(const CLI::App& app, const CLI::App* command, const s
   std::string message = fmt::format("unknown option '{}'", name);
   const std::vector<std::string> meant = similar(name, option_names(command == nullptr ? app : *command));
   if (!meant.empty()) return message + question(meant);
-  std::vector<std::string> others;
-  for (const CLI::App* other : commands_of(app))
-    if (std::ranges::count(option_names(*other), name) > 0) others.push_back("weir " + other->get_name());
+  const std::vector<std::string> others = commands_with(app, name);
   return others.empty() ? message : message + fmt::format("; it belongs to {}", fmt::join(others, ", "));
 }
 
 std::string unknown_command(const CLI::App& app, const std::string& given) {
   std::vector<std::string> names;
   for (const CLI::App* command : commands_of(app)) names.push_back(command->get_name());
-  return fmt::format("unknown command '{}'", given) + question(similar(given, names));
+  const std::string message = fmt::format("unknown command '{}'", given);
+  const std::vector<std::string> meant = similar(given, names);
+  if (!meant.empty()) return message + question(meant);
+  const std::vector<std::string> owners = commands_with(app, "--" + given);
+  if (!owners.empty()) return message + fmt::format("; --{} is an option of {}", given, fmt::join(owners, ", "));
+  return message + fmt::format(": expected {}", fmt::join(names, ", "));
 }
 
 }  // namespace weir::app

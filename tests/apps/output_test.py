@@ -270,6 +270,10 @@ class Help(Case):
                                  (["sample", "--n", 3, "--top", 5, "x"], "'--top'; it belongs to weir query"), (["--versoin"], "--version?")):
             with self.subTest(arguments=arguments):
                 self.fail_with(2, *arguments, naming=meant)
+        # What is no command may be an option.
+        for arguments in (["help", "norm"], ["norm"]):
+            self.fail_with(2, *arguments, naming=("unknown command 'norm'; --norm is an option of weir query",))
+        self.fail_with(2, "help", "frobnicate", naming=("unknown command 'frobnicate': expected ", *self.COMMANDS))
         for arguments in (["frobnicate"], ["sample", "--zzzzzz"]):
             self.assertNotIn("mean", self.fail_with(2, *arguments, naming=arguments[-1]).err)
         self.fail_with(2, "sample", "--smaples", ranks=2, naming="did you mean --samples?")
