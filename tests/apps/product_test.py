@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import resource
 import unittest
 
 from harness import Case, as_npy, without_times
@@ -88,6 +89,46 @@ class Products(Case):
         self.assertFalse(self.sample("--fixed", self.fixed_a, "--no-verify", x)["verified"])
         self.assertFalse(self.sample("--d", D, self.path("a.npy"), x)["verified"])
         self.assertIn("are exact", self.succeed("sample", "--model", "product", "--fixed", self.fixed_a, x).out)
+
+    def test_few_rows_of_many_are_verified_in_little_memory(self):
+        n, y = 10 ** 9, {0: 6, 7: -10, 10 ** 8: 4, 10 ** 9 - 1: 22}
+        matrix = "%%%%MatrixMarket matrix coordinate integer general\n%d 2 5\n1 1 3\n8 1 -5\n%d 2 4\n%d 1 9\n%d 2 4\n" \
+            % (n, 10 ** 8 + 1, n, n)
+        x = self.write("x.csv", "x,0,2\nx,1,1\n")
+        command = ["sample", "--model", "product", "--seed", SEED, "--samples", 20, "--json"]
+        for ranks in (None, 3):
+            answer = self.succeed(*command, "--fixed", "A=" + self.write("few.mtx", matrix), x, ranks=ranks).json()
+            self.assertTrue(answer["verified"] and answer["samples"])
+            total = sum(value * value for value in y.values())
+            self.assertAlmostEqual(answer["exact_norm"], math.sqrt(total), places=12)
+            for sample in answer["samples"]:
+                self.assertEqual(sample["value"], y[sample["index"]])
+                self.assertAlmostEqual(sample["probability"], sample["value"] ** 2 / total, places=12)
+        # The numbers of all rows would take 8 GB.
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 1 << 20)
+
+    def test_many_rows_of_more_are_verified(self):
+        # More rows than one party keeps one by one, and on two ranks fewer.
+        count = 2 ** 20 + 5
+        a = self.write("many.csv", "".join("A,%d,0,1\n" % (3 * i) for i in range(count)))
+        x = self.write("x.csv", "x,0,2\n")
+        for ranks in (None, 2):
+            answer = self.succeed("sample", "--model", "product", "--n", 3 * count, "--d", 1, "--fixed", "A=" + a, "--seed", SEED, "--samples", 2,
+                                  "--epsilon", 0.5, "--json", x, ranks=ranks).json()
+            self.assertTrue(answer["verified"])
+            self.assertAlmostEqual(answer["exact_norm"], 2 * math.sqrt(count), places=6)
+            self.assertEqual({sample["value"] for sample in answer["samples"]} | {2}, {2})
+
+    def test_a_file_that_cannot_hold_its_shape_is_refused_first(self):
+        # A sketch of so many columns would take gigabytes.
+        lie = as_npy([[1.0, 2.0]]).replace(b"(1, 2), }" + b" " * 6, b"(9, 9000000), }", 1)
+        x = self.write("x.csv", "x,0,1\n")
+        for ranks in (None, 3):
+            self.fail_with(1, "sample", "--model", "product", "--fixed", "A=" + self.write("lie.npy", lie), x, ranks=ranks,
+                           naming=("lie.npy: expected 9 x 9000000 entries of 8 bytes", "found 16 bytes"))
+            matrix = self.write("lie.mtx", "%%MatrixMarket matrix array real general\n9 9000000\n1\n2\n")
+            self.fail_with(1, "sample", "--model", "product", "--fixed", "A=" + matrix, x, ranks=ranks,
+                           naming=("lie.mtx:2: expected 81000000 entries", "cannot hold more than 2"))
 
     def test_shape_comes_from_a_fixed_operand(self):
         x = self.write("x.csv", self.x_events)
