@@ -2,12 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "options.hpp"
+#include "weir/error.hpp"
+#include "weir/io/text.hpp"
 
 namespace weir::app {
 namespace {
@@ -15,11 +21,38 @@ namespace {
 constexpr std::array<std::pair<std::string_view, Format>, 4> formats{
     {{"table", Format::table}, {"json", Format::json}, {"ndjson", Format::ndjson}, {"csv", Format::csv}}};
 
+std::string_view name_of(Format format) {
+  for (const auto& [name, known] : formats)
+    if (known == format) return name;
+  return {};
+}
+
 /// Throws CLI::ValidationError where another format has been chosen already.
 void choose(PrintOptions& options, Format format) {
   if (options.format && *options.format != format)
     throw CLI::ValidationError("--json", "contradicts --format, expected one of them");
   options.format = format;
+}
+
+/// Throws InputError where reports in `format` would follow those of another one in the file: as its beginning tells, which is a
+/// line unless a crash has cut it.
+void require_same_format(const std::string& path, Format format) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return;
+  const InputFile file(path);
+  std::string text(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), std::uint64_t{1} << 16)), '\0');
+  text.resize(file.read_some_at(0, std::as_writable_bytes(std::span(text))));
+  const std::size_t end = text.find('\n');
+  if (end == std::string::npos && text.size() == file.size()) return;
+  const std::string_view line = std::string_view(text).substr(0, end);
+  const Format found = line.starts_with('{')        ? Format::ndjson
+                       : line.starts_with("epoch,") ? Format::csv
+                                                    : Format::table;
+  if (found != format)
+    throw InputError(fmt::format(
+        "{}: begins with {}, as --format {} prints it, and --resume would add {} to it: expected the same format, or "
+        "another file",
+        path, quoted_excerpt(line), name_of(found), name_of(format)));
 }
 
 }  // namespace
@@ -55,7 +88,9 @@ Printer::Printer(PrintOptions options, Reports reports, bool lines)
       format_(options_.format.value_or(reports == Reports::one || !lines ? Format::table : Format::ndjson)) {
   // Objects that come one after the other take a line each.
   if (format_ == Format::json && reports != Reports::one) format_ = Format::ndjson;
-  if (!options_.file().empty()) require_creatable(options_.file());
+  if (options_.file().empty()) return;
+  require_creatable(options_.file());
+  if (reports_ == Reports::more) require_same_format(options_.file(), format_);
 }
 
 void Printer::print(const Printable& report) {

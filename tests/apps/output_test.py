@@ -195,6 +195,24 @@ class Formats(Case):
                 output.write("a line that was c")
         self.assertEqual(self.read("out").count(b"question"), 1)
 
+    def test_answers_follow_those_of_their_format_only(self):
+        command = ["query", "--n", 6, "--seed", 1, "--norm", "--every", 2, "--checkpoint", self.path("state"), "-o", self.path("out")]
+        self.succeed(*command, "--format", "csv", self.file)
+        written = {"csv": self.read("out").decode()}
+        for form in ("ndjson", "table"):
+            written[form] = self.query("--norm", "--every", 2, "--format", form).out
+        for there, text in written.items():
+            for going_on in written:
+                with self.subTest(there=there, going_on=going_on):
+                    self.write("out", text)
+                    options = ["--format", going_on, "--resume", self.file]
+                    if there == going_on:
+                        self.succeed(*command, *options)
+                        self.assertTrue(self.read("out").decode().startswith(text))
+                    else:
+                        self.fail_with(1, *command, *options, naming=("out: begins with '", "--format " + there, "add " + going_on))
+                        self.assertEqual(self.read("out").decode(), text)
+
     def epochs(self):
         text = self.read("out").decode()
         return [line.split(",")[0] for line in text[:text.rfind("\n") + 1].splitlines() if line[0].isdigit()]
