@@ -62,6 +62,23 @@ class TextKeys(Case):
         self.assertEqual(set(labelled["label"]), {"c"})
         self.assertIsNone(weir.Vector(n=9, seed=1).update(8, 5).sample(labels=["a"])["label"][0])
 
+    def test_states_keep_names(self):
+        state = weir.Vector(seed=7).update(self.texts, self.deltas)
+        self.assertEqual(set(state.names.values()), set(self.texts) - {"7"})
+        self.assertEqual(state.names[int(weir.hash_keys(["Zürich"], 7)[0])], "Zürich")
+        self.assertLessEqual(set(state.sample()["name"]), set(self.texts) | {None})
+        self.assertEqual(state.query(top=1).top["name"].tolist(), ["10.0.0.1"])
+        for copy in (pickle.loads(pickle.dumps(state)), weir.Vector.from_bytes(bytes(state))):
+            self.assertEqual(copy.names, state.names)
+        other = weir.Vector(seed=7).update(pd.Series(["new", "10.0.0.2"], dtype="category"), -1)
+        self.assertEqual(set((state + other).names.values()), set(self.texts) - {"7"} | {"new"})
+        self.assertEqual(weir.Vector(n=9, seed=1).update([1, 2]).names, {})
+        # More keys than names: the heavy ones are there.
+        many = weir.Vector(seed=3).update(["k%d" % k for k in range(40000)])
+        many.update(["heavy"] * 3, [5000, -2000, 3000])
+        self.assertEqual(len(many.names), 16384)
+        self.assertIn("heavy", many.names.values())
+
     def test_rows_have_names_too(self):
         state = weir.Rows(n=2**63, d=2, seed=1, levels=3).update_rows(["x", "y"], [[1, 2], [30, 40]])
         self.assertIn("y", state.sample(names=["x", "y"])["name"])

@@ -87,6 +87,8 @@ def on_ranks(folder):
             file.writelines(f"x,{j},{int(value)}\n" for j, value in enumerate(x))
         with open(os.path.join(folder, "edges.txt"), "w") as file:
             file.write("1 2\n1 3\n")
+        with open(os.path.join(folder, "flows.csv"), "w") as file:
+            file.write("src,dst,n\na,b,3\nc,b,-1\na,d,2\n")
     comm.Barrier()
     with weir.Session(comm, weir.Problem("product", fixed={"A": path}, seed=3), os.path.join(folder, "x.csv")) as session:
         session.advance()
@@ -159,6 +161,22 @@ def on_ranks(folder):
         session.advance()
         found = session.query(points=[1, 2, 3])
         check(not root or found.points["value"].tolist() == [2, 1, 1], "degrees of 1-2, 1-3")
+    flows = os.path.join(folder, "flows.csv")
+    with weir.Session(comm, weir.Problem("vector", seed=1), flows, key="src", delta="n") as session:
+        session.advance()
+        found = session.query(points=["a", "c"], top=1)
+        check(not root or np.allclose(found.points["value"], [5, -1]), "keys that are text")
+        check(not root or found.points["name"].tolist() == ["a", "c"], "their names")
+        state = session.state()
+        check(not root or set(state.names.values()) == {"a", "c"}, "names of the state")
+    with weir.Session(comm, weir.Problem("vector", seed=1), flows, key=["src", 2], delta=2.5) as session:
+        session.advance()
+        found = session.query(points=["a,b"])
+        check(not root or np.allclose(found.points["value"], [2.5]), "two columns are one key")
+    raises(lambda: weir.Session(comm, weir.Problem("vector"), flows, delta=1), "expected key=COLUMN")
+    raises(lambda: weir.Session(comm, weir.Problem("vector"), flows, key="src", separator="ab"), "separator is 'ab'")
+    with weir.Session(comm, weir.Problem("vector"), flows, key="other") as session:
+        raises(session.advance, "no column is called 'other'")
     with weir.Session(comm, weir.Problem("vector", n=3, seed=1), stream) as session:
         raises(session.advance, "y.csv")
     with weir.Session(comm, weir.Problem("vector", n=3, seed=1), stream, on_error="skip") as session:

@@ -29,6 +29,9 @@ namespace py = pybind11;
 using Keys = py::array_t<std::uint64_t, py::array::c_style>;
 using Reals = py::array_t<double, py::array::c_style>;
 
+/// The bytes of a str (as UTF-8) or of a bytes object; none for anything else. Valid as long as the object.
+[[nodiscard]] std::optional<std::string_view> text_of(PyObject* object);
+
 /// A fixed matrix that the caller has given whole, from which draws are verified. It is the caller's array, not a copy.
 class GivenMatrix {
  public:

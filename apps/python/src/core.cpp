@@ -5,9 +5,7 @@
 #include "weir/random/key_hash.hpp"
 
 namespace weir::python {
-namespace {
 
-/// The bytes of a str (as UTF-8) or of a bytes object; none for anything else. Valid as long as the object.
 std::optional<std::string_view> text_of(PyObject* object) {
   if (PyUnicode_Check(object)) {
     Py_ssize_t size = 0;
@@ -19,6 +17,8 @@ std::optional<std::string_view> text_of(PyObject* object) {
     return std::string_view(PyBytes_AS_STRING(object), static_cast<std::size_t>(PyBytes_GET_SIZE(object)));
   return std::nullopt;
 }
+
+namespace {
 
 /// The index that an object is the key of.
 std::uint64_t key_of(std::uint64_t seed, PyObject* object, Py_ssize_t place) {

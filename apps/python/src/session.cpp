@@ -56,6 +56,7 @@ struct Given {
   std::map<std::string, Reals> values;
   bool skips_bad_lines;
   std::string edges;
+  Columns columns;
   double progress_seconds;
   bool with_exact;
   std::string checkpoint;  ///< A directory, or empty.
@@ -63,12 +64,25 @@ struct Given {
   bool has_seed;  ///< The problem was given one.
 };
 
+Columns columns_of(const py::dict& given) {
+  Columns columns{.key = given["key"].cast<std::vector<std::string>>(),
+                  .delta = given["delta"].cast<std::string>(),
+                  .sign = given["sign"].cast<std::string>()};
+  const auto separator = given["separator"].cast<std::string>();
+  if (separator.size() > 1 || separator == "\"" || separator == "\n" || separator == "\r")
+    throw UsageError("separator is '" + separator.substr(0, 40) + "': expected one character that is no quote");
+  if (!separator.empty()) columns.separator = separator[0];
+  if (!given["header"].is_none()) columns.header = given["header"].cast<bool>() ? HeaderLine::yes : HeaderLine::no;
+  return columns;
+}
+
 Given given_of(const py::dict& given) {
   return {.stream = given["stream"].cast<std::vector<std::string>>(),
           .files = given["files"].cast<std::map<std::string, std::string>>(),
           .values = given["values"].cast<std::map<std::string, Reals>>(),
           .skips_bad_lines = given["skips_bad_lines"].cast<bool>(),
           .edges = given["edges"].cast<std::string>(),
+          .columns = columns_of(given["columns"].cast<py::dict>()),
           .progress_seconds = given["progress_seconds"].cast<double>(),
           .with_exact = given["with_exact"].cast<bool>(),
           .checkpoint = given["checkpoint"].cast<std::string>(),
@@ -95,6 +109,7 @@ engine::Sources sources_of(const Given& given) {
   sources.stream.progress_seconds = given.progress_seconds;
   sources.stream.local_warn = warn;
   if (!given.edges.empty()) sources.stream.edges = edges_called(given.edges);
+  sources.stream.columns = given.columns;
   for (const auto& [name, path] : given.files) sources.files[operand(name)] = path;
   for (const auto& [name, array] : given.values) {
     if (has_column(operand(name)))

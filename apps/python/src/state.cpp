@@ -7,6 +7,8 @@
 #include "bindings.hpp"
 #include "weir/error.hpp"
 #include "weir/io/state_file.hpp"
+#include "weir/names.hpp"
+#include "weir/random/key_hash.hpp"
 
 namespace weir::python {
 namespace {
@@ -65,6 +67,37 @@ void add_entries(State& state, const OperandShape& shape, std::span<const std::u
   }
   state.add_entries(shape, i, j, delta);
   state.updates += delta.size();
+}
+
+/// The names of the heaviest of those of `keys` that are hashed texts, `capacity` at most: event t, which is number `first` + t
+/// of its state, has the key keys[codes[t]], or keys[t] where there are no codes, and the index i[t]. Needs the GIL.
+std::vector<KeyName> names_of(const py::sequence& keys, std::span<const std::uint64_t> codes,
+                              std::span<const std::uint64_t> i, std::span<const double> delta, std::size_t capacity,
+                              std::uint64_t first) {
+  const auto items = py::reinterpret_steal<py::object>(PySequence_Fast(keys.ptr(), "expected a sequence of keys"));
+  if (!items) throw py::error_already_set();
+  const std::size_t count = i.size();
+  if (count == 0 || delta.size() != count || (!codes.empty() && codes.size() != count)) return {};
+  const auto text_at = [&](std::size_t t) -> std::optional<std::string_view> {
+    const std::uint64_t place = codes.empty() ? t : codes[t];
+    if (place >= static_cast<std::uint64_t>(PySequence_Fast_GET_SIZE(items.ptr()))) return std::nullopt;
+    return text_of(PySequence_Fast_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(place)));
+  };
+  // Room for all keys of a small batch.
+  NameSink sink(std::min(capacity, count));
+  const std::uint64_t source = sink.source_number(text_at(0).value_or("numbers"));
+  std::vector<KeyName> wanted;
+  for (std::size_t t = 0; t < count; ++t) {
+    const auto priority = sink.wants(i[t], std::abs(delta[t]), source, first + t);
+    if (!priority) continue;
+    const auto text = text_at(t);
+    if (!text || whole_number(*text)) continue;
+    wanted.push_back({i[t], *priority, std::string(*text)});
+    constexpr std::size_t most = 1024;
+    if (wanted.size() == most) sink.add(wanted);
+  }
+  sink.add(wanted);
+  return sink.take();
 }
 
 /// Puts an operand that is given whole into a state of no event.
@@ -224,6 +257,28 @@ void bind_state(py::module_& module) {
           },
           py::arg("operand"), py::arg("i").noconvert(), py::arg("j").noconvert().none(true),
           py::arg("delta").noconvert())
+      .def(
+          "note_names",
+          [](SharedState& shared, const py::sequence& keys, const std::optional<Keys>& codes, const Keys& i,
+             const Reals& delta) {
+            const auto [capacity, updates] = asking(shared, [](const State& state) {
+              return std::pair{state.names.capacity(), state.updates};
+            });
+            const std::uint64_t count = static_cast<std::uint64_t>(i.size());
+            std::vector<KeyName> names =
+                names_of(keys, codes ? span_of(*codes) : std::span<const std::uint64_t>(), span_of(i), span_of(delta),
+                         capacity, updates - std::min(updates, count));
+            if (!names.empty()) changing(shared, [&](State& state) { state.names.merge(std::move(names)); });
+          },
+          py::arg("keys"), py::arg("codes").noconvert().none(true), py::arg("i").noconvert(),
+          py::arg("delta").noconvert())
+      .def("names",
+           [](const SharedState& shared) {
+             const NameTable table = asking(shared, [](const State& state) { return state.names; });
+             py::dict names;
+             for (const KeyName& entry : table.entries()) names[py::int_(entry.index)] = py::bytes(entry.name);
+             return names;
+           })
       .def(
           "add_rows",
           [](SharedState& shared, const std::string& operand, const Keys& i, const Reals& values,

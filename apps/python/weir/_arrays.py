@@ -4,7 +4,7 @@ Arrays that are so already are not copied, memory maps among them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -71,6 +71,22 @@ def keys(values: Any, seed: int, limit: int, what: str = "key") -> np.ndarray:
                 f"where none is given; this one is {limit}"
             )
     return found
+
+
+def texts(values: Any) -> Optional[tuple[Any, Optional[np.ndarray]]]:
+    """The keys that may be text, as a sequence, and of categories which of them each event has, uint64; None where all are
+    numbers."""
+    if _is_pandas(values):
+        if str(getattr(values, "dtype", "")) == "category":
+            codes = np.asarray(values.cat.codes if hasattr(values, "cat") else values.codes)
+            categories = values.cat.categories if hasattr(values, "cat") else values.categories
+            return categories.tolist(), codes.astype(np.uint64)
+        values = values.to_numpy()
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        values = [values]
+    if isinstance(values, np.ndarray):
+        return (values.ravel().tolist(), None) if values.dtype.kind in "USO" else None
+    return values, None
 
 
 def refuse_negative(array: Any, found: np.ndarray, error: Exception) -> None:

@@ -48,7 +48,8 @@ class Asked(Generic[DrawsT, AnswersT]):
         without_replacement   distinct indices, each with its `inclusion` probability
         metric                of `Rows`: "norm", "leverage", or (d, d) numbers M
         scale, per_row        of sampler="softmax": the law exp(scale y_i); "sqrt" and "dim" are 1/sqrt(d) and 1/d
-        names                 texts that may have been keys: what is drawn of them gets its `name`. O(names)
+        names                 texts that may have been keys: what is drawn of them gets its `name`. O(names). Without it a
+                              state tells the names that it has kept
         labels                labels[i] is the `label` of index i; a tuple of two where y is a matrix
         verify                put exact values in the place of estimates, from fixed operands that are at hand. None: where
                               that can be; True: raise ValueError where it cannot; False: leave the estimates. It reads a
@@ -74,7 +75,11 @@ class Asked(Generic[DrawsT, AnswersT]):
         }
         found = self._draw(arguments, exact, second_pass)
         # None where another rank has the answer.
-        return None if found is None else draws(found, Names(problem.seed, names, labels))  # type: ignore[return-value]
+        return None if found is None else draws(found, Names(problem.seed, names, labels, self._known_names(names)))  # type: ignore[return-value]
+
+    def _known_names(self, given: Any) -> Optional[dict[int, str]]:
+        """What is known of the names of indices where none are given."""
+        return None
 
     def query(
         self,
@@ -125,7 +130,7 @@ class Asked(Generic[DrawsT, AnswersT]):
         if not norm and not top and points is None and not arguments["moments"] and inner is None:
             arguments["norm"] = True
         found = self._find(arguments, None if inner is None else inner._core)
-        return None if found is None else Answers(found, Names(problem.seed, names, labels))  # type: ignore[return-value]
+        return None if found is None else Answers(found, Names(problem.seed, names, labels, self._known_names(names)))  # type: ignore[return-value]
 
 
 def _require_truth(name: str, value: Any) -> None:

@@ -157,8 +157,10 @@ class Answers:
 class Names:
     """The names of indices: of candidates that are text, by their hash; or of places, by lists."""
 
-    def __init__(self, seed: int, names: Any = None, labels: Any = None) -> None:
-        self._of_keys: Optional[dict[int, Any]] = None
+    def __init__(
+        self, seed: int, names: Any = None, labels: Any = None, known: Optional[Mapping[int, str]] = None
+    ) -> None:
+        self._of_keys: Optional[Mapping[int, Any]] = known
         if names is not None:
             items = [_plain(name) for name in ([names] if isinstance(names, (str, bytes)) else names)]
             self._of_keys = dict(zip(_core.keys_of(seed, items).tolist(), items))

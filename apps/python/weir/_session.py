@@ -27,6 +27,10 @@ class Session(Asked[Optional[Draws], Optional[Answers]]):
                  `weir sample --help` says
     on_error     "stop" at a bad line, or "skip" it and count it
     edges        what lines of two or three numbers mean, "out", "in", "both" or "none", where the file does not say
+    key          files are tables, logs or lines of JSON, and this column is the key: by name, or by number from 1; a list of
+                 columns is one key. Keys may be text, whose names come with what is drawn. See `weir sample --help`
+    delta, sign  the column, or the number, that a line adds (1 if not given), and the column that says whether it adds
+    separator, header   one character, and True or False, where the files do not tell
     exact        keep exact values beside the sketch, for `sample(exact=True)`
     progress     write a line to standard error every so many seconds
     checkpoint   a directory for checkpoints, which `run` writes: what was read, and how far. One session at a time
@@ -46,6 +50,11 @@ class Session(Asked[Optional[Draws], Optional[Answers]]):
         *,
         on_error: str = "stop",
         edges: Optional[str] = None,
+        key: Union[str, int, Iterable[Union[str, int]], None] = None,
+        delta: Union[str, float, None] = None,
+        sign: Union[str, int, None] = None,
+        separator: Optional[str] = None,
+        header: Optional[bool] = None,
         exact: bool = False,
         progress: float = 0,
         checkpoint: Optional[Path] = None,
@@ -53,6 +62,11 @@ class Session(Asked[Optional[Draws], Optional[Answers]]):
     ) -> None:
         if on_error not in ("stop", "skip"):
             raise _core.UsageError(f"on_error is {on_error!r}: expected stop or skip")
+        columns = [] if key is None else [str(key)] if isinstance(key, (str, int)) else [str(column) for column in key]
+        if not columns and (delta is not None or sign is not None or separator is not None or header is not None):
+            raise _core.UsageError("delta, sign, separator and header are of lines with a key: expected key=COLUMN")
+        if columns and edges is not None:
+            raise _core.UsageError("key and edges: lines are those of a table or of a graph, expected one of them")
         paths = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
         fixed = problem.fixed if isinstance(problem, Problem) else {}
         files = {name: os.fspath(given) for name, given in fixed.items() if isinstance(given, (str, os.PathLike))}
@@ -67,6 +81,13 @@ class Session(Asked[Optional[Draws], Optional[Answers]]):
                 "values": values,
                 "skips_bad_lines": on_error == "skip",
                 "edges": edges or "",
+                "columns": {
+                    "key": columns,
+                    "delta": "" if delta is None else str(delta),
+                    "sign": "" if sign is None else str(sign),
+                    "separator": separator or "",
+                    "header": header,
+                },
                 "progress_seconds": real("progress", progress),
                 "with_exact": exact,
                 "checkpoint": "" if checkpoint is None else os.fspath(checkpoint),

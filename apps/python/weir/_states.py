@@ -86,6 +86,8 @@ class State(Asked[Draws, Answers]):
         shape = self._operand(operand)
         if _arrays.is_sparse(keys):
             return self._update_sparse(keys, shape)
+        if hasattr(keys, "__next__"):
+            keys = list(keys)
         found = _arrays.keys(keys, self.seed, shape["rows"])
         numbers = _arrays.same_length(_arrays.reals(deltas), found.size)
         if shape["columns"] is None and columns is not None:
@@ -100,7 +102,21 @@ class State(Asked[Draws, Answers]):
         except _core.InputError as error:
             _arrays.refuse_negative(keys, found, error)
             raise
+        texts = _arrays.texts(keys) if shape["rows"] == _arrays.KEY_LIMIT and self._names_rows_of(shape) else None
+        if texts is not None and found.size:
+            self._core.note_names(texts[0], texts[1], found, numbers)
         return self
+
+    def _names_rows_of(self, shape: Mapping[str, Any]) -> bool:
+        """Whether rows of the operand are what names are kept of: the first that streams."""
+        return shape["name"] == self._operand(None)["name"]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the heaviest keys that were text, 16,384 at most, by their indices. They are saved with the state, and
+        added up with it; what is drawn gets them. A key with a share f of all |deltas| is among them with probability
+        1 - (1 - f)^16384 at least."""
+        return {index: name.decode(errors="replace") for index, name in self._core.names().items()}
 
     def update_rows(
         self, i: Any, rows: Any, *, weights: Any = 1, operand: Optional[str] = None
@@ -142,6 +158,9 @@ class State(Asked[Draws, Answers]):
         self._core.clear()
 
     # What it answers: sample() and query() of Asked.
+
+    def _known_names(self, given: Any) -> Optional[dict[int, str]]:
+        return (self.names or None) if given is None else None
 
     def _draw(self, arguments: Mapping[str, Any], exact: Any, second_pass: bool) -> dict[str, Any]:
         if second_pass:
