@@ -226,8 +226,9 @@ class TableGrammar : public KeyedGrammar {
     has_plain_ = has_plain_ && layout_->key.size() == 1 && !events_.is_matrix() && !layout_->sign && separator_ != ' ';
     const std::string& header = layout_->header;
     has_header_ = !header.empty();
-    const std::size_t known = std::min<std::size_t>(header.size(), 8);
-    std::memcpy(&header_, header.data(), known);
+    const std::string line = header + '\n';
+    const std::size_t known = std::min<std::size_t>(line.size(), 8);
+    std::memcpy(&header_, line.data(), known);
     std::memset(&header_mask_, 0xFF, known);
     fields_.resize(last);
     key_fields_.resize(layout_->key.size());
@@ -248,7 +249,7 @@ class TableGrammar : public KeyedGrammar {
     bool is_at_end = false;
     for (const Meaning& part : parts_) {
       const char* const end = field_end(p);
-      if (*end == '"' || end == p) return nullptr;
+      if (*end == '"' || (end == p && part != Meaning::none)) return nullptr;
       if (part == Meaning::key) {
         key = {p, static_cast<std::size_t>(end - p)};
         if (is_blank(key.front()) || is_blank(key.back()) || key.back() == '\r') return nullptr;
@@ -290,9 +291,8 @@ class TableGrammar : public KeyedGrammar {
     }
     if (cursor.is_broken()) {
       reason = fmt::format(
-          "column {} begins with a quote and does not end with one: expected a quote before the next separator, \"\" "
-          "for a "
-          "quote inside, and no line break between quotes",
+          "column {} begins with a quote and does not end with one: expected a quote before the next separator, "
+          "\"\" for a quote inside, and no line break between quotes",
           count + 1);
       return Line::bad;
     }

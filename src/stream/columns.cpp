@@ -81,6 +81,8 @@ class Finder {
     }
     if (!number)
       throw InputError(fmt::format("{}: no column is called {}; {}", place_, quoted_excerpt(wanted), what_is_there()));
+    if (*number > most_columns)
+      throw InputError(fmt::format("{}: column {}: expected a number up to {}", place_, *number, most_columns));
     // Without a header the first line may be a bad one.
     if (is_header_ && *number > fields_.size())
       throw InputError(fmt::format("{}: there is no column {}; {}", place_, *number, what_is_there()));
@@ -216,8 +218,8 @@ std::optional<ColumnLayout> layout_of(const Columns& columns, std::string_view b
       continue;
     }
     const std::string place = fmt::format("{}:{}", name, layout.lines_before + 1);
-    if (std::string reason = return_complaint(whole.substr(0, newline)); !reason.empty())
-      throw InputError(fmt::format("{}: {}", place, reason));
+    for (const std::string& reason : {return_complaint(whole.substr(0, newline)), nul_complaint(line)})
+      if (!reason.empty()) throw InputError(fmt::format("{}: {}", place, reason));
     const std::string_view text = trim(line);
     if (text.front() == '[' && text.find_first_of("{\"", 1) != std::string_view::npos && !columns.separator)
       throw InputError(place + ": an array of JSON: expected an object in each line, as jq -c '.[]' FILE makes them");

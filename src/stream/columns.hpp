@@ -16,6 +16,9 @@ namespace weir::stream {
 /// The header of a table ends within so many bytes, and no line of it is longer.
 inline constexpr std::size_t longest_record = std::size_t{1} << 20;
 
+/// Columns that are called by number are among the first so many.
+inline constexpr std::size_t most_columns = std::size_t{1} << 16;
+
 /// A column of a table, or a member of an object.
 struct Column {
   std::size_t number = 0;  ///< From 0.

@@ -163,6 +163,17 @@ TEST(Columns, TablesAsTheyAre) {
   ReadOptions skip = keyed({"4"});
   skip.on_error = OnError::skip;
   EXPECT_EQ(read_text("a,b\na,b,c,d\n", skip), (std::vector{event("d", 1)}));
+  // No memory for columns that nobody has; and text of two bytes a character, as spreadsheets write it.
+  EXPECT_EQ(input_error([&] { (void)read_text("a,b\n", keyed({"4000000000"})); }),
+            "events:1: column 4000000000: expected a number up to 65536");
+  const std::string wide(
+      "\xFF\xFEk\0,\0n\0\n\0x\0,\0"
+      "1\0\n\0",
+      22);
+  EXPECT_NE(input_error([&] { (void)read_text(wide, keyed({"1"})); }).find("events:1: "), std::string::npos);
+  // A header of one letter is not every line that begins so.
+  EXPECT_EQ(read_text("k\nkey\nk\nk2\n", keyed({"k"})), (std::vector{event("key", 1), event("k2", 1)}));
+  EXPECT_EQ(read_text("k,n,,m\nx,1,,5\ny,,,6\n", keyed({"k"}, "m")), (std::vector{event("x", 5), event("y", 6)}));
   // Guesses are told.
   std::vector<std::string> warnings;
   ReadOptions warn = keyed({"1"}, "2");
