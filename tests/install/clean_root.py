@@ -89,10 +89,17 @@ def make_clean_root(root, packages):
     subprocess.run(["/sbin/ldconfig", "-r", root], check=True)
 
 
+AS_ROOT = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+
+
+def may_change_root():
+    """Some containers do not allow it."""
+    return subprocess.run(AS_ROOT + ["/usr/sbin/chroot", "/", "true"], stderr=subprocess.DEVNULL).returncode == 0
+
+
 def run_in(root, command, **options):
     """The command with `root` as its root, as root or as a user who may be one within a namespace."""
-    as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/root", "TMPDIR": "/tmp"}
     environment.update({name: value for name, value in os.environ.items() if name.startswith(("OMPI_", "PRTE_", "MPIR_"))})
-    return subprocess.run(as_root + ["/usr/sbin/chroot", root] + command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.run(AS_ROOT + ["/usr/sbin/chroot", root] + command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=60, **options)
