@@ -52,9 +52,8 @@ class KeyedEvents {
       return is_matrix() && bound == limits_.columns(operand_) ? limits_.complaint(operand_, 0, *number)
                                                                : limits_.complaint(operand_, *number, 0);
     return fmt::format(
-        "{}: the key {} is no whole number, and only {} of 2^63 indices has room for hashes of text: expected a whole "
-        "number "
-        "below {}",
+        "{}: the key {} is no whole number, and only {} of 2^63 indices has room for hashes of text: "
+        "expected a whole number below {}",
         column.name, quoted_excerpt(key), to_string(operand_), bound);
   }
   [[nodiscard]] std::uint64_t rows() const noexcept { return limits_.rows(operand_); }

@@ -16,6 +16,7 @@
 #include "support/message_of.hpp"
 #include "weir/error.hpp"
 #include "weir/sample/dense.hpp"
+#include "weir/state/lone_party.hpp"
 
 namespace weir {
 namespace {
@@ -35,30 +36,12 @@ EventBatch entries(std::initializer_list<Event> events) {
 }
 
 /// A party that is alone, and has the file of A.
-class WithFileOfA : public Parties {
+class WithFileOfA : public LoneParty {
  public:
   WithFileOfA(EventBatch a, bool has_rows_once) : a_(std::move(a)), has_rows_once_(has_rows_once) {}
 
-  [[nodiscard]] Party party() const override { return {}; }
-  void together(const std::function<void()>& work) override { work(); }
-  void work_out(const std::function<void()>& work) override { work(); }
-  void sum_on_first(std::span<double>) override {}
-  [[nodiscard]] Share sum_by_share(std::span<double> values) override { return {0, values}; }
-  void sum_everywhere(std::vector<double>&) override {}
-  [[nodiscard]] std::uint64_t sum_everywhere(std::uint64_t value) override { return value; }
-  [[nodiscard]] double largest(double value) override { return value; }
-  [[nodiscard]] std::vector<PlacedValue> largest_of_each(std::span<const double> values,
-                                                         std::span<const std::uint64_t> indices) override {
-    return lone_party().largest_of_each(values, indices);
-  }
-  void broadcast(std::vector<std::uint64_t>&) override {}
-  void broadcast(std::vector<double>&) override {}
-  [[nodiscard]] std::vector<std::vector<std::byte>> gather(std::span<const std::byte> bytes) override {
-    return lone_party().gather(bytes);
-  }
   [[nodiscard]] bool can_read_again(Operand operand) const override { return operand == Operand::A; }
   [[nodiscard]] bool has_rows_once(Operand) const override { return has_rows_once_; }
-  void require_memory(std::uint64_t, const std::string&) override {}
   void read_again(Operand, const std::function<void(const EventBatch&)>& consume) override { consume(a_); }
 
  private:
